@@ -1,0 +1,83 @@
+# Every target sets up what it needs. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell command -v $(name) 2>/dev/null)))
+EXTRAS ?= cpu
+TORCH_INDEX ?=
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+READY := $(VENV)/.ready-$(EXTRAS)
+LOCK := requirements/dev.lock
+
+.PHONY: help setup demo test test-fast train export serve models bench lint type format lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  ARGS='…' goes to the command: make train ARGS='model=bert data=reviews'"
+
+setup: $(READY) ## make .venv with the locked dependencies (EXTRAS=gpu for CUDA; TORCH_INDEX=URL for another index of torch)
+
+$(READY): $(LOCK) requirements/torch.lock pyproject.toml
+	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	  || { echo "error: PYTHON=$(PYTHON): Python 3.11 is needed; name it: make setup PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
+	  || { echo "error: $(PYTHON) has no ensurepip; install its venv package (Debian: python3.11-venv)" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the locked dependencies into $(VENV) (a minute or two, once)" >&2
+	@$(PIP) install --quiet --no-deps --requirement $(LOCK)
+	@$(PIP) install --quiet --constraint $(LOCK) --requirement requirements/torch.lock $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+ifeq ($(EXTRAS),gpu)
+	@$(PIP) uninstall --quiet --yes onnxruntime
+	@$(PIP) install --quiet --constraint $(LOCK) --editable '.[gpu]'
+endif
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -c 'import torch, onnxruntime; print("torch", torch.__version__, "· onnxruntime", onnxruntime.__version__)' >&2
+	@rm -f $(VENV)/.ready-*
+	@touch $@
+
+demo: $(READY) ## train, export, register, serve and ask: the whole line on real digits
+	@$(BIN)/python examples/demo.py $(ARGS)
+
+test: $(READY) ## the whole test suite
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+test-fast: $(READY) ## the test suite without the slow tests
+	@$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+
+train: $(READY) ## python train.py
+	@$(BIN)/python train.py $(ARGS)
+
+export: $(READY) ## python export.py (the latest run unless ARGS names another)
+	@$(BIN)/python export.py $(ARGS)
+
+serve: $(READY) ## python serve.py (ARGS='--model URI')
+	@$(BIN)/python serve.py $(ARGS)
+
+models: $(READY) ## python models.py (ARGS='list')
+	@$(BIN)/python models.py $(ARGS)
+
+bench: $(READY) ## measure: latency and throughput of a served model against its bare engine
+	@$(BIN)/python benchmarks/serving.py $(ARGS)
+
+lint: $(READY) ## ruff and the import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+
+type: $(READY) ## mypy --strict
+	@$(BIN)/mypy
+
+format: $(READY) ## let ruff rewrite what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: ## resolve requirements/*.lock anew from pyproject.toml
+	@PYTHON=$(PYTHON) requirements/lock.sh
+
+clean: ## remove the environment, caches and every run
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis outputs multirun
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
