@@ -1,0 +1,1 @@
+"""From files and packages to batches: sources, splits, order, augmentation, data modules."""
