@@ -1,0 +1,1 @@
+"""From a config to a proved checkpoint: models, training, checkpoints, tracking."""

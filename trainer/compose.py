@@ -1,0 +1,175 @@
+"""From the command line to one validated config: the only file that talks to Hydra's front end."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from trainer.errors import ConfigError, Stopped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+HYDRA_VERSION_BASE = "1.3"
+
+
+class _SweepStoppedError(BaseException):
+    """Carries a signal through Hydra, which would go on with the sweep's next job."""
+
+    def __init__(self, stopped: Stopped) -> None:
+        super().__init__(str(stopped))
+        self.stopped = stopped
+
+
+def hydra_command(
+    config_name: str,
+    main: Callable[[DictConfig], Any],
+    *,
+    schemas: Callable[[], None] | None = None,
+) -> Callable[[], None]:
+    """Make `main` a command: compose `conf/<config_name>.yaml` with `sys.argv`, then call it.
+
+    `schemas` registers the dataclasses that the config is checked against. With `-m` every job
+    runs, and a failed one does not take the others with it. The returned function raises
+    `ConfigError` for a config that cannot be composed, else what `main` raised first.
+    """
+
+    def command() -> None:
+        if schemas is not None:
+            schemas()
+        failures: list[Exception] = []
+
+        def job(cfg: DictConfig) -> Any:
+            try:
+                return main(cfg)
+            except Stopped as error:
+                raise _SweepStoppedError(error) from error
+            except Exception as error:  # noqa: BLE001 - raised again when the last job is done
+                if failures or _is_sweep():
+                    print(f"error: {_job_name()}{error}", file=sys.stderr)  # noqa: T201
+                failures.append(error)
+                return None
+
+        # Hydra prints a shortened traceback and exits by itself unless this is set.
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+        decorate = hydra.main(
+            version_base=HYDRA_VERSION_BASE, config_path=str(CONF), config_name=config_name
+        )
+        try:
+            decorate(job)()
+        except _SweepStoppedError as error:
+            raise error.stopped from None
+        except (HydraException, OmegaConfBaseException) as error:
+            raise explain(error) from error
+        if failures:
+            raise failures[0]
+
+    return command
+
+
+def compose(
+    config_name: str = "train",
+    overrides: Sequence[str] = (),
+    *,
+    schemas: Callable[[], None] | None = None,
+) -> DictConfig:
+    """What `hydra_command` would hand to its `main`, for tests, notebooks and programs."""
+    if schemas is not None:
+        schemas()
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
+            return hydra.compose(config_name, overrides=list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain(error) from error
+
+
+def run_folder() -> Path:
+    """The folder that Hydra made for the job that runs now."""
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def explain(error: Exception) -> ConfigError:
+    """One line that names the field, the value and what would have been right."""
+    root = _omegaconf_cause(error)
+    if root is not None:
+        field = root.full_key or None
+        text = _first_line(str(root.msg or root))
+        if isinstance(root, ConfigKeyError | ConfigAttributeError):
+            return _unknown_field(root, field)
+        if field is not None and field not in text:
+            text = f"{field}: {text[:1].lower()}{text[1:]}"
+        return ConfigError(text, field=field)
+    if isinstance(error, MissingConfigException):
+        return _unknown_option(error)
+    text = " ".join(str(error).split())
+    match = re.match(r"Could not override '([^']+)'\. No match in the defaults list", text)
+    if match:
+        groups = sorted(path.name for path in CONF.iterdir() if path.is_dir())
+        text = f"there is no config group '{match[1]}'; choose one of: {', '.join(groups)}"
+        return ConfigError(text, field=match[1])
+    return ConfigError(text)
+
+
+def _omegaconf_cause(error: BaseException | None) -> OmegaConfBaseException | None:
+    while error is not None:
+        if isinstance(error, OmegaConfBaseException):
+            return error
+        error = error.__cause__
+    return None
+
+
+def _unknown_field(error: OmegaConfBaseException, field: str | None) -> ConfigError:
+    """Raised for a key that no dataclass has; the nearest ones are suggested."""
+    key = (field or str(error.key)).rpartition(".")[2]
+    known: list[str] = []
+    if is_dataclass(error.object_type):
+        known = [item.name for item in fields(error.object_type)]
+    elif isinstance(error.parent_node, DictConfig):
+        known = [str(name) for name in error.parent_node]
+    near = difflib.get_close_matches(key, known, n=3) or sorted(known)
+    remedy = f"; did you mean {' or '.join(near)}?" if near and len(near) <= 3 else ""
+    if near and not remedy:
+        remedy = f"; known here: {', '.join(near)}"
+    return ConfigError(f"{field or key}: there is no such field{remedy}", field=field)
+
+
+def _unknown_option(error: MissingConfigException) -> ConfigError:
+    """Raised for `model=typo`; lists what `model=` may be."""
+    missing = str(error.missing_cfg_file or "")
+    group, _, option = missing.removesuffix(".yaml").rpartition("/")
+    options = sorted(error.options or ())
+    if not options:
+        return ConfigError(_first_line(str(error)))
+    text = f"{group}={option}: there is no such {group}; choose one of: {', '.join(options)}"
+    return ConfigError(text, field=group)
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0] if text.strip() else "the config cannot be composed"
+
+
+def _is_sweep() -> bool:
+    return HydraConfig.initialized() and HydraConfig.get().mode is not None and _job_number() >= 0
+
+
+def _job_number() -> int:
+    number = OmegaConf.select(HydraConfig.get(), "job.num", throw_on_missing=False)
+    return -1 if number is None else int(number)
+
+
+def _job_name() -> str:
+    return f"job {_job_number()}: " if _job_number() >= 0 else ""

@@ -1,0 +1,60 @@
+"""What can go wrong while training; every message is ready for a user.
+
+    bundle.errors.TrainyardError
+    └── TrainerError
+        ├── ConfigError       the config names something that does not exist or does not fit (exit 2)
+        ├── PreflightError    this machine cannot run what was asked for (exit 2)
+        ├── DataError         the data are missing, empty or unreadable (exit 2)
+        ├── CheckpointError   a checkpoint is missing, damaged, foreign or unsafe (exit 1)
+        ├── TrackingError     the MLflow server cannot be reached or refuses (exit 1)
+        └── Stopped           a signal asked the run to end; what was trained is saved (exit 128 + n)
+"""
+
+from __future__ import annotations
+
+import signal
+
+from bundle.errors import RequestError, TrainyardError
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "PreflightError",
+    "Stopped",
+    "TrackingError",
+    "TrainerError",
+]
+
+
+class TrainerError(TrainyardError):
+    """Root of the trainer's errors."""
+
+
+class ConfigError(TrainerError, RequestError):
+    """The config names something that does not exist, or parts that do not fit each other."""
+
+
+class PreflightError(TrainerError, RequestError):
+    """This machine cannot run what was asked for; raised before data are loaded."""
+
+
+class DataError(TrainerError, RequestError):
+    """The data are missing, empty, unreadable or of another kind than the model needs."""
+
+
+class CheckpointError(TrainerError):
+    """A checkpoint is missing, damaged, not ours, or not safe to load."""
+
+
+class TrackingError(TrainerError):
+    """The tracking server cannot be reached or refuses what it is sent."""
+
+
+class Stopped(TrainerError):  # noqa: N818 - nothing is wrong; the name says what happened
+    """A signal asked the run to end. Its exit code is the shell's: 128 + the signal's number."""
+
+    def __init__(self, message: str, *, signum: int = signal.SIGTERM) -> None:
+        super().__init__(message)
+        self.signum = signum
+        self.exit_code = 128 + signum

