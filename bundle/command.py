@@ -1,0 +1,62 @@
+"""How every command ends: one line on stderr, and an exit code that says whose fault it was."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+from bundle.errors import TrainyardError
+
+TRACEBACK_VARIABLE = "TRAINYARD_TRACEBACK"
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+def run_command(main: Callable[[], int | None]) -> NoReturn:
+    """Run `main` and leave the process with its exit code, or with that of the error it raised.
+
+    With TRAINYARD_TRACEBACK=1 the traceback is printed in front of the line.
+    """
+    try:
+        code = main() or 0
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_stdout()
+        code = BROKEN_PIPE
+    except KeyboardInterrupt:
+        _report("interrupted")
+        code = INTERRUPTED
+    except TrainyardError as error:
+        _print_traceback_if_asked()
+        _report(describe(error))
+        code = error.exit_code
+    except Exception as error:
+        asked = _print_traceback_if_asked()
+        hint = "" if asked else f" (set {TRACEBACK_VARIABLE}=1 for the traceback)"
+        _report(f"{type(error).__name__}: {error}{hint}")
+        code = 1
+    sys.exit(code)
+
+
+def describe(error: TrainyardError) -> str:
+    """The message and, after a semicolon, the remedy."""
+    return f"{error}; {error.remedy}" if error.remedy else str(error)
+
+
+def _report(message: str) -> None:
+    print("error:", " ".join(message.split()), file=sys.stderr)
+
+
+def _print_traceback_if_asked() -> bool:
+    asked = os.environ.get(TRACEBACK_VARIABLE, "") not in ("", "0")
+    if asked:
+        traceback.print_exc()
+    return asked
+
+
+def _discard_stdout() -> None:
+    """Point stdout at nothing, so that the interpreter's last flush cannot fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,1 @@
+"""Engines: a variant of a model, loaded and ready to answer."""

@@ -1,0 +1,72 @@
+"""The errors of a bundle, and the root of every other room's errors.
+
+TrainyardError                 something failed                                       exit 1
+├── RequestError               what was asked for is wrong                            exit 2
+│   ├── InputError             one sample cannot become tensors
+│   └── NotFoundError          a model, version, alias or bundle that does not exist
+└── BundleError                a bundle or what runs it is wrong                      exit 1
+    ├── ManifestError          manifest.json is missing, unreadable or of another schema
+    ├── IntegrityError         a file or a golden answer differs from the manifest
+    ├── UnsafePathError        '..', an absolute path, a link, a device file
+    ├── EngineError            the runtime refuses the model or cannot run as asked
+    └── RegistryError          the registry cannot be reached, or refuses
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class TrainyardError(Exception):
+    """An error whose message is ready for a user.
+
+    `str(error)` is the message alone; `remedy` says what to do instead and `field` names what is
+    wrong, so that a command line and an HTTP body can each place them where they belong.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self, message: str, *, field: str | None = None, remedy: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.field = field
+        self.remedy = remedy
+
+
+class RequestError(TrainyardError, ValueError):
+    """What the user asked for is wrong."""
+
+    exit_code = 2
+
+
+class InputError(RequestError):
+    """One sample cannot become tensors."""
+
+
+class NotFoundError(RequestError):
+    """A model, version, alias or bundle does not exist."""
+
+
+class BundleError(TrainyardError, ValueError):
+    """A bundle, or what runs or keeps it, is wrong."""
+
+
+class ManifestError(BundleError):
+    """manifest.json is missing, unreadable, of an unknown schema, or has a wrong field."""
+
+
+class IntegrityError(BundleError):
+    """A file is missing, stray or altered, or the golden answers differ."""
+
+
+class UnsafePathError(BundleError):
+    """A path leaves the bundle, or is not a plain file of its own."""
+
+
+class EngineError(BundleError):
+    """The runtime is absent, refuses the model, or does not run where it was asked to."""
+
+
+class RegistryError(BundleError):
+    """The registry cannot be reached, or refuses."""
