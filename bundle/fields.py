@@ -67,6 +67,9 @@ class Fields:
         self._path = path
         self._taken: set[str] = set()
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
     def path(self, key: str) -> str:
         return f"{self._path}.{key}" if self._path else key
 

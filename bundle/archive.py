@@ -1,0 +1,265 @@
+"""A bundle on disk: published whole or not at all, and verified before anything parses it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bundle.errors import (
+    BundleError,
+    IntegrityError,
+    ManifestError,
+    NotFoundError,
+    RequestError,
+    UnsafePathError,
+)
+from bundle.exchange import exchange
+from bundle.manifest import FileEntry, Manifest, Variant
+from bundle.paths import MANIFEST, check_relative_name
+
+MAX_MANIFEST_BYTES = 16 * 2**20
+CHUNK_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A folder whose files were found to be those of its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    def file(self, name: str) -> Path:
+        """Where the file of that name lies. Raises NotFoundError if the manifest has no such file."""
+        if name not in self.manifest.files:
+            raise NotFoundError(
+                f"bundle {self.manifest.name!r} has no file {name!r}", field="files"
+            )
+        return self.path / name
+
+
+def sha256_file(path: Path) -> str:
+    """The sha256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_bundle(directory: Path | str) -> Bundle:
+    """Verify every file of the folder: kinds, names, sizes, then hashes.
+
+    Raises NotFoundError, UnsafePathError, ManifestError or IntegrityError.
+    """
+    path = Path(directory)
+    if not path.is_dir():
+        raise NotFoundError(f"there is no bundle folder {path}", field="bundle")
+    path = path.resolve()
+    manifest = Manifest.from_json(_read_manifest(path))
+    sizes = _file_sizes(path, manifest)
+    for name, entry in sorted(manifest.files.items()):
+        if name not in sizes:
+            raise IntegrityError(f"{name} is missing from the bundle {path}", field=name)
+        if sizes[name] != entry.bytes:
+            raise IntegrityError(
+                f"{name} has {sizes[name]} bytes, the manifest says {entry.bytes}", field=name
+            )
+    for name, entry in sorted(manifest.files.items()):
+        actual = sha256_file(path / name)
+        if actual != entry.sha256:
+            raise IntegrityError(
+                f"{name} has sha256 {actual}, the manifest says {entry.sha256}", field=name
+            )
+    return Bundle(path, manifest)
+
+
+def write_bundle(
+    directory: Path | str,
+    *,
+    manifest: Manifest,
+    files: Mapping[str, Path | bytes],
+    overwrite: bool = False,
+) -> Bundle:
+    """Publish the files, with a manifest that has their hashes, under `directory` in one step.
+
+    Until that step whatever was there stays; a crash leaves at most a hidden sibling folder.
+    With `overwrite` a bundle that is there is replaced; anything else is never touched.
+    Raises RequestError if `directory` is taken, or another writer was first.
+    """
+    target = Path(os.path.realpath(directory))
+    for name in files:
+        check_relative_name(name)
+    missing = [name for name in manifest.referenced_files() if name not in files]
+    if missing:
+        raise ManifestError(f"{missing[0]} is named in the manifest, but not given", field="files")
+    _check_free(target, overwrite=overwrite)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = target.parent / f".{target.name[:100]}.{os.urandom(8).hex()}.tmp"
+    staging.mkdir()
+    try:
+        entries = {name: _store(staging / name, content) for name, content in files.items()}
+        manifest = _with_entries(manifest, entries)
+        _store(staging / MANIFEST, manifest.to_json().encode())
+        for folder in (staging, *(path for path in staging.rglob("*") if path.is_dir())):
+            _fsync(folder)
+        _publish(staging, target, overwrite=overwrite)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    _fsync(target.parent)
+    return Bundle(target, manifest)
+
+
+def _read_manifest(directory: Path) -> bytes:
+    path = directory / MANIFEST
+    try:
+        status = path.lstat()
+    except OSError as error:
+        raise ManifestError(
+            f"{directory} is not a bundle: it has no {MANIFEST}", field=MANIFEST
+        ) from error
+    _check_plain(MANIFEST, status)
+    if status.st_size > MAX_MANIFEST_BYTES:
+        raise ManifestError(
+            f"{MANIFEST} has {status.st_size} bytes, at most {MAX_MANIFEST_BYTES} are read",
+            field=MANIFEST,
+        )
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read: {error.strerror}", field=MANIFEST) from error
+
+
+def _check_plain(name: str, status: os.stat_result) -> None:
+    """Refuse what could lead out of the bundle, or change behind its back."""
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a link" if stat.S_ISLNK(status.st_mode) else "not a plain file"
+        raise UnsafePathError(f"{name} is {kind}", field=name)
+    if status.st_nlink != 1:
+        raise UnsafePathError(
+            f"{name} is hard-linked: it has {status.st_nlink} names",
+            field=name,
+            remedy="copy the bundle's files rather than linking them",
+        )
+
+
+def _file_sizes(directory: Path, manifest: Manifest) -> dict[str, int]:
+    """The size of every file that lies there; a stray file or folder is refused when met."""
+    folders = {
+        "/".join(parts[:depth])
+        for parts in (name.split("/") for name in manifest.files)
+        for depth in range(1, len(parts))
+    }
+    sizes: dict[str, int] = {}
+    for name, status in _walk(directory, "", folders):
+        if name == MANIFEST:
+            continue
+        if name not in manifest.files:
+            raise IntegrityError(
+                f"{name} is a stray file: the manifest does not list it",
+                field=name,
+                remedy="remove it, or write the bundle again",
+            )
+        sizes[name] = status.st_size
+    return sizes
+
+
+def _walk(directory: Path, prefix: str, folders: set[str]) -> Iterator[tuple[str, os.stat_result]]:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            name = prefix + entry.name
+            status = entry.stat(follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                if name not in folders:
+                    raise IntegrityError(f"{name} is a stray folder", field=name)
+                yield from _walk(directory / entry.name, f"{name}/", folders)
+            else:
+                _check_plain(name, status)
+                yield name, status
+
+
+def _check_free(target: Path, *, overwrite: bool) -> None:
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise RequestError(f"{target} exists and is not a folder", field="output")
+    if not any(target.iterdir()):
+        return
+    if not overwrite:
+        raise _taken(target)
+    try:
+        _file_sizes(target, Manifest.from_json(_read_manifest(target)))
+    except BundleError as error:
+        raise RequestError(
+            f"{target} is not a bundle, so it is not overwritten: {error}",
+            field="output",
+            remedy="choose another folder, or remove this one",
+        ) from error
+
+
+def _taken(target: Path) -> RequestError:
+    return RequestError(
+        f"{target} exists already",
+        field="output",
+        remedy="choose another folder, or ask for it to be overwritten",
+    )
+
+
+def _store(path: Path, content: Path | bytes) -> FileEntry:
+    """Write one file, flushed to the disk; its hash is that of the bytes written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    size = 0
+    with path.open("xb") as file:
+        for chunk in _chunks(content):
+            file.write(chunk)
+            digest.update(chunk)
+            size += len(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    return FileEntry(sha256=digest.hexdigest(), bytes=size)
+
+
+def _chunks(content: Path | bytes) -> Iterator[bytes]:
+    if isinstance(content, bytes):
+        yield content
+        return
+    try:
+        with content.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+    except OSError as error:
+        raise NotFoundError(f"{content} cannot be read: {error.strerror}", field="files") from error
+
+
+def _with_entries(manifest: Manifest, entries: dict[str, FileEntry]) -> Manifest:
+    def complete(variant: Variant) -> Variant:
+        if variant.file is None:
+            return variant
+        entry = entries[variant.file]
+        return replace(variant, sha256=entry.sha256, bytes=entry.bytes)
+
+    variants = tuple(complete(variant) for variant in manifest.variants)
+    return replace(manifest, files=entries, variants=variants)
+
+
+def _publish(staging: Path, target: Path, *, overwrite: bool) -> None:
+    """Give the folder its name. Afterwards `staging` is gone, or is what was replaced."""
+    try:
+        staging.rename(target)
+        return
+    except OSError as error:
+        if not target.exists():
+            raise BundleError(f"{target} cannot be written: {error.strerror}") from error
+    if not overwrite:
+        raise _taken(target)
+    exchange(staging, target)
+
+
+def _fsync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

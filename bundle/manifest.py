@@ -1,0 +1,345 @@
+"""Manifest: what a bundle holds, what it can do, and the hash of every file (manifest.json)."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from bundle.errors import ManifestError, NotFoundError, UnsafePathError
+from bundle.fields import Fields, canonical_json, parse_json
+from bundle.paths import check_relative_name
+from bundle.preprocessing.config import PreprocessingConfig
+from bundle.tensor import DYNAMIC, TensorSpec
+
+__all__ = [
+    "FORMATS",
+    "SCHEMA",
+    "TASKS",
+    "FileEntry",
+    "GateResult",
+    "Golden",
+    "Manifest",
+    "TensorSpec",
+    "Variant",
+    "check_model_name",
+]
+
+SCHEMA = 1
+FORMATS = ("onnx", "tensorrt")
+TASKS = ("image-classification", "text-classification", "tensor")
+UNLABELLED_TASK = "tensor"
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_NAME_FORBIDS = re.compile(r"[/\\:@=%?#]")
+
+
+def check_model_name(name: str, *, field: str = "name") -> str:
+    """A name that a registry, a URL and a folder can all carry. Raises ManifestError."""
+    if (
+        not name.isprintable()
+        or name != name.strip()
+        or name in ("", ".", "..")
+        or len(name.encode()) > 200
+        or _NAME_FORBIDS.search(name)
+    ):
+        raise ManifestError(
+            f"{field}={name!r} cannot name a model",
+            field=field,
+            remedy="use at most 200 letters, digits, '.', '_' and '-'",
+        )
+    return name
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateResult:
+    """What the comparison with the original model found, and why it passed or not."""
+
+    budget: float | None = None
+    """Largest accepted loss of accuracy, as a share of 1."""
+    samples: int = 0
+    """Number of samples compared."""
+    delta: float | None = None
+    """Change of accuracy against the original; negative is worse."""
+    bound: float | None = None
+    """One-sided 95 % lower bound on delta."""
+    agreement: float | None = None
+    """Share of samples that get the original's answer."""
+    batch_invariant: bool | None = None
+    """Whether an answer is the same alone and in company, as measured."""
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("budget", "delta", "bound", "agreement"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise ManifestError(f"gate.{name}={value} is not finite", field=f"gate.{name}")
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> GateResult:
+        gate = cls(
+            budget=fields.optional("budget", fields.number),
+            samples=fields.integer("samples", minimum=0),
+            delta=fields.optional("delta", fields.number),
+            bound=fields.optional("bound", fields.number),
+            agreement=fields.optional("agreement", fields.number),
+            batch_invariant=fields.optional("batch_invariant", fields.boolean),
+            reason=fields.text("reason"),
+        )
+        fields.done()
+        return gate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One optimised form of the same weights; one that was refused stays listed, without its file.
+
+    `bytes` and `sha256` are those of `file`; `write_bundle` fills them.
+    """
+
+    name: str
+    file: str | None
+    format: str = "onnx"
+    precision: str = "fp32"
+    bytes: int = 0
+    sha256: str = ""
+    certified: bool = False
+    gate: GateResult = field(default_factory=GateResult)
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ManifestError("a variant has an empty name", field="variants")
+        if self.format not in FORMATS:
+            raise ManifestError(
+                f"variant {self.name!r} has format {self.format!r}; "
+                f"expected one of {', '.join(FORMATS)}",
+                field="variants.format",
+            )
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Variant:
+        variant = cls(
+            name=fields.text("name"),
+            file=fields.optional("file", fields.text),
+            format=fields.choice("format", FORMATS),
+            precision=fields.text("precision"),
+            bytes=fields.integer("bytes", minimum=0),
+            sha256=fields.text("sha256"),
+            certified=fields.boolean("certified"),
+            gate=GateResult.from_fields(fields.nested("gate")),
+        )
+        fields.done()
+        return variant
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """The hash and the size of one file."""
+
+    sha256: str
+    bytes: int
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> FileEntry:
+        entry = cls(sha256=fields.text("sha256"), bytes=fields.integer("bytes", minimum=0))
+        if not _SHA256.fullmatch(entry.sha256):
+            raise fields.error("sha256", "must be 64 hexadecimal digits")
+        fields.done()
+        return entry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Golden:
+    """Inputs with the default variant's answers, which a server must reproduce."""
+
+    tensors: str = "golden.npz"
+    samples: str | None = None
+    count: int
+    """Number of batches in `tensors`."""
+    atol: float
+    rtol: float
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ManifestError(f"golden.count={self.count} must be 1 or more", field="golden.count")
+        for name in ("atol", "rtol"):
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < 0:
+                raise ManifestError(
+                    f"golden.{name}={value} must be finite and not negative", field=f"golden.{name}"
+                )
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Golden:
+        golden = cls(
+            tensors=fields.text("tensors"),
+            samples=fields.optional("samples", fields.text),
+            count=fields.integer("count"),
+            atol=fields.number("atol"),
+            rtol=fields.number("rtol"),
+        )
+        fields.done()
+        return golden
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Immutable and consistent by construction; `files` is empty until the bundle is written."""
+
+    name: str
+    task: str
+    labels: tuple[str, ...] = ()
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    preprocessing: PreprocessingConfig | None = None
+    default_variant: str
+    variants: tuple[Variant, ...]
+    golden: Golden | None = None
+    lineage: dict[str, Any] = field(default_factory=dict)
+    """Where the weights come from, as JSON: run, checkpoint, data, versions, metrics."""
+    files: dict[str, FileEntry] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_model_name(self.name)
+        if self.task not in TASKS:
+            raise ManifestError(
+                f"task={self.task!r} must be one of {', '.join(TASKS)}", field="task"
+            )
+        self._check_labels()
+        for name, specs in (("inputs", self.inputs), ("outputs", self.outputs)):
+            if not specs:
+                raise ManifestError(f"{name} is empty", field=name)
+            _check_unique(name, (spec.name for spec in specs))
+        _check_unique("variants", (variant.name for variant in self.variants))
+        default = next((v for v in self.variants if v.name == self.default_variant), None)
+        if default is None or default.file is None:
+            raise ManifestError(
+                f"default_variant={self.default_variant!r} is not a variant that has a file",
+                field="default_variant",
+            )
+        for name in (*self.files, *self.referenced_files()):
+            try:
+                check_relative_name(name)
+            except UnsafePathError as error:
+                raise UnsafePathError(f"manifest.json: {error}", field="files") from error
+
+    def _check_labels(self) -> None:
+        _check_unique("labels", self.labels)
+        if (self.task == UNLABELLED_TASK) == bool(self.labels):
+            expected = "no labels" if self.labels else "labels"
+            raise ManifestError(
+                f"a model of task {self.task!r} has {expected}, got {len(self.labels)}",
+                field="labels",
+            )
+        if self.labels and self.outputs:
+            shape = self.outputs[0].shape
+            if len(shape) != 2 or shape[1] not in (DYNAMIC, len(self.labels)):
+                raise ManifestError(
+                    f"the first output has shape {list(shape)}, "
+                    f"expected (batch, {len(self.labels)}) for {len(self.labels)} labels",
+                    field="outputs",
+                )
+
+    def variant(self, name: str) -> Variant:
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        known = ", ".join(variant.name for variant in self.variants)
+        raise NotFoundError(
+            f"model {self.name!r} has no variant {name!r}",
+            field="variant",
+            remedy=f"choose one of {known}",
+        )
+
+    def referenced_files(self) -> tuple[str, ...]:
+        """The files that a field names: variants, tokenizer, golden answers."""
+        names = [variant.file for variant in self.variants]
+        names.append(getattr(self.preprocessing, "tokenizer", None))
+        if self.golden is not None:
+            names += [self.golden.tensors, self.golden.samples]
+        return tuple(dict.fromkeys(name for name in names if name is not None))
+
+    def check_files(self) -> None:
+        """Raise ManifestError where `files` and the fields that name files disagree."""
+        for name in self.referenced_files():
+            if name not in self.files:
+                raise ManifestError(f"{name} is named, but is not among files", field="files")
+        for variant in self.variants:
+            if variant.file is None:
+                continue
+            entry = self.files[variant.file]
+            if (variant.sha256, variant.bytes) != (entry.sha256, entry.bytes):
+                raise ManifestError(
+                    f"variant {variant.name!r} and files disagree about {variant.file}",
+                    field="variants.sha256",
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As surface.md fixes it; every value is JSON."""
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "task": self.task,
+            "labels": list(self.labels),
+            "inputs": [spec.to_dict() for spec in self.inputs],
+            "outputs": [spec.to_dict() for spec in self.outputs],
+            "preprocessing": None if self.preprocessing is None else self.preprocessing.to_dict(),
+            "default_variant": self.default_variant,
+            "variants": [asdict(variant) for variant in self.variants],
+            "golden": None if self.golden is None else asdict(self.golden),
+            "lineage": self.lineage,
+            "files": {name: asdict(entry) for name, entry in self.files.items()},
+        }
+
+    def to_json(self) -> str:
+        try:
+            return canonical_json(self.to_dict())
+        except (TypeError, ValueError) as error:
+            raise ManifestError(f"lineage is not JSON: {error}", field="lineage") from error
+
+    @classmethod
+    def from_dict(cls, value: object) -> Manifest:
+        """The manifest that `to_dict` wrote. Raises ManifestError, naming the field."""
+        fields = Fields(value)
+        schema = fields.integer("schema", minimum=1)
+        if schema > SCHEMA:
+            raise ManifestError(
+                f"schema={schema} is newer than the {SCHEMA} that this version reads",
+                field="schema",
+                remedy="upgrade trainyard",
+            )
+        manifest = cls(
+            name=fields.text("name"),
+            task=fields.choice("task", TASKS),
+            labels=fields.texts("labels"),
+            inputs=tuple(map(TensorSpec.from_fields, fields.nested_list("inputs"))),
+            outputs=tuple(map(TensorSpec.from_fields, fields.nested_list("outputs"))),
+            preprocessing=fields.optional(
+                "preprocessing", lambda key: PreprocessingConfig.from_dict(fields.object(key))
+            ),
+            default_variant=fields.text("default_variant"),
+            variants=tuple(map(Variant.from_fields, fields.nested_list("variants"))),
+            golden=fields.optional("golden", lambda key: Golden.from_fields(fields.nested(key))),
+            lineage=fields.object("lineage"),
+            files=_read_files(fields.nested("files")),
+        )
+        fields.done()
+        manifest.check_files()
+        return manifest
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Manifest:
+        return cls.from_dict(parse_json(text, name="manifest.json"))
+
+
+def _read_files(fields: Fields) -> dict[str, FileEntry]:
+    return {name: FileEntry.from_fields(fields.nested(name)) for name in fields}
+
+
+def _check_unique(name: str, values: Iterable[str]) -> None:
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise ManifestError(f"{name} has {twice[0]!r} more than once", field=name)
