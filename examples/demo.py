@@ -1,0 +1,215 @@
+"""The whole line in one command: train on real digits, export, register, serve, ask over HTTP.
+
+    python examples/demo.py [--folder DIR] [--images N] [override …]
+
+Overrides go to train.py (`python examples/demo.py trainer.max_epochs=1`). Everything the demo
+makes, its registry included, lies in the folder; the server is stopped at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+from PIL import Image
+
+from bundle.model import Model
+from trainer.restore import restore
+
+ROOT = Path(__file__).resolve().parent.parent
+READY_SECONDS = 120.0
+STOP_SECONDS = 30.0
+CLIENTS = 8
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the server said to the same images, one by one and from many clients at once."""
+
+    labels: list[str]
+    milliseconds: list[float]
+    """One client, one request at a time."""
+    per_second: float
+    """Requests a second of CLIENTS clients together."""
+
+
+def main() -> None:
+    """Run the line and print its table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=None, help="default: outputs/demo/<time>")
+    parser.add_argument("--images", type=int, default=200, help="test images sent over HTTP")
+    parser.add_argument("overrides", nargs="*", help="overrides of train.py")
+    args = parser.parse_args()
+    folder = (args.folder or ROOT / "outputs" / "demo" / time.strftime("%Y%m%d-%H%M%S")).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+
+    step("1/4 train")
+    started = time.perf_counter()
+    run(["train.py", f"hydra.run.dir={folder}/train", *args.overrides], folder, environment)
+    training_seconds = time.perf_counter() - started
+    summary = json.loads((folder / "train" / "summary.json").read_text(encoding="utf-8"))
+    checkpoint = Path(summary["best_checkpoint"])
+
+    step("2/4 export and register")
+    printed = run(
+        ["export.py", f"checkpoint={checkpoint}", "target=none", f"output={folder}/bundle",
+         f"hydra.run.dir={folder}/export"],
+        folder,
+        environment,
+    )  # fmt: skip
+    model = Model.load(printed.strip().splitlines()[-1])
+    name = model.manifest.name
+
+    step("3/4 serve")
+    images, truth = held_out_images(checkpoint, args.images)
+    uri = f"models:/{name}@champion"
+    with server(["serve.py", "--model", uri, "--port", "0"], folder, environment) as url:
+        step(f"4/4 ask {url}")
+        answers = ask(url, images)
+
+    in_process = [
+        p["prediction"]["label"] for p in model.predict_batch([{"image": i} for i in images])
+    ]
+    print_table(
+        {
+            "model": f"{name} ({uri})",
+            "training time": f"{training_seconds:.0f} s",
+            "test accuracy": f"{summary['metrics']['test/accuracy']:.2%}",
+            "accuracy over HTTP": f"{share_equal(answers.labels, truth):.2%} of {len(images)} images",
+            "HTTP = in process": f"{share_equal(answers.labels, in_process):.2%}",
+            "parity": f"max |Δlogit| {model.manifest.lineage['parity']['max_abs_diff']:.1e}",
+            "checkpoint": size(checkpoint),
+            "model in the bundle": size(model.bundle.file(model.manifest.variant().file or "")),
+            "latency, one client": f"p50 {percentile(answers.milliseconds, 50):.1f} ms · "
+            f"p99 {percentile(answers.milliseconds, 99):.1f} ms",
+            f"throughput, {CLIENTS} clients": f"{answers.per_second:.0f} requests/s",
+            "everything is in": str(folder),
+        }
+    )
+
+
+def step(text: str) -> None:
+    """Tell where the demo is."""
+    print(f"── {text}", file=sys.stderr, flush=True)
+
+
+def run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
+    """Run one of the project's commands in `folder`; its stdout. Leaves with its exit code if it fails."""
+    script, *arguments = command
+    done = subprocess.run(
+        [sys.executable, str(ROOT / script), *arguments],
+        cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        sys.exit(done.returncode)
+    return done.stdout
+
+
+@contextlib.contextmanager
+def server(command: list[str], folder: Path, environment: dict[str, str]) -> Iterator[str]:
+    """The URL of a running server, which is stopped by SIGTERM at the end."""
+    script, *arguments = command
+    log = folder / "serve.log"
+    with log.open("w", encoding="utf-8") as stream:
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / script), *arguments],
+            cwd=folder,
+            env=environment,
+            stderr=stream,
+        )
+    try:
+        yield wait_until_ready(process, log)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=STOP_SECONDS)
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
+    """Read the server's log until it says `ready URL`."""
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        for line in log.read_text(encoding="utf-8").splitlines():
+            if line.startswith("ready "):
+                return line.removeprefix("ready ")
+        time.sleep(0.1)
+    sys.exit(f"error: the server did not become ready\n{log.read_text(encoding='utf-8')}")
+
+
+def held_out_images(checkpoint: Path, count: int) -> tuple[list[bytes], list[str]]:
+    """PNG files of the first `count` test images, which training never saw, and their labels."""
+    data = restore(checkpoint).data()
+    images = [as_png(pixels) for pixels in data.test_samples.raw[:count]]
+    return images, [data.labels[int(index)] for index in data.test_samples.labels[:count]]
+
+
+def as_png(pixels: np.ndarray) -> bytes:
+    """A uint8 image of shape (H, W) or (H, W, 3) as a file."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def ask(url: str, images: list[bytes]) -> Answers:
+    """Post every image to /predict, first one by one, then from CLIENTS threads."""
+    with httpx.Client(base_url=url, timeout=30.0, headers={"Content-Type": "image/png"}) as client:
+
+        def predict(image: bytes) -> str:
+            response = client.post("/predict", content=image)
+            response.raise_for_status()
+            return str(response.json()["prediction"]["label"])
+
+        predict(images[0])
+        labels: list[str] = []
+        milliseconds: list[float] = []
+        for image in images:
+            started = time.perf_counter()
+            labels.append(predict(image))
+            milliseconds.append((time.perf_counter() - started) * 1e3)
+        started = time.perf_counter()
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            together = list(pool.map(predict, images * 3))
+        seconds = time.perf_counter() - started
+    if together != labels * 3:
+        sys.exit("error: the server answered the same images differently when asked at once")
+    return Answers(labels, milliseconds, len(together) / seconds)
+
+
+def share_equal(left: list[str], right: list[str]) -> float:
+    """The share of places at which both lists say the same, 0…1."""
+    return statistics.fmean(a == b for a, b in zip(left, right, strict=True))
+
+
+def percentile(values: list[float], percent: float) -> float:
+    """Linear interpolation, as numpy does it."""
+    return float(np.percentile(values, percent))
+
+
+def size(path: Path) -> str:
+    """Bytes in megabytes."""
+    return f"{path.stat().st_size / 1e6:.2f} MB"
+
+
+def print_table(rows: dict[str, str]) -> None:
+    """Two aligned columns on stdout."""
+    width = max(map(len, rows))
+    for key, value in rows.items():
+        print(f"  {key:<{width}}  {value}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""Fixtures that more than one room uses."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+
+@pytest.fixture(scope="session")
+def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its tables: made once a session, since the migrations take seconds."""
+    shared = tmp_path_factory.getbasetemp().parent / "empty-mlflow.db"
+    with FileLock(f"{shared}.lock"):
+        if not shared.exists():
+            from mlflow.tracking import MlflowClient  # takes seconds, and few tests need it
+
+            building = shared.with_suffix(".building")
+            MlflowClient(f"sqlite:///{building}").search_experiments()
+            building.rename(shared)
+    return shared
+
+
+@pytest.fixture
+def tracking_uri(empty_registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A fresh MLflow of the test's own, also set as MLFLOW_TRACKING_URI."""
+    database = tmp_path / "mlflow.db"
+    shutil.copy(empty_registry, database)
+    uri = f"sqlite:///{database}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    return uri
