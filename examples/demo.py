@@ -18,10 +18,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
@@ -29,6 +29,9 @@ from PIL import Image
 
 from bundle.model import Model
 from trainer.restore import restore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 120.0
@@ -82,16 +85,14 @@ def main() -> None:
         step(f"4/4 ask {url}")
         answers = ask(url, images)
 
-    in_process = [
-        p["prediction"]["label"] for p in model.predict_batch([{"image": i} for i in images])
-    ]
+    in_process = model.predict_batch([{"image": image} for image in images])
     print_table(
         {
             "model": f"{name} ({uri})",
             "training time": f"{training_seconds:.0f} s",
             "test accuracy": f"{summary['metrics']['test/accuracy']:.2%}",
-            "accuracy over HTTP": f"{share_equal(answers.labels, truth):.2%} of {len(images)} images",
-            "HTTP = in process": f"{share_equal(answers.labels, in_process):.2%}",
+            "accuracy over HTTP": f"{share_equal(answers.labels, truth):.2%} of {args.images}",
+            "HTTP = in process": f"{share_equal(answers.labels, labels_of(in_process)):.2%}",
             "parity": f"max |Δlogit| {model.manifest.lineage['parity']['max_abs_diff']:.1e}",
             "checkpoint": size(checkpoint),
             "model in the bundle": size(model.bundle.file(model.manifest.variant().file or "")),
@@ -109,7 +110,7 @@ def step(text: str) -> None:
 
 
 def run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
-    """Run one of the project's commands in `folder`; its stdout. Leaves with its exit code if it fails."""
+    """Run one of the commands in `folder`; its stdout. Leaves with its exit code if it fails."""
     script, *arguments = command
     done = subprocess.run(
         [sys.executable, str(ROOT / script), *arguments],
@@ -187,6 +188,11 @@ def ask(url: str, images: list[bytes]) -> Answers:
     if together != labels * 3:
         sys.exit("error: the server answered the same images differently when asked at once")
     return Answers(labels, milliseconds, len(together) / seconds)
+
+
+def labels_of(predictions: list[dict[str, Any]]) -> list[str]:
+    """The winning label of each."""
+    return [str(prediction["prediction"]["label"]) for prediction in predictions]
 
 
 def share_equal(left: list[str], right: list[str]) -> float:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 @pytest.fixture(scope="session")
 def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database with its tables: made once a session, since the migrations take seconds."""
+    """An MLflow database with its tables, made once a session: the migrations take seconds."""
     shared = tmp_path_factory.getbasetemp().parent / "empty-mlflow.db"
     with FileLock(f"{shared}.lock"):
         if not shared.exists():
