@@ -1,1 +1,1 @@
-"""The contract between the rooms: what a model is, how it is proved, prepared for, run and registered."""
+"""The contract between the rooms: what a model is, how it is proved, fed, run and registered."""

@@ -6,9 +6,9 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bundle.errors import (
     BundleError,
@@ -22,6 +22,9 @@ from bundle.exchange import exchange
 from bundle.manifest import FileEntry, Manifest, Variant
 from bundle.paths import MANIFEST, check_relative_name
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
 MAX_MANIFEST_BYTES = 16 * 2**20
 CHUNK_BYTES = 2**20
 
@@ -34,7 +37,7 @@ class Bundle:
     manifest: Manifest
 
     def file(self, name: str) -> Path:
-        """Where the file of that name lies. Raises NotFoundError if the manifest has no such file."""
+        """Where the file of that name lies. Raises NotFoundError if the manifest has none."""
         if name not in self.manifest.files:
             raise NotFoundError(
                 f"bundle {self.manifest.name!r} has no file {name!r}", field="files"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from bundle.errors import TrainyardError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TRACEBACK_VARIABLE = "TRAINYARD_TRACEBACK"
 INTERRUPTED = 130
@@ -33,7 +35,7 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
         _print_traceback_if_asked()
         _report(describe(error))
         code = error.exit_code
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a command ends in one line, whatever happened
         asked = _print_traceback_if_asked()
         hint = "" if asked else f" (set {TRACEBACK_VARIABLE}=1 for the traceback)"
         _report(f"{type(error).__name__}: {error}{hint}")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bundle.errors import ManifestError, NotFoundError, UnsafePathError
 from bundle.fields import Fields, canonical_json, parse_json
 from bundle.paths import check_relative_name
 from bundle.preprocessing.config import PreprocessingConfig
 from bundle.tensor import DYNAMIC, TensorSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = [
     "FORMATS",
@@ -164,7 +166,9 @@ class Golden:
 
     def __post_init__(self) -> None:
         if self.count < 1:
-            raise ManifestError(f"golden.count={self.count} must be 1 or more", field="golden.count")
+            raise ManifestError(
+                f"golden.count={self.count} must be 1 or more", field="golden.count"
+            )
         for name in ("atol", "rtol"):
             value = getattr(self, name)
             if not math.isfinite(value) or value < 0:

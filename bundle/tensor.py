@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bundle.errors import ManifestError
-from bundle.fields import Fields
+
+if TYPE_CHECKING:
+    from bundle.fields import Fields
 
 DYNAMIC = -1
 """A dimension whose size each call chooses."""

@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bundle.errors import ManifestError, RequestError
 from bundle.fields import Fields, canonical_json, parse_json
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 RESIZES = ("stretch", "crop", "pad")
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 LARGEST_MAX_PIXELS = 89_478_485
-"""Pillow's own bound: above it Pillow warns, and whether that refuses an image is not ours to say."""
+"""Pillow's own bound: above it Pillow warns, and what becomes of a warning is not ours to say."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -67,7 +69,7 @@ class PreprocessingConfig(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageConfig(PreprocessingConfig):
-    """How a picture becomes `channels × height × width` bytes."""
+    """How a picture becomes bytes of shape (channels, height, width)."""
 
     kind: ClassVar[str] = "image"
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from bundle.errors import InputError
-from bundle.preprocessing.config import ImageConfig
 from bundle.preprocessing.preprocessor import Array, DataPreprocessor
 from bundle.tensor import DYNAMIC, TensorSpec
+
+if TYPE_CHECKING:
+    from bundle.preprocessing.config import ImageConfig
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
 """What is decoded. Formats that start other programs (EPS) or hold documents are not."""
@@ -37,7 +39,8 @@ _ARRAY_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 class ImagePreprocessor(DataPreprocessor):
     """Transparent pixels are laid on white, 16-bit samples keep their high byte, the first frame
-    of an animation is taken, and a picture that has the right size is not resampled."""
+    of an animation is taken, and a picture that has the right size is not resampled.
+    """
 
     sample_field: ClassVar[str] = "image"
 
@@ -83,7 +86,7 @@ class ImagePreprocessor(DataPreprocessor):
             raise
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise _error(f"image is too large: {error}") from error
-        except Image.UnidentifiedImageError as error:
+        except UnidentifiedImageError as error:
             raise _error(
                 f"image is of no known format ({len(data)} bytes)",
                 remedy=f"send one of {', '.join(FORMATS)}",
@@ -174,7 +177,7 @@ def _orientation(image: Image.Image) -> int:
     """1 (upright) where the picture does not say, or says it unreadably."""
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # a damaged EXIF block leaves the pixels whole
+    except Exception:  # noqa: BLE001 - a damaged EXIF block leaves the pixels whole
         return 1
     return value if isinstance(value, int) else 1
 
@@ -194,7 +197,9 @@ def _on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, picture).convert("RGB")
 
 
-def _centre_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, ...]:
+def _centre_box(
+    size: tuple[int, int], target: tuple[int, int]
+) -> tuple[float, float, float, float]:
     """The largest centred part of the picture that has the target's aspect ratio."""
     scale = min(size[0] / target[0], size[1] / target[1])
     width = min(target[0] * scale, size[0])

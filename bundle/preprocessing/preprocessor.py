@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from bundle.errors import InputError
-from bundle.preprocessing.config import PreprocessingConfig
-from bundle.tensor import TensorSpec
+
+if TYPE_CHECKING:
+    from bundle.preprocessing.config import PreprocessingConfig
+    from bundle.tensor import TensorSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Row = Mapping[str, Array]
@@ -40,6 +42,4 @@ class DataPreprocessor(ABC):
         """One batch of the rows, in order, batch dimension in front."""
         if not rows:
             raise InputError("a batch needs at least one sample, got none", field=self.sample_field)
-        return {
-            spec.name: np.stack([row[spec.name] for row in rows]) for spec in self.input_specs
-        }
+        return {spec.name: np.stack([row[spec.name] for row in rows]) for spec in self.input_specs}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bundle.errors import ManifestError, NotFoundError
 from bundle.preprocessing.config import ImageConfig, PreprocessingConfig, TextConfig
 from bundle.preprocessing.image import ImagePreprocessor
-from bundle.preprocessing.preprocessor import DataPreprocessor
 from bundle.preprocessing.text import TextPreprocessor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bundle.preprocessing.preprocessor import DataPreprocessor
 
 
 def create_preprocessor(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from bundle.errors import InputError, IntegrityError, ManifestError
-from bundle.preprocessing.config import TextConfig
 from bundle.preprocessing.preprocessor import Array, DataPreprocessor, Row
 from bundle.tensor import DYNAMIC, TensorSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bundle.preprocessing.config import TextConfig
 
 _PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>")
 
@@ -61,7 +64,7 @@ class TextPreprocessor(DataPreprocessor):
         )
 
     def __call__(self, sample: Any) -> dict[str, Array]:
-        """str → {"input_ids": int64 (L,), "attention_mask": int64 (L,)}, L ≤ max_length."""
+        """A str → {"input_ids": int64 (L,), "attention_mask": int64 (L,)}, L ≤ max_length."""
         if not isinstance(sample, str):
             raise _error(f"text must be a string, got {type(sample).__name__}")
         if not sample or sample.isspace():

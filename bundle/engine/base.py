@@ -1,0 +1,140 @@
+"""InferenceEngine: a model in one runtime, on one provider, that answers batches."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bundle.engine.inputs import check_batch
+from bundle.errors import EngineError, RequestError
+from bundle.tensor import TensorSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bundle.preprocessing.preprocessor import Array
+
+
+class InferenceEngine(ABC):
+    """Validates, splits and joins batches; a runtime adds `_run`.
+
+    A model whose tensors all have a dynamic first dimension is *batchable*: that dimension is the
+    batch, and a sample has the other ones. The tensors of any other model are one whole sample;
+    its batches are stacked samples that run one by one.
+    """
+
+    def __init__(
+        self,
+        *,
+        inputs: tuple[TensorSpec, ...],
+        outputs: tuple[TensorSpec, ...],
+        max_batch_size: int,
+    ) -> None:
+        if max_batch_size < 1:
+            raise RequestError(
+                f"max_batch_size={max_batch_size} must be 1 or more", field="max_batch_size"
+            )
+        self._inputs = inputs
+        self._outputs = outputs
+        self._batchable = all(spec.batchable for spec in (*inputs, *outputs))
+        self._max_batch_size = max_batch_size if self._batchable else 1
+        self._batch_specs = inputs if self._batchable else tuple(map(_stacked, inputs))
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The runtime."""
+
+    @property
+    @abstractmethod
+    def provider(self) -> str:
+        """What the model really runs on: cpu, cuda or tensorrt."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return self._outputs
+
+    @property
+    def batchable(self) -> bool:
+        return self._batchable
+
+    @property
+    def max_batch_size(self) -> int:
+        """Most samples in one run of the runtime; 1 if the model is not batchable."""
+        return self._max_batch_size
+
+    @abstractmethod
+    def _run(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        """Run the model once on arrays that fit its inputs. Raises EngineError."""
+
+    def predict(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
+        """One sample, without batch dimension in or out. Raises InputError or EngineError."""
+        batch = {name: _with_batch(value) for name, value in inputs.items()}
+        return {name: array[0] for name, array in self.predict_batch(batch).items()}
+
+    def predict_batch(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
+        """Any number of samples, batch dimension in front of every tensor, in order.
+
+        More than `max_batch_size` are run in pieces. Raises InputError or EngineError.
+        """
+        batch = check_batch(inputs, self._batch_specs)
+        count = len(next(iter(batch.values())))
+        if self._batchable and count <= self._max_batch_size:
+            return self._run_checked(batch, count)
+        step = self._max_batch_size
+        pieces = []
+        for start in range(0, count, step):
+            piece = {name: array[start : start + step] for name, array in batch.items()}
+            if self._batchable:
+                pieces.append(self._run_checked(piece, min(step, count - start)))
+            else:
+                pieces.append(self._run_alone(piece))
+        return {spec.name: _joined(spec.name, pieces) for spec in self._outputs}
+
+    def metadata(self) -> dict[str, Any]:
+        """What runs here, as JSON."""
+        return {
+            "engine": self.name,
+            "provider": self.provider,
+            "batchable": self._batchable,
+            "max_batch_size": self._max_batch_size,
+            "inputs": [spec.to_dict() for spec in self._inputs],
+            "outputs": [spec.to_dict() for spec in self._outputs],
+        }
+
+    def _run_checked(self, batch: dict[str, Array], count: int) -> dict[str, Array]:
+        outputs = self._run(batch)
+        for name, array in outputs.items():
+            if array.ndim == 0 or len(array) != count:
+                raise EngineError(
+                    f"output {name!r} has shape {list(array.shape)} for a batch of {count}",
+                    field=name,
+                )
+        return outputs
+
+    def _run_alone(self, batch: dict[str, Array]) -> dict[str, Array]:
+        outputs = self._run({name: array[0] for name, array in batch.items()})
+        return {name: array[np.newaxis] for name, array in outputs.items()}
+
+
+def _stacked(spec: TensorSpec) -> TensorSpec:
+    return TensorSpec(name=spec.name, dtype=spec.dtype, shape=(-1, *spec.shape))
+
+
+def _with_batch(value: Any) -> Any:
+    return value[np.newaxis] if isinstance(value, np.ndarray) else [value]
+
+
+def _joined(name: str, pieces: list[dict[str, Array]]) -> Array:
+    try:
+        return np.concatenate([piece[name] for piece in pieces])
+    except ValueError as error:
+        raise EngineError(
+            f"output {name!r} has another shape from batch to batch: {error}", field=name
+        ) from error

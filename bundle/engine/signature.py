@@ -1,0 +1,61 @@
+"""Signature: the tensors that an ONNX graph says it takes and gives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bundle.errors import EngineError
+from bundle.tensor import DYNAMIC, TensorSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_DTYPES = {
+    "bool": "bool",
+    "int8": "int8",
+    "int16": "int16",
+    "int32": "int32",
+    "int64": "int64",
+    "uint8": "uint8",
+    "uint16": "uint16",
+    "uint32": "uint32",
+    "uint64": "uint64",
+    "float16": "float16",
+    "float": "float32",
+    "double": "float64",
+    "bfloat16": "bfloat16",
+    "string": "string",
+}
+
+
+def read_specs(arguments: Sequence[Any]) -> tuple[TensorSpec, ...]:
+    """The specs of a session's inputs or outputs. Raises EngineError for what is no tensor."""
+    return tuple(
+        TensorSpec(name=argument.name, dtype=_dtype(argument), shape=_shape(argument.shape))
+        for argument in arguments
+    )
+
+
+def dimension_names(arguments: Sequence[Any]) -> dict[str, tuple[str | None, ...]]:
+    """For each tensor, the name of every dimension that has one: equal names mean equal sizes."""
+    return {
+        argument.name: tuple(size if isinstance(size, str) else None for size in argument.shape)
+        for argument in arguments
+    }
+
+
+def _dtype(argument: Any) -> str:
+    kind = argument.type.removeprefix("tensor(").removesuffix(")")
+    if not argument.type.startswith("tensor(") or kind not in _DTYPES:
+        raise EngineError(
+            f"the model's {argument.name!r} is a {argument.type}, which is not supported",
+            field=argument.name,
+        )
+    return _DTYPES[kind]
+
+
+def _shape(sizes: Sequence[int | str | None]) -> tuple[int, ...]:
+    return tuple(
+        size if isinstance(size, int) and size >= 0 else DYNAMIC  # a name, or nothing: dynamic
+        for size in sizes
+    )
