@@ -1,0 +1,35 @@
+"""What can go wrong between a checkpoint and a bundle; every message is ready for a user.
+
+bundle.errors.TrainyardError
+└── OptimizeError
+    ├── SourceError    the checkpoint or run that was named cannot be had (exit 2)
+    ├── OpsetError     the asked opset cannot be written by the asked exporter (exit 2)
+    ├── ExportError    the model cannot be written as ONNX, or the file is not valid (exit 1)
+    └── ParityError    the exported model does not answer as the checkpoint does (exit 1)
+"""
+
+from __future__ import annotations
+
+from bundle.errors import RequestError, TrainyardError
+
+__all__ = ["ExportError", "OpsetError", "OptimizeError", "ParityError", "SourceError"]
+
+
+class OptimizeError(TrainyardError):
+    """Root of the optimizer's errors."""
+
+
+class SourceError(OptimizeError, RequestError):
+    """What was to be exported does not exist, or was named in two ways."""
+
+
+class OpsetError(OptimizeError, RequestError):
+    """The exporter cannot write the opset that was asked for."""
+
+
+class ExportError(OptimizeError):
+    """The model cannot be written as ONNX, or what was written does not hold up."""
+
+
+class ParityError(OptimizeError):
+    """The exported model's answers differ from the checkpoint's, or are not finite."""

@@ -1,0 +1,93 @@
+"""Samples that training did not learn from, on which an exported model is judged."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from optimize.errors import OptimizeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bundle.preprocessing.preprocessor import DataPreprocessor, Row
+    from optimize.reference import Array
+    from trainer.data.module import DataModule
+    from trainer.data.samples import RawSample
+    from trainer.restore import Restored
+
+SPLITS = ("test", "val", "train")
+"""In the order of preference; what was taken is recorded."""
+_LARGEST_GOLDEN = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HeldOut:
+    """Raw samples, their classes, and the split that they are."""
+
+    split: str
+    raw: Sequence[RawSample]
+    labels: Array
+    """int64 (samples,)"""
+    fingerprint: str
+    """Of the data as they are here; the checkpoint's differs if they have changed."""
+
+    def rows(self, preprocessor: DataPreprocessor, count: int) -> list[Row]:
+        """The tensors of the first `count` samples."""
+        return [preprocessor(self.raw[index]) for index in range(min(count, len(self.raw)))]
+
+    def golden(self, count: int) -> list[bytes | str]:
+        """The first `count` samples that are not large, as a client would send them."""
+        found: list[bytes | str] = []
+        for raw in self.raw:
+            sample = _as_sent(raw)
+            if len(found) < count and len(sample) <= _LARGEST_GOLDEN:
+                found.append(sample)
+            if len(found) == count:
+                break
+        return found or [_as_sent(self.raw[0])]
+
+
+def load_held_out(restored: Restored, *, max_samples: int | None) -> HeldOut:
+    """The test split of the checkpoint's data, or what there is instead.
+
+    Raises OptimizeError if the data have other classes than the model, and what the data raise.
+    """
+    data = restored.data()
+    if tuple(data.labels) != restored.labels:
+        raise OptimizeError(
+            f"the data now have the classes {', '.join(data.labels)}, but the model was trained on "
+            f"{', '.join(restored.labels)}",
+            field="data",
+            remedy="restore the data that the model was trained on",
+        )
+    split = _split(data)
+    samples = data.samples(split)
+    count = len(samples) if max_samples is None else min(max_samples, len(samples))
+    return HeldOut(
+        split=split,
+        raw=samples.raw[:count],
+        labels=samples.labels[:count],
+        fingerprint=data.fingerprint,
+    )
+
+
+def _split(data: DataModule) -> str:
+    for split in SPLITS:
+        if len(data.samples(split)):
+            return split
+    raise OptimizeError("the data hold no sample to compare the models on", field="data")
+
+
+def _as_sent(raw: RawSample) -> bytes | str:
+    """Pixels as a PNG file, which loses nothing; files and texts as they are."""
+    if not isinstance(raw, np.ndarray):
+        return raw
+    stream = io.BytesIO()
+    pixels = raw[:, :, 0] if raw.ndim == 3 and raw.shape[2] == 1 else raw
+    Image.fromarray(pixels).save(stream, format="PNG")
+    return stream.getvalue()

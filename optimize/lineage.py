@@ -1,0 +1,66 @@
+"""Lineage: where a bundle's weights come from and how it was made, as JSON."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+from bundle.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+EPOCH_VARIABLE = "SOURCE_DATE_EPOCH"
+_FROM_CHECKPOINT = (
+    "run_id",
+    "git_commit",
+    "data_fingerprint",
+    "config_sha256",
+    "step",
+    "epoch",
+    "metrics",
+    "versions",
+)
+"""What is copied from the checkpoint's own description."""
+
+
+def describe_checkpoint(sha256: str, description: Mapping[str, Any]) -> dict[str, Any]:
+    """The checkpoint's hash and what it says of its own origin; null for what it does not say."""
+    return {"sha256": sha256, **{key: description.get(key) for key in _FROM_CHECKPOINT}}
+
+
+def versions() -> dict[str, str]:
+    """Of everything that has a part in an exported graph and its golden answers."""
+    found = {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": str(torch.__version__),
+        "onnx": onnx.__version__,
+        "onnxruntime": onnxruntime.__version__,
+    }
+    for name in ("trainyard", "onnxscript", "transformers", "tokenizers", "pillow"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def created() -> str:
+    """Now, to the second, in UTC; with SOURCE_DATE_EPOCH that moment, for identical bytes."""
+    given = os.environ.get(EPOCH_VARIABLE)
+    try:
+        moment = datetime.now(UTC) if given is None else datetime.fromtimestamp(int(given), UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise RequestError(
+            f"{EPOCH_VARIABLE}={given} is not a number of seconds since 1970", field=EPOCH_VARIABLE
+        ) from error
+    return moment.isoformat(timespec="seconds")

@@ -1,0 +1,275 @@
+"""nn.Module → ONNX, through either of PyTorch's two exporters.
+
+`torchscript` (the older one) traces: it is several times faster, and only what it writes for a BERT
+with `eager` attention is recognised by ONNX Runtime's transformer fusion. `dynamo` is PyTorch's
+default; it refuses control flow that a trace would freeze silently. Either may write another opset
+than it was asked for, so what was written is checked, never assumed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import logging
+import warnings
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.onnx.errors import OnnxExporterWarning
+
+from optimize.errors import ExportError, OpsetError
+from optimize.passes.strip import strip, to_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from bundle.manifest import TensorSpec
+
+# Both exporters report what they do by warning and by logging; only these are known to be noise.
+_QUIET_LOGGERS = (
+    "onnxscript.version_converter",  # the failed conversion is found by reading the opset
+    "torch.onnx._internal.exporter._compat",  # the same
+    "torch.onnx._internal.exporter._registration",  # torchvision's operators, which no model uses
+)
+_AXES = ("batch", "sequence")
+
+
+class Lane(StrEnum):
+    """Which of PyTorch's exporters writes the graph."""
+
+    TORCHSCRIPT = "torchscript"
+    DYNAMO = "dynamo"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportPass:
+    """Write a model as ONNX bytes that depend on the model and these parameters alone."""
+
+    VERSION: ClassVar[int] = 1
+    """Goes up when the same parameters come to mean other bytes."""
+    opset: int = 18
+    lane: Lane = Lane.DYNAMO
+    max_length: int | None = None
+    """Longest sequence the model takes; None for models without a sequence axis."""
+
+    def run(
+        self,
+        model: nn.Module,
+        example: Mapping[str, Tensor],
+        *,
+        inputs: Sequence[TensorSpec],
+        output: TensorSpec,
+    ) -> bytes:
+        """Export `model`, whose forward takes the tensors of `inputs` by name.
+
+        `example` is one batch of at least two rows: an axis of length one would be taken for a
+        constant. Raises `OpsetError` when the opset cannot be had and `ExportError` for the rest.
+        """
+        names = _forward_order(model, [spec.name for spec in inputs])
+        axes = {spec.name: _dynamic_axes(spec) for spec in inputs}
+        write = self._dynamo if self.lane is Lane.DYNAMO else self._torchscript
+        with _exporting(model):
+            try:
+                proto = write(model, [example[name] for name in names], names, axes, output)
+            except OnnxExporterWarning as warning:
+                raise self._opset_error("does not support it") from warning
+            except (RuntimeError, TypeError, ValueError) as error:
+                raise ExportError(
+                    f"the {self.lane} exporter cannot write this model with opset {self.opset}: "
+                    f"{_first_line(error)}",
+                    field="optimize.exporter",
+                ) from error
+        self._check(proto, names=[spec.name for spec in inputs], output=output.name)
+        _order_inputs(proto, [spec.name for spec in inputs])
+        strip(proto)
+        return to_bytes(proto)
+
+    def _torchscript(
+        self,
+        model: nn.Module,
+        example: Sequence[Tensor],
+        names: Sequence[str],
+        axes: Mapping[str, Mapping[int, str]],
+        output: TensorSpec,
+    ) -> onnx.ModelProto:
+        buffer = io.BytesIO()
+        torch.onnx.export(
+            model,
+            tuple(example),
+            buffer,  # type: ignore[arg-type]  # the older exporter writes to any binary file
+            dynamo=False,
+            opset_version=self.opset,
+            input_names=list(names),
+            output_names=[output.name],
+            dynamic_axes={**axes, output.name: _dynamic_axes(output)},
+        )
+        return onnx.load_model_from_string(buffer.getvalue())
+
+    def _dynamo(
+        self,
+        model: nn.Module,
+        example: Sequence[Tensor],
+        names: Sequence[str],
+        axes: Mapping[str, Mapping[int, str]],
+        output: TensorSpec,
+    ) -> onnx.ModelProto:
+        dims = {
+            "batch": torch.export.Dim("batch"),
+            "sequence": torch.export.Dim("sequence", max=self.max_length),
+        }
+        program = torch.onnx.export(
+            model,
+            tuple(example),
+            dynamo=True,
+            opset_version=self.opset,
+            input_names=list(names),
+            output_names=[output.name],
+            dynamic_shapes=tuple(
+                {axis: dims[label] for axis, label in axes[name].items()} for name in names
+            ),
+            verbose=False,
+        )
+        if program is None:
+            raise ExportError("the dynamo exporter returned nothing", field="optimize.exporter")
+        return program.model_proto
+
+    def _check(self, proto: onnx.ModelProto, *, names: Sequence[str], output: str) -> None:
+        written = [entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")]
+        if written != [self.opset]:
+            raise self._opset_error(f"wrote opset {', '.join(map(str, written)) or 'none'} instead")
+        found = [value.name for value in proto.graph.input]
+        if sorted(found) != sorted(names):
+            raise ExportError(
+                f"the exported graph takes {found}, but the preprocessor gives {list(names)}: "
+                "the model does not use every input",
+                field="inputs",
+            )
+        if [value.name for value in proto.graph.output] != [output]:
+            found = [value.name for value in proto.graph.output]
+            raise ExportError(f"the exported graph gives {found} and not ['{output}']")
+        try:
+            onnx.checker.check_model(proto, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            raise ExportError(
+                f"the {self.lane} exporter wrote a graph that onnx.checker refuses: "
+                f"{_first_line(error)}",
+                field="optimize.exporter",
+            ) from error
+
+    def _opset_error(self, what: str) -> OpsetError:
+        remedy = "use optimize.opset=18"
+        if self.lane is Lane.TORCHSCRIPT and self.opset > 18:
+            remedy += f" or optimize.exporter={Lane.DYNAMO}"
+        elif self.lane is Lane.DYNAMO and self.opset < 18:
+            remedy += f" or optimize.exporter={Lane.TORCHSCRIPT}"
+        return OpsetError(
+            f"optimize.opset={self.opset}: the {self.lane} exporter {what}",
+            field="optimize.opset",
+            remedy=remedy,
+        )
+
+
+def _forward_order(model: nn.Module, names: Sequence[str]) -> list[str]:
+    """`names` in the order of forward's parameters: exporters bind by position, we by name."""
+    signature = inspect.signature(model.forward)
+    try:
+        return list(signature.bind(**dict.fromkeys(names)).arguments)
+    except TypeError as error:
+        raise ExportError(
+            f"{type(model).__name__}.forward{signature} does not take the preprocessor's tensors "
+            f"{list(names)}: {error}",
+            field="inputs",
+        ) from error
+
+
+def _order_inputs(proto: onnx.ModelProto, names: Sequence[str]) -> None:
+    """The graph's inputs in the preprocessor's order, which the manifest repeats."""
+    values = {value.name: value for value in proto.graph.input}
+    ordered = [values[name] for name in names]
+    del proto.graph.input[:]
+    proto.graph.input.extend(ordered)
+
+
+def _dynamic_axes(spec: TensorSpec) -> dict[int, str]:
+    """The labels of a tensor's dynamic axes: (-1, -1) → {0: "batch", 1: "sequence"}."""
+    axes = [axis for axis, size in enumerate(spec.shape) if size == -1]
+    if axes[:1] != [0] or len(axes) > len(_AXES):
+        raise ExportError(
+            f"tensor {spec.name} has shape {list(spec.shape)}; the first axis must be dynamic and "
+            "at most one other",
+            field=spec.name,
+        )
+    return dict(zip(axes, _AXES, strict=False))
+
+
+@contextlib.contextmanager
+def _exporting(model: nn.Module) -> Iterator[None]:
+    """Everything that an export needs changed, and only while it runs."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(_eval_mode(model))
+        stack.enter_context(_eager_attention(model))
+        stack.enter_context(_quiet())
+        yield
+
+
+@contextlib.contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@contextlib.contextmanager
+def _eager_attention(model: nn.Module) -> Iterator[None]:
+    """Transformers' plain attention: the fused kernels export to what no optimizer recognises."""
+    modules: list[Any] = [m for m in model.modules() if hasattr(m, "set_attn_implementation")]
+    # The only place where transformers keeps it.
+    before = [(module, module.config._attn_implementation) for module in modules]  # noqa: SLF001
+    for module, _ in before:
+        module.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        for module, implementation in before:
+            module.set_attn_implementation(implementation)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in _QUIET_LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            ignore = warnings.filterwarnings
+            # Both lanes are chosen knowingly; that the older one will go is said in the docs.
+            ignore("ignore", "You are using the legacy TorchScript-based", DeprecationWarning)
+            ignore("ignore", "The feature will be removed", DeprecationWarning)
+            # PyTorch's own code calls what PyTorch deprecates.
+            ignore("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+            ignore("ignore", "# The axis name: ", UserWarning)
+            ignore("ignore", "Exporting aten::index operator of advanced indexing", UserWarning)
+            # A frozen branch is a wrong answer at some shape: parity at many shapes looks for it.
+            ignore("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
+            ignore("error", "Exporting to ONNX opset version", OnnxExporterWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
