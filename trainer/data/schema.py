@@ -1,7 +1,7 @@
 """Schemas of the config group `data`: every field with its type, its default and its unit.
 
-Each schema is stored in Hydra's ConfigStore under `data/base_<name>`; `conf/data/<name>.yaml` starts
-from it, so a misspelt field or a value of the wrong type fails while the config is composed.
+Each schema is stored in Hydra's ConfigStore under `data/base_<name>`; `conf/data/<name>.yaml`
+starts from it, so a misspelt field or a value of the wrong type fails while the config is composed.
 """
 
 from __future__ import annotations

@@ -1,0 +1,119 @@
+"""ImageDataModule: images as uint8 tensors of the model's size."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from PIL import Image
+
+from bundle.errors import InputError, RequestError
+from bundle.preprocessing.config import ImageConfig
+from bundle.preprocessing.image import ImagePreprocessor
+from trainer.data.dataset import BatchDataset, ImageCache, ImageDataset, ImageReader, ImageStore
+from trainer.data.module import DataModule
+from trainer.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from trainer.data.augmentation import ImageAugmentation
+    from trainer.data.rejects import Rejects
+    from trainer.data.samples import Corpus, IntArray, RawSample
+    from trainer.data.sources.base import Source
+    from trainer.data.splitting import Splits
+
+
+class ImageDataModule(DataModule):
+    """Batches are {"image": uint8 (B, C, H, W), "label": int64 (B,)}.
+
+    Images that fit into `cache_bytes` are decoded once, all of them while setting up. Of more, the
+    headers alone are checked then, and each image is decoded whenever it is needed.
+    """
+
+    task: ClassVar[str] = "image-classification"
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        height: int,
+        width: int,
+        channels: int = 3,
+        resize: str = "crop",
+        interpolation: str = "bilinear",
+        max_pixels: int = 50_000_000,
+        cache_bytes: int = 2**30,
+        augmentation: ImageAugmentation | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(source, **options)
+        self._image = {
+            "height": height,
+            "width": width,
+            "channels": channels,
+            "resize": str(resize),
+            "interpolation": str(interpolation),
+            "max_pixels": max_pixels,
+        }
+        self._cache_bytes = cache_bytes
+        self._augmentation = augmentation
+        self._preprocessor: ImagePreprocessor | None = None
+        self._cache: NDArray[np.uint8] | None = None
+        self._store: ImageStore | None = None
+
+    @property
+    def preprocessor(self) -> ImagePreprocessor:
+        if self._preprocessor is None:
+            raise RuntimeError("setup() has not run")
+        return self._preprocessor
+
+    def _begin(self, corpus: Corpus) -> None:
+        try:
+            config = ImageConfig(**self._image)  # type: ignore[arg-type]  # checked by ImageConfig
+        except RequestError as error:
+            raise DataError(f"data.{error}", field=f"data.{error.field}") from error
+        self._preprocessor = ImagePreprocessor(config)
+        shape = (len(corpus), config.channels, config.height, config.width)
+        if np.prod(shape, dtype=np.int64) <= self._cache_bytes:
+            self._cache = np.zeros(shape, dtype=np.uint8)  # (N, C, H, W)
+
+    def _inspect(self, index: int, sample: RawSample) -> None:
+        if self._cache is not None:
+            self._cache[index] = self.preprocessor(sample)["image"]
+        elif isinstance(sample, bytes):
+            _check_header(sample)
+
+    def _finish(self, corpus: Corpus, splits: Splits, rejects: Rejects) -> Splits:
+        del rejects  # what can be found out is known by now
+        if self._cache is not None:
+            self._store = ImageCache(self._cache)
+        else:
+            self._store = ImageReader(
+                corpus.raw,
+                names=corpus.names,
+                preprocessor=self.preprocessor,
+                where=self._source.where,
+                on_error=self._source.on_error,
+            )
+        return splits
+
+    def _dataset(self, indices: IntArray, *, training: bool) -> BatchDataset:
+        if self._store is None:
+            raise RuntimeError("setup() has not run")
+        return ImageDataset(
+            indices,
+            self.prepared.corpus.labels,
+            store=self._store,
+            augmentation=self._augmentation if training else None,
+            seed=self._seed,
+        )
+
+
+def _check_header(data: bytes) -> None:
+    try:
+        with Image.open(io.BytesIO(data)):
+            pass
+    except Exception as error:  # the decoders raise whatever a malformed file leads them to
+        raise InputError(f"not an image that can be read ({len(data)} bytes)") from error

@@ -1,0 +1,101 @@
+"""Loaders that start when they are read from, so that they know which epoch it is by then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import DataLoader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from trainer.data.dataset import BatchDataset, Tensors
+    from trainer.data.sampler import EpochSampler, EvalSampler
+
+
+class BatchLoader:
+    """Batches of one split, through `num_workers` processes.
+
+    Lightning makes the first iterator of a fit before it calls `set_epoch`; torch's own loader
+    would by then have sent its processes to fetch the wrong epoch. Nor does this one draw from
+    the global random generator.
+    """
+
+    def __init__(
+        self,
+        dataset: BatchDataset,
+        sampler: EpochSampler | EvalSampler,
+        *,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        self._sampler = sampler
+        self._loader: DataLoader[Any] = DataLoader(
+            dataset,
+            batch_sampler=sampler,  # type: ignore[arg-type]  # batches come as Batch, not list
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            pin_memory=pin_memory,
+            collate_fn=_unchanged,  # type: ignore[arg-type]  # likewise
+            generator=torch.Generator(),
+        )
+
+    @property
+    def batch_sampler(self) -> EpochSampler | EvalSampler:
+        return self._sampler
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def __iter__(self) -> Iterator[Tensors]:
+        yield from self._loader
+
+
+class TrainLoader(BatchLoader):
+    """Batches of the training split, from any place of any epoch on.
+
+    `progress` is asked at the start of every iteration how many batches of this epoch are already
+    trained on; None: the place that `load_state_dict` set, else the first.
+    """
+
+    def __init__(
+        self,
+        dataset: BatchDataset,
+        sampler: EpochSampler,
+        *,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+        progress: Callable[[TrainLoader], int | None] | None = None,
+    ) -> None:
+        super().__init__(dataset, sampler, num_workers=num_workers, pin_memory=pin_memory)
+        self._epochs = sampler
+        self._progress = progress
+        self._done = 0
+        self._resume: int | None = None
+
+    def __iter__(self) -> Iterator[Tensors]:
+        start = self._progress(self) if self._progress is not None else None
+        if start is None:
+            start = self._resume or 0
+        self._resume = None
+        self._epochs.start_at(start)
+        self._done = start
+        for batch in super().__iter__():
+            self._done += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch and the batch that come next."""
+        if self._done >= len(self):
+            return {"epoch": self._epochs.epoch + 1, "batch": 0}
+        return {"epoch": self._epochs.epoch, "batch": self._done}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Let the next iteration begin there."""
+        self._epochs.set_epoch(state["epoch"])
+        self._resume = self._done = state["batch"]
+
+
+def _unchanged(batch: Tensors) -> Tensors:
+    return batch
