@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainer.data.noise import uniforms
+from trainer.data.options import require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +43,17 @@ class ImageAugmentation:
     erase: float = 0.0
     erase_size: float = 0.25
     fill: int = 0
+
+    def check(self) -> None:
+        """Raises DataError, naming the field."""
+        for name in ("shift", "rotate"):
+            value = getattr(self, name)
+            require(value >= 0, f"augmentation.{name}", value, "0 or more")
+        require(0 <= self.zoom < 1, "augmentation.zoom", self.zoom, "from 0 to less than 1")
+        for name in ("flip", "erase", "erase_size"):
+            value = getattr(self, name)
+            require(0 <= value <= 1, f"augmentation.{name}", value, "from 0 to 1")
+        require(0 <= self.fill <= 255, "augmentation.fill", self.fill, "from 0 to 255")
 
     @property
     def active(self) -> bool:
@@ -115,6 +127,11 @@ class TextAugmentation:
     """Replace tokens by the mask token."""
 
     token_dropout: float = 0.0
+
+    def check(self) -> None:
+        """Raises DataError, naming the field."""
+        value = self.token_dropout
+        require(0 <= value <= 1, "augmentation.token_dropout", value, "from 0 to 1")
 
     @property
     def active(self) -> bool:

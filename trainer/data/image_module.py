@@ -13,6 +13,7 @@ from bundle.preprocessing.config import ImageConfig
 from bundle.preprocessing.image import ImagePreprocessor
 from trainer.data.dataset import BatchDataset, ImageCache, ImageDataset, ImageReader, ImageStore
 from trainer.data.module import DataModule
+from trainer.data.options import require
 from trainer.errors import DataError
 
 if TYPE_CHECKING:
@@ -70,6 +71,9 @@ class ImageDataModule(DataModule):
         return self._preprocessor
 
     def _begin(self, corpus: Corpus) -> None:
+        require(self._cache_bytes >= 0, "cache_bytes", self._cache_bytes, "0 or more")
+        if self._augmentation is not None:
+            self._augmentation.check()
         try:
             config = ImageConfig(**self._image)  # type: ignore[arg-type]  # checked by ImageConfig
         except RequestError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -15,10 +14,11 @@ from torch import Tensor
 from bundle.errors import InputError
 from trainer.data.content import digest, fingerprint
 from trainer.data.loader import BatchLoader, TrainLoader
+from trainer.data.options import LoaderOptions, check_plan
+from trainer.data.prepared import Prepared
 from trainer.data.rejects import Rejects
 from trainer.data.sampler import EpochSampler, EvalSampler
-from trainer.data.samples import Corpus, IntArray, RawSample, Samples, Selection
-from trainer.data.schema import Balance, LastBatch
+from trainer.data.schema import Balance
 from trainer.data.splitting import SplitPlan, Splits, split_corpus
 from trainer.errors import DataError
 
@@ -27,19 +27,10 @@ if TYPE_CHECKING:
 
     from bundle.preprocessing.preprocessor import DataPreprocessor
     from trainer.data.dataset import BatchDataset
+    from trainer.data.samples import Corpus, IntArray, RawSample, Samples
     from trainer.data.sources.base import Source
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Prepared:
-    """What `setup` has made."""
-
-    corpus: Corpus
-    splits: Splits
-    skipped: tuple[str, ...]
-    fingerprint: str
 
 
 class DataModule(pl.LightningDataModule):
@@ -75,9 +66,13 @@ class DataModule(pl.LightningDataModule):
         """
         super().__init__()
         self._source = source
-        self._batch_size = batch_size
-        self._eval_batch_size = eval_batch_size
-        self._num_workers = num_workers
+        self._options = LoaderOptions(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            balance=balance,
+            last_batch=last_batch,
+        )
         self._plan = SplitPlan(
             seed=split_seed,
             val_fraction=val_fraction,
@@ -85,8 +80,6 @@ class DataModule(pl.LightningDataModule):
             dedupe=dedupe,
             limit=limit,
         )
-        self._balance = balance
-        self._last_batch = last_batch
         self._seed = seed
         self._assets_dir = assets_dir
         self._tokenizer_file = tokenizer_file
@@ -96,7 +89,8 @@ class DataModule(pl.LightningDataModule):
         """Read, split and preprocess everything, once."""
         if self._prepared is not None:
             return
-        self._check_options()
+        self._options.check()
+        check_plan(self._plan)
         where = self._source.where
         corpus = self._source.load()
         rejects = Rejects(where=where, on_error=self._source.on_error)
@@ -159,73 +153,53 @@ class DataModule(pl.LightningDataModule):
         return self.prepared.fingerprint
 
     @property
-    def skipped(self) -> tuple[str, ...]:
-        """`name: reason` of every sample that was left out because it cannot be used."""
-        return self.prepared.skipped
-
-    @property
-    def class_counts(self) -> IntArray:
-        """Training samples of each class, (num_classes,)."""
-        return np.bincount(
-            self.prepared.corpus.labels[self.splits.train], minlength=self.num_classes
-        )
-
-    @property
     def class_weights(self) -> Tensor | None:
         """float32 (num_classes,) for the loss, 1 on average over the training samples.
 
         None unless `balance` is "weights".
         """
-        if self._balance != Balance.weights:
+        if self._options.balance != Balance.weights:
             return None
-        counts = self.class_counts
+        counts = np.maximum(self.prepared.class_counts, 1)
         weights = counts.sum() / (self.num_classes * counts)
         return torch.from_numpy(weights.astype(np.float32))
 
     def samples(self, split: str) -> Samples:
         """The raw samples of "train", "val" or "test"."""
-        indices = self.splits.by_name()[split]
-        corpus = self.prepared.corpus
-        return Samples(raw=Selection(corpus.raw, indices), labels=corpus.labels[indices])
+        return self.prepared.samples(split)
 
     def describe(self) -> dict[str, Any]:
         """What to record of the data, JSON-ready."""
-        return {
-            "fingerprint": self.fingerprint,
-            "classes": list(self.labels),
-            "samples": {name: len(part) for name, part in self.splits.by_name().items()},
-            "duplicates": self.splits.duplicates,
-            "skipped": len(self.skipped),
-        }
+        return self.prepared.describe()
 
     # --- Batches ------------------------------------------------------------------------------
 
     def train_dataloader(self) -> TrainLoader:
         """Resumes by itself where the trainer that reads it resumes."""
         rank, world_size = self._place()
-        if self._batch_size % world_size:
+        if self._options.batch_size % world_size:
             raise DataError(
-                f"data.batch_size={self._batch_size} cannot be shared equally by "
+                f"data.batch_size={self._options.batch_size} cannot be shared equally by "
                 f"{world_size} processes",
                 field="data.batch_size",
                 remedy=f"use a multiple of {world_size}",
             )
         train = self.splits.train
-        oversample = self._balance == Balance.oversample
+        oversample = self._options.balance == Balance.oversample
         sampler = EpochSampler(
             len(train),
-            batch_size=self._batch_size,
+            batch_size=self._options.batch_size,
             seed=self._seed,
             rank=rank,
             world_size=world_size,
-            last_batch=self._last_batch,
+            last_batch=self._options.last_batch,
             shuffle=not getattr(self.trainer, "overfit_batches", 0),  # the same few, every epoch
             labels=self.prepared.corpus.labels[train] if oversample else None,
         )
         return TrainLoader(
             self._dataset(train, training=True),
             sampler,
-            num_workers=self._num_workers,
+            num_workers=self._options.num_workers,
             pin_memory=self._pin_memory(),
             progress=self._progress,
         )
@@ -244,14 +218,14 @@ class DataModule(pl.LightningDataModule):
         rank, world_size = self._place()
         sampler = EvalSampler(
             len(indices),
-            batch_size=self._eval_batch_size or self._batch_size,
+            batch_size=self._options.eval_batch_size or self._options.batch_size,
             rank=rank,
             world_size=world_size,
         )
         return BatchLoader(
             self._dataset(indices, training=False),
             sampler,
-            num_workers=self._num_workers,
+            num_workers=self._options.num_workers,
             pin_memory=self._pin_memory(),
         )
 
@@ -271,25 +245,6 @@ class DataModule(pl.LightningDataModule):
         return trainer.fit_loop.epoch_loop.batch_progress.current.ready
 
     # --- Setting up ---------------------------------------------------------------------------
-
-    def _check_options(self) -> None:
-        plan = self._plan
-        _require(self._batch_size >= 1, "batch_size", self._batch_size, "at least 1")
-        size = self._eval_batch_size
-        _require(size is None or size >= 1, "eval_batch_size", size, "at least 1, or null")
-        _require(self._num_workers >= 0, "num_workers", self._num_workers, "0 or more")
-        _require(plan.limit is None or plan.limit >= 1, "limit", plan.limit, "at least 1, or null")
-        _require(plan.seed >= 0, "split_seed", plan.seed, "0 or more")
-        _require(0 <= plan.val_fraction < 1, "val_fraction", plan.val_fraction, "0 up to 1")
-        _require(0 <= plan.test_fraction < 1, "test_fraction", plan.test_fraction, "0 up to 1")
-        both = plan.val_fraction + plan.test_fraction
-        _require(both < 1, "val_fraction + data.test_fraction", both, "less than 1")
-        for name, value, kinds in (
-            ("balance", self._balance, Balance),
-            ("last_batch", self._last_batch, LastBatch),
-        ):
-            known = [kind.value for kind in kinds]
-            _require(value in known, name, value, f"one of {', '.join(known)}")
 
     def _scan(self, corpus: Corpus, rejects: Rejects) -> tuple[list[bytes], IntArray]:
         """Read every sample once: its digest, and the positions of those that can be used."""
@@ -332,8 +287,3 @@ class DataModule(pl.LightningDataModule):
 
     @abstractmethod
     def _dataset(self, indices: IntArray, *, training: bool) -> BatchDataset: ...
-
-
-def _require(fine: bool, field: str, value: object, expected: str) -> None:
-    if not fine:
-        raise DataError(f"data.{field}={value} must be {expected}", field=f"data.{field}")

@@ -14,7 +14,9 @@ from bundle.preprocessing.config import TextConfig
 from bundle.preprocessing.text import TextPreprocessor
 from trainer.data.dataset import BatchDataset, TextDataset, TokenIds, TokenStore
 from trainer.data.module import DataModule
+from trainer.data.options import require
 from trainer.data.tokenizer import (
+    SPECIAL_TOKENS,
     TOKENIZER_FILE,
     learn_tokenizer,
     read_tokenizer,
@@ -72,7 +74,12 @@ class TextDataModule(DataModule):
         return dict(self._assets)
 
     def _begin(self, corpus: Corpus) -> None:
-        pass
+        del corpus  # texts are tokenized once the splits are known
+        least = len(SPECIAL_TOKENS) + 1
+        require(self._vocab_size >= least, "vocab_size", self._vocab_size, f"at least {least}")
+        require(self._min_frequency >= 1, "min_frequency", self._min_frequency, "at least 1")
+        if self._augmentation is not None:
+            self._augmentation.check()
 
     def _inspect(self, index: int, sample: RawSample) -> None:
         del index
