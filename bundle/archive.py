@@ -107,7 +107,7 @@ def write_bundle(
         _store(staging / MANIFEST, manifest.to_json().encode())
         for folder in (staging, *(path for path in staging.rglob("*") if path.is_dir())):
             _fsync(folder)
-        _publish(staging, target, overwrite=overwrite)
+        publish(staging, target, overwrite=overwrite)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     _fsync(target.parent)
@@ -247,8 +247,11 @@ def _with_entries(manifest: Manifest, entries: dict[str, FileEntry]) -> Manifest
     return replace(manifest, files=entries, variants=variants)
 
 
-def _publish(staging: Path, target: Path, *, overwrite: bool) -> None:
-    """Give the folder its name. Afterwards `staging` is gone, or is what was replaced."""
+def publish(staging: Path, target: Path, *, overwrite: bool = False) -> None:
+    """Give a finished folder its name, in one step.
+
+    Afterwards `staging` is gone, or is what was replaced. Raises RequestError if it is taken.
+    """
     try:
         staging.rename(target)
         return
@@ -258,6 +261,15 @@ def _publish(staging: Path, target: Path, *, overwrite: bool) -> None:
     if not overwrite:
         raise _taken(target)
     exchange(staging, target)
+
+
+def publish_or_reuse(bundle: Bundle, target: Path) -> None:
+    """Publish; where another process was first, accept its folder if it is this very bundle."""
+    try:
+        publish(bundle.path, target)
+    except RequestError:
+        if open_bundle(target).manifest != bundle.manifest:
+            raise
 
 
 def _fsync(directory: Path) -> None:

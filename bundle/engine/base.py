@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bundle.engine.inputs import check_batch
-from bundle.errors import EngineError, RequestError
+from bundle.engine.inputs import check_batch, check_tensors
+from bundle.errors import EngineError, InputError, RequestError
 from bundle.tensor import TensorSpec
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ class InferenceEngine(ABC):
         inputs: tuple[TensorSpec, ...],
         outputs: tuple[TensorSpec, ...],
         max_batch_size: int,
+        dimension_names: Mapping[str, tuple[str | None, ...]] | None = None,
     ) -> None:
+        """`dimension_names`: those of each input, whose equals must have one size."""
         if max_batch_size < 1:
             raise RequestError(
                 f"max_batch_size={max_batch_size} must be 1 or more", field="max_batch_size"
@@ -40,7 +42,10 @@ class InferenceEngine(ABC):
         self._outputs = outputs
         self._batchable = all(spec.batchable for spec in (*inputs, *outputs))
         self._max_batch_size = max_batch_size if self._batchable else 1
-        self._batch_specs = inputs if self._batchable else tuple(map(_stacked, inputs))
+        batched = tuple(map(_stacked, inputs))
+        self._batch_specs = inputs if self._batchable else batched
+        self._sample_specs = tuple(map(_unstacked, inputs)) if self._batchable else inputs
+        self._dimension_names = dict(dimension_names or {})
 
     @property
     @abstractmethod
@@ -73,9 +78,18 @@ class InferenceEngine(ABC):
     def _run(self, inputs: dict[str, Array]) -> dict[str, Array]:
         """Run the model once on arrays that fit its inputs. Raises EngineError."""
 
+    def check_sample(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
+        """The tensors of one sample, without batch dimension, as the model takes them.
+
+        Raises InputError for whatever the model would not take.
+        """
+        sample = check_tensors(inputs, self._sample_specs)
+        self._check_dimensions(sample, self._sample_specs)
+        return sample
+
     def predict(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
         """One sample, without batch dimension in or out. Raises InputError or EngineError."""
-        batch = {name: _with_batch(value) for name, value in inputs.items()}
+        batch = {name: array[np.newaxis] for name, array in self.check_sample(inputs).items()}
         return {name: array[0] for name, array in self.predict_batch(batch).items()}
 
     def predict_batch(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
@@ -84,6 +98,7 @@ class InferenceEngine(ABC):
         More than `max_batch_size` are run in pieces. Raises InputError or EngineError.
         """
         batch = check_batch(inputs, self._batch_specs)
+        self._check_dimensions(batch, self._batch_specs)
         count = len(next(iter(batch.values())))
         if self._batchable and count <= self._max_batch_size:
             return self._run_checked(batch, count)
@@ -108,6 +123,24 @@ class InferenceEngine(ABC):
             "outputs": [spec.to_dict() for spec in self._outputs],
         }
 
+    def _check_dimensions(self, arrays: Mapping[str, Array], specs: tuple[TensorSpec, ...]) -> None:
+        """Dimensions of one name have one size, which a runtime need not check."""
+        seen: dict[str, tuple[str, int]] = {}
+        for spec in specs:
+            shape = arrays[spec.name].shape
+            names = self._dimension_names.get(spec.name, ())
+            # Counted from the end: a batch dimension more or less is in front.
+            for name, size in zip(reversed(names), reversed(shape), strict=False):
+                if name is None:
+                    continue
+                other, expected = seen.setdefault(name, (spec.name, size))
+                if size != expected:
+                    raise InputError(
+                        f"inputs.{spec.name} has {size} along {name!r}, "
+                        f"but inputs.{other} has {expected}",
+                        field=f"inputs.{spec.name}",
+                    )
+
     def _run_checked(self, batch: dict[str, Array], count: int) -> dict[str, Array]:
         outputs = self._run(batch)
         for name, array in outputs.items():
@@ -127,8 +160,8 @@ def _stacked(spec: TensorSpec) -> TensorSpec:
     return TensorSpec(name=spec.name, dtype=spec.dtype, shape=(-1, *spec.shape))
 
 
-def _with_batch(value: Any) -> Any:
-    return value[np.newaxis] if isinstance(value, np.ndarray) else [value]
+def _unstacked(spec: TensorSpec) -> TensorSpec:
+    return TensorSpec(name=spec.name, dtype=spec.dtype, shape=spec.shape[1:])
 
 
 def _joined(name: str, pieces: list[dict[str, Array]]) -> Array:

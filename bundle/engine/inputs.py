@@ -25,21 +25,21 @@ def as_array(value: Any, spec: TensorSpec) -> Array:
     if spec.dtype == "string":
         return _as_strings(value, spec)
     if spec.dtype == "bfloat16":
-        raise _error(spec, "has dtype bfloat16, which is not accepted here")
-    rounds = not isinstance(value, (np.ndarray, np.generic))
+        raise input_error(spec, "has dtype bfloat16, which is not accepted here")
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, OverflowError) as error:
-        raise _error(spec, f"is not an array: {error}") from error
+        raise input_error(spec, f"is not an array: {error}") from error
     expected = np.dtype(spec.dtype)
     if array.dtype == expected:
         return array
-    if rounds and array.size == 0 and array.dtype == np.float64:  # an empty list has no type
+    typed = isinstance(value, (np.ndarray, np.generic))
+    if not typed and array.size == 0:  # an empty list is one of every type
         return array.astype(expected)
-    converted = _convert(array, expected, rounds=rounds)
+    converted = _convert(array, expected, rounds=not typed)
     if converted is None:
         got = "mixed or ragged values" if array.dtype == object else f"dtype {array.dtype}"
-        raise _error(
+        raise input_error(
             spec,
             f"has {got}, expected {expected}, and not every value converts exactly",
             remedy=f"send {expected} values",
@@ -47,47 +47,48 @@ def as_array(value: Any, spec: TensorSpec) -> Array:
     return converted
 
 
-def check_batch(inputs: Mapping[str, Any], specs: tuple[TensorSpec, ...]) -> dict[str, Array]:
-    """One batch, batch dimension in front, in the specs' order. Raises InputError.
-
-    `specs` have the batch dimension, whose size -1 every input must share.
-    """
-    arrays = _by_spec(inputs, specs)
-    sizes: dict[str, int] = {}
-    for spec in specs:
-        array = arrays[spec.name]
-        _check_shape(spec, array.shape)
-        sizes[spec.name] = array.shape[0]
-    first, *others = specs
-    for spec in others:
-        if sizes[spec.name] != sizes[first.name]:
-            raise _error(
-                spec,
-                f"has batch size {sizes[spec.name]}, but {first.name!r} has {sizes[first.name]}",
-            )
-    if sizes[first.name] == 0:
-        raise _error(first, "is an empty batch", remedy="send at least one sample")
-    return arrays
-
-
-def _by_spec(inputs: Mapping[str, Any], specs: tuple[TensorSpec, ...]) -> dict[str, Array]:
+def check_tensors(inputs: Mapping[str, Any], specs: tuple[TensorSpec, ...]) -> dict[str, Array]:
+    """Arrays of the specs' names, element types and shapes, in their order. Raises InputError."""
     known = [spec.name for spec in specs]
     for name in inputs:
         if name not in known:
             raise InputError(
-                f"inputs has an unknown tensor {name!r}",
-                field=str(name),
+                f"inputs.{name} is unknown",
+                field=f"inputs.{name}",
                 remedy=f"the model takes {', '.join(known)}",
             )
     arrays = {}
     for spec in specs:
         if spec.name not in inputs:
-            raise _error(spec, f"is missing; the model takes {', '.join(known)}")
+            raise input_error(spec, f"is missing; the model takes {', '.join(known)}")
         array = as_array(inputs[spec.name], spec)
+        _check_shape(spec, array.shape)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise _error(spec, "has NaN or infinite values")
+            raise input_error(spec, "has NaN or infinite values")
         arrays[spec.name] = array
     return arrays
+
+
+def check_batch(inputs: Mapping[str, Any], specs: tuple[TensorSpec, ...]) -> dict[str, Array]:
+    """As `check_tensors`; the first dimension of every tensor is one batch of at least one."""
+    arrays = check_tensors(inputs, specs)
+    sizes = {name: len(array) for name, array in arrays.items()}
+    first, *others = specs
+    for spec in others:
+        if sizes[spec.name] != sizes[first.name]:
+            raise input_error(
+                spec,
+                f"has batch size {sizes[spec.name]}, but inputs.{first.name} "
+                f"has {sizes[first.name]}",
+            )
+    if sizes[first.name] == 0:
+        raise input_error(first, "is an empty batch", remedy="send at least one sample")
+    return arrays
+
+
+def input_error(spec: TensorSpec, message: str, *, remedy: str | None = None) -> InputError:
+    field = f"inputs.{spec.name}"
+    return InputError(f"{field} {message}", field=field, remedy=remedy)
 
 
 def _check_shape(spec: TensorSpec, shape: tuple[int, ...]) -> None:
@@ -95,13 +96,18 @@ def _check_shape(spec: TensorSpec, shape: tuple[int, ...]) -> None:
         size in (DYNAMIC, actual) for size, actual in zip(spec.shape, shape, strict=True)
     )
     if not fits:
-        raise _error(spec, f"has shape {list(shape)}, expected {list(spec.shape)} (-1: any size)")
+        raise input_error(
+            spec, f"has shape {list(shape)}, expected {list(spec.shape)} (-1: any size)"
+        )
 
 
 def _as_strings(value: Any, spec: TensorSpec) -> Array:
-    array = np.asarray(value, dtype=object)
-    if any(type(item) not in (str, np.str_) for item in array.flat):
-        raise _error(spec, "has values that are not strings")
+    try:
+        array = np.asarray(value, dtype=object)
+    except ValueError as error:
+        raise input_error(spec, f"is not an array: {error}") from error
+    if any(not isinstance(item, str) for item in array.flat):
+        raise input_error(spec, "has values that are not strings")
     return array
 
 
@@ -111,16 +117,16 @@ def _convert(array: Array, expected: np.dtype[Any], *, rounds: bool) -> Array | 
         return None
     if array.dtype.kind == "f" and expected.kind != "f":
         return None
-    with np.errstate(all="ignore"):
+    if expected.kind != "f":
+        limits = np.iinfo(expected)
+        low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
+        return array.astype(expected) if limits.min <= low and high <= limits.max else None
+    with np.errstate(all="ignore"):  # an overflow is found by comparing, not by a warning
         converted = array.astype(expected)
-        if array.dtype.kind == "f" and expected.kind == "f" and rounds:
-            kept = bool((np.isfinite(converted) == np.isfinite(array)).all())
-        elif expected.kind == "f":
-            kept = _equal(converted, array)
-        else:
-            limits = np.iinfo(expected)
-            low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
-            kept = limits.min <= low and high <= limits.max
+    if rounds and array.dtype.kind == "f":
+        kept = bool(np.array_equal(np.isfinite(converted), np.isfinite(array)))
+    else:
+        kept = _equal(converted, array)
     return converted if kept else None
 
 
@@ -131,9 +137,5 @@ def _equal(converted: Array, array: Array) -> bool:
         return bool(np.array_equal(converted.astype(wide), array.astype(wide), equal_nan=True))
     if not np.isfinite(converted).all():
         return False
-    # Integers are compared as integers: float64 would round both sides alike.
-    return all(int(a) == int(b) for a, b in zip(converted.flat, array.flat, strict=True))
-
-
-def _error(spec: TensorSpec, message: str, *, remedy: str | None = None) -> InputError:
-    return InputError(f"inputs.{spec.name} {message}", field=spec.name, remedy=remedy)
+    # Compared as Python's integers: the way back through a fixed width could overflow.
+    return all(int(new) == int(old) for new, old in zip(converted.flat, array.flat, strict=True))

@@ -11,7 +11,7 @@ import onnxruntime
 
 from bundle.engine.base import InferenceEngine
 from bundle.engine.signature import dimension_names, read_specs
-from bundle.errors import EngineError, InputError, RequestError
+from bundle.errors import EngineError, RequestError
 
 if TYPE_CHECKING:
     from bundle.preprocessing.preprocessor import Array
@@ -57,10 +57,12 @@ class OnnxEngine(InferenceEngine):
         self._session, self._provider = self._open(str(path), provider)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         super().__init__(
-            inputs=read_specs(inputs), outputs=read_specs(outputs), max_batch_size=max_batch_size
+            inputs=read_specs(inputs),
+            outputs=read_specs(outputs),
+            max_batch_size=max_batch_size,
+            dimension_names=dimension_names(inputs),
         )
         self._output_names = [output.name for output in outputs]
-        self._dimension_names = dimension_names(inputs)
 
     @property
     def name(self) -> str:
@@ -90,27 +92,11 @@ class OnnxEngine(InferenceEngine):
         return _open_session(path, "cpu", self._threads), "cpu"
 
     def _run(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        self._check_dimension_names(inputs)
         try:
             results = self._session.run(self._output_names, inputs)
         except Exception as error:  # the runtime's exceptions share no class
             raise EngineError(f"the model failed: {_first_line(error)}") from error
         return dict(zip(self._output_names, map(np.asarray, results), strict=True))
-
-    def _check_dimension_names(self, inputs: dict[str, Array]) -> None:
-        """Dimensions of one name have one size, which the runtime itself does not check."""
-        seen: dict[str, tuple[str, int]] = {}
-        for name, array in inputs.items():
-            for symbol, size in zip(self._dimension_names[name], array.shape, strict=True):
-                if symbol is None:
-                    continue
-                other, expected = seen.setdefault(symbol, (name, size))
-                if size != expected:
-                    raise InputError(
-                        f"inputs.{name} has {size} along {symbol!r}, "
-                        f"but inputs.{other} has {expected}",
-                        field=name,
-                    )
 
 
 def _open_session(path: str, provider: str, threads: int) -> Any:

@@ -95,6 +95,11 @@ class TextPreprocessor(DataPreprocessor):
         mask = np.zeros((len(rows), length), dtype=np.int64)
         for index, row in enumerate(rows):
             size = len(row["input_ids"])
+            if len(row["attention_mask"]) != size:
+                raise InputError(
+                    f"attention_mask has {len(row['attention_mask'])} tokens, input_ids has {size}",
+                    field="attention_mask",
+                )
             ids[index, :size] = row["input_ids"]
             mask[index, :size] = row["attention_mask"]
         return {"input_ids": ids, "attention_mask": mask}

@@ -1,0 +1,129 @@
+"""models.py: the subcommands, their arguments, and what each one does to the registry."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bundle.errors import RequestError
+from bundle.models_report import (
+    describe_change,
+    describe_version,
+    history_table,
+    model_table,
+    version_table,
+)
+
+if TYPE_CHECKING:
+    from bundle.registry import Event, ModelRegistry
+
+TELEMETRY_VARIABLE = "MLFLOW_DISABLE_TELEMETRY"
+
+Report = tuple[Any, str]
+"""The same as a JSON document and as text."""
+Subcommand = Callable[["ModelRegistry", argparse.Namespace], Report]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand on the registry that MLFLOW_TRACKING_URI names."""
+    options = _parser().parse_args(arguments)
+    os.environ.setdefault(TELEMETRY_VARIABLE, "true")
+    # Imported here because MLflow takes a second, which --help and a typing error need not wait.
+    from bundle.registry import ModelRegistry
+
+    run: Subcommand = options.run
+    document, text = run(ModelRegistry(), options)
+    print(json.dumps(document, indent=2, ensure_ascii=False) if options.json else text)
+    return 0
+
+
+def _list(registry: ModelRegistry, options: argparse.Namespace) -> Report:
+    if options.name is not None:
+        versions = registry.versions(options.name)
+        return [version.to_dict() for version in versions], version_table(versions)
+    models = registry.models()
+    return [model.to_dict() for model in models], model_table(models)
+
+
+def _show(registry: ModelRegistry, options: argparse.Namespace) -> Report:
+    version = registry.get(options.name, options.number)
+    return version.to_dict(), describe_version(version)
+
+
+def _promote(registry: ModelRegistry, options: argparse.Namespace) -> Report:
+    event = registry.promote(options.name, options.number, dry_run=options.dry_run)
+    return _change(event, options)
+
+
+def _split(registry: ModelRegistry, options: argparse.Namespace) -> Report:
+    shares = _read_shares(options.shares)
+    return _change(registry.split(options.name, shares, dry_run=options.dry_run), options)
+
+
+def _rollback(registry: ModelRegistry, options: argparse.Namespace) -> Report:
+    return _change(registry.rollback(options.name, dry_run=options.dry_run), options)
+
+
+def _history(registry: ModelRegistry, options: argparse.Namespace) -> Report:
+    events = registry.history(options.name)
+    return [event.to_dict() for event in events], history_table(events)
+
+
+def _change(event: Event, options: argparse.Namespace) -> Report:
+    document = {"name": options.name, "dry_run": options.dry_run, **event.to_dict()}
+    return document, describe_change(options.name, event, dry_run=options.dry_run)
+
+
+def _read_shares(texts: Sequence[str]) -> dict[int, float]:
+    """`NUMBER=PERCENT` each. Raises RequestError."""
+    shares: dict[int, float] = {}
+    for text in texts:
+        number, _, share = text.partition("=")
+        try:
+            version, percent = int(number), float(share.removesuffix("%"))
+        except ValueError as error:
+            raise RequestError(
+                f"{text!r} is not a share", field="split", remedy="write NUMBER=PERCENT, as in 3=10"
+            ) from error
+        if version in shares:
+            raise RequestError(f"version {version} has two shares", field="split")
+        shares[version] = percent
+    return shares
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="models.py",
+        description="Versions of models in the registry that MLFLOW_TRACKING_URI names.",
+    )
+    subcommands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run: Subcommand, text: str, *, changes: bool) -> argparse.ArgumentParser:
+        subcommand = subcommands.add_parser(name, help=text, description=text)
+        subcommand.set_defaults(run=run)
+        subcommand.add_argument("--json", action="store_true", help="print JSON")
+        if changes:
+            subcommand.add_argument(
+                "--dry-run", action="store_true", help="say what would change, and change nothing"
+            )
+        return subcommand
+
+    listing = add("list", _list, "All models, or all versions of one.", changes=False)
+    listing.add_argument("name", nargs="?", metavar="NAME")
+    show = add("show", _show, "Everything known of one version.", changes=False)
+    show.add_argument("name", metavar="NAME")
+    show.add_argument("number", metavar="NUMBER", help="a version's number, or an alias")
+    promote = add("promote", _promote, "Make a version champion, with all traffic.", changes=True)
+    promote.add_argument("name", metavar="NAME")
+    promote.add_argument("number", metavar="NUMBER", type=int)
+    split = add("split", _split, "Share the traffic among versions.", changes=True)
+    split.add_argument("name", metavar="NAME")
+    split.add_argument("shares", metavar="NUMBER=PERCENT", nargs="+")
+    rollback = add("rollback", _rollback, "Undo the last promotion or split.", changes=True)
+    rollback.add_argument("name", metavar="NAME")
+    history = add("history", _history, "Who changed what, and when.", changes=False)
+    history.add_argument("name", metavar="NAME")
+    return parser

@@ -1,0 +1,118 @@
+"""What models.py prints for people: tables, and sentences about a change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bundle.table import format_table
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from bundle.registry import Event, ModelVersion, RegisteredModel, Routing
+
+NOTHING = "-"
+
+
+def model_table(models: Sequence[RegisteredModel]) -> str:
+    header = ("NAME", "VERSIONS", "CHAMPION", "TRAFFIC", "ALIASES")
+    rows = [
+        (
+            model.name,
+            str(len(model.versions)),
+            _number(model.routing.champion),
+            _shares(model.routing),
+            " ".join(f"{alias}={number}" for alias, number in sorted(model.aliases.items()))
+            or NOTHING,
+        )
+        for model in models
+    ]
+    return format_table(header, rows)
+
+
+def version_table(versions: Sequence[ModelVersion]) -> str:
+    header = ("NUMBER", "ALIASES", "CREATED", "TASK", "VARIANT", "CERTIFIED", "SIZE", "METRICS")
+    rows = []
+    for version in versions:
+        facts = version.metadata
+        certified = facts.get("certified")
+        rows.append(
+            (
+                str(version.number),
+                ", ".join(version.aliases) or NOTHING,
+                _time(version.created),
+                str(facts.get("task", NOTHING)),
+                str(facts.get("default_variant", NOTHING)),
+                NOTHING if certified is None else "yes" if certified else "no",
+                _size(facts.get("bytes")),
+                _metrics(facts.get("metrics")),
+            )
+        )
+    return format_table(header, rows)
+
+
+def describe_version(version: ModelVersion) -> str:
+    """One line a fact, the bundle's own facts after the registry's."""
+    facts: dict[str, Any] = version.to_dict()
+    facts |= facts.pop("metadata")
+    return format_table(("FIELD", "VALUE"), [(key, _value(value)) for key, value in facts.items()])
+
+
+def describe_change(name: str, event: Event, *, dry_run: bool) -> str:
+    before, after = _routing(event.before), _routing(event.after)
+    if event.before == event.after:
+        return f"{name}: nothing to change, {after} already"
+    verb = "would go" if dry_run else "went"
+    return f"{name}: {event.action} {verb} from {before} to {after}"
+
+
+def history_table(events: Sequence[Event]) -> str:
+    header = ("TIME", "WHO", "ACTION", "FROM", "TO")
+    rows = [
+        (
+            _time(event.time),
+            event.who,
+            event.action,
+            _routing(event.before),
+            _routing(event.after),
+        )
+        for event in events
+    ]
+    return format_table(header, rows)
+
+
+def _routing(routing: Routing) -> str:
+    champion = f"champion {_number(routing.champion)}"
+    return f"{champion}, split {_shares(routing)}" if routing.split else champion
+
+
+def _shares(routing: Routing) -> str:
+    return " ".join(f"{number}={share:g}%" for number, share in routing.shares.items()) or NOTHING
+
+
+def _number(number: int | None) -> str:
+    return NOTHING if number is None else str(number)
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%SZ}"
+
+
+def _size(size: Any) -> str:
+    if not isinstance(size, int):
+        return NOTHING
+    return f"{size / 2**20:.1f} MiB" if size >= 2**20 else f"{size / 2**10:.1f} KiB"
+
+
+def _metrics(metrics: Any) -> str:
+    if not isinstance(metrics, Mapping) or not metrics:
+        return NOTHING
+    return " ".join(f"{name}={_value(value)}" for name, value in sorted(metrics.items()))
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,9 @@
+"""The registry: numbered versions of bundles in MLflow, which of them answer, and the way back."""
+
+from __future__ import annotations
+
+from bundle.registry.registry import ModelRegistry
+from bundle.registry.routing import Event, Routing
+from bundle.registry.version import ModelVersion, RegisteredModel
+
+__all__ = ["Event", "ModelRegistry", "ModelVersion", "RegisteredModel", "Routing"]

@@ -1,0 +1,78 @@
+"""Artifacts: a bundle's folder on its way into a run of MLflow, and back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import mlflow.artifacts
+from mlflow.exceptions import MlflowException
+
+from bundle.archive import Bundle, open_bundle, publish_or_reuse, sha256_file
+from bundle.errors import IntegrityError
+from bundle.paths import MANIFEST
+from bundle.registry.store import already_exists
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EXPERIMENT = "trainyard"
+"""Holds the runs of bundles that are registered without a run of their own."""
+
+PROGRESS_BAR_VARIABLE = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
+
+
+def upload(
+    client: Any, bundle: Bundle, *, manifest_sha256: str, name: str, run_id: str | None
+) -> tuple[str, str]:
+    """Log the folder into the run, or a new one; its uri and the run's id."""
+    if run_id is not None:
+        run = client.get_run(run_id)
+    else:
+        run = client.create_run(_experiment(client), run_name=f"register {name}")
+    folder = f"bundle-{manifest_sha256[:16]}"
+    client.log_artifacts(run.info.run_id, str(bundle.path), artifact_path=folder)
+    if run_id is None:
+        client.set_terminated(run.info.run_id)
+    return f"{run.info.artifact_uri.rstrip('/')}/{folder}", run.info.run_id
+
+
+def download(source: str, target: Path, *, manifest_sha256: str, tracking_uri: str) -> None:
+    """Fetch the folder at `source` and give it the target's name once it is verified."""
+    os.environ.setdefault(PROGRESS_BAR_VARIABLE, "false")  # the only switch that MLflow has
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = target.parent / f".{target.name[:100]}.{os.urandom(8).hex()}.tmp"
+    staging.mkdir()
+    try:
+        fetched = mlflow.artifacts.download_artifacts(
+            artifact_uri=source, dst_path=str(staging), tracking_uri=tracking_uri
+        )
+        bundle = open_bundle(fetched)
+        check_same(bundle, manifest_sha256)
+        publish_or_reuse(bundle, target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def check_same(bundle: Bundle, manifest_sha256: str) -> None:
+    """Raise IntegrityError unless the bundle is the one whose manifest has that hash."""
+    actual = sha256_file(bundle.path / MANIFEST)
+    if actual != manifest_sha256:
+        raise IntegrityError(
+            f"{bundle.path} has another {MANIFEST} than was registered: "
+            f"sha256 {actual}, expected {manifest_sha256}",
+            field=MANIFEST,
+        )
+
+
+def _experiment(client: Any) -> str:
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is None:
+        try:
+            return str(client.create_experiment(EXPERIMENT))
+        except MlflowException as error:
+            if not already_exists(error):
+                raise
+            found = client.get_experiment_by_name(EXPERIMENT)
+    return str(found.experiment_id)

@@ -1,0 +1,178 @@
+"""ModelRecord: one registered model as MLflow keeps it, in entities, aliases and tags."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from bundle.errors import ManifestError, NotFoundError, RegistryError, RequestError
+from bundle.fields import Fields, canonical_json, parse_json
+from bundle.registry.routing import Event, Routing, check_shares, read_events, read_split
+from bundle.registry.version import ModelVersion, RegisteredModel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+CHAMPION = "champion"
+CANDIDATE = "candidate"
+MAX_EVENTS = 200
+"""Events kept of one model; older ones are dropped, and with them the way back past them."""
+
+_SPLIT_TAG = "trainyard.split"
+_EVENT_TAG = "trainyard.event."
+
+
+class ModelRecord:
+    """Reads MLflow anew at each call; its errors are MLflow's own, for the store to translate."""
+
+    def __init__(self, client: Any, name: str) -> None:
+        self._client = client
+        self.name = name
+
+    def entity(self) -> Any:
+        return self._client.get_registered_model(self.name)
+
+    def numbers(self) -> list[int]:
+        """The version numbers, rising."""
+        return [int(found.version) for found in self._entities()]
+
+    def versions(self) -> list[ModelVersion]:
+        aliases = self.entity().aliases
+        return [_to_version(found, aliases) for found in self._entities()]
+
+    def version(self, number: int) -> ModelVersion:
+        found = self._client.get_model_version(self.name, str(number))
+        return _to_version(found, self.entity().aliases)
+
+    def summary(self) -> RegisteredModel:
+        entity = self.entity()
+        return RegisteredModel(
+            name=self.name,
+            aliases={alias: int(number) for alias, number in entity.aliases.items()},
+            routing=_read_routing(entity),
+            versions=tuple(self.numbers()),
+        )
+
+    def routing(self) -> Routing:
+        """Raises RegistryError for a split that nobody of ours wrote."""
+        return _read_routing(self.entity())
+
+    def events(self) -> list[Event]:
+        """Oldest first."""
+        return read_events(list(_event_tags(self.entity()).values()))
+
+    def check_exist(self, numbers: Sequence[int]) -> None:
+        """Raise NotFoundError for a number that is no version."""
+        self.entity()
+        existing = self.numbers()
+        for number in numbers:
+            if number not in existing:
+                raise NotFoundError(
+                    f"model {self.name!r} has no version {number}",
+                    field="version",
+                    remedy=f"its versions are {', '.join(map(str, existing)) or 'none yet'}",
+                )
+
+    def add(self, number: int) -> None:
+        """Make a new version the candidate, and the champion if there is none."""
+        self._set_candidate(number)
+        before = self.routing()
+        if before.champion is None:
+            self._client.set_registered_model_alias(self.name, CHAMPION, str(number))
+        self._keep(new_event("register", before, self.routing()))
+
+    def change(self, action: str, after: Routing, *, dry_run: bool) -> Event:
+        """Bring the routing about, unless this is a rehearsal, and keep the event."""
+        before = self.routing()
+        event = new_event(action, before, after)
+        if dry_run or before == after:
+            return event
+        if after.champion is not None and after.champion != before.champion:
+            self._client.set_registered_model_alias(self.name, CHAMPION, str(after.champion))
+        if after.split:
+            text = canonical_json(after.to_dict()["split"])
+            self._client.set_registered_model_tag(self.name, _SPLIT_TAG, text)
+        elif before.split:
+            self._client.delete_registered_model_tag(self.name, _SPLIT_TAG)
+        self._keep(event)
+        return event
+
+    def _entities(self) -> list[Any]:
+        found = all_pages(self._client.search_model_versions, filter_string=f"name='{self.name}'")
+        return sorted(found, key=lambda version: int(version.version))
+
+    def _set_candidate(self, number: int) -> None:
+        """The newest version is the candidate, also where several are registered at once."""
+        newest = number
+        while True:
+            self._client.set_registered_model_alias(self.name, CANDIDATE, str(newest))
+            latest = self.numbers()[-1]
+            if latest <= newest:
+                return
+            newest = latest
+
+    def _keep(self, event: Event) -> None:
+        """One tag an event, so that two writers never overwrite each other's."""
+        fields = event.to_dict()
+        key = f"{_EVENT_TAG}{event.time:%Y%m%dT%H%M%S.%f}.{os.urandom(3).hex()}"
+        self._client.set_registered_model_tag(self.name, key, canonical_json(fields))
+        for old in sorted(_event_tags(self.entity()))[:-MAX_EVENTS]:
+            self._client.delete_registered_model_tag(self.name, old)
+
+
+def new_event(action: str, before: Routing, after: Routing) -> Event:
+    """An event of now, by whoever runs this."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        user = str(os.getuid())
+    who = f"{user}@{socket.gethostname()}"
+    return Event(time=datetime.now(UTC), who=who, action=action, before=before, after=after)
+
+
+def all_pages(search: Any, **arguments: Any) -> list[Any]:
+    """Everything that one of MLflow's searches finds."""
+    found: list[Any] = []
+    token = None
+    while True:
+        page = search(page_token=token, **arguments)
+        found.extend(page)
+        token = page.token
+        if not token:
+            return found
+
+
+def _to_version(found: Any, aliases: Mapping[str, Any]) -> ModelVersion:
+    number = int(found.version)
+    return ModelVersion(
+        name=found.name,
+        number=number,
+        aliases=tuple(sorted(alias for alias, held in aliases.items() if int(held) == number)),
+        created=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+        run_id=found.run_id or None,
+        source=found.source,
+        tags=dict(found.tags),
+    )
+
+
+def _read_routing(entity: Any) -> Routing:
+    champion = entity.aliases.get(CHAMPION)
+    text = entity.tags.get(_SPLIT_TAG)
+    split: dict[int, float] = {}
+    if text:
+        try:
+            split = check_shares(read_split(Fields(parse_json(text, name=_SPLIT_TAG))))
+        except (ManifestError, RequestError) as error:
+            raise RegistryError(
+                f"model {entity.name!r} has an unreadable split {text!r}: {error}",
+                field=_SPLIT_TAG,
+                remedy=f"delete the model's tag {_SPLIT_TAG} in MLflow",
+            ) from error
+    return Routing(champion=None if champion is None else int(champion), split=split)
+
+
+def _event_tags(entity: Any) -> dict[str, str]:
+    return {key: text for key, text in entity.tags.items() if key.startswith(_EVENT_TAG)}

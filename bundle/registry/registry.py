@@ -1,0 +1,195 @@
+"""ModelRegistry: numbered versions of bundles in MLflow, who answers, and the way back."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlflow.exceptions import MlflowException
+
+from bundle.archive import Bundle, open_bundle, sha256_file
+from bundle.errors import ManifestError, NotFoundError, RegistryError, RequestError
+from bundle.manifest import check_model_name
+from bundle.paths import MANIFEST
+from bundle.registry.artifacts import check_same, download, upload
+from bundle.registry.record import ModelRecord, all_pages
+from bundle.registry.routing import Event, Routing, check_shares, previous_routing
+from bundle.registry.store import MlflowStore, already_exists
+from bundle.registry.version import ModelVersion, RegisteredModel, version_tags
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class ModelRegistry:
+    """Over the MLflow client; the bundle's folder travels as the plain artifacts of a run.
+
+    `tracking_uri`: else the environment's MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.
+    Every method raises RegistryError where the registry fails, and NotFoundError for a model,
+    version or alias that it does not have.
+    """
+
+    def __init__(self, tracking_uri: str | None = None) -> None:
+        self._store = MlflowStore(tracking_uri)
+
+    @property
+    def uri(self) -> str:
+        return self._store.uri
+
+    def register(
+        self, bundle_dir: Path | str, *, name: str | None = None, run_id: str | None = None
+    ) -> ModelVersion:
+        """Verify the bundle and make it the next version of the model, its `candidate`.
+
+        The first version is `champion` too. The files become artifacts of `run_id`, else of a run
+        of their own. Raises the errors of `open_bundle`.
+        """
+        bundle = open_bundle(bundle_dir)
+        name = _checked_name(name or bundle.manifest.name)
+        sha256 = sha256_file(bundle.path / MANIFEST)
+        missing = f"there is no run {run_id}"
+        with self._store.writing(missing=missing, create=True) as client:
+            metrics = _metrics(client, bundle, run_id)
+            source, run_id = upload(
+                client, bundle, manifest_sha256=sha256, name=name, run_id=run_id
+            )
+            tags = version_tags(bundle.manifest, manifest_sha256=sha256, metrics=metrics)
+            self._ensure_model(client, name)
+            created = self._store.retry(
+                lambda: client.create_model_version(
+                    name, source, run_id=run_id, tags=tags, await_creation_for=0
+                )
+            )
+            record = ModelRecord(client, name)
+            record.add(int(created.version))
+            return record.version(int(created.version))
+
+    def models(self) -> list[RegisteredModel]:
+        """Every registered model, by name."""
+        with self._store.reading() as client:
+            found = all_pages(client.search_registered_models)
+            return [ModelRecord(client, name).summary() for name in sorted(m.name for m in found)]
+
+    def model(self, name: str) -> RegisteredModel:
+        with self._store.reading(missing=_no_model(name)) as client:
+            return ModelRecord(client, name).summary()
+
+    def routing(self, name: str) -> Routing:
+        """The champion and the split."""
+        with self._store.reading(missing=_no_model(name)) as client:
+            return ModelRecord(client, name).routing()
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        """Every version of the model, by number."""
+        with self._store.reading(missing=_no_model(name)) as client:
+            return ModelRecord(client, name).versions()
+
+    def get(self, name: str, version: int | str) -> ModelVersion:
+        """The version of that number, or of that alias."""
+        with self._store.reading(missing=_no_model(name)) as client:
+            record = ModelRecord(client, name)
+            number = _number(version)
+            if number is None:
+                aliases = record.entity().aliases
+                if version not in aliases:
+                    raise NotFoundError(
+                        f"model {name!r} has no alias {version!r}",
+                        field="version",
+                        remedy=f"its aliases are {', '.join(sorted(aliases)) or 'none yet'}",
+                    )
+                number = int(aliases[version])
+            record.check_exist([number])
+            return record.version(number)
+
+    def promote(self, name: str, number: int, *, dry_run: bool = False) -> Event:
+        """Make the version champion, with all the traffic."""
+        with self._store.writing(missing=_no_model(name)) as client:
+            record = ModelRecord(client, name)
+            record.check_exist([number])
+            return record.change("promote", Routing(champion=number), dry_run=dry_run)
+
+    def split(self, name: str, shares: Mapping[int, float], *, dry_run: bool = False) -> Event:
+        """Share the traffic, in percent by version number; the champion stays who it is."""
+        wanted = check_shares(shares)
+        with self._store.writing(missing=_no_model(name)) as client:
+            record = ModelRecord(client, name)
+            record.check_exist(list(shares))
+            after = Routing(champion=record.routing().champion, split=wanted)
+            return record.change("split", after, dry_run=dry_run)
+
+    def rollback(self, name: str, *, dry_run: bool = False) -> Event:
+        """Undo the last promotion or split that was not yet undone.
+
+        Raises RequestError if the history has none.
+        """
+        with self._store.writing(missing=_no_model(name)) as client:
+            record = ModelRecord(client, name)
+            previous = previous_routing(record.events(), record.routing(), record.numbers())
+            if previous is None:
+                raise RequestError(
+                    f"model {name!r} has no earlier champion or split to go back to", field="name"
+                )
+            return record.change("rollback", previous, dry_run=dry_run)
+
+    def history(self, name: str) -> list[Event]:
+        """The last events, oldest first."""
+        with self._store.reading(missing=_no_model(name)) as client:
+            return ModelRecord(client, name).events()
+
+    def download(self, name: str, number: int, destination: Path | str) -> Path:
+        """Fetch the version's bundle and verify it; `destination` has all of it, or is untouched.
+
+        A destination that holds this very bundle is left as it is. Raises IntegrityError if the
+        files are not those that were registered.
+        """
+        target = Path(os.path.realpath(destination))
+        version = self.get(name, number)
+        if version.manifest_sha256 is None:
+            raise RegistryError(
+                f"version {number} of {name!r} is not a bundle: it was registered by other means",
+                field="version",
+            )
+        if target.exists():
+            check_same(open_bundle(target), version.manifest_sha256)
+            return target
+        with self._store.reading() as client:
+            source = client.get_model_version_download_uri(name, str(number))
+            download(source, target, manifest_sha256=version.manifest_sha256, tracking_uri=self.uri)
+        return target
+
+    def _ensure_model(self, client: Any, name: str) -> None:
+        try:
+            self._store.retry(lambda: client.create_registered_model(name))
+        except MlflowException as error:
+            if not already_exists(error):
+                raise
+
+
+def _checked_name(name: str) -> str:
+    try:
+        return check_model_name(name)
+    except ManifestError as error:
+        raise RequestError(str(error), field="name", remedy=error.remedy) from error
+
+
+def _metrics(client: Any, bundle: Bundle, run_id: str | None) -> dict[str, float]:
+    """What the lineage says, and over it what the run recorded last."""
+    lineage = bundle.manifest.lineage
+    metrics: dict[str, float] = {}
+    for holder in (lineage.get("checkpoint"), lineage):
+        if isinstance(holder, dict) and isinstance(holder.get("metrics"), dict):
+            metrics |= holder["metrics"]
+    if run_id is not None:
+        metrics |= client.get_run(run_id).data.metrics
+    return metrics
+
+
+def _number(version: int | str) -> int | None:
+    if isinstance(version, int):
+        return version
+    return int(version) if version.isdecimal() else None
+
+
+def _no_model(name: str) -> str:
+    return f"there is no model {name!r} in the registry"

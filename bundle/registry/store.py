@@ -1,0 +1,177 @@
+"""MlflowStore: the connection to MLflow, with its waits bounded and its errors made readable."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import socket
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies
+
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from bundle.errors import NotFoundError, RegistryError, TrainyardError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
+
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+DEFAULT_URI = "sqlite:///mlflow.db"
+
+CONNECT_SECONDS = 5.0
+ATTEMPTS = 12
+"""Tries of what another writer may have got in the way of."""
+
+_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_SQLITE_MAGIC = b"SQLite format 3\0"
+_MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
+_EXISTS = "RESOURCE_ALREADY_EXISTS"
+
+
+class MlflowStore:
+    """Connects when first used. Reading never creates a registry."""
+
+    def __init__(self, uri: str | None = None) -> None:
+        self.uri = uri or os.environ.get(URI_VARIABLE) or DEFAULT_URI
+        self._file = _sqlite_file(self.uri)
+        self._client: Any = None
+
+    @contextmanager
+    def reading(self, *, missing: str | None = None) -> Iterator[Any]:
+        """The MLflow client. Raises NotFoundError(missing) or RegistryError for its errors."""
+        self._check_exists()
+        with self._translated(missing):
+            yield self._connected()
+
+    @contextmanager
+    def writing(self, *, missing: str | None = None, create: bool = False) -> Iterator[Any]:
+        """The client, and for a sqlite registry the only writer among all processes."""
+        if not create:
+            self._check_exists()
+        with self._translated(missing), self._locked():
+            yield self._connected()
+
+    def retry(self, call: Callable[[], T]) -> T:
+        """The call's result, tried again where another writer was first or holds the database."""
+        for attempt in range(ATTEMPTS):
+            try:
+                return call()
+            except MlflowException as error:
+                if attempt == ATTEMPTS - 1 or not _is_contention(error):
+                    raise
+            time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _check_exists(self) -> None:
+        if self._file is not None and not self._file.exists():
+            raise RegistryError(
+                f"there is no registry at {self.uri} yet",
+                field=URI_VARIABLE,
+                remedy=f"register a bundle first, or set {URI_VARIABLE}",
+            )
+
+    def _connected(self) -> Any:
+        self._check_reachable()
+        if self._client is None:
+            self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+        return self._client
+
+    def _check_reachable(self) -> None:
+        """Find out at once what MLflow would find out after minutes of trying again."""
+        if self._file is not None:
+            _check_sqlite(self._file, self.uri)
+            return
+        parts = urlsplit(self.uri)
+        scheme = parts.scheme.partition("+")[0]
+        if not parts.hostname or scheme not in _PORTS or scheme in getproxies():
+            return
+        try:
+            port = parts.port or _PORTS[scheme]
+            socket.create_connection((parts.hostname, port), timeout=CONNECT_SECONDS).close()
+        except (OSError, ValueError) as error:
+            raise RegistryError(
+                f"the registry {_without_password(self.uri)} cannot be reached: {error}",
+                field=URI_VARIABLE,
+                remedy=f"start it, or set {URI_VARIABLE}",
+            ) from error
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        if self._file is None:
+            yield
+            return
+        if not self._file.parent.is_dir():
+            raise RegistryError(
+                f"the folder of the registry {self.uri} does not exist", field=URI_VARIABLE
+            )
+        with self._file.with_name(f"{self._file.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def _translated(self, missing: str | None) -> Iterator[None]:
+        try:
+            yield
+        except TrainyardError:
+            raise
+        except MlflowException as error:
+            if missing is not None and _is_missing(error):
+                raise NotFoundError(missing) from error
+            raise self._failed(error) from error
+        except Exception as error:  # the databases' drivers raise errors of their own
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> RegistryError:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return RegistryError(
+            f"the registry {_without_password(self.uri)} failed: {lines[0]}", field=URI_VARIABLE
+        )
+
+
+def already_exists(error: MlflowException) -> bool:
+    return bool(error.error_code == _EXISTS)
+
+
+def _is_missing(error: MlflowException) -> bool:
+    return error.error_code in _MISSING or "not found" in str(error).lower()
+
+
+def _is_contention(error: MlflowException) -> bool:
+    text = str(error).lower()
+    return any(sign in text for sign in ("giving up after", "is locked", "deadlock", "unique"))
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    if not uri.startswith("sqlite:///"):
+        return None
+    return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
+
+
+def _check_sqlite(file: Path, uri: str) -> None:
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(len(_SQLITE_MAGIC))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RegistryError(
+            f"the registry {uri} cannot be read: {error.strerror}", field=URI_VARIABLE
+        ) from error
+    if head and head != _SQLITE_MAGIC:
+        raise RegistryError(f"the registry {uri} is not a sqlite database", field=URI_VARIABLE)
+
+
+def _without_password(uri: str) -> str:
+    parts = urlsplit(uri)
+    if parts.password is None:
+        return uri
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{parts.username}:***@{host}").geturl()

@@ -1,0 +1,147 @@
+"""ModelVersion: a registered bundle, and what its tags in the registry say about it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from bundle.manifest import Manifest
+    from bundle.registry.routing import Routing
+
+PREFIX = "trainyard."
+MANIFEST_SHA256 = PREFIX + "manifest_sha256"
+
+MAX_TAG_CHARACTERS = 4_900
+"""Below what every database behind MLflow keeps of a tag."""
+
+_UNSAFE_IN_KEY = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelVersion:
+    """One version of a model; numbers rise and are never used again."""
+
+    name: str
+    number: int
+    aliases: tuple[str, ...]
+    created: datetime
+    """In UTC."""
+    run_id: str | None
+    """The MLflow run whose artifacts hold the bundle."""
+    source: str
+    """Where the bundle's files lie, as the registry knows it."""
+    tags: Mapping[str, str]
+
+    @property
+    def manifest_sha256(self) -> str | None:
+        """The hash of manifest.json, and so of every file; None if this is no bundle of ours."""
+        return self.tags.get(MANIFEST_SHA256)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What `version_tags` wrote, parsed."""
+        return {
+            key.removeprefix(PREFIX): _parse(value)
+            for key, value in self.tags.items()
+            if key.startswith(PREFIX)
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "number": self.number,
+            "aliases": list(self.aliases),
+            "created": self.created.isoformat(timespec="seconds"),
+            "run_id": self.run_id,
+            "source": self.source,
+            "metadata": self.metadata,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegisteredModel:
+    """One model's name and how it stands."""
+
+    name: str
+    aliases: Mapping[str, int]
+    routing: Routing
+    versions: tuple[int, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "aliases": dict(sorted(self.aliases.items())),
+            **self.routing.to_dict(),
+            "versions": list(self.versions),
+        }
+
+
+def version_tags(
+    manifest: Manifest, *, manifest_sha256: str, metrics: Mapping[str, float]
+) -> dict[str, str]:
+    """Everything that one wants to know of a version without fetching its bundle, as tags."""
+    default = manifest.variant(manifest.default_variant)
+    facts: dict[str, Any] = {
+        "schema": 1,
+        "manifest_sha256": manifest_sha256,
+        "bundle_name": manifest.name,
+        "task": manifest.task,
+        "labels": list(manifest.labels),
+        "label_count": len(manifest.labels),
+        "inputs": [spec.to_dict() for spec in manifest.inputs],
+        "outputs": [spec.to_dict() for spec in manifest.outputs],
+        "preprocessing": None if manifest.preprocessing is None else manifest.preprocessing.sha256,
+        "default_variant": manifest.default_variant,
+        "precision": default.precision,
+        "certified": default.certified,
+        "bytes": sum(entry.bytes for entry in manifest.files.values()),
+        "model_bytes": default.bytes,
+        "metrics": dict(metrics),
+    }
+    variants = manifest.to_dict()["variants"]
+    facts |= {f"variant.{_key(variant['name'])}": variant for variant in variants}
+    facts |= {f"lineage.{_key(name)}": value for name, value in manifest.lineage.items()}
+    return {PREFIX + key: _encode(value) for key, value in facts.items()}
+
+
+def _key(name: str) -> str:
+    return _UNSAFE_IN_KEY.sub("_", name)[:100]
+
+
+def _encode(value: Any) -> str:
+    """Strings as they are and the rest as JSON; what is too long is cut, or else only described."""
+    if isinstance(value, list):
+        value = _fitting_prefix(value)
+    text = value if isinstance(value, str) else _json(value)
+    if len(text) <= MAX_TAG_CHARACTERS:
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return _json({"omitted": f"{len(text)} characters", "sha256": digest})
+
+
+def _fitting_prefix(values: list[Any]) -> list[Any]:
+    """As many of the values as a tag holds."""
+    length = 2
+    for index, value in enumerate(values):
+        length += len(_json(value)) + 2
+        if length > MAX_TAG_CHARACTERS:
+            return values[:index]
+    return values
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,100 @@
+"""Remote: a bundle on S3 or any storage that fsspec knows becomes a verified folder here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from bundle.archive import MAX_MANIFEST_BYTES, open_bundle, publish_or_reuse
+from bundle.errors import BundleError, IntegrityError, NotFoundError, RequestError, TrainyardError
+from bundle.manifest import Manifest
+from bundle.paths import MANIFEST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CHUNK_BYTES = 2**20
+
+
+def fetch_bundle(uri: str, cache: Path) -> Path:
+    """The bundle at the uri, fetched unless the cache has it already, by its manifest's hash.
+
+    Only the files that the manifest names are fetched, and never more bytes than it says.
+    """
+    system, root = _file_system(uri)
+    with _translated(uri):
+        manifest_json = _read(system, f"{root}/{MANIFEST}", MAX_MANIFEST_BYTES)
+    manifest = Manifest.from_json(manifest_json)
+    target = cache / hashlib.sha256(manifest_json).hexdigest()
+    if target.exists():
+        try:
+            return open_bundle(target).path
+        except BundleError:  # the cache is ours: what no longer verifies there is fetched again
+            shutil.rmtree(target, ignore_errors=True)
+    cache.mkdir(parents=True, exist_ok=True)
+    staging = cache / f".{target.name}.{os.urandom(8).hex()}.tmp"
+    staging.mkdir()
+    try:
+        (staging / MANIFEST).write_bytes(manifest_json)
+        for name, entry in manifest.files.items():
+            path = staging / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _translated(uri):
+                _copy(system, f"{root}/{name}", path, entry.bytes)
+        publish_or_reuse(open_bundle(staging), target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return target
+
+
+def _file_system(uri: str) -> tuple[Any, str]:
+    scheme = uri.partition("://")[0]
+    try:
+        # Imported here because it is optional: only remote folders need it.
+        from fsspec.core import url_to_fs
+
+        system, root = url_to_fs(uri)
+    except ImportError as error:
+        raise RequestError(
+            f"{uri} needs a package that is not installed: {error}",
+            field="model",
+            remedy="pip install s3fs" if scheme == "s3" else f"pip install fsspec[{scheme}]",
+        ) from error
+    except ValueError as error:
+        raise RequestError(f"{uri} cannot be read: {error}", field="model") from error
+    return system, root.rstrip("/")
+
+
+def _read(system: Any, path: str, limit: int) -> bytes:
+    with system.open(path, "rb") as stream:
+        data: bytes = stream.read(limit + 1)
+    if len(data) > limit:
+        raise IntegrityError(f"{path} has more than the {limit} bytes it may have", field=path)
+    return data
+
+
+def _copy(system: Any, path: str, target: Path, size: int) -> None:
+    left = size
+    with system.open(path, "rb") as stream, target.open("xb") as file:
+        while chunk := stream.read(CHUNK_BYTES):
+            left -= len(chunk)
+            if left < 0:
+                raise IntegrityError(f"{path} has more than its {size} bytes", field=path)
+            file.write(chunk)
+
+
+@contextmanager
+def _translated(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except TrainyardError:
+        raise
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{uri} is not a bundle: it has no {error}", field="model") from error
+    except Exception as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise BundleError(f"{uri} cannot be read: {lines[0]}", field="model") from error

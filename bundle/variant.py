@@ -1,0 +1,114 @@
+"""Variant: one optimised form of a model's weights, and what the gate found of it."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bundle.errors import ManifestError
+
+if TYPE_CHECKING:
+    from bundle.fields import Fields
+
+FORMATS = ("onnx", "tensorrt")
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateResult:
+    """What the comparison with the original model found, and why it passed or not."""
+
+    budget: float | None = None
+    """Largest accepted loss of accuracy, as a share of 1."""
+    samples: int = 0
+    """Number of samples compared."""
+    delta: float | None = None
+    """Change of accuracy against the original; negative is worse."""
+    bound: float | None = None
+    """One-sided 95 % lower bound on delta."""
+    agreement: float | None = None
+    """Share of samples that get the original's answer."""
+    batch_invariant: bool | None = None
+    """Whether an answer is the same alone and in company, as measured."""
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("budget", "delta", "bound", "agreement"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise ManifestError(f"gate.{name}={value} is not finite", field=f"gate.{name}")
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> GateResult:
+        gate = cls(
+            budget=fields.optional("budget", fields.number),
+            samples=fields.integer("samples", minimum=0),
+            delta=fields.optional("delta", fields.number),
+            bound=fields.optional("bound", fields.number),
+            agreement=fields.optional("agreement", fields.number),
+            batch_invariant=fields.optional("batch_invariant", fields.boolean),
+            reason=fields.text("reason"),
+        )
+        fields.done()
+        return gate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One optimised form of the same weights; one that was refused stays listed, without its file.
+
+    `bytes` and `sha256` are those of `file`; `write_bundle` fills them.
+    """
+
+    name: str
+    file: str | None
+    format: str = "onnx"
+    precision: str = "fp32"
+    bytes: int = 0
+    sha256: str = ""
+    certified: bool = False
+    gate: GateResult = field(default_factory=GateResult)
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ManifestError("a variant has an empty name", field="variants")
+        if self.format not in FORMATS:
+            raise ManifestError(
+                f"variant {self.name!r} has format {self.format!r}; "
+                f"expected one of {', '.join(FORMATS)}",
+                field="variants.format",
+            )
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Variant:
+        variant = cls(
+            name=fields.text("name"),
+            file=fields.optional("file", fields.text),
+            format=fields.choice("format", FORMATS),
+            precision=fields.text("precision"),
+            bytes=fields.integer("bytes", minimum=0),
+            sha256=fields.text("sha256"),
+            certified=fields.boolean("certified"),
+            gate=GateResult.from_fields(fields.nested("gate")),
+        )
+        fields.done()
+        return variant
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """The hash and the size of one file."""
+
+    sha256: str
+    bytes: int
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> FileEntry:
+        entry = cls(sha256=fields.text("sha256"), bytes=fields.integer("bytes", minimum=0))
+        if not _SHA256.fullmatch(entry.sha256):
+            raise fields.error("sha256", "must be 64 hexadecimal digits")
+        fields.done()
+        return entry
