@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import platform
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnx
 import onnxruntime
-import torch
 
 from bundle.errors import RequestError
+from trainer import environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,18 +37,10 @@ def describe_checkpoint(sha256: str, description: Mapping[str, Any]) -> dict[str
 
 def versions() -> dict[str, str]:
     """Of everything that has a part in an exported graph and its golden answers."""
-    found = {
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "torch": str(torch.__version__),
-        "onnx": onnx.__version__,
-        "onnxruntime": onnxruntime.__version__,
-    }
-    for name in ("trainyard", "onnxscript", "transformers", "tokenizers", "pillow"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+    found = {**environment.versions(), "onnx": onnx.__version__}
+    found["onnxruntime"] = onnxruntime.__version__  # its distribution has several names
+    for name in ("trainyard", "onnxscript"):
+        found[name] = metadata.version(name)
     return found
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,3 +30,14 @@ class TorchReference:
     def __call__(self, batch: Tensors) -> Array:
         logits = self._model(**{name: torch.from_numpy(array) for name, array in batch.items()})
         return np.asarray(logits.float().numpy())  # (batch, classes)
+
+
+@contextlib.contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Torch on `count` threads while the block runs; None leaves its choice."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlflow.entities import Run, ViewType
-from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
-
+from bundle.errors import NotFoundError
+from bundle.registry.store import MlflowStore
 from optimize.errors import SourceError
 from trainer.checkpoint import sidecar_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mlflow.entities import Run
+
 LATEST = "latest"
-BEST_CHECKPOINT = "checkpoints/best.ckpt"
-"""The artifact of a run that is exported."""
-DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
+CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
+"""The artifact of a run that is exported; a run without validation has no best one."""
 
 _PAGE = 100
 _SQLITE = "sqlite:///"
@@ -41,8 +39,7 @@ def locate(
         )
     if checkpoint is not None:
         return _file(checkpoint)
-    store = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI
-    return _RunStore(store).download(run or LATEST, workspace)
+    return _RunStore(tracking_uri).download(run or LATEST, workspace)
 
 
 def _file(checkpoint: str) -> Path:
@@ -54,8 +51,8 @@ def _file(checkpoint: str) -> Path:
         )
     path = Path(checkpoint)
     if path.is_dir():
-        found = path / BEST_CHECKPOINT
-        example = f", for example checkpoint={found}" if found.is_file() else ""
+        found = [path / name for name in CHECKPOINTS if (path / name).is_file()]
+        example = f", for example checkpoint={found[0]}" if found else ""
         raise SourceError(
             f"checkpoint={checkpoint} is a folder",
             field="checkpoint",
@@ -71,85 +68,76 @@ def _file(checkpoint: str) -> Path:
 
 
 class _RunStore:
-    """The runs that one MLflow server knows."""
+    """The runs that one MLflow server knows. Raises RegistryError where it fails."""
 
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
-        database = Path(uri.removeprefix(_SQLITE))
-        if uri.startswith(_SQLITE) and not database.is_file():
-            # MLflow would make an empty one, which takes seconds and is of no use.
+    def __init__(self, uri: str | None) -> None:
+        self._store = MlflowStore(uri)
+        database = Path(self._store.uri.removeprefix(_SQLITE))
+        if self._store.uri.startswith(_SQLITE) and not database.is_file():
             raise SourceError(
                 f"there are no runs yet: {database} does not exist",
                 field="run",
                 remedy="run train.py first, or give checkpoint=PATH",
             )
-        self._client = MlflowClient(uri)
 
     def download(self, run: str, workspace: Path) -> Path:
         """The run's best checkpoint and its sidecar, as files."""
-        try:
-            run_id = self._latest() if run == LATEST else self._known(run)
-            if not self._has_checkpoint(run_id):
-                raise SourceError(
-                    f"run={run_id} has no artifact {BEST_CHECKPOINT}",
-                    field="run",
-                    remedy="choose another run, or give checkpoint=PATH",
-                )
-            sidecar = sidecar_path(Path(BEST_CHECKPOINT)).as_posix()
-            self._client.download_artifacts(run_id, sidecar, str(workspace))
-            return Path(self._client.download_artifacts(run_id, BEST_CHECKPOINT, str(workspace)))
-        except (MlflowException, OSError) as error:
-            raise SourceError(
-                f"run={run} cannot be had from {self._uri}: {_first_line(error)}", field="run"
-            ) from error
+        run_id, artifact = self._latest() if run == LATEST else self._known(run)
+        sidecar = sidecar_path(Path(artifact)).as_posix()
+        with self._store.reading() as client:
+            client.download_artifacts(run_id, sidecar, str(workspace))
+            return Path(client.download_artifacts(run_id, artifact, str(workspace)))
 
-    def _known(self, run_id: str) -> str:
+    def _known(self, run_id: str) -> tuple[str, str]:
+        """The run's id and the artifact to take."""
         try:
-            return str(self._client.get_run(run_id).info.run_id)
-        except MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise
+            with self._store.reading(missing="") as client:
+                client.get_run(run_id)
+        except NotFoundError as error:
             raise SourceError(
-                f"run={run_id}: there is no such run in {self._uri}",
+                f"run={run_id}: there is no such run in {self._store.uri}",
                 field="run",
                 remedy="use run=latest, or set MLFLOW_TRACKING_URI to the server that has it",
             ) from error
+        artifact = self._artifact(run_id)
+        if artifact is None:
+            raise SourceError(
+                f"run={run_id} has no artifact {' or '.join(CHECKPOINTS)}",
+                field="run",
+                remedy="choose another run, or give checkpoint=PATH",
+            )
+        return run_id, artifact
 
-    def _latest(self) -> str:
+    def _latest(self) -> tuple[str, str]:
         for run in self._finished():
-            if self._has_checkpoint(run.info.run_id):
-                return str(run.info.run_id)
+            artifact = self._artifact(run.info.run_id)
+            if artifact is not None:
+                return str(run.info.run_id), artifact
         raise SourceError(
-            f"no finished run in {self._uri} has an artifact {BEST_CHECKPOINT}",
+            f"no finished run in {self._store.uri} has an artifact {' or '.join(CHECKPOINTS)}",
             field="run",
             remedy="run train.py first, or give checkpoint=PATH",
         )
 
     def _finished(self) -> Iterator[Run]:
         """Newest first."""
-        experiments = [item.experiment_id for item in self._client.search_experiments()]
         token = None
         while True:
-            page = self._client.search_runs(
-                experiments,
-                filter_string="attributes.status = 'FINISHED'",
-                run_view_type=ViewType.ACTIVE_ONLY,
-                max_results=_PAGE,
-                order_by=["attributes.end_time DESC"],
-                page_token=token,
-            )
+            with self._store.reading() as client:
+                page = client.search_runs(
+                    [found.experiment_id for found in client.search_experiments()],
+                    filter_string="attributes.status = 'FINISHED'",
+                    max_results=_PAGE,
+                    order_by=["attributes.end_time DESC"],
+                    page_token=token,
+                )
             yield from page
             token = page.token
             if not token:
                 return
 
-    def _has_checkpoint(self, run_id: str) -> bool:
-        folder = Path(BEST_CHECKPOINT).parent.as_posix()
-        return any(
-            item.path == BEST_CHECKPOINT for item in self._client.list_artifacts(run_id, folder)
-        )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    def _artifact(self, run_id: str) -> str | None:
+        folder = Path(CHECKPOINTS[0]).parent.as_posix()
+        with self._store.reading() as client:
+            paths = {item.path for item in client.list_artifacts(run_id, folder)}
+        return next((name for name in CHECKPOINTS if name in paths), None)

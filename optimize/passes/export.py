@@ -42,8 +42,8 @@ _AXES = ("batch", "sequence")
 class Lane(StrEnum):
     """Which of PyTorch's exporters writes the graph."""
 
-    TORCHSCRIPT = "torchscript"
-    DYNAMO = "dynamo"
+    torchscript = "torchscript"
+    dynamo = "dynamo"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class ExportPass:
     VERSION: ClassVar[int] = 1
     """Goes up when the same parameters come to mean other bytes."""
     opset: int = 18
-    lane: Lane = Lane.DYNAMO
+    lane: Lane = Lane.dynamo
     max_length: int | None = None
     """Longest sequence the model takes; None for models without a sequence axis."""
 
@@ -72,7 +72,7 @@ class ExportPass:
         """
         names = _forward_order(model, [spec.name for spec in inputs])
         axes = {spec.name: _dynamic_axes(spec) for spec in inputs}
-        write = self._dynamo if self.lane is Lane.DYNAMO else self._torchscript
+        write = self._dynamo if self.lane is Lane.dynamo else self._torchscript
         with _exporting(model):
             try:
                 proto = write(model, [example[name] for name in names], names, axes, output)
@@ -163,10 +163,10 @@ class ExportPass:
 
     def _opset_error(self, what: str) -> OpsetError:
         remedy = "use optimize.opset=18"
-        if self.lane is Lane.TORCHSCRIPT and self.opset > 18:
-            remedy += f" or optimize.exporter={Lane.DYNAMO}"
-        elif self.lane is Lane.DYNAMO and self.opset < 18:
-            remedy += f" or optimize.exporter={Lane.TORCHSCRIPT}"
+        if self.lane is Lane.torchscript and self.opset > 18:
+            remedy += f" or optimize.exporter={Lane.dynamo}"
+        elif self.lane is Lane.dynamo and self.opset < 18:
+            remedy += f" or optimize.exporter={Lane.torchscript}"
         return OpsetError(
             f"optimize.opset={self.opset}: the {self.lane} exporter {what}",
             field="optimize.opset",

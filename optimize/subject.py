@@ -1,0 +1,57 @@
+"""Subject: the model that is optimized, its own answers, and the samples that it is judged on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bundle.preprocessing.config import TextConfig
+from bundle.tensor import DYNAMIC, TensorSpec
+from optimize.held_out import HeldOut, load_held_out
+from optimize.reference import LOGITS, TorchReference
+
+if TYPE_CHECKING:
+    from bundle.preprocessing.preprocessor import DataPreprocessor, Row
+    from trainer.restore import Restored
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subject:
+    """Everything that does not depend on how the model is optimized."""
+
+    restored: Restored
+    held_out: HeldOut
+    rows: list[Row]
+    """The first held-out samples as tensors, without a batch dimension."""
+    reference: TorchReference
+    """The checkpoint's answers."""
+
+    @property
+    def preprocessor(self) -> DataPreprocessor:
+        return self.restored.preprocessor
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self.preprocessor.input_specs
+
+    @property
+    def output(self) -> TensorSpec:
+        shape = (DYNAMIC, len(self.restored.labels))
+        return TensorSpec(name=LOGITS, dtype="float32", shape=shape)
+
+    @property
+    def max_length(self) -> int | None:
+        """Longest sequence, in tokens; None for images."""
+        config = self.preprocessor.config
+        return config.max_length if isinstance(config, TextConfig) else None
+
+
+def load_subject(restored: Restored, *, max_samples: int | None, rows: int) -> Subject:
+    """Load the held-out data and preprocess the first `rows` of them."""
+    held_out = load_held_out(restored, max_samples=max_samples)
+    return Subject(
+        restored=restored,
+        held_out=held_out,
+        rows=held_out.rows(restored.preprocessor, rows),
+        reference=TorchReference(restored.model),
+    )
