@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,9 +17,9 @@ from bundle.errors import (
     RequestError,
     UnsafePathError,
 )
-from bundle.exchange import exchange
 from bundle.manifest import FileEntry, Manifest, Variant
 from bundle.paths import MANIFEST, check_relative_name
+from bundle.publish import publish, staging, taken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -60,22 +59,31 @@ def open_bundle(directory: Path | str) -> Bundle:
     if not path.is_dir():
         raise NotFoundError(f"there is no bundle folder {path}", field="bundle")
     path = path.resolve()
+    try:
+        return Bundle(path, _verify(path))
+    except OSError as error:
+        raise IntegrityError(
+            f"the bundle {path} cannot be read: {error.strerror}: {error.filename}", field="bundle"
+        ) from error
+
+
+def _verify(path: Path) -> Manifest:
     manifest = Manifest.from_json(_read_manifest(path))
     sizes = _file_sizes(path, manifest)
     for name, entry in sorted(manifest.files.items()):
         if name not in sizes:
-            raise IntegrityError(f"{name} is missing from the bundle {path}", field=name)
+            raise IntegrityError(f"{name!r} is missing from the bundle {path}", field=name)
         if sizes[name] != entry.bytes:
             raise IntegrityError(
-                f"{name} has {sizes[name]} bytes, the manifest says {entry.bytes}", field=name
+                f"{name!r} has {sizes[name]} bytes, the manifest says {entry.bytes}", field=name
             )
     for name, entry in sorted(manifest.files.items()):
         actual = sha256_file(path / name)
         if actual != entry.sha256:
             raise IntegrityError(
-                f"{name} has sha256 {actual}, the manifest says {entry.sha256}", field=name
+                f"{name!r} has sha256 {actual}, the manifest says {entry.sha256}", field=name
             )
-    return Bundle(path, manifest)
+    return manifest
 
 
 def write_bundle(
@@ -98,19 +106,11 @@ def write_bundle(
     if missing:
         raise ManifestError(f"{missing[0]} is named in the manifest, but not given", field="files")
     _check_free(target, overwrite=overwrite)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = target.parent / f".{target.name[:100]}.{os.urandom(8).hex()}.tmp"
-    staging.mkdir()
-    try:
-        entries = {name: _store(staging / name, content) for name, content in files.items()}
+    with staging(target) as folder:
+        entries = {name: _store(folder / name, content) for name, content in files.items()}
         manifest = _with_entries(manifest, entries)
-        _store(staging / MANIFEST, manifest.to_json().encode())
-        for folder in (staging, *(path for path in staging.rglob("*") if path.is_dir())):
-            _fsync(folder)
-        publish(staging, target, overwrite=overwrite)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    _fsync(target.parent)
+        _store(folder / MANIFEST, manifest.to_json().encode())
+        publish(folder, target, overwrite=overwrite)
     return Bundle(target, manifest)
 
 
@@ -128,20 +128,17 @@ def _read_manifest(directory: Path) -> bytes:
             f"{MANIFEST} has {status.st_size} bytes, at most {MAX_MANIFEST_BYTES} are read",
             field=MANIFEST,
         )
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ManifestError(f"{path} cannot be read: {error.strerror}", field=MANIFEST) from error
+    return path.read_bytes()
 
 
 def _check_plain(name: str, status: os.stat_result) -> None:
     """Refuse what could lead out of the bundle, or change behind its back."""
     if not stat.S_ISREG(status.st_mode):
         kind = "a link" if stat.S_ISLNK(status.st_mode) else "not a plain file"
-        raise UnsafePathError(f"{name} is {kind}", field=name)
+        raise UnsafePathError(f"{name!r} is {kind}", field=name)
     if status.st_nlink != 1:
         raise UnsafePathError(
-            f"{name} is hard-linked: it has {status.st_nlink} names",
+            f"{name!r} is hard-linked: it has {status.st_nlink} names",
             field=name,
             remedy="copy the bundle's files rather than linking them",
         )
@@ -160,7 +157,7 @@ def _file_sizes(directory: Path, manifest: Manifest) -> dict[str, int]:
             continue
         if name not in manifest.files:
             raise IntegrityError(
-                f"{name} is a stray file: the manifest does not list it",
+                f"{name!r} is a stray file: the manifest does not list it",
                 field=name,
                 remedy="remove it, or write the bundle again",
             )
@@ -175,7 +172,7 @@ def _walk(directory: Path, prefix: str, folders: set[str]) -> Iterator[tuple[str
             status = entry.stat(follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode):
                 if name not in folders:
-                    raise IntegrityError(f"{name} is a stray folder", field=name)
+                    raise IntegrityError(f"{name!r} is a stray folder", field=name)
                 yield from _walk(directory / entry.name, f"{name}/", folders)
             else:
                 _check_plain(name, status)
@@ -190,7 +187,7 @@ def _check_free(target: Path, *, overwrite: bool) -> None:
     if not any(target.iterdir()):
         return
     if not overwrite:
-        raise _taken(target)
+        raise taken(target)
     try:
         _file_sizes(target, Manifest.from_json(_read_manifest(target)))
     except BundleError as error:
@@ -199,14 +196,6 @@ def _check_free(target: Path, *, overwrite: bool) -> None:
             field="output",
             remedy="choose another folder, or remove this one",
         ) from error
-
-
-def _taken(target: Path) -> RequestError:
-    return RequestError(
-        f"{target} exists already",
-        field="output",
-        remedy="choose another folder, or ask for it to be overwritten",
-    )
 
 
 def _store(path: Path, content: Path | bytes) -> FileEntry:
@@ -247,22 +236,6 @@ def _with_entries(manifest: Manifest, entries: dict[str, FileEntry]) -> Manifest
     return replace(manifest, files=entries, variants=variants)
 
 
-def publish(staging: Path, target: Path, *, overwrite: bool = False) -> None:
-    """Give a finished folder its name, in one step.
-
-    Afterwards `staging` is gone, or is what was replaced. Raises RequestError if it is taken.
-    """
-    try:
-        staging.rename(target)
-        return
-    except OSError as error:
-        if not target.exists():
-            raise BundleError(f"{target} cannot be written: {error.strerror}") from error
-    if not overwrite:
-        raise _taken(target)
-    exchange(staging, target)
-
-
 def publish_or_reuse(bundle: Bundle, target: Path) -> None:
     """Publish; where another process was first, accept its folder if it is this very bundle."""
     try:
@@ -270,11 +243,3 @@ def publish_or_reuse(bundle: Bundle, target: Path) -> None:
     except RequestError:
         if open_bundle(target).manifest != bundle.manifest:
             raise
-
-
-def _fsync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -77,6 +77,7 @@ class Golden:
                 raise ManifestError(
                     f"golden.{name}={value} must be finite and not negative", field=f"golden.{name}"
                 )
+            object.__setattr__(self, name, float(value))  # one number has one JSON
 
     @classmethod
     def from_fields(cls, fields: Fields) -> Golden:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from bundle.archive import MAX_MANIFEST_BYTES, open_bundle, publish_or_reuse
 from bundle.errors import BundleError, IntegrityError, NotFoundError, RequestError, TrainyardError
 from bundle.manifest import Manifest
 from bundle.paths import MANIFEST
+from bundle.publish import staging
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,19 +35,14 @@ def fetch_bundle(uri: str, cache: Path) -> Path:
             return open_bundle(target).path
         except BundleError:  # the cache is ours: what no longer verifies there is fetched again
             shutil.rmtree(target, ignore_errors=True)
-    cache.mkdir(parents=True, exist_ok=True)
-    staging = cache / f".{target.name}.{os.urandom(8).hex()}.tmp"
-    staging.mkdir()
-    try:
-        (staging / MANIFEST).write_bytes(manifest_json)
+    with staging(target) as folder:
+        (folder / MANIFEST).write_bytes(manifest_json)
         for name, entry in manifest.files.items():
-            path = staging / name
+            path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             with _translated(uri):
                 _copy(system, f"{root}/{name}", path, entry.bytes)
-        publish_or_reuse(open_bundle(staging), target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        publish_or_reuse(open_bundle(folder), target)
     return target
 
 

@@ -66,10 +66,10 @@ class TensorSpec:
 
     @classmethod
     def from_fields(cls, fields: Fields) -> TensorSpec:
-        spec = cls(
-            name=fields.text("name"),
-            dtype=fields.choice("dtype", DTYPES),
-            shape=fields.integers("shape"),
-        )
+        name, dtype = fields.text("name"), fields.choice("dtype", DTYPES)
+        shape = fields.integers("shape")
         fields.done()
-        return spec
+        try:
+            return cls(name=name, dtype=dtype, shape=shape)
+        except ManifestError as error:
+            raise ManifestError(str(error), field=fields.path(error.field or "")) from error

@@ -38,8 +38,11 @@ class GateResult:
     def __post_init__(self) -> None:
         for name in ("budget", "delta", "bound", "agreement"):
             value = getattr(self, name)
-            if value is not None and not math.isfinite(value):
+            if value is None:
+                continue
+            if not math.isfinite(value):
                 raise ManifestError(f"gate.{name}={value} is not finite", field=f"gate.{name}")
+            object.__setattr__(self, name, float(value))  # one number has one JSON
 
     @classmethod
     def from_fields(cls, fields: Fields) -> GateResult:

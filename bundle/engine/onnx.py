@@ -38,13 +38,15 @@ class OnnxEngine(InferenceEngine):
 
     def __init__(
         self,
-        path: Path | str,
+        model: Path | str | bytes,
         *,
         provider: str = "auto",
         threads: int | None = None,
         max_batch_size: int = 64,
     ) -> None:
-        """`threads`: within one operator, on the CPU; None takes the cores of this process."""
+        """`model`: a file, or its content. `threads`: within one operator, on the CPU; None takes
+        the cores of this process. Raises EngineError, or RequestError for a wrong argument.
+        """
         if provider not in PROVIDERS:
             raise RequestError(
                 f"provider={provider!r} must be one of {', '.join(PROVIDERS)}", field="provider"
@@ -54,7 +56,7 @@ class OnnxEngine(InferenceEngine):
         self._requested = provider
         self._threads = threads or len(os.sched_getaffinity(0))
         self._fallback_reason: str | None = None
-        self._session, self._provider = self._open(str(path), provider)
+        self._session, self._provider = self._open(model, provider)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         super().__init__(
             inputs=read_specs(inputs),
@@ -82,14 +84,14 @@ class OnnxEngine(InferenceEngine):
             "threads": self._session.get_session_options().intra_op_num_threads,
         }
 
-    def _open(self, path: str, provider: str) -> tuple[Any, str]:
+    def _open(self, model: Path | str | bytes, provider: str) -> tuple[Any, str]:
         if provider != "auto":
-            return _open_session(path, provider, self._threads), provider
+            return _open_session(model, provider, self._threads), provider
         try:
-            return _open_session(path, "cuda", self._threads), "cuda"
+            return _open_session(model, "cuda", self._threads), "cuda"
         except EngineError as error:
             self._fallback_reason = str(error)
-        return _open_session(path, "cpu", self._threads), "cpu"
+        return _open_session(model, "cpu", self._threads), "cpu"
 
     def _run(self, inputs: dict[str, Array]) -> dict[str, Array]:
         try:
@@ -99,7 +101,7 @@ class OnnxEngine(InferenceEngine):
         return dict(zip(self._output_names, map(np.asarray, results), strict=True))
 
 
-def _open_session(path: str, provider: str, threads: int) -> Any:
+def _open_session(model: Path | str | bytes, provider: str, threads: int) -> Any:
     """A session that really runs on the provider. Raises EngineError.
 
     The list of available providers says what was compiled in, not what this machine can run:
@@ -114,14 +116,15 @@ def _open_session(path: str, provider: str, threads: int) -> Any:
         )
     try:
         session = onnxruntime.InferenceSession(
-            path,
+            model if isinstance(model, bytes) else str(model),
             session_options(threads),
             providers=[_RUNTIME_NAMES[name] for name in _available_chain(provider)],
             enable_fallback=0,
         )
     except Exception as error:  # the runtime's exceptions share no class
+        name = "the model" if isinstance(model, bytes) else Path(model).name
         raise EngineError(
-            f"ONNX Runtime cannot load {Path(path).name} on {provider}: {_first_line(error)}",
+            f"ONNX Runtime cannot load {name} on {provider}: {_first_line(error)}",
             remedy=None if provider == "cpu" else _REMEDIES[provider],
         ) from error
     running = session.get_providers()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import mlflow.artifacts
@@ -12,6 +11,7 @@ from mlflow.exceptions import MlflowException
 from bundle.archive import Bundle, open_bundle, publish_or_reuse, sha256_file
 from bundle.errors import IntegrityError
 from bundle.paths import MANIFEST
+from bundle.publish import staging
 from bundle.registry.store import already_exists
 
 if TYPE_CHECKING:
@@ -41,18 +41,13 @@ def upload(
 def download(source: str, target: Path, *, manifest_sha256: str, tracking_uri: str) -> None:
     """Fetch the folder at `source` and give it the target's name once it is verified."""
     os.environ.setdefault(PROGRESS_BAR_VARIABLE, "false")  # the only switch that MLflow has
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = target.parent / f".{target.name[:100]}.{os.urandom(8).hex()}.tmp"
-    staging.mkdir()
-    try:
+    with staging(target) as folder:
         fetched = mlflow.artifacts.download_artifacts(
-            artifact_uri=source, dst_path=str(staging), tracking_uri=tracking_uri
+            artifact_uri=source, dst_path=str(folder), tracking_uri=tracking_uri
         )
         bundle = open_bundle(fetched)
         check_same(bundle, manifest_sha256)
         publish_or_reuse(bundle, target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def check_same(bundle: Bundle, manifest_sha256: str) -> None:

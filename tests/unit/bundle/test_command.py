@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from bundle.command import run_command
+from bundle.errors import BundleError, RequestError
+
+
+def ending(main, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run_command(main)
+    return stopped.value.code, capsys.readouterr().err
+
+
+def failing(error):
+    def main():
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(("returned", "code"), [(None, 0), (0, 0), (3, 3)])
+def test_command_exits_with_what_main_returns(returned, code, capsys):
+    assert ending(lambda: returned, capsys) == (code, "")
+
+
+def test_command_prints_one_line_with_the_remedy_when_the_request_is_wrong(capsys):
+    error = RequestError("devices=8, but 0 GPUs\nwere found", remedy="use devices=1")
+
+    assert ending(failing(error), capsys) == (
+        2,
+        "error: devices=8, but 0 GPUs were found; use devices=1\n",
+    )
+
+
+def test_command_exits_with_1_when_a_bundle_is_wrong(capsys):
+    assert ending(failing(BundleError("broken")), capsys) == (1, "error: broken\n")
+
+
+def test_command_names_an_unexpected_error_and_how_to_see_its_traceback(capsys):
+    code, text = ending(failing(KeyError("weights")), capsys)
+
+    assert code == 1
+    assert text == ("error: KeyError: 'weights' (set TRAINYARD_TRACEBACK=1 for the traceback)\n")
+
+
+@pytest.mark.parametrize("error", [KeyError("weights"), RequestError("wrong")])
+def test_command_prints_the_traceback_when_it_is_asked_for(error, capsys, monkeypatch):
+    monkeypatch.setenv("TRAINYARD_TRACEBACK", "1")
+
+    _, text = ending(failing(error), capsys)
+
+    assert text.startswith("Traceback (most recent call last)")
+    assert text.splitlines()[-1].startswith("error: ")
+
+
+def test_command_exits_with_130_when_interrupted(capsys):
+    assert ending(failing(KeyboardInterrupt()), capsys) == (130, "error: interrupted\n")
+
+
+def test_command_keeps_the_exit_code_when_main_exits_itself(capsys):
+    assert ending(failing(SystemExit(2)), capsys) == (2, "")
+
+
+@pytest.mark.parametrize("lines", [1, 200_000])
+def test_command_is_quiet_when_nobody_reads_its_output(lines):
+    program = (
+        "from bundle.command import run_command\n"
+        f"run_command(lambda: [print('line') for _ in range({lines})] and None)"
+    )
+    reader = f'{sys.executable} -c "{program}" | true; exit ${{PIPESTATUS[0]}}'
+
+    done = subprocess.run(["bash", "-c", reader], capture_output=True, text=True, check=False)
+
+    assert done.stderr == ""
+    assert done.returncode in (0, 141)  # a short line may be written before the reader is gone
