@@ -15,8 +15,11 @@ from bundle.tensor import DYNAMIC, TensorSpec
 if TYPE_CHECKING:
     from bundle.preprocessing.config import ImageConfig
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
-"""What is decoded. Formats that start other programs (EPS) or hold documents are not."""
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
+"""What is decoded. Formats that start other programs (EPS) or hold documents are not.
+
+MPO, what some cameras write, is opened as JPEG; Pillow keeps no opener under its own name.
+"""
 
 _RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
