@@ -1,0 +1,1 @@
+"""From verified bundles to answered requests: `serve.py` starts what lies here."""

@@ -1,0 +1,167 @@
+"""ApiProcess: speaks HTTP, decodes and preprocesses, and asks the workers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from serving.application import Application
+from serving.catalog import Catalog
+from serving.control import Drain, Ready, WorkerUp, ignore_signals, listen
+from serving.dispatch import Dispatcher
+from serving.drain import DrainPlan, Lifecycle
+from serving.errors import ServingError, UnavailableError
+from serving.logs import configure_logging
+from serving.metrics import MetricsCollector
+from serving.routes.metrics import metrics_endpoints
+from serving.routes.predict import Predictor
+from serving.routes.probes import probe_endpoints
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from multiprocessing.connection import Connection
+    from pathlib import Path
+
+    from starlette.types import ASGIApp
+
+    from serving.settings import Settings
+
+log = logging.getLogger(__name__)
+
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the minute after which load balancers drop a connection that is not used."""
+GRACE_SECONDS = 1.0
+"""After the deadline, for the last error bodies to be written."""
+
+
+class ApiProcess:
+    """One of the processes that share the listening socket."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        index: int,
+        control: Connection,
+        directory: Path,
+        lifespan: ASGIApp,
+    ) -> None:
+        self._settings = settings
+        self._control = control
+        self._directory = directory
+        self._catalog = Catalog()
+        self._lifecycle = Lifecycle(expected_workers=settings.workers)
+        self._dispatcher = Dispatcher(
+            api=index, catalog=self._catalog, on_change=self._workers_changed
+        )
+        self._predictor = Predictor(
+            settings,
+            catalog=self._catalog,
+            dispatcher=self._dispatcher,
+            lifecycle=self._lifecycle,
+        )
+        self._application = Application(
+            [
+                *self._predictor.endpoints(),
+                *probe_endpoints(self._lifecycle, self._catalog),
+                *metrics_endpoints(),
+            ],
+            lifespan=lifespan,
+            metrics=MetricsCollector(),
+            extra_headers=self._extra_headers,
+        )
+        self._listening = False
+        self._told_ready = False
+        self._connecting: set[asyncio.Task[None]] = set()
+
+    def run(self, listener: socket.socket) -> None:
+        """Serve until the supervisor says to drain; then until everything is answered."""
+        ignore_signals()
+        configure_logging(self._settings.log_level)
+        config = uvicorn.Config(
+            self._application,
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        )
+        self._server = _HttpServer(config, on_listening=self._started_listening)
+        self._server.run(sockets=[listener])
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """While the HTTP server runs: obey the supervisor."""
+        loop = asyncio.get_running_loop()
+        listen(
+            self._control,
+            directory=self._directory,
+            on_message=lambda message: loop.call_soon_threadsafe(self._obey, message),
+        )
+        yield
+        self._dispatcher.close()
+        self._predictor.close()
+
+    def _obey(self, message: object) -> None:
+        if isinstance(message, WorkerUp):
+            task = asyncio.ensure_future(self._dispatcher.connect(message.address))
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
+        elif isinstance(message, Drain):
+            self._drain(message.plan)
+
+    def _drain(self, plan: DrainPlan) -> None:
+        self._lifecycle.drain()
+        loop, now = asyncio.get_running_loop(), time.monotonic()
+        loop.call_later(plan.accept_until - now, self._stop_accepting, plan)
+        loop.call_later(plan.deadline - now, self._dispatcher.fail_all, _stopping)
+
+    def _stop_accepting(self, plan: DrainPlan) -> None:
+        left = max(0.0, plan.deadline - time.monotonic())
+        # uvicorn types it as whole seconds, and hands it to asyncio, which takes any.
+        self._server.config.timeout_graceful_shutdown = left + GRACE_SECONDS  # type: ignore[assignment]
+        self._server.should_exit = True
+
+    def _workers_changed(self) -> None:
+        self._lifecycle.update(workers=self._dispatcher.workers)
+        self._tell_ready()
+
+    def _started_listening(self) -> None:
+        self._listening = True
+        self._tell_ready()
+
+    def _tell_ready(self) -> None:
+        if self._listening and self._lifecycle.started and not self._told_ready:
+            self._told_ready = True
+            self._control.send(Ready())
+
+    def _extra_headers(self) -> Mapping[str, str]:
+        return {"Connection": "close"} if self._lifecycle.draining else {}
+
+
+class _HttpServer(uvicorn.Server):
+    """Tells when it listens, and leaves signals to the supervisor."""
+
+    def __init__(self, config: uvicorn.Config, *, on_listening: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_listening = on_listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_listening()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _stopping() -> ServingError:
+    return UnavailableError("the server stops before the answer was found", code="stopping")

@@ -1,0 +1,144 @@
+"""Application: the ASGI face of an API process. Every answer, right or wrong, leaves through it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+
+from bundle.errors import InputError
+from serving.dispatch import ClientGoneError
+from serving.errors import (
+    BadRequestError,
+    MethodNotAllowedError,
+    ModelFailedError,
+    ServingError,
+    UnknownTargetError,
+)
+from serving.exchange import Exchange
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from serving.metrics import MetricsCollector
+
+log = logging.getLogger(__name__)
+
+CLIENT_GONE = 499
+"""The status that is counted where nobody was left to answer."""
+
+Handler = Callable[[Request, Exchange], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A path, its method and what answers it."""
+
+    path: str
+    method: str
+    handler: Handler
+
+
+class Application:
+    """Routes, gives every request an identity, turns errors into answers, and measures."""
+
+    def __init__(
+        self,
+        endpoints: Iterable[Endpoint],
+        *,
+        lifespan: ASGIApp,
+        metrics: MetricsCollector,
+        extra_headers: Callable[[], Mapping[str, str]],
+    ) -> None:
+        """`lifespan` is told of start and stop; `extra_headers` go out with every answer."""
+        self._routes = [
+            (Route(endpoint.path, endpoint=_unused, methods=[endpoint.method]), endpoint.handler)
+            for endpoint in endpoints
+        ]
+        self._lifespan = lifespan
+        self._metrics = metrics
+        self._extra_headers = extra_headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route, handler = self._find(scope)
+        exchange = Exchange.begin(Headers(scope=scope), route=route)
+        response = await _respond(handler, Request(scope, receive), exchange)
+        status = CLIENT_GONE if response is None else response.status_code
+        seconds = time.monotonic() - exchange.started
+        self._metrics.request(exchange.record, status=status, error=exchange.error, seconds=seconds)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("request", extra={"fields": _line(scope, exchange, status, seconds)})
+        if response is not None:
+            response.headers.update(self._extra_headers())
+            await response(scope, receive, send)
+
+    def _find(self, scope: Scope) -> tuple[str, Handler]:
+        """The route's template and its handler."""
+        allowed: list[str] = []
+        for route, handler in self._routes:
+            match, child_scope = route.matches(scope)
+            if match is Match.FULL:
+                scope.update(child_scope)
+                return route.path, handler
+            if match is Match.PARTIAL:
+                allowed += sorted(route.methods or ())
+        path, method = str(scope["path"]), str(scope["method"])
+
+        async def refuse(_: Request, __: Exchange) -> Response:
+            shown = path if len(path) <= 100 else path[:99] + "…"
+            if allowed:
+                raise MethodNotAllowedError(method, shown, allowed=", ".join(allowed))
+            raise UnknownTargetError(f"there is no {shown!r} here", code="not_found")
+
+        return "other", refuse
+
+
+async def _respond(handler: Handler, request: Request, exchange: Exchange) -> Response | None:
+    """The handler's answer, or the one to its error; None if nobody is left to be answered."""
+    try:
+        return await handler(request, exchange)
+    except ServingError as error:
+        return exchange.refuse(error)
+    except InputError as error:
+        return exchange.refuse(BadRequestError.from_input_error(error))
+    except (ClientDisconnect, ClientGoneError):
+        exchange.error = "client_gone"
+        return None
+    except Exception:
+        log.exception("unexpected error", extra={"fields": {"id": exchange.request_id}})
+        return exchange.refuse(
+            ModelFailedError("the server has a fault; its log says more", code="internal_error")
+        )
+
+
+async def _unused(_: Request) -> Response:  # pragma: no cover - routes are only matched
+    raise NotImplementedError
+
+
+def _line(scope: Scope, exchange: Exchange, status: int, seconds: float) -> dict[str, object]:
+    record = exchange.record
+    return {
+        "id": exchange.request_id,
+        "method": scope["method"],
+        "path": scope["path"],
+        "status": status,
+        "error": exchange.error,
+        "model": record.model,
+        "version": record.version,
+        "samples": record.samples,
+        "ms": round(seconds * 1000, 3),
+        **{f"{name}_ms": round(value * 1000, 3) for name, value in record.phases.items()},
+    }

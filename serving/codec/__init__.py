@@ -1,0 +1,1 @@
+"""From bodies to samples, and from predictions to bodies."""

@@ -1,0 +1,143 @@
+"""The body of a request: bounded in bytes and time, and of a media type that is read."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from python_multipart.multipart import parse_options_header
+from starlette.requests import ClientDisconnect
+
+from serving.errors import BadRequestError, BodyTimeoutError, TooLargeError, UnsupportedMediaError
+
+if TYPE_CHECKING:
+    from starlette.datastructures import Headers
+    from starlette.types import Receive
+
+DISCARD_BYTES = 16 * 2**20
+DISCARD_SECONDS = 2.0
+"""How much of a refused body is still read, so that its sender gets to see the answer."""
+TEXT_ENCODINGS = ("utf-8", "ascii", "iso8859-1")
+
+
+@dataclass(frozen=True, slots=True)
+class MediaType:
+    """The Content-Type header, lower-case but for its parameters' values."""
+
+    name: str
+    parameters: dict[str, str]
+
+    @classmethod
+    def parse(cls, header: str | None) -> MediaType:
+        name, parameters = parse_options_header(header)
+        return cls(
+            name.decode("latin-1"),
+            {key.decode("latin-1").lower(): value.decode("latin-1")
+             for key, value in parameters.items()},
+        )  # fmt: skip
+
+    def text_encoding(self) -> str:
+        """The codec of its charset. Raises UnsupportedMediaError."""
+        charset = self.parameters.get("charset", "utf-8")
+        try:
+            name = codecs.lookup(charset.strip()).name
+        except (LookupError, ValueError):
+            name = ""
+        if name not in TEXT_ENCODINGS:
+            raise UnsupportedMediaError(
+                f"the charset {charset[:64]!r} is not read", remedy="send UTF-8"
+            )
+        return name
+
+
+def check_encoding(headers: Headers) -> None:
+    """Refuse compressed bodies. Raises UnsupportedMediaError."""
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedMediaError(
+            f"the content encoding {encoding[:64]!r} is not read",
+            remedy="send the body uncompressed",
+        )
+
+
+def decode_text(body: bytes, encoding: str) -> str:
+    """Raises BadRequestError where the bytes are not of that encoding."""
+    try:
+        return body.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise BadRequestError(
+            f"the body is not {encoding}: {error.reason} at byte {error.start}",
+            code="invalid_input",
+            field="text",
+        ) from error
+
+
+async def read_body(headers: Headers, receive: Receive, *, maximum: int, seconds: float) -> bytes:
+    """All of the body. Raises TooLargeError, BodyTimeoutError or ClientDisconnect.
+
+    A Content-Length over the maximum is refused before the body is asked for, any other body when
+    it gets over the maximum.
+    """
+    announced = headers.get("content-length", "")
+    if announced.isdecimal() and int(announced[:20]) > maximum:
+        if headers.get("expect", "").lower() != "100-continue":  # who waits for it has sent nothing
+            await _discard(receive, already=0)
+        raise _too_large(maximum)
+    try:
+        async with asyncio.timeout(seconds):
+            return await _collect(receive, maximum)
+    except TimeoutError:
+        raise BodyTimeoutError(
+            f"the body did not arrive within {seconds * 1000:g} ms",
+            code="body_timeout",
+            remedy="send it faster, or in smaller requests",
+            headers={"Connection": "close"},
+        ) from None
+
+
+async def _collect(receive: Receive, maximum: int) -> bytes:
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body", False):
+        body: bytes = message.get("body", b"")
+        if len(body) > maximum:
+            raise _too_large(maximum)
+        return body
+    chunks = bytearray()
+    while True:
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunks += message.get("body", b"")
+        if len(chunks) > maximum:
+            size = len(chunks)
+            chunks.clear()
+            if message.get("more_body", False):
+                await _discard(receive, already=size)
+            raise _too_large(maximum)
+        if not message.get("more_body", False):
+            return bytes(chunks)
+        message = await receive()
+
+
+async def _discard(receive: Receive, *, already: int) -> None:
+    """Read on without keeping anything, within bounds."""
+    read = already
+    try:
+        async with asyncio.timeout(DISCARD_SECONDS):
+            while read < DISCARD_BYTES:
+                message = await receive()
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
+                read += len(message.get("body", b""))
+    except TimeoutError:
+        return
+
+
+def _too_large(maximum: int) -> TooLargeError:
+    return TooLargeError(
+        f"the body is larger than {maximum} bytes",
+        code="body_too_large",
+        remedy="send less at once, or raise --max-body-bytes",
+        headers={"Connection": "close"},
+    )

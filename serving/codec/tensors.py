@@ -1,0 +1,116 @@
+"""Nested JSON lists become the arrays that a model takes, without changing a value in silence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bundle.errors import InputError
+from bundle.tensor import DYNAMIC, TensorSpec
+
+_NUMBER = "a number"
+_KINDS = {
+    bool: "a boolean",
+    int: "an integer",
+    float: _NUMBER,
+    str: "a string",
+    dict: "an object",
+    type(None): "null",
+}
+
+
+def row_shape(spec: TensorSpec, *, batchable: bool) -> tuple[int, ...]:
+    """The shape of one sample; the tensors of a model that is not batchable are one sample."""
+    return spec.shape[1:] if batchable else spec.shape
+
+
+def to_array(value: object, spec: TensorSpec, *, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """`shape` is that of one sample, -1 where any size will do. Raises InputError.
+
+    Integers are taken where floating-point numbers are expected, and rounded to the nearest as
+    decimals are; nothing else is converted.
+    """
+    types, found = _scan(value, spec)
+    if len(found) != len(shape) or any(
+        size not in (DYNAMIC, actual) for size, actual in zip(shape, found, strict=True)
+    ):
+        raise _error(
+            spec,
+            f"has shape {list(found)}, expected {list(shape)}"
+            + (" (-1: any size)" if DYNAMIC in shape else ""),
+            remedy="send one sample, without batch dimension; /predict/batch takes several",
+        )
+    if 0 in found:
+        raise _error(spec, "is empty", remedy="send at least one value along every dimension")
+    _check_types(types, spec)
+    if spec.dtype == "string":
+        return np.array(value, dtype=object).reshape(found)
+    if spec.dtype.startswith("float"):
+        return _floats(value, spec).reshape(found)
+    return _integers(value, spec).reshape(found)
+
+
+def _scan(value: object, spec: TensorSpec) -> tuple[set[type], tuple[int, ...]]:
+    """The types of the leaves, and the shape. Raises InputError if the lists are ragged."""
+    if not isinstance(value, list):
+        return {type(value)}, ()
+    types = set(map(type, value))
+    if list not in types:
+        return types, (len(value),)
+    if types != {list}:
+        raise _error(spec, "is ragged: a list has lists and other values side by side")
+    leaves: set[type] = set()
+    shapes: set[tuple[int, ...]] = set()
+    for item in value:
+        found, shape = _scan(item, spec)
+        leaves |= found
+        shapes.add(shape)
+    if len(shapes) > 1:
+        raise _error(spec, "is ragged: its lists have different lengths")
+    return leaves, (len(value), *shapes.pop())
+
+
+def _check_types(types: set[type], spec: TensorSpec) -> None:
+    if spec.dtype == "bfloat16":
+        raise _error(spec, "has dtype bfloat16, which JSON has no form for")
+    if spec.dtype == "string":
+        allowed: set[type] = {str}
+    elif spec.dtype == "bool":
+        allowed = {bool}
+    elif spec.dtype.startswith("float"):
+        allowed = {int, float}
+    else:
+        allowed = {int}
+    wrong = types - allowed
+    if wrong:
+        names = ", ".join(sorted(_KINDS.get(kind, kind.__name__) for kind in wrong))
+        raise _error(spec, f"holds {names}, expected {spec.dtype} values")
+
+
+def _floats(value: object, spec: TensorSpec) -> npt.NDArray[Any]:
+    with np.errstate(over="ignore"):
+        array = np.array(value, dtype=np.float64).astype(spec.dtype)
+    if not np.isfinite(array).all():
+        raise _error(spec, f"has a value that is too large for {spec.dtype}")
+    return array
+
+
+def _integers(value: object, spec: TensorSpec) -> npt.NDArray[Any]:
+    """Integers or booleans, as the types have been checked to be."""
+    # A list with both negative numbers and numbers over 2**63 has no integer type.
+    wide = np.array(value)
+    if spec.dtype == "bool":
+        return wide
+    limits = np.iinfo(spec.dtype)
+    if wide.dtype.kind not in "iu" or int(wide.min()) < limits.min or int(wide.max()) > limits.max:
+        raise _error(
+            spec, f"has a value out of the range of {spec.dtype}, {limits.min} to {limits.max}"
+        )
+    return wide.astype(spec.dtype)
+
+
+def _error(spec: TensorSpec, message: str, *, remedy: str | None = None) -> InputError:
+    field = f"inputs.{spec.name}"
+    return InputError(f"{field} {message}", field=field, remedy=remedy)

@@ -1,0 +1,95 @@
+"""What the supervisor and its processes tell each other, over one pipe each.
+
+The pipe's end is the other side's death: a process whose supervisor is gone leaves at once.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bundle.command import describe
+from bundle.errors import RequestError, TrainyardError
+from serving.errors import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+    from pathlib import Path
+
+    from serving.drain import DrainPlan
+
+ORPHANED = 70
+"""Exit code of a process whose supervisor died."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Process → supervisor: it can do its part."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Process → supervisor: why it leaves."""
+
+    reason: str
+    exit_code: int
+
+    @classmethod
+    def of(cls, error: TrainyardError) -> Failed:
+        """What is left of the error when it crosses a pipe."""
+        return cls(describe(error), error.exit_code)
+
+    def error(self) -> TrainyardError:
+        """An error that ends the command as the original would have."""
+        if self.exit_code == RequestError.exit_code:
+            return RequestError(self.reason)
+        return StartError(self.reason)
+
+
+@dataclass(frozen=True)
+class WorkerUp:
+    """Supervisor → API process: a worker listens there."""
+
+    address: Path
+
+
+@dataclass(frozen=True)
+class Drain:
+    """Supervisor → API process: finish, and leave."""
+
+    plan: DrainPlan
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Supervisor → worker: leave."""
+
+
+def ignore_signals() -> None:
+    """Ctrl-C and a service manager's SIGTERM reach all processes; only the supervisor acts."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def listen(control: Connection, *, directory: Path, on_message: Callable[[object], object]) -> None:
+    """Call back, on a thread, with what the supervisor says.
+
+    When the supervisor dies, remove the folder that was its to remove, and leave the process.
+    """
+
+    def run() -> None:
+        while True:
+            try:
+                message = control.recv()
+            except (EOFError, OSError):
+                shutil.rmtree(directory, ignore_errors=True)
+                os._exit(ORPHANED)
+            on_message(message)
+
+    threading.Thread(target=run, name="control", daemon=True).start()

@@ -1,0 +1,236 @@
+"""Dispatcher: an API process's way to the workers, and back for the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bundle.errors import TrainyardError
+from serving import work
+from serving.catalog import Catalog, ModelInfo, ModelKey, Part, ServedModel
+from serving.errors import (
+    DeadlineExceededError,
+    ModelFailedError,
+    RefusedSampleError,
+    ServingError,
+    UnavailableError,
+)
+from serving.transport import Link, connect
+from serving.wire import CANCEL, CATALOG, INFER, REPLY, Message, Tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+
+class ClientGoneError(Exception):
+    """Nobody is left to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a worker made of one part of a request."""
+
+    outputs: Tensors
+    queue_seconds: float
+    infer_seconds: float
+
+
+@dataclass(slots=True)
+class _Worker:
+    """A connected worker, and what it owes."""
+
+    link: Link
+    models: frozenset[ModelKey] = frozenset()
+    pending: dict[int, _Pending] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A part that waits for its answer."""
+
+    id: int
+    part: Part
+    worker: _Worker
+    answered: asyncio.Future[Answer]
+
+
+class Dispatcher:
+    """Sends parts to the worker that owes least, and wakes whoever waits for them.
+
+    All of it runs on one event loop.
+    """
+
+    def __init__(self, *, api: int, catalog: Catalog, on_change: Callable[[], None]) -> None:
+        self._api = api
+        self._catalog = catalog
+        self._on_change = on_change
+        self._workers: dict[Link, _Worker] = {}
+        self._ids = itertools.count()
+        self._closed: Callable[[], ServingError] | None = None
+
+    @property
+    def workers(self) -> int:
+        """Number of workers that are connected and have told their models."""
+        return sum(1 for worker in self._workers.values() if worker.models)
+
+    async def connect(self, address: Path) -> None:
+        """Use the worker that listens there, for as long as it lives."""
+        try:
+            link = await connect(
+                address, api=self._api, on_message=self._receive, on_lost=self._lost
+            )
+        except (OSError, TimeoutError) as error:
+            log.warning("a worker cannot be reached", extra={"fields": {"reason": str(error)}})
+            return
+        if link.open:
+            self._workers.setdefault(link, _Worker(link))
+
+    async def run(
+        self,
+        served: ServedModel,
+        parts: Sequence[Part],
+        *,
+        deadline: float,
+        timeout_ms: float,
+        priority: int,
+        disconnected: Callable[[], Awaitable[None]],
+    ) -> list[Answer]:
+        """The answers to the parts, in order. `deadline` is on time.monotonic's clock.
+
+        Raises a ServingError if any of them fails, DeadlineExceededError when it is time, and
+        ClientGoneError when `disconnected` returns; whatever still waits is then taken back.
+        """
+        pending = [
+            self._submit(served, part, deadline=deadline, priority=priority) for part in parts
+        ]
+        answers = asyncio.gather(*(entry.answered for entry in pending))
+        watch = asyncio.ensure_future(disconnected())
+        try:
+            await asyncio.wait(
+                (answers, watch),
+                timeout=max(0.0, deadline - time.monotonic()),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if answers.done():
+                return answers.result()
+            if watch.done():
+                raise ClientGoneError
+            raise DeadlineExceededError(timeout_ms)
+        finally:
+            watch.cancel()
+            answers.cancel()
+            self._take_back(pending)
+
+    def fail_all(self, reason: Callable[[], ServingError]) -> None:
+        """Answer everything that waits, or is still to come, with an error."""
+        self._closed = reason
+        for worker in self._workers.values():
+            _fail(worker.pending.values(), reason)
+
+    def close(self) -> None:
+        """Hang up."""
+        for worker in list(self._workers.values()):
+            worker.link.close()
+
+    def _submit(
+        self, served: ServedModel, part: Part, *, deadline: float, priority: int
+    ) -> _Pending:
+        if self._closed is not None:
+            raise self._closed()
+        worker = min(
+            (worker for worker in self._workers.values() if served.info.key in worker.models),
+            key=lambda worker: len(worker.pending),
+            default=None,
+        )
+        if worker is None:
+            raise UnavailableError("no worker is ready", code="not_ready")
+        entry = _Pending(next(self._ids), part, worker, asyncio.get_running_loop().create_future())
+        worker.pending[entry.id] = entry
+        worker.link.send(
+            INFER,
+            {
+                "id": entry.id,
+                "model": served.info.key,
+                "signature": part.signature,
+                "deadline": deadline,
+                "priority": priority,
+            },
+            [part.tensors],
+        )
+        return entry
+
+    def _take_back(self, pending: Iterable[_Pending]) -> None:
+        waiting: dict[Link, list[int]] = {}
+        for entry in pending:
+            if entry.worker.pending.pop(entry.id, None) is not None:
+                waiting.setdefault(entry.worker.link, []).append(entry.id)
+        for link, ids in waiting.items():
+            link.send(CANCEL, {"ids": ids})
+
+    def _receive(self, link: Link, message: Message) -> None:
+        worker = self._workers.setdefault(link, _Worker(link))
+        if message.kind == CATALOG:
+            self._learn(worker, message.fields["models"])
+        elif message.kind == REPLY:
+            for found, tensors in zip(message.fields["answers"], message.tensors, strict=True):
+                entry = worker.pending.pop(found["id"], None)
+                if entry is not None and not entry.answered.done():
+                    _settle(entry, found, tensors)
+
+    def _learn(self, worker: _Worker, models: list[dict[str, Any]]) -> None:
+        infos = [ModelInfo(**model) for model in models]
+        try:
+            self._catalog.update(infos)
+        except TrainyardError as error:
+            fields = {"reason": str(error)}
+            log.error("a model cannot be used", extra={"fields": fields})  # noqa: TRY400 - says it
+            return
+        worker.models = frozenset(info.key for info in infos)
+        self._on_change()
+
+    def _lost(self, link: Link) -> None:
+        worker = self._workers.pop(link, None)
+        if worker is None:
+            return
+        _fail(worker.pending.values(), _worker_lost)
+        worker.pending.clear()
+        self._on_change()
+
+
+def _worker_lost() -> ServingError:
+    return UnavailableError("the worker died while it had the request", code="worker_lost")
+
+
+def _fail(pending: Iterable[_Pending], reason: Callable[[], ServingError]) -> None:
+    """Each gets an error of its own: raising one adds a traceback to it."""
+    for entry in pending:
+        if not entry.answered.done():
+            entry.answered.set_exception(reason())
+
+
+def _settle(entry: _Pending, found: dict[str, Any], tensors: Tensors) -> None:
+    if found["status"] == work.OK:
+        entry.answered.set_result(Answer(tensors, found["queue"], found["infer"]))
+    else:
+        entry.answered.set_exception(_error(entry, found))
+
+
+def _error(entry: _Pending, found: dict[str, Any]) -> ServingError:
+    status = found["status"]
+    if status == work.REJECTED:
+        return UnavailableError("the queue is full", code="overloaded")
+    if status == work.REFUSED:
+        index = found["index"]
+        return RefusedSampleError(
+            found["message"],
+            field=found["field"],
+            index=None if index is None else entry.part.indices[index],
+        )
+    return ModelFailedError(f"the model failed: {found['message']}", code="model_failed")

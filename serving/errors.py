@@ -1,0 +1,176 @@
+"""The errors of the serving room.
+
+TrainyardError
+├── StartError                   the server cannot start, or lost what it needs    exit 1
+├── SettingsError                a flag, variable or line of the file is wrong     exit 2
+└── ServingError                 one request is answered with an error body        its HTTP status
+    ├── BadRequestError          the body or a header is wrong                     400
+    │   └── RefusedSampleError   the model does not take one of the samples        400
+    ├── UnknownTargetError       no such path, model or version                    404
+    ├── MethodNotAllowedError    the path has other methods                        405
+    ├── BodyTimeoutError         the body did not arrive in time                   408
+    ├── TooLargeError            the body, or its number of instances              413
+    ├── UnsupportedMediaError    a media type or encoding that is not read         415
+    ├── ModelFailedError         the model cannot answer, whatever the request     500
+    ├── UnavailableError         starting, full, stopping, or the worker died      503, Retry-After
+    └── DeadlineExceededError    no answer before the request's deadline           504
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from bundle.errors import InputError, RequestError, TrainyardError
+
+
+class StartError(TrainyardError):
+    """The server cannot start, or lost what it needs to go on."""
+
+
+class SettingsError(RequestError):
+    """A flag, an environment variable or a line of the settings file is wrong."""
+
+
+class ServingError(TrainyardError):
+    """One request is answered with an error body.
+
+    `code` is the machine-readable kind, stable for clients; `headers` go out with the answer.
+    """
+
+    status: ClassVar[int] = 500
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        field: str | None = None,
+        remedy: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, field=field, remedy=remedy)
+        self.code = code
+        self.headers = headers or {}
+
+    def body(self, request_id: str | int) -> dict[str, Any]:
+        """The answer's JSON, as surface.md fixes it."""
+        error: dict[str, Any] = {"code": self.code, "message": str(self)}
+        if self.field is not None:
+            error["field"] = self.field
+        if self.remedy is not None:
+            error["remedy"] = self.remedy
+        return {"error": error, "id": request_id}
+
+
+class BadRequestError(ServingError):
+    """The body or a header is wrong."""
+
+    status = 400
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "invalid_request",
+        field: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        super().__init__(message, code=code, field=field, remedy=remedy)
+
+    @classmethod
+    def from_input_error(cls, error: InputError, *, field: str | None = None) -> BadRequestError:
+        """The answer to a sample that cannot become tensors."""
+        return cls(
+            str(error), code="invalid_input", field=field or error.field, remedy=error.remedy
+        )
+
+
+class RefusedSampleError(BadRequestError):
+    """The model does not take one of the samples; `index` says which one, if that is known."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        index: int | None,
+        code: str = "invalid_input",
+        field: str | None = None,
+    ) -> None:
+        super().__init__(message, code=code, field=field)
+        self.index = index
+
+
+class UnknownTargetError(ServingError):
+    """No such path, model or version."""
+
+    status = 404
+
+
+class MethodNotAllowedError(ServingError):
+    """The path has other methods."""
+
+    status = 405
+
+    def __init__(self, method: str, path: str, *, allowed: str) -> None:
+        super().__init__(
+            f"{path} does not take {method}",
+            code="method_not_allowed",
+            remedy=f"use {allowed}",
+            headers={"Allow": allowed},
+        )
+
+
+class BodyTimeoutError(ServingError):
+    """The body did not arrive in time."""
+
+    status = 408
+
+
+class TooLargeError(ServingError):
+    """The body, or the number of its instances, is over the limit."""
+
+    status = 413
+
+
+class UnsupportedMediaError(ServingError):
+    """A media type, character set or content encoding that is not read."""
+
+    status = 415
+
+    def __init__(self, message: str, *, remedy: str) -> None:
+        super().__init__(message, code="unsupported_media_type", remedy=remedy)
+
+
+class ModelFailedError(ServingError):
+    """The model cannot answer, and no other request would change that."""
+
+    status = 500
+
+
+class UnavailableError(ServingError):
+    """Not now: the server is starting, full or stopping, or has just lost the worker."""
+
+    status = 503
+
+    def __init__(
+        self, message: str, *, code: str, retry_after: int = 1, remedy: str | None = None
+    ) -> None:
+        super().__init__(
+            message,
+            code=code,
+            remedy=remedy or f"try again in {retry_after} s",
+            headers={"Retry-After": str(retry_after)},
+        )
+
+
+class DeadlineExceededError(ServingError):
+    """No answer before the request's deadline."""
+
+    status = 504
+
+    def __init__(self, timeout_ms: float) -> None:
+        super().__init__(
+            f"no answer within {timeout_ms:g} ms",
+            code="deadline_exceeded",
+            remedy="send timeout_ms with a larger value, or send less at once",
+        )

@@ -1,0 +1,85 @@
+"""One request from its headers to its answer: identity, clock, and what is measured of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+
+from serving.codec.json import dump
+from serving.metrics import RequestRecord
+
+if TYPE_CHECKING:
+    from starlette.datastructures import Headers
+
+    from serving.catalog import ModelInfo
+    from serving.errors import ServingError
+
+REQUEST_ID = "X-Request-Id"
+_ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What is known of a request while it is answered."""
+
+    request_id: str
+    record: RequestRecord
+    started: float = field(default_factory=time.monotonic)
+    body_id: str | int | None = None
+    """The `id` of the body, which answers carry in place of the request's."""
+    model: ModelInfo | None = None
+    error: str = ""
+    """The code of the error it was answered with."""
+
+    @classmethod
+    def begin(cls, headers: Headers, *, route: str) -> Exchange:
+        """A request id from outside is kept if it is short and harmless, else replaced."""
+        given = headers.get(REQUEST_ID, "")
+        request_id = given if _ACCEPTABLE_ID.fullmatch(given) else os.urandom(16).hex()
+        return cls(request_id, RequestRecord(route))
+
+    @property
+    def id(self) -> str | int:
+        """What the body of the answer calls this request."""
+        return self.request_id if self.body_id is None else self.body_id
+
+    def choose(self, model: ModelInfo) -> None:
+        """The model that answers is known."""
+        self.model = model
+        self.record.model = model.name
+        self.record.version = model.version
+        self.record.variant = model.variant
+
+    def phase(self, name: str, since: float) -> float:
+        """A phase that began at `since` ends now. Returns now."""
+        now = time.monotonic()
+        self.record.phases[name] = now - since
+        return now
+
+    def headers(self) -> dict[str, str]:
+        """What every answer carries."""
+        headers = {REQUEST_ID: self.request_id}
+        if self.model is not None:
+            headers["X-Model-Version"] = _latin(self.model.version)
+            headers["X-Variant"] = _latin(self.model.variant)
+        return headers
+
+    def refuse(self, error: ServingError) -> Response:
+        """The answer to a request that failed."""
+        self.error = error.code
+        return Response(
+            dump(error.body(self.id)),
+            error.status,
+            {**self.headers(), **error.headers},
+            "application/json",
+        )
+
+
+def _latin(text: str) -> str:
+    """A header's value: what does not fit into one is replaced."""
+    return text.encode("ascii", "replace").decode("ascii").replace("\r", "?").replace("\n", "?")

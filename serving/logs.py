@@ -1,0 +1,44 @@
+"""Log lines: one JSON object a line, on stderr."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+import orjson
+
+OWN = "serving"
+"""The loggers whose level is the operator's to choose; of libraries only warnings are shown."""
+WITH_HANDLERS = ("litserve",)
+"""Libraries that print by themselves when they are imported."""
+
+
+class JsonLines(logging.Formatter):
+    """`log.info("what happened", extra={"fields": {...}})`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Time, level, what happened, then the fields."""
+        line: dict[str, object] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str).decode()
+
+
+def configure_logging(level: str) -> None:
+    """For this process."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger(OWN).setLevel(level.upper())
+    for name in WITH_HANDLERS:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+        logger.setLevel(logging.WARNING)

@@ -1,0 +1,115 @@
+"""EngineLoop: takes batches off the queue and runs them; what LitServe calls a worker's loop."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from litserve.loops import LitLoop
+
+from bundle.errors import EngineError, InputError
+from serving.wire import Array, Tensors
+from serving.work import FAILED, OK, REFUSED, Job, WorkQueue, answer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from serving.batching import Item
+    from serving.catalog import ModelKey
+    from serving.metrics import MetricsCollector
+    from serving.models import LoadedModel
+    from serving.transport import Link, Port
+    from serving.worker import ModelsAPI
+
+log = logging.getLogger(__name__)
+
+Answer = tuple[dict[str, Any], Tensors]
+"""An entry of a reply, and its tensors."""
+
+
+class EngineLoop(LitLoop):  # type: ignore[misc] # LitServe ships no types
+    """Blocks while there is nothing to do, and ends its process when the queue is closed."""
+
+    def run(  # noqa: PLR0917 - LitServe passes them by position
+        self,
+        lit_api: ModelsAPI,
+        device: str,  # noqa: ARG002 - LitServe passes all of these
+        worker_id: int,  # noqa: ARG002
+        request_queue: WorkQueue,
+        transport: Port,
+        workers_setup_status: dict[int, str],  # noqa: ARG002
+        callback_runner: Any,  # noqa: ARG002
+    ) -> NoReturn:
+        """LitServe calls this for ever; it does not come back."""
+        transport.start(request_queue, catalog=lit_api.catalog())
+        lit_api.tell_ready()
+        while (batch := request_queue.take()) is not None:
+            started = time.monotonic()
+            transport.reply(execute(batch, lit_api.models, lit_api.metrics))
+            request_queue.measured(time.monotonic() - started)
+        transport.close()
+        raise SystemExit(0)
+
+
+def execute(
+    batch: Sequence[Item[Job]], models: Mapping[ModelKey, LoadedModel], metrics: MetricsCollector
+) -> dict[Link, list[Answer]]:
+    """Run a batch, all of one model; the answers by who waits for them.
+
+    If the batch fails its items run one by one, so that only the one at fault fails.
+    """
+    model = models[batch[0].payload.model]
+    replies: dict[Link, list[Answer]] = {}
+    for items, answers in _run(model, list(batch), metrics):
+        for item, found in zip(items, answers, strict=True):
+            replies.setdefault(item.payload.link, []).append(found)
+    return replies
+
+
+def _run(
+    model: LoadedModel, batch: list[Item[Job]], metrics: MetricsCollector
+) -> list[tuple[list[Item[Job]], list[Answer]]]:
+    samples = sum(item.samples for item in batch)
+    started = time.monotonic()
+    try:
+        outputs = model.run([item.payload.tensors for item in batch])
+    except Exception as error:  # noqa: BLE001 - one request must not stop the worker
+        if len(batch) == 1:
+            return [(batch, [_failure(model, batch[0], error)])]
+        return [outcome for item in batch for outcome in _run(model, [item], metrics)]
+    seconds = time.monotonic() - started
+    metrics.batch((model.name, model.version, model.variant), samples)
+    return [(batch, [_success(item, tensors, started, seconds)
+                     for item, tensors in zip(batch, outputs, strict=True)])]  # fmt: skip
+
+
+def _success(item: Item[Job], tensors: dict[str, Array], started: float, seconds: float) -> Answer:
+    waited = max(0.0, started - item.arrived)
+    return answer(item.payload.id, OK, queue=waited, infer=seconds), tensors
+
+
+def _failure(model: LoadedModel, item: Item[Job], error: Exception) -> Answer:
+    """Whose fault it is: if the model still answers its probe, the input's."""
+    message: str = str(error)
+    index: int | None = 0
+    if not isinstance(error, (InputError, EngineError)):
+        log.error("unexpected error", exc_info=error)
+        return answer(item.payload.id, FAILED, message=type(error).__name__), {}
+    if item.samples > 1:
+        index, message = _first_culprit(model, item.payload.tensors, message)
+    if isinstance(error, EngineError) and not model.works():
+        log.error("the model fails", extra={"fields": {"model": model.name, "reason": message}})
+        return answer(item.payload.id, FAILED, message=message), {}
+    return answer(item.payload.id, REFUSED, message=message, field=error.field, index=index), {}
+
+
+def _first_culprit(model: LoadedModel, tensors: Tensors, message: str) -> tuple[int | None, str]:
+    """The first sample that fails alone, and why; (None, message) if none does."""
+    count = len(next(iter(tensors.values())))
+    for index in range(count):
+        try:
+            model.run([{name: array[index : index + 1] for name, array in tensors.items()}])
+        except (InputError, EngineError) as error:
+            return index, str(error)
+    return None, message

@@ -1,0 +1,147 @@
+"""MetricsCollector: what is counted, right across processes and their respawns.
+
+Every process writes its own files below PROMETHEUS_MULTIPROC_DIR, which must be in the environment
+before prometheus_client is first imported; a scrape adds them up.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+if TYPE_CHECKING:
+    from serving.catalog import ModelInfo
+
+DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+PHASES = ("decode", "queue", "infer", "encode")
+SECONDS = (
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0
+)  # fmt: skip
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+_MODEL = ("model", "version", "variant")
+
+
+@dataclass
+class RequestRecord:
+    """What is measured of one request; the labels of a model are empty until it is known."""
+
+    route: str
+    model: str = ""
+    version: str = ""
+    variant: str = ""
+    samples: int = 0
+    phases: dict[str, float] = field(default_factory=dict)
+    """Seconds by phase, as far as the request got."""
+
+
+class MetricsCollector:
+    """The metrics of one process."""
+
+    def __init__(self) -> None:
+        # Its own registry: metrics are found by their files, not by the process that asks.
+        registry = CollectorRegistry()
+        self._requests = Counter(
+            "trainyard_requests",
+            "Requests answered, by HTTP status and kind of error ('' for success).",
+            ("route", *_MODEL, "status", "error"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "trainyard_request_seconds",
+            "From the request's headers to its answer.",
+            ("route", *_MODEL, "status"),
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._phases = Histogram(
+            "trainyard_phase_seconds",
+            "Parts of a prediction: decode (read, parse, preprocess), queue, infer, encode.",
+            ("phase", *_MODEL),
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._samples = Counter(
+            "trainyard_samples",
+            "Samples predicted.",
+            _MODEL,
+            registry=registry,
+        )
+        self._batches = Histogram(
+            "trainyard_batch_size",
+            "Samples that ran at once.",
+            _MODEL,
+            buckets=SIZES,
+            registry=registry,
+        )
+        self._depth = Gauge(
+            "trainyard_queue_depth",
+            "Samples that wait for a worker.",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self._dropped = Counter(
+            "trainyard_dropped",
+            "Samples that left the queue without running: rejected, expired or cancelled.",
+            ("reason",),
+            registry=registry,
+        )
+        self._models = Gauge(
+            "trainyard_model_info",
+            "1 for each model that a worker holds.",
+            (*_MODEL, "engine", "provider"),
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        self._deaths = Counter(
+            "trainyard_process_deaths",
+            "Processes that ended unasked and were replaced.",
+            ("kind",),
+            registry=registry,
+        )
+
+    def request(self, record: RequestRecord, *, status: int, error: str, seconds: float) -> None:
+        """One request was answered."""
+        model = (record.model, record.version, record.variant)
+        self._requests.labels(record.route, *model, str(status), error).inc()
+        self._seconds.labels(record.route, *model, str(status)).observe(seconds)
+        for phase, duration in record.phases.items():
+            self._phases.labels(phase, *model).observe(duration)
+        if record.samples and status == 200:
+            self._samples.labels(*model).inc(record.samples)
+
+    def batch(self, model: tuple[str, str, str], samples: int) -> None:
+        """A batch of that many samples ran."""
+        self._batches.labels(*model).observe(samples)
+
+    def queue_depth(self, samples: int) -> None:
+        """That many samples wait in this process."""
+        self._depth.set(samples)
+
+    def dropped(self, reason: str, samples: int) -> None:
+        """Samples left the queue without running."""
+        self._dropped.labels(reason).inc(samples)
+
+    def model(self, info: ModelInfo) -> None:
+        """This process holds the model."""
+        self._models.labels(info.name, info.version, info.variant, info.engine, info.provider).set(
+            1
+        )
+
+    def death(self, kind: str, pid: int) -> None:
+        """A process of that kind died; what it counted stays, what it held goes."""
+        self._deaths.labels(kind).inc()
+        mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+def scrape(accept: str) -> tuple[bytes, str]:
+    """The sum over all processes, and its Content-Type, in the format that `accept` asks for."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=os.environ[DIRECTORY_VARIABLE])  # type: ignore[no-untyped-call]
+    encoder, content_type = choose_encoder(accept)
+    return encoder(registry), content_type

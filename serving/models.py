@@ -1,0 +1,145 @@
+"""LoadedModel: a verified bundle in an engine, as a worker holds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bundle.archive import Bundle, open_bundle
+from bundle.bare import open_bare
+from bundle.engine.select import load_engine
+from bundle.errors import EngineError, InputError
+from bundle.golden import check_golden, read_golden
+from bundle.preprocessing.select import create_preprocessor
+from bundle.tensor import DYNAMIC
+from serving.catalog import ModelInfo, ModelKey
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bundle.engine.base import InferenceEngine
+    from bundle.preprocessing.preprocessor import DataPreprocessor
+    from bundle.uri import Resolved
+    from serving.wire import Array, Tensors
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """Answers batches of tensors; safe to use from one thread."""
+
+    name: str
+    version: str
+    variant: str
+    bundle: Bundle
+    engine: InferenceEngine
+    preprocessor: DataPreprocessor | None
+    probe: Tensors | None
+    """Inputs that the model is known to answer; None if none are known."""
+
+    @property
+    def key(self) -> ModelKey:
+        return (self.name, self.version)
+
+    @property
+    def info(self) -> ModelInfo:
+        return ModelInfo(
+            name=self.name,
+            version=self.version,
+            variant=self.variant,
+            engine=self.engine.name,
+            provider=self.engine.provider,
+            batchable=self.engine.batchable,
+            assets=str(self.bundle.path),
+            manifest=self.bundle.manifest.to_dict(),
+        )
+
+    def run(self, parts: Sequence[Tensors]) -> list[dict[str, Array]]:
+        """All parts in one batch, then apart again. Raises InputError or EngineError."""
+        outputs = self.engine.predict_batch(self._join(parts))
+        results: list[dict[str, Array]] = []
+        start = 0
+        for part in parts:
+            end = start + len(next(iter(part.values())))
+            results.append({name: array[start:end] for name, array in outputs.items()})
+            start = end
+        return results
+
+    def works(self) -> bool:
+        """Whether the model still answers what it is known to answer."""
+        return self.probe is None or _answers(self.engine, self.probe)
+
+    def _join(self, parts: Sequence[Tensors]) -> Tensors:
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        if all(
+            part[name].shape[1:] == array.shape[1:]
+            for part in parts[1:]
+            for name, array in first.items()
+        ):
+            return {name: np.concatenate([part[name] for part in parts]) for name in first}
+        if self.preprocessor is None:
+            raise AssertionError("only preprocessed rows differ in shape")
+        rows = [
+            {name: array[index] for name, array in part.items()}
+            for part in parts
+            for index in range(len(next(iter(part.values()))))
+        ]
+        return self.preprocessor.collate(rows)
+
+
+def load_model(
+    source: Resolved, *, variant: str, provider: str, threads: int, batch_size: int
+) -> LoadedModel:
+    """Verify, load, and prove by the golden answers. Raises BundleError or RequestError."""
+    bundle = open_bare(source.path, name=source.name) if source.bare else open_bundle(source.path)
+    manifest = bundle.manifest
+    chosen = variant or manifest.default_variant
+    engine = load_engine(
+        bundle,
+        variant=chosen,
+        provider=provider,
+        threads=threads or None,
+        max_batch_size=batch_size,
+    )
+    config = manifest.preprocessing
+    preprocessor = None if config is None else create_preprocessor(config, assets=bundle.path)
+    check_golden(bundle, engine, preprocessor, variant=chosen)
+    return LoadedModel(
+        name=source.name or manifest.name,
+        version=source.version,
+        variant=chosen,
+        bundle=bundle,
+        engine=engine,
+        preprocessor=preprocessor,
+        probe=_probe(bundle, engine),
+    )
+
+
+def _probe(bundle: Bundle, engine: InferenceEngine) -> Tensors | None:
+    """A golden batch; without one a single sample of ones, if the model answers that."""
+    batches = read_golden(bundle)
+    if batches:
+        return batches[0][0]
+    ones = {}
+    for spec in engine.inputs:
+        sizes = spec.shape[1:] if engine.batchable else spec.shape
+        shape = [1, *(1 if size == DYNAMIC else size for size in sizes)]
+        ones[spec.name] = _ones(spec.dtype, shape)
+    return ones if _answers(engine, ones) else None
+
+
+def _answers(engine: InferenceEngine, inputs: Tensors) -> bool:
+    try:
+        engine.predict_batch(inputs)
+    except (InputError, EngineError):
+        return False
+    return True
+
+
+def _ones(dtype: str, shape: list[int]) -> Array:
+    if dtype == "string":
+        return np.full(shape, "", dtype=object)
+    return np.ones(shape, dtype=np.uint16 if dtype == "bfloat16" else dtype)

@@ -1,0 +1,260 @@
+"""POST /predict and POST /predict/batch."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from starlette.responses import Response
+
+from serving.application import Endpoint
+from serving.codec.body import MediaType, check_encoding, decode_text, read_body
+from serving.codec.json import dump, parse_object, read_batch, read_single
+from serving.codec.multipart import parse_form
+from serving.codec.request import (
+    OPTION_FIELDS,
+    PredictRequest,
+    Sample,
+    check_known,
+    read_identity,
+    read_options,
+    take_sample,
+)
+from serving.errors import (
+    BadRequestError,
+    RefusedSampleError,
+    UnavailableError,
+    UnsupportedMediaError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from starlette.requests import Request
+
+    from serving.catalog import Catalog, Part, ServedModel
+    from serving.dispatch import Answer, Dispatcher
+    from serving.drain import Lifecycle
+    from serving.exchange import Exchange
+    from serving.settings import Settings
+
+T = TypeVar("T")
+
+SMALL_BYTES = 16 * 1024
+"""Bodies up to this are parsed on the event loop: a thread would take longer to be woken."""
+DECODE_THREADS = 4
+JSON = "application/json"
+FORM = "multipart/form-data"
+IMAGES = ("image/png", "image/jpeg")
+TEXT = "text/plain"
+
+
+class Predictor:
+    """From a body to an answer, by way of the workers."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        catalog: Catalog,
+        dispatcher: Dispatcher,
+        lifecycle: Lifecycle,
+    ) -> None:
+        self._settings = settings
+        self._catalog = catalog
+        self._dispatcher = dispatcher
+        self._lifecycle = lifecycle
+        self._threads = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
+        self._in_flight = 0
+
+    def endpoints(self) -> list[Endpoint]:
+        """The two paths."""
+        return [
+            Endpoint("/predict", "POST", self._predict),
+            Endpoint("/predict/batch", "POST", self._predict_batch),
+        ]
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _predict(self, request: Request, exchange: Exchange) -> Response:
+        return await self._admitted(request, exchange, self._parse_single, batch=False)
+
+    async def _predict_batch(self, request: Request, exchange: Exchange) -> Response:
+        return await self._admitted(request, exchange, self._parse_batch, batch=True)
+
+    async def _admitted(
+        self,
+        request: Request,
+        exchange: Exchange,
+        parse: Callable[[Request, Exchange, bytes], PredictRequest],
+        *,
+        batch: bool,
+    ) -> Response:
+        """Bound how many requests are held at once, before anything is read of them."""
+        if not self._lifecycle.started:
+            raise UnavailableError("the server is starting", code="starting")
+        if self._in_flight >= self._settings.queue_size:
+            raise UnavailableError("too many requests are in flight", code="overloaded")
+        self._in_flight += 1
+        try:
+            return await self._answer(request, exchange, parse, batch=batch)
+        finally:
+            self._in_flight -= 1
+
+    async def _answer(
+        self,
+        request: Request,
+        exchange: Exchange,
+        parse: Callable[[Request, Exchange, bytes], PredictRequest],
+        *,
+        batch: bool,
+    ) -> Response:
+        limit_ms = self._settings.timeout_ms
+        check_encoding(request.headers)
+        body = await read_body(
+            request.headers,
+            request.receive,
+            maximum=self._settings.max_body_bytes,
+            seconds=limit_ms / 1000,
+        )
+        small = len(body) <= SMALL_BYTES
+        wanted = await self._call(partial(parse, request, exchange, body), inline=small)
+        options = wanted.options
+        limit_ms = min(limit_ms, options.timeout_ms or limit_ms)
+        served = self._catalog.find(options.model, options.version)
+        exchange.choose(served.info)
+        exchange.record.samples = len(wanted.samples)
+        parts = await self._call(
+            partial(served.to_parts, wanted.samples, batch_size=self._settings.batch_size),
+            inline=small and not served.heavy,
+        )
+        sent = exchange.phase("decode", exchange.started)
+        try:
+            answers = await self._dispatcher.run(
+                served,
+                parts,
+                deadline=exchange.started + limit_ms / 1000,
+                timeout_ms=limit_ms,
+                priority=options.priority,
+                disconnected=lambda: _disconnected(request),
+            )
+            received = time.monotonic()
+            infer = max(answer.infer_seconds for answer in answers)
+            exchange.record.phases["infer"] = infer
+            exchange.record.phases["queue"] = max(0.0, received - sent - infer)
+            predictions = _assemble(served, parts, answers)
+        except RefusedSampleError as error:
+            raise _locate(error, wanted.samples, batch=batch) from error
+        content = dump(_document(exchange, served, predictions, batch=batch))
+        exchange.phase("encode", received)
+        return Response(content, 200, exchange.headers(), JSON)
+
+    def _parse_single(self, request: Request, exchange: Exchange, body: bytes) -> PredictRequest:
+        media = MediaType.parse(request.headers.get("content-type"))
+        query = dict(request.query_params)
+        if media.name == JSON:
+            document = _parse_json(media, body, query)
+            exchange.body_id = read_identity(document)
+            return read_single(document, read_options(document))
+        if media.name == FORM:
+            _refuse_query(query)
+            fields = parse_form(body, boundary=media.parameters.get("boundary"))
+            exchange.body_id = read_identity(fields)
+            options = read_options(fields, texts=True)
+            return PredictRequest((Sample(*take_sample(fields)),), options)
+        if media.name in IMAGES or media.name == TEXT:
+            check_known(query, OPTION_FIELDS, path="the query")
+            exchange.body_id = read_identity(query)
+            options = read_options(query, texts=True)
+            if media.name == TEXT:
+                return PredictRequest(
+                    (Sample("text", decode_text(body, media.text_encoding())),), options
+                )
+            return PredictRequest((Sample("image", body),), options)
+        raise _unsupported(media, (JSON, FORM, *IMAGES, TEXT))
+
+    def _parse_batch(self, request: Request, exchange: Exchange, body: bytes) -> PredictRequest:
+        media = MediaType.parse(request.headers.get("content-type"))
+        if media.name != JSON:
+            raise _unsupported(media, (JSON,))
+        document = _parse_json(media, body, dict(request.query_params))
+        exchange.body_id = read_identity(document)
+        return read_batch(
+            document, read_options(document), maximum=self._settings.max_batch_instances
+        )
+
+    async def _call(self, function: Callable[[], T], *, inline: bool) -> T:
+        """What takes long is done beside the event loop."""
+        if inline:
+            return function()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+
+async def _disconnected(request: Request) -> None:
+    """Return when the client has gone; the body has been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _parse_json(media: MediaType, body: bytes, query: Mapping[str, str]) -> dict[str, Any]:
+    encoding = media.text_encoding()
+    _refuse_query(query)
+    if encoding not in ("utf-8", "ascii"):
+        raise UnsupportedMediaError(f"JSON in {encoding} is not read", remedy="send UTF-8")
+    return parse_object(body)
+
+
+def _refuse_query(query: Mapping[str, str]) -> None:
+    """An option in the query would be overlooked, where the body has a place for it."""
+    for name in query:
+        if name in OPTION_FIELDS:
+            raise BadRequestError(
+                f"{name} is in the query",
+                field=name,
+                remedy="put it into the body; the query is read for image/* and text/plain only",
+            )
+
+
+def _unsupported(media: MediaType, known: tuple[str, ...]) -> UnsupportedMediaError:
+    got = f"the media type {media.name[:100]!r} is not read" if media.name else "no Content-Type"
+    return UnsupportedMediaError(got, remedy=f"send Content-Type: {' or '.join(known)}")
+
+
+def _locate(
+    error: RefusedSampleError, samples: tuple[Sample, ...], *, batch: bool
+) -> BadRequestError:
+    """The error that a worker found, in the words of the request's body."""
+    if error.index is None:
+        return BadRequestError(str(error), code=error.code, field="instances" if batch else None)
+    sample = samples[error.index]
+    field = sample.located(None)
+    if sample.field == "inputs" and error.field is not None:
+        field = f"{field}.{error.field}"
+    message = f"{sample.path}: {error}" if sample.path else str(error)
+    return BadRequestError(message, code=error.code, field=field)
+
+
+def _assemble(
+    served: ServedModel, parts: list[Part], answers: list[Answer]
+) -> list[dict[str, Any]]:
+    """The answers of all parts, in the order of the request's samples."""
+    ordered: dict[int, dict[str, Any]] = {}
+    for part, answer in zip(parts, answers, strict=True):
+        found = served.to_answers(answer.outputs, part)
+        ordered.update(zip(part.indices, found, strict=True))
+    return [ordered[index] for index in range(len(ordered))]
+
+
+def _document(
+    exchange: Exchange, served: ServedModel, answers: list[dict[str, Any]], *, batch: bool
+) -> dict[str, Any]:
+    """What surface.md fixes; an element of "predictions" is the prediction, or {"outputs": …}."""
+    head = {"id": exchange.id, "model": served.info.name, "version": served.info.version}
+    if not batch:
+        return {**head, **answers[0]}
+    return {**head, "predictions": [answer.get("prediction", answer) for answer in answers]}

@@ -1,0 +1,117 @@
+"""TrainyardServer: LitServe's server with our request path, supervision and way out."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+from typing import TYPE_CHECKING, Any, Protocol
+
+from litserve import LitServer
+
+from serving.api import ApiProcess
+from serving.worker import ModelsAPI, WorkerStart, run_worker
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator, Sequence
+    from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
+    from pathlib import Path
+
+    from bundle.uri import Resolved
+    from serving.settings import Settings
+
+
+class Closable(Protocol):
+    """A pipe's end or a socket."""
+
+    def close(self) -> None: ...
+
+
+class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no types
+    """Devices, worker loop and application are LitServe's; what it does not do for its users
+    (deadlines, drain, supervision, clear errors) replaces its own `run`.
+
+    Workers are spawned, since an engine does not survive a fork. API processes are forked, so this
+    process must have no threads and no engine.
+    """
+
+    def __init__(self, settings: Settings, *, sources: Sequence[Resolved], directory: Path) -> None:
+        """`directory` is private to this server, and holds its sockets."""
+        self.settings = settings
+        self.directory = directory
+        self._api: ApiProcess | None = None
+        super().__init__(
+            ModelsAPI(settings, sources),
+            accelerator="cpu",
+            workers_per_device=settings.workers,
+            timeout=False,
+            disable_openapi_url=True,
+        )
+
+    def register_endpoints(self) -> None:
+        """None: LitServe's paths would answer in other shapes. Ours are in `ApiProcess`."""
+
+    def _register_middleware(self) -> None:
+        """None: compressing the answers costs more than sending them."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: Any) -> AsyncIterator[None]:  # noqa: ARG002 - LitServe's signature
+        """LitServe would start its own response task here."""
+        if self._api is None:
+            raise AssertionError("only API processes have a life span")
+        async with self._api.running():
+            yield
+
+    def spawn_worker(self, worker: int, *, generation: int, control: Connection) -> BaseProcess:
+        """A new process for that worker; it reports on `control`."""
+        devices = self._inference_workers_config_for_api(self.lit_api.api_path)
+        start = WorkerStart(
+            api=self.lit_api,
+            device=str(devices[worker]),
+            worker=worker,
+            address=self.address(worker, generation=generation),
+            control=control,
+        )
+        process = multiprocessing.get_context("spawn").Process(
+            target=run_worker, args=(start,), name=f"worker-{worker}"
+        )
+        process.start()
+        return process
+
+    def fork_api(
+        self,
+        index: int,
+        *,
+        control: Connection,
+        listener: socket.socket,
+        foreign: Sequence[Closable],
+    ) -> BaseProcess:
+        """A new API process. `foreign` are the supervisor's own ends, which it must not keep."""
+        process = multiprocessing.get_context("fork").Process(
+            target=self._run_api, args=(index, control, listener, foreign), name=f"api-{index}"
+        )
+        process.start()
+        return process
+
+    def address(self, worker: int, *, generation: int) -> Path:
+        """Where a worker listens; a worker that takes another's place listens elsewhere."""
+        return self.directory / f"worker-{worker}-{generation}.sock"
+
+    def _run_api(
+        self,
+        index: int,
+        control: Connection,
+        listener: socket.socket,
+        foreign: Sequence[Closable],
+    ) -> None:
+        for connection in foreign:
+            connection.close()
+        self._api = ApiProcess(
+            self.settings,
+            index=index,
+            control=control,
+            directory=self.directory,
+            lifespan=self.app,
+        )
+        self._api.run(listener)

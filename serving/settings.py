@@ -1,0 +1,161 @@
+"""Settings: what an operator chooses. A flag beats the environment, which beats the file."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import os
+from dataclasses import Field, dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from serving.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "TRAINYARD_"
+LOG_LEVELS = ("debug", "info", "warning", "error")
+PROVIDERS = ("auto", "cpu", "cuda", "tensorrt")
+
+
+def _number(default: float, minimum: float, maximum: float) -> Any:
+    return field(default=default, metadata={"minimum": minimum, "maximum": maximum})
+
+
+def _choice(default: str, choices: tuple[str, ...]) -> Any:
+    return field(default=default, metadata={"choices": choices})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Each field is a flag, a variable TRAINYARD_<FIELD> and a key of the file."""
+
+    model: tuple[str, ...] = ()
+    """URI or NAME=URI of a model to serve; may be given more than once, the first one answers the
+    requests that name none. In the environment: separated by commas."""
+    host: str = "127.0.0.1"
+    """Name or address to listen on; 0.0.0.0 is every IPv4 interface, :: every interface."""
+    port: int = _number(8000, 0, 65_535)
+    """TCP port; 0 takes a free one, which the `ready` line tells."""
+    api_processes: int = _number(max(1, min(4, (os.cpu_count() or 2) // 2)), 1, 64)
+    """Processes that speak HTTP, decode and preprocess."""
+    workers: int = _number(1, 1, 64)
+    """Processes that run the models; each holds every model."""
+    threads: int = _number(0, 0, 1024)
+    """Threads that a worker computes with; 0 leaves it to the runtime."""
+    provider: str = _choice("auto", PROVIDERS)
+    """What the models run on: auto, cpu, cuda or tensorrt. Anything but auto is a must."""
+    variant: str = ""
+    """Variant of the models to run; empty for each bundle's default."""
+    batch_size: int = _number(32, 1, 4096)
+    """Most samples that run at once."""
+    batch_delay_ms: float = _number(2.0, 0.0, 10_000.0)
+    """Longest that a sample waits for company, in milliseconds."""
+    queue_size: int = _number(1024, 1, 1_000_000)
+    """Most samples that wait for a worker; requests over it are answered 503."""
+    timeout_ms: float = _number(30_000.0, 1.0, 3_600_000.0)
+    """Longest that a request may take, in milliseconds; a request's own timeout_ms only shortens
+    it."""
+    max_body_bytes: int = _number(32 * 2**20, 1024, 2**40)
+    """Largest request body, in bytes."""
+    max_batch_instances: int = _number(256, 1, 1_000_000)
+    """Most instances of one /predict/batch."""
+    drain_delay_ms: float = _number(500.0, 0.0, 600_000.0)
+    """After SIGTERM, how long the server still accepts while its readiness says no, in
+    milliseconds; longer than the period of whatever probes it."""
+    drain_timeout_ms: float = _number(30_000.0, 0.0, 3_600_000.0)
+    """After SIGTERM, how long requests in flight may take altogether, in milliseconds."""
+    log_level: str = _choice("info", LOG_LEVELS)
+    """debug (a line for every request), info, warning or error; JSON lines on stderr."""
+
+    def __post_init__(self) -> None:
+        if self.max_batch_instances > self.queue_size:
+            raise SettingsError(
+                f"max_batch_instances={self.max_batch_instances} is more than "
+                f"queue_size={self.queue_size}: such a request could never be taken",
+                field="max_batch_instances",
+                remedy="lower the one or raise the other",
+            )
+
+
+def flag(spec: Field[Any]) -> str:
+    """--the-flag of a field."""
+    return "--" + spec.name.replace("_", "-")
+
+
+def variable(spec: Field[Any]) -> str:
+    """TRAINYARD_THE_VARIABLE of a field."""
+    return PREFIX + spec.name.upper()
+
+
+def convert(spec: Field[Any], value: object, *, source: str) -> Any:
+    """The field's value from a string or a TOML value. Raises SettingsError naming the source."""
+    shown = f"{source}={value!r}" if not isinstance(value, str) else f"{source}={value}"
+    kind = spec.type.split("[")[0] if isinstance(spec.type, str) else spec.type.__name__
+    if kind == "tuple":
+        return _texts(spec, value, shown)
+    if kind == "str":
+        return _text(spec, value, shown)
+    return _bounded(spec, value, shown, integer=kind == "int")
+
+
+def _texts(spec: Field[Any], value: object, shown: str) -> tuple[str, ...]:
+    values = value.split(",") if isinstance(value, str) else value
+    if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
+        raise SettingsError(f"{shown} must be a list of strings", field=spec.name)
+    return tuple(item.strip() for item in values if item.strip())
+
+
+def _text(spec: Field[Any], value: object, shown: str) -> str:
+    choices = spec.metadata.get("choices")
+    if not isinstance(value, str):
+        raise SettingsError(f"{shown} must be a string", field=spec.name)
+    if choices is not None and value not in choices:
+        raise SettingsError(f"{shown} must be one of {', '.join(choices)}", field=spec.name)
+    return value
+
+
+def _bounded(spec: Field[Any], value: object, shown: str, *, integer: bool) -> float:
+    minimum, maximum = spec.metadata["minimum"], spec.metadata["maximum"]
+    noun = "an integer" if integer else "a number"
+    number: float | None = None
+    if isinstance(value, str):
+        try:
+            number = int(value) if integer else float(value)
+        except ValueError:
+            number = None
+    elif isinstance(value, int if integer else (int, float)) and not isinstance(value, bool):
+        number = int(value) if integer else float(value)
+    if number is None or not minimum <= number <= maximum:
+        remedy = None
+        if isinstance(value, str) and value.startswith("tcp://"):
+            remedy = (
+                "Kubernetes sets this variable for a Service of that name: "
+                "set enableServiceLinks: false on the pod, or rename the Service"
+            )
+        raise SettingsError(
+            f"{shown} must be {noun} from {minimum:g} to {maximum:g}",
+            field=spec.name,
+            remedy=remedy,
+        )
+    return number
+
+
+def docstrings() -> Mapping[str, str]:
+    """What each field is, from the string below it."""
+    tree = ast.parse(inspect.getsource(Settings))
+    body = [node for definition in ast.walk(tree) for node in getattr(definition, "body", ())]
+    texts: dict[str, str] = {}
+    for node, after in itertools.pairwise(body):
+        if (
+            isinstance(node, ast.AnnAssign)
+            and isinstance(node.target, ast.Name)
+            and isinstance(after, ast.Expr)
+            and isinstance(after.value, ast.Constant)
+        ):
+            texts[node.target.id] = " ".join(str(after.value.value).split())
+    return texts
+
+
+SPECS: dict[str, Field[Any]] = {spec.name: spec for spec in fields(Settings)}

@@ -1,0 +1,142 @@
+"""Unix sockets between API processes and workers: who says what, not what it means.
+
+A worker listens on a socket of its own, and every API process connects to it. A process that dies
+closes its ends, so the other side knows at once; nothing is shared that a kill could leave locked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from serving.wire import CATALOG, HELLO, REPLY, Frames, Message, Tensors, WireError, decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+CONNECT_SECONDS = 10.0
+
+
+class Link(asyncio.Protocol):
+    """One connection; calls back with every message, and once when it is lost."""
+
+    def __init__(
+        self,
+        *,
+        on_message: Callable[[Link, Message], None],
+        on_lost: Callable[[Link], None],
+        on_open: Callable[[Link], None] | None = None,
+    ) -> None:
+        self._on_message = on_message
+        self._on_lost = on_lost
+        self._on_open = on_open
+        self._frames = Frames()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is of no such class
+        # What waits to be written is bounded by the worker's queue, not by the socket.
+        self._transport.set_write_buffer_limits(high=2**31 - 1)
+        if self._on_open is not None:
+            self._on_open(self)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for frame in self._frames.feed(data):
+                self._on_message(self, decode(frame))
+        except WireError:
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self._transport = None
+        self._on_lost(self)
+
+    @property
+    def open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def send(self, kind: str, fields: dict[str, Any], tensors: Iterable[Tensors] = ()) -> None:
+        """Written in order; silently dropped if the connection is gone, which `on_lost` tells."""
+        if self._transport is not None:
+            self._transport.writelines(encode(kind, fields, tensors))
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+async def connect(
+    address: Path,
+    *,
+    api: int,
+    on_message: Callable[[Link, Message], None],
+    on_lost: Callable[[Link], None],
+) -> Link:
+    """An API process's connection to a worker. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(CONNECT_SECONDS):
+        _, link = await loop.create_unix_connection(
+            lambda: Link(on_message=on_message, on_lost=on_lost), str(address)
+        )
+    link.send(HELLO, {"api": api})
+    return link
+
+
+class Receiver(Protocol):
+    """What a worker does with what API processes say; called on the port's thread."""
+
+    def receive(self, link: Link, message: Message) -> None: ...
+
+    def lost(self, link: Link) -> None:
+        """The API process is gone, and with it everybody who waited for its requests."""
+
+
+class Port:
+    """A worker's side: an event loop on a thread of its own.
+
+    Reading never waits for the model, nor the model for a slow reader.
+    """
+
+    def __init__(self, address: Path) -> None:
+        self._address = address
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="port", daemon=True)
+
+    def start(self, receiver: Receiver, *, catalog: dict[str, Any]) -> None:
+        """Listen; every connection is told the catalog first."""
+        self._thread.start()
+        listening = self._listen(receiver, catalog)
+        asyncio.run_coroutine_threadsafe(listening, self._loop).result()
+
+    async def _listen(self, receiver: Receiver, catalog: dict[str, Any]) -> None:
+        await self._loop.create_unix_server(
+            lambda: Link(
+                on_message=receiver.receive,
+                on_lost=receiver.lost,
+                on_open=lambda link: link.send(CATALOG, catalog),
+            ),
+            str(self._address),
+        )
+
+    def reply(self, replies: dict[Link, list[tuple[dict[str, Any], Tensors]]]) -> None:
+        """From any thread: one message to each API process."""
+
+        def write() -> None:
+            for link, answers in replies.items():
+                link.send(
+                    REPLY,
+                    {"answers": [fields for fields, _ in answers]},
+                    [tensors for _, tensors in answers],
+                )
+
+        with contextlib.suppress(RuntimeError):  # the loop has ended: the process is stopping
+            self._loop.call_soon_threadsafe(write)
+
+    def close(self) -> None:
+        """Stop listening, once what was replied is written as far as the sockets take it."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._address.unlink(missing_ok=True)

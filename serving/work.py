@@ -1,0 +1,132 @@
+"""WorkQueue: what waits for a worker's engine. Filled by the port's thread, emptied by the loop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from serving.batching import Batcher, Item
+from serving.wire import CANCEL, INFER, Message, Tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from serving.catalog import ModelKey
+    from serving.metrics import MetricsCollector
+    from serving.transport import Link
+
+OK = "ok"
+REJECTED = "rejected"
+"""The queue is full."""
+EXPIRED = "expired"
+"""The deadline passed while it waited."""
+REFUSED = "refused"
+"""The model does not take this input."""
+FAILED = "failed"
+"""The model does not answer anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One part of a request: what to run, and whom to tell."""
+
+    link: Link
+    id: int
+    model: ModelKey
+    tensors: Tensors
+
+
+def answer(job_id: int, status: str, **fields: Any) -> dict[str, Any]:
+    """One entry of a reply's "answers"."""
+    return {"id": job_id, "status": status, **fields}
+
+
+class WorkQueue:
+    """Thread-safe. Answers at once what cannot be queued or has expired; the rest is taken."""
+
+    def __init__(
+        self, *, batch_size: int, delay: float, capacity: int, metrics: MetricsCollector
+    ) -> None:
+        self._batcher: Batcher[Job] = Batcher(batch_size=batch_size, delay=delay, capacity=capacity)
+        self._metrics = metrics
+        self._changed = threading.Condition()
+        self._items: dict[Link, dict[int, Item[Job]]] = {}
+        self._closed = False
+
+    def receive(self, link: Link, message: Message) -> None:
+        """What an API process says."""
+        if message.kind == INFER:
+            self._add(link, message)
+        elif message.kind == CANCEL:
+            with self._changed:
+                waiting = self._items.get(link, {})
+                items = [waiting.pop(job_id, None) for job_id in message.fields["ids"]]
+                self._discard([item for item in items if item is not None])
+
+    def lost(self, link: Link) -> None:
+        """The API process is gone: nobody waits for what it asked."""
+        with self._changed:
+            self._discard(list(self._items.pop(link, {}).values()))
+
+    def take(self) -> list[Item[Job]] | None:
+        """Block until a batch is to be run; None once the queue is closed."""
+        with self._changed:
+            while not self._closed:
+                poll = self._batcher.poll(time.monotonic())
+                for item in poll.expired:
+                    self._forget(item)
+                    self._metrics.dropped(EXPIRED, item.samples)
+                if poll.expired or poll.batch:
+                    self._metrics.queue_depth(len(self._batcher))
+                if poll.batch:
+                    for item in poll.batch:
+                        self._forget(item)
+                    return poll.batch
+                self._changed.wait(None if poll.wake is None else poll.wake - time.monotonic())
+        return None
+
+    def measured(self, seconds: float) -> None:
+        """A batch took that long: deadlines are met by sending that much earlier."""
+        with self._changed:
+            known = self._batcher.service_time
+            self._batcher.service_time = seconds if not known else 0.8 * known + 0.2 * seconds
+
+    def close(self) -> None:
+        """Let `take` return None."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def _add(self, link: Link, message: Message) -> None:
+        fields = message.fields
+        tensors = message.tensors[0]
+        model: ModelKey = (fields["model"][0], fields["model"][1])
+        group: Hashable = (model, fields["signature"])
+        item = Item(
+            Job(link, fields["id"], model, tensors),
+            group=group,
+            samples=len(next(iter(tensors.values()))),
+            arrived=time.monotonic(),
+            deadline=fields["deadline"],
+            priority=fields["priority"],
+        )
+        with self._changed:
+            accepted = self._batcher.add(item)
+            if accepted:
+                self._items.setdefault(link, {})[fields["id"]] = item
+                self._metrics.queue_depth(len(self._batcher))
+                self._changed.notify()
+        if not accepted:
+            self._metrics.dropped(REJECTED, item.samples)
+            link.send("reply", {"answers": [answer(fields["id"], REJECTED)]}, [{}])
+
+    def _discard(self, items: list[Item[Job]]) -> None:
+        for item in items:
+            if self._batcher.discard(item):
+                self._metrics.dropped("cancelled", item.samples)
+        self._metrics.queue_depth(len(self._batcher))
+
+    def _forget(self, item: Item[Job]) -> None:
+        self._items.get(item.payload.link, {}).pop(item.payload.id, None)
