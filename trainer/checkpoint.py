@@ -1,8 +1,7 @@
 """Checkpoints that are whole or not there: written atomically, hashed, verified before loading.
 
-Beside `best.ckpt` lies `best.ckpt.json`, its sidecar: size, sha256, step, versions. The sidecar is
-written first and also describes the file that is about to be replaced, so a crash between the two
-writes leaves a checkpoint that still verifies.
+Beside `best.ckpt` lies `best.ckpt.json`, its sidecar: size, sha256, step, versions. A checkpoint
+without one, or whose bytes are others, is never loaded.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +31,7 @@ KEY = "trainyard"
 WEIGHTS_PREFIX = "model."
 """The trained module's name inside the Lightning module's state."""
 _CHUNK = 1 << 20
+_REMEDY = "use another checkpoint of the run"
 
 
 def sidecar_path(path: Path) -> Path:
@@ -48,8 +49,8 @@ def read_checkpoint(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
         loaded = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:
         raise CheckpointError(
-            f"{path}: refused, it holds more than tensors and plain values"
-            f" ({_first_line(error)}); only checkpoints written by train.py can be loaded"
+            f"{path}: refused, it holds more than tensors and plain values ({_first_line(error)})",
+            remedy="load only checkpoints that train.py wrote",
         ) from error
     if not isinstance(loaded, dict):
         raise CheckpointError(f"{path}: holds a {type(loaded).__name__}, not a checkpoint")
@@ -68,16 +69,17 @@ def verify_checkpoint(path: Path) -> dict[str, Any]:
     size = path.stat().st_size
     if size not in [entry["bytes"] for entry in described]:
         raise CheckpointError(
-            f"{path}: damaged, {size} bytes where {sidecar['bytes']} were written;"
-            " use another checkpoint of the run"
+            f"{path}: damaged, {size} bytes where {sidecar['bytes']} were written",
+            remedy=_REMEDY,
         )
     digest = _sha256(path)
     for entry in described:
         if entry["sha256"] == digest:
-            return dict(entry)
+            return _latest(entry)
     raise CheckpointError(
         f"{path}: damaged, its sha256 is {digest[:12]}… where {sidecar['sha256'][:12]}… was"
-        " written; use another checkpoint of the run"
+        " written",
+        remedy=_REMEDY,
     )
 
 
@@ -96,20 +98,48 @@ def write_checkpoint(
             torch.save(dict(checkpoint), stream)
             stream.flush()
             os.fsync(stream.fileno())
-        sidecar = {
+        temporary.chmod(0o644)
+        entry = {
             "schema": SIDECAR_SCHEMA,
             "sha256": _sha256(temporary),
             "bytes": temporary.stat().st_size,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": {"torch": str(torch.__version__), "python": platform.python_version()},
             **(facts or {}),
-            "previous": _described(path),
         }
-        write_json(sidecar_path(path), sidecar)
-        temporary.replace(path)
-        _fsync_folder(path.parent)
+        _publish(temporary, path, entry)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def link_checkpoint(source: Path, target: Path) -> None:
+    """Give the checkpoint `source` a second name, as atomically as `write_checkpoint` writes.
+
+    The bytes are shared where the filesystem can, copied where not.
+    """
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    temporary.unlink(missing_ok=True)
+    try:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+        _publish(temporary, target, _latest(_read_sidecar(source)))
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _publish(temporary: Path, path: Path, entry: Mapping[str, Any]) -> None:
+    """Bring file and sidecar to their names. Between the writes the sidecar describes both the
+    file that is there and the one that comes, so no crash leaves one that does not verify.
+    """
+    sidecar = sidecar_path(path)
+    before = _standing(path)
+    if before is not None:
+        write_json(sidecar, {**entry, "previous": before})
+    temporary.replace(path)
+    _fsync_folder(path.parent)
+    write_json(sidecar, entry)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -170,14 +200,19 @@ def _facts(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _described(path: Path) -> dict[str, Any] | None:
-    """The sidecar entry that fits the file now at `path`, if one does."""
+def _standing(path: Path) -> dict[str, Any] | None:
+    """The entry of the checkpoint now at `path`, if there is one."""
     try:
-        entry = verify_checkpoint(path)
+        sidecar = _read_sidecar(path)
+        # An earlier crash left two entries: only the bytes tell which one counts.
+        return verify_checkpoint(path) if sidecar.get("previous") else sidecar
     except CheckpointError:
         return None
-    entry.pop("previous", None)
-    return entry
+
+
+def _latest(sidecar: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry itself, without the one it replaced."""
+    return {key: value for key, value in sidecar.items() if key != "previous"}
 
 
 def _read_sidecar(path: Path) -> dict[str, Any]:
@@ -186,7 +221,8 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
         value = json.loads(sidecar.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(
-            f"{path}: cannot be verified, {sidecar.name} is not beside it; copy both files"
+            f"{path}: cannot be verified, {sidecar.name} is not beside it",
+            remedy="copy both files",
         ) from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{sidecar}: unreadable ({_first_line(error)})") from error

@@ -59,7 +59,7 @@ def hydra_command(
                 raise _SweepStoppedError(error) from error
             except Exception as error:  # noqa: BLE001 - raised again when the last job is done
                 if failures or _is_sweep():
-                    print(f"error: {_job_name()}{error}", file=sys.stderr)  # noqa: T201
+                    print(f"error: {_job_name()}{error}", file=sys.stderr)
                 failures.append(error)
                 return None
 
@@ -167,8 +167,8 @@ def _is_sweep() -> bool:
 
 
 def _job_number() -> int:
-    number = OmegaConf.select(HydraConfig.get(), "job.num", throw_on_missing=False)
-    return -1 if number is None else int(number)
+    job = HydraConfig.get().job
+    return -1 if OmegaConf.is_missing(job, "num") else int(job.num)
 
 
 def _job_name() -> str:

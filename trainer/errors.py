@@ -1,18 +1,17 @@
 """What can go wrong while training; every message is ready for a user.
 
-    bundle.errors.TrainyardError
-    └── TrainerError
-        ├── ConfigError       the config names something that does not exist or does not fit (exit 2)
-        ├── PreflightError    this machine cannot run what was asked for (exit 2)
-        ├── DataError         the data are missing, empty or unreadable (exit 2)
-        ├── CheckpointError   a checkpoint is missing, damaged, foreign or unsafe (exit 1)
-        ├── TrackingError     the MLflow server cannot be reached or refuses (exit 1)
-        └── Stopped           a signal asked the run to end; what was trained is saved (exit 128 + n)
+bundle.errors.TrainyardError
+└── TrainerError
+    ├── ConfigError       the config names something that does not exist or does not fit (exit 2)
+    ├── PreflightError    this machine cannot run what was asked for (exit 2)
+    ├── DataError         the data are missing, empty or unreadable (exit 2)
+    ├── CheckpointError   a checkpoint is missing, damaged, foreign or unsafe (exit 1)
+    ├── TrackingError     the MLflow server cannot be reached or refuses (exit 1)
+    └── Stopped           SIGTERM asked the run to end; what was trained is saved (exit 143)
+        └── Interrupted   Ctrl-C did (exit 130)
 """
 
 from __future__ import annotations
-
-import signal
 
 from bundle.errors import RequestError, TrainyardError
 
@@ -20,6 +19,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "Interrupted",
     "PreflightError",
     "Stopped",
     "TrackingError",
@@ -52,9 +52,12 @@ class TrackingError(TrainerError):
 
 
 class Stopped(TrainerError):  # noqa: N818 - nothing is wrong; the name says what happened
-    """A signal asked the run to end. Its exit code is the shell's: 128 + the signal's number."""
+    """SIGTERM asked the run to end. The exit code is the shell's: 128 + the signal's number."""
 
-    def __init__(self, message: str, *, signum: int = signal.SIGTERM) -> None:
-        super().__init__(message)
-        self.signum = signum
-        self.exit_code = 128 + signum
+    exit_code = 143
+
+
+class Interrupted(Stopped):
+    """Ctrl-C asked the run to end."""
+
+    exit_code = 130

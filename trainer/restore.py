@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-import json
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from bundle.preprocessing.config import PreprocessingConfig
+from bundle.errors import TrainyardError
+from bundle.preprocessing.config import PreprocessingConfig, TextConfig
 from bundle.preprocessing.select import create_preprocessor
 from trainer.build import build_data, rebuild_model
-from trainer.checkpoint import WEIGHTS_PREFIX, read_checkpoint
+from trainer.checkpoint import (
+    CHECKPOINT_SCHEMA,
+    KEY,
+    WEIGHTS_PREFIX,
+    read_checkpoint,
+    verify_checkpoint,
+)
 from trainer.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from bundle.preprocessing.preprocessor import DataPreprocessor
     from trainer.data.module import DataModule
+
+_METADATA = ("run_id", "data_fingerprint", "versions", "git_commit", "metrics", "world_size")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +38,7 @@ class Restored:
     """What a checkpoint says about itself, brought back to life."""
 
     model: nn.Module
-    """In eval mode on the CPU, float32, with the trained weights."""
+    """In eval mode, on the CPU, float32, with the trained weights."""
     task: str
     labels: tuple[str, ...]
     preprocessor: DataPreprocessor
@@ -37,42 +47,72 @@ class Restored:
     config: DictConfig
     """The resolved config of the run."""
     metadata: dict[str, Any]
-    """Step, epoch, run_id, data_fingerprint, versions, git_commit, metrics."""
+    """step, epoch, run_id, data_fingerprint, versions, git_commit, metrics, world_size."""
     sha256: str
+    """Of the checkpoint's file."""
     path: Path
 
     def data(self) -> DataModule:
-        """The run's data, split as it was, and set up."""
-        module = build_data(self.config)
-        module.setup()
+        """The run's data, split as they were, set up. Raises DataError if they are gone."""
+        config = self.preprocessor.config
+        with tempfile.TemporaryDirectory() as folder:
+            tokenizer_file = None
+            if isinstance(config, TextConfig):
+                tokenizer_file = Path(folder) / config.tokenizer
+                tokenizer_file.write_bytes(self.assets[config.tokenizer])
+            module = build_data(self.config, tokenizer_file=tokenizer_file)
+            module.setup()
         return module
 
 
 def restore(checkpoint: Path) -> Restored:
-    """Rebuild the trained model from `checkpoint`; raises CheckpointError if that cannot be."""
+    """Rebuild the trained model from `checkpoint`. Raises CheckpointError, whatever is wrong."""
+    sidecar = verify_checkpoint(checkpoint)
     loaded = read_checkpoint(checkpoint)
     own = loaded.get(KEY)
-    if not isinstance(own, dict) or own.get("schema") != CHECKPOINT_SCHEMA:
+    if not isinstance(own, dict):
         raise CheckpointError(
-            f"{checkpoint}: a checkpoint, but not one that this version of train.py wrote"
+            f"{checkpoint}: a checkpoint, but not one that train.py wrote",
+            remedy="name a checkpoint in the `checkpoints` folder of a run",
+        )
+    if own.get("schema") != CHECKPOINT_SCHEMA:
+        raise CheckpointError(
+            f"{checkpoint}: of schema {own.get('schema')}, this version reads {CHECKPOINT_SCHEMA}",
+            remedy="use the version of the code that wrote it",
         )
     try:
         assets = {name: text.encode() for name, text in own["assets"].items()}
-        preprocessor = restore_preprocessor(own["preprocessing"], assets)
+        config = PreprocessingConfig.from_dict(own["preprocessing"])
+        preprocessor = create_preprocessor(config, assets=assets)
         model = rebuild_model(own["model"])
-        prefix = len(WEIGHTS_PREFIX)
-        weights = {k[prefix:]: v for k, v in loaded["state_dict"].items() if k.startswith(WEIGHTS_PREFIX)}
-        model.load_state_dict(weights)
+        model.load_state_dict(_weights(loaded["state_dict"]))
         return Restored(
             model=model.eval(),
             task=own["task"],
             labels=tuple(own["labels"]),
             preprocessor=preprocessor,
             assets=assets,
-            config=OmegaConf.create(own["config"]),
-            metadata={},
-            sha256="",
+            config=OmegaConf.create(dict(own["config"])),
+            metadata={
+                "step": sidecar["step"],
+                "epoch": sidecar["epoch"],
+                **{name: own.get(name) for name in _METADATA},
+            },
+            sha256=sidecar["sha256"],
             path=checkpoint,
         )
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise CheckpointError(f"{checkpoint}: incomplete ({error})") from error
+    except CheckpointError:
+        raise
+    except (TrainyardError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()
+        raise CheckpointError(
+            f"{checkpoint}: cannot be restored ({type(error).__name__}: {reason[0]})"
+            if reason
+            else f"{checkpoint}: cannot be restored ({type(error).__name__})"
+        ) from error
+
+
+def _weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The model's part of the Lightning module's state."""
+    start = len(WEIGHTS_PREFIX)
+    return {k[start:]: value for k, value in state.items() if k.startswith(WEIGHTS_PREFIX)}

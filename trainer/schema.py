@@ -7,23 +7,23 @@ type is refused before anything starts. The data's own fields are in `trainer/da
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import II, MISSING
 
 from trainer.data.schema import DATA_SCHEMAS
 
 
-class Modality(Enum):
+class Modality(StrEnum):
     """What a model reads."""
 
     image = "image"
     text = "text"
 
 
-class Accelerator(Enum):
+class Accelerator(StrEnum):
     """Where to compute; `auto` takes a GPU if there is one."""
 
     auto = "auto"
@@ -31,7 +31,7 @@ class Accelerator(Enum):
     gpu = "gpu"
 
 
-class StrategyName(Enum):
+class StrategyName(StrEnum):
     """How the work is spread over devices."""
 
     auto = "auto"
@@ -40,7 +40,7 @@ class StrategyName(Enum):
     fsdp = "fsdp"
 
 
-class PrecisionName(Enum):
+class PrecisionName(StrEnum):
     """The number format of the computation; weights stay in float32."""
 
     fp32 = "fp32"
@@ -48,7 +48,7 @@ class PrecisionName(Enum):
     bf16 = "bf16"
 
 
-class Schedule(Enum):
+class Schedule(StrEnum):
     """How the learning rate falls after its warm-up."""
 
     cosine = "cosine"
@@ -56,14 +56,14 @@ class Schedule(Enum):
     constant = "constant"
 
 
-class Direction(Enum):
+class Direction(StrEnum):
     """Whether a larger or a smaller value of the monitored metric is better."""
 
     max = "max"
     min = "min"
 
 
-class Progress(Enum):
+class Progress(StrEnum):
     """`auto`: a bar on a terminal, else a line an epoch."""
 
     auto = "auto"
@@ -72,28 +72,21 @@ class Progress(Enum):
     none = "none"
 
 
-class Backend(Enum):
+class Backend(StrEnum):
     """Where a run is recorded."""
 
     mlflow = "mlflow"
     none = "none"
 
 
-class ClassWeights(Enum):
-    """`balanced`: a class counts in inverse proportion to its frequency."""
-
-    none = "none"
-    balanced = "balanced"
-
-
-class Pooling(Enum):
+class Pooling(StrEnum):
     """How token vectors become one: the mean over real tokens, or the first token."""
 
     mean = "mean"
     first = "first"
 
 
-class Attention(Enum):
+class Attention(StrEnum):
     """Which implementation of attention; the results agree to rounding."""
 
     sdpa = "sdpa"
@@ -109,6 +102,8 @@ class ModelConfig:
     """Short name, part of the run's name."""
     modality: Modality = MISSING
     """What the model reads; it must be what the data give."""
+    lr: float = 1e-3
+    """The learning rate that suits this model with AdamW: what `optim.lr` is unless it is set."""
 
 
 @dataclass
@@ -134,7 +129,7 @@ class ResNetConfig(ImageModelConfig):
     bottleneck: bool = False
     """Three-convolution blocks, as from ResNet-50 on."""
     small_stem: bool = False
-    """A 3×3 stem that keeps the resolution, for images of about 8 to 64 pixels."""
+    """A 3x3 stem that keeps the resolution, for images of about 8 to 64 pixels."""
     dropout: float = 0.0
     """Probability of dropping a feature before the classifier."""
     pretrained: str | None = None
@@ -199,7 +194,7 @@ class TrainerConfig:
     devices: int | str = "auto"
     """How many devices on each node; `auto` is one."""
     num_nodes: int = 1
-    max_epochs: int = 10
+    max_epochs: int = 15
     """Passes over the training data; -1 leaves the end to `max_steps`."""
     max_steps: int = -1
     """Optimiser steps; -1 leaves the end to `max_epochs`."""
@@ -226,11 +221,10 @@ class TrainerConfig:
 
 @dataclass
 class LossConfig:
-    """Cross entropy and its two corrections."""
+    """Cross entropy; class weights come with `data.balance=weights`."""
 
     label_smoothing: float = 0.0
     """Share of the probability spread over all classes, 0…1."""
-    class_weights: ClassWeights = ClassWeights.none
 
 
 @dataclass
@@ -238,10 +232,10 @@ class OptimConfig:
     """What every optimiser has; its other fields go to its constructor."""
 
     _target_: str = MISSING
-    lr: float = MISSING
+    lr: float = II("model.lr")
     """Learning rate at the end of the warm-up."""
     weight_decay: float = 0.0
-    """Applies to matrices and kernels, never to norms, biases and embeddings' positions."""
+    """Applies to matrices and kernels, never to norms and biases."""
     schedule: Schedule = Schedule.cosine
     warmup: float = 0.05
     """Share of all steps in which the rate rises from 0."""
@@ -254,7 +248,6 @@ class AdamWConfig(OptimConfig):
     """AdamW (https://arxiv.org/abs/1711.05101)."""
 
     _target_: str = "torch.optim.AdamW"
-    lr: float = 1e-3
     weight_decay: float = 0.01
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     eps: float = 1e-8

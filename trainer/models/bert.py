@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig
@@ -15,6 +13,10 @@ from transformers.utils import logging as transformers_logging
 
 from trainer.errors import ConfigError
 from trainer.models.pretrained import locate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 
 class Bert(nn.Module):
@@ -41,7 +43,7 @@ class Bert(nn.Module):
         """`encoder`: a whole transformers config, which takes the place of the sizes."""
         super().__init__()
         if pretrained is not None:
-            self.encoder = _load_encoder(locate(pretrained), attention=attention)
+            self.encoder = _load_encoder(locate(pretrained), dropout=dropout, attention=attention)
         elif encoder is not None:
             config = AutoConfig.for_model(**encoder)
             self.encoder = _new_encoder(config, attention=attention)
@@ -104,14 +106,19 @@ def _new_encoder(config: PretrainedConfig, *, attention: str) -> Any:
     return AutoModel.from_config(config, attn_implementation=attention, **options)
 
 
-def _load_encoder(folder: Path, *, attention: str) -> Any:
+def _load_encoder(folder: Path, *, dropout: float, attention: str) -> Any:
     """Encoder weights of `folder`; raises ConfigError if some are missing from it."""
     try:
         config = AutoConfig.from_pretrained(folder)
         options = {"add_pooling_layer": False} if _has_pooler(config) else {}
+        config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
         with _quiet():
             encoder, report = AutoModel.from_pretrained(
-                folder, attn_implementation=attention, output_loading_info=True, **options
+                folder,
+                config=config,
+                attn_implementation=attention,
+                output_loading_info=True,
+                **options,
             )
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
@@ -130,7 +137,7 @@ def _load_encoder(folder: Path, *, attention: str) -> Any:
 
 def _has_pooler(config: PretrainedConfig) -> bool:
     """BERT and its descendants build a pooler that we do not use, unless told not to."""
-    return config.model_type in {"bert", "roberta", "xlm-roberta", "camembert", "electra-pooler"}
+    return config.model_type in {"bert", "roberta", "xlm-roberta", "camembert"}
 
 
 def _check_fit(config: PretrainedConfig, *, vocabulary_size: int, max_length: int) -> None:
@@ -152,7 +159,8 @@ def _check_fit(config: PretrainedConfig, *, vocabulary_size: int, max_length: in
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Hide the progress bar and the table of unused weights (the pooler's); what is missing is
-    an error of ours, and warnings of Python are shown as ever."""
+    an error of ours, and warnings of Python are shown as ever.
+    """
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from trainer.errors import ConfigError
 from trainer.models.normalize import Normalize
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class MLP(nn.Module):

@@ -64,9 +64,7 @@ def load_backbone(model: nn.Module, path: Path, *, head: str) -> None:
                 field="model.pretrained",
             )
     missing = [
-        name
-        for name in own
-        if name not in kept and not name.startswith((head, "normalize."))
+        name for name in own if name not in kept and not name.startswith((head, "normalize."))
     ]
     if missing:
         raise ConfigError(

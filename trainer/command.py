@@ -1,0 +1,42 @@
+"""What `train.py` does: compose, train, say what came of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import open_dict
+
+from trainer.compose import hydra_command, run_folder
+from trainer.launch import DistributedTrainer
+from trainer.schema import register_schemas
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def main() -> None:
+    """Train what `sys.argv` asks for."""
+    hydra_command("train", _train, schemas=register_schemas)()
+
+
+def _train(cfg: DictConfig) -> dict[str, float]:
+    folder = run_folder()
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        with open_dict(cfg.tracking.tags):
+            cfg.tracking.tags["sweep"] = str(HydraConfig.get().sweep.dir)
+    metrics = DistributedTrainer(cfg).run(folder)
+    _print(metrics, folder)
+    return metrics
+
+
+def _print(metrics: dict[str, float], folder: Path) -> None:
+    """The result on stdout; everything else goes to stderr and the log."""
+    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    rows = {name: f"{value:.4f}" for name, value in sorted(metrics.items())}
+    rows["run folder"] = str(shown)
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        print(f"{name:<{width}}  {value}")

@@ -1,0 +1,46 @@
+"""Parameter groups and learning-rate schedules."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from trainer.schema import Schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+
+def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices and kernels with weight decay; norms, biases and other vectors without."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def rate_factor(
+    schedule: Schedule, *, total_steps: int, warmup: float, floor: float
+) -> Callable[[int], float]:
+    """Step → factor of the learning rate: up from 0 over the warm-up, then down to `floor`.
+
+    `total_steps` < 1 (no end is known) holds the rate after 100 steps of warm-up.
+    """
+    endless = total_steps < 1
+    warm_steps = 100 if endless else round(warmup * total_steps)
+
+    def factor(step: int) -> float:
+        if step < warm_steps:
+            return (step + 1) / warm_steps
+        if endless or schedule is Schedule.constant:
+            return 1.0
+        done = min(1.0, (step - warm_steps) / max(1, total_steps - warm_steps))
+        if schedule is Schedule.linear:
+            return floor + (1 - floor) * (1 - done)
+        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+    return factor

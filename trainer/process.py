@@ -1,0 +1,46 @@
+"""Settings that belong to the whole process: changed for a run, and put back after it."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from omegaconf import DictConfig
+
+_NAGS = (
+    # data.num_workers says it; small data sets load faster without workers.
+    r".*does not have many workers.*",
+    # LightningModel writes a record at the end of a shorter epoch itself.
+    r".*is smaller than the logging interval.*",
+    # Lightning's own use of torch, which we cannot change.
+    r".*isinstance\(treespec, LeafSpec\).*",
+)
+
+
+@contextmanager
+def nags_silenced() -> Iterator[None]:
+    """Hide the few warnings of Lightning that no user can act on."""
+    with warnings.catch_warnings():
+        for message in _NAGS:
+            warnings.filterwarnings("ignore", message=message)
+        yield
+
+
+@contextmanager
+def torch_settings(cfg: DictConfig) -> Iterator[None]:
+    """Threads and determinism are the process's: set for the run, and put back after it."""
+    threads = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    if cfg.trainer.threads:
+        torch.set_num_threads(cfg.trainer.threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)

@@ -1,0 +1,10 @@
+"""Seeds without a state: f(seed, step, rank), so that a resumed run needs nothing restored."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def step_seed(seed: int, *, step: int, rank: int) -> int:
+    """The seed of everything random inside one training step, such as dropout."""
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,193 @@
+"""The parts of a run, made from its config: data, module, Lightning's trainer, callbacks."""
+
+from __future__ import annotations
+
+import logging
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping
+
+from trainer import environment
+from trainer.build import build_data, build_model, build_optimizer, data_name, describe_model, plain
+from trainer.checkpoint import CHECKPOINT_SCHEMA, KEY, VerifiedCheckpointIO, read_checkpoint
+from trainer.checkpoint_manager import CheckpointManager
+from trainer.errors import CheckpointError, ConfigError, DataError
+from trainer.lightning_model import LightningModel
+from trainer.optimizers import rate_factor
+from trainer.progress import progress_callbacks
+from trainer.schema import Direction, PrecisionName, Progress, Schedule
+from trainer.stop import StopAtBatch, StopSignals
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from omegaconf import DictConfig
+    from pytorch_lightning.loggers import Logger
+
+    from trainer.data.module import DataModule
+
+log = logging.getLogger(__name__)
+
+_PRECISIONS = {
+    PrecisionName.fp32: "32-true",
+    PrecisionName.fp16: "16-mixed",
+    PrecisionName.bf16: "bf16-mixed",
+}
+
+
+def set_up_data(cfg: DictConfig, *, assets_dir: Path) -> DataModule:
+    """The data, read, split and preprocessed."""
+    data = build_data(cfg, assets_dir=assets_dir)
+    data.setup()
+    parts = data.splits.by_name()
+    log.info(
+        "%s: %s, %d classes",
+        data_name(cfg),
+        ", ".join(f"{len(part)} {split}" for split, part in parts.items()),
+        data.num_classes,
+    )
+    return data
+
+
+def make_module(cfg: DictConfig, data: DataModule, *, run_id: str) -> LightningModel:
+    """The model with fresh or pretrained weights, its loss and its optimiser."""
+    torch.manual_seed(cfg.seed)
+    model = build_model(cfg, num_classes=data.num_classes, preprocessor=data.preprocessor)
+    steps = count_steps(cfg, batches=len(data.train_dataloader()))
+    log.info("%s: %s weights", cfg.model.name, f"{sum(p.numel() for p in model.parameters()):,}")
+    return LightningModel(
+        model,
+        num_classes=data.num_classes,
+        make_optimizer=partial(build_optimizer, cfg),
+        rate=rate_factor(
+            Schedule(cfg.optim.schedule),
+            total_steps=steps,
+            warmup=cfg.optim.warmup,
+            floor=cfg.optim.floor,
+        ),
+        label_smoothing=cfg.loss.label_smoothing,
+        class_weights=data.class_weights,
+        log_every=cfg.trainer.log_every,
+        seed=cfg.seed,
+        card={
+            "schema": CHECKPOINT_SCHEMA,
+            "config": plain(cfg),
+            "task": data.task,
+            "labels": list(data.labels),
+            "preprocessing": data.preprocessor.config.to_dict(),
+            "assets": {name: content.decode() for name, content in data.assets.items()},
+            "model": describe_model(model),
+            "data_fingerprint": data.fingerprint,
+            "versions": environment.versions(),
+            "git_commit": environment.git_commit(),
+            "run_id": run_id,
+        },
+    )
+
+
+def count_steps(cfg: DictConfig, *, batches: int) -> int:
+    """Optimiser steps of the whole run; -1 if only something else can end it.
+
+    Lightning's own estimate would make it forget where in an epoch a resumed run is.
+    """
+    for limit in (cfg.trainer.overfit_batches or 1.0, cfg.trainer.limit_train_batches):
+        batches = int(min(batches, limit) if isinstance(limit, int) else batches * limit)
+    epochs, steps = int(cfg.trainer.max_epochs), int(cfg.trainer.max_steps)
+    if epochs == -1:
+        return steps
+    total = math.ceil(batches / int(cfg.trainer.accumulate)) * epochs
+    return total if steps == -1 else min(total, steps)
+
+
+def make_checkpoint_manager(cfg: DictConfig, folder: Path) -> CheckpointManager:
+    """Which checkpoints the run keeps in `folder`."""
+    return CheckpointManager(
+        folder,
+        monitor=cfg.callbacks.monitor,
+        maximise=cfg.callbacks.mode == Direction.max,
+        save_best=cfg.callbacks.save_best,
+        save_last=cfg.callbacks.save_last,
+        keep_last=cfg.callbacks.keep_last,
+        every_steps=cfg.callbacks.save_every_steps,
+    )
+
+
+def make_trainer(
+    cfg: DictConfig,
+    data: DataModule,
+    *,
+    accelerator: str,
+    folder: Path,
+    loggers: list[Logger],
+    signals: StopSignals,
+    manager: CheckpointManager,
+) -> pl.Trainer:
+    """Lightning's trainer. The manager comes after early stopping, whose state it saves."""
+    callbacks: list[pl.Callback] = [*progress_callbacks(Progress(cfg.trainer.progress))]
+    validates = len(data.splits.val) > 0
+    if cfg.callbacks.patience is not None:
+        if not validates:
+            raise DataError(
+                "callbacks.patience needs a validation split to watch, but data.val_fraction is 0",
+                field="data.val_fraction",
+            )
+        callbacks.append(
+            EarlyStopping(
+                monitor=cfg.callbacks.monitor,
+                mode=cfg.callbacks.mode,
+                patience=cfg.callbacks.patience,
+                min_delta=cfg.callbacks.min_delta,
+            )
+        )
+    callbacks += [manager, StopAtBatch(signals, manager)]
+    return pl.Trainer(
+        accelerator=accelerator,
+        devices=1,
+        precision=_PRECISIONS[PrecisionName(cfg.precision.name)],  # type: ignore[arg-type]
+        logger=loggers,
+        callbacks=callbacks,
+        plugins=[VerifiedCheckpointIO()],
+        default_root_dir=folder,
+        max_epochs=cfg.trainer.max_epochs,
+        max_steps=cfg.trainer.max_steps,
+        accumulate_grad_batches=cfg.trainer.accumulate,
+        gradient_clip_val=cfg.trainer.gradient_clip,
+        deterministic=cfg.trainer.deterministic,
+        limit_train_batches=cfg.trainer.limit_train_batches,
+        limit_val_batches=cfg.trainer.limit_val_batches if validates else 0,
+        limit_test_batches=cfg.trainer.limit_test_batches,
+        overfit_batches=cfg.trainer.overfit_batches,
+        log_every_n_steps=cfg.trainer.log_every,
+        num_sanity_val_steps=0,
+        # The sampler is ours: Lightning's would shuffle differently in every number of processes.
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **_validation_rhythm(cfg.trainer.val_every),
+    )
+
+
+def check_resumable(path: Path, card: Mapping[str, Any]) -> None:
+    """Raises CheckpointError or ConfigError if the run of `card` cannot go on from this one."""
+    own = read_checkpoint(path).get(KEY)
+    if not isinstance(own, dict):
+        raise CheckpointError(f"{path}: a checkpoint, but train.py did not write it")
+    for key, what in (("model", "another model"), ("labels", "other classes")):
+        if own.get(key) != card[key]:
+            raise ConfigError(
+                f"resume={path}: the checkpoint is of {what} than this run",
+                field="resume",
+                remedy="repeat the overrides of the first run; they are in its config.yaml",
+            )
+
+
+def _validation_rhythm(every: float) -> dict[str, Any]:
+    if every <= 1:
+        return {"val_check_interval": float(every)}
+    return {"check_val_every_n_epoch": int(every)}
