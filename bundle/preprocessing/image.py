@@ -148,7 +148,7 @@ class ImagePreprocessor(DataPreprocessor):
         try:
             if image.has_transparency_data:
                 image = _on_white(image)
-            return image if image.mode == mode else image.convert(mode)
+            return image if image.mode == mode else image.convert("RGB").convert(mode)
         except ValueError as error:
             raise _error(f"image of mode {image.mode} cannot become {mode}: {error}") from error
 
