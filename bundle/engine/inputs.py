@@ -36,6 +36,8 @@ def as_array(value: Any, spec: TensorSpec) -> Array:
     typed = isinstance(value, (np.ndarray, np.generic))
     if not typed and array.size == 0:  # an empty list is one of every type
         return array.astype(expected)
+    if not typed and array.dtype.kind in "fO" and expected.kind in "iu":
+        array = _as_integers(value, array)
     converted = _convert(array, expected, rounds=not typed)
     if converted is None:
         got = "mixed or ragged values" if array.dtype == object else f"dtype {array.dtype}"
@@ -109,6 +111,17 @@ def _as_strings(value: Any, spec: TensorSpec) -> Array:
     if any(not isinstance(item, str) for item in array.flat):
         raise input_error(spec, "has values that are not strings")
     return array
+
+
+def _as_integers(value: Any, array: Array) -> Array:
+    """A list of integers that numpy made floating-point, to hold the largest uint64 beside others.
+
+    Anything else stays the array that it was.
+    """
+    numbers = np.asarray(value, dtype=object)
+    if any(type(number) is not int or not 0 <= number < 2**64 for number in numbers.flat):
+        return array
+    return numbers.astype(np.uint64)
 
 
 def _convert(array: Array, expected: np.dtype[Any], *, rounds: bool) -> Array | None:
