@@ -48,32 +48,43 @@ class Poll(Generic[P]):
     """When there is something to do, if nothing arrives before; None: not before an arrival."""
 
 
+class _Heap(Generic[P]):
+    """Waiting items by a key. An item that stops waiting is dropped when it gets to the front, or
+    when there are too many like it.
+    """
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[float, int, Item[P]]] = []
+        self._gone = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def push(self, key: float, sequence: int, item: Item[P]) -> None:
+        heapq.heappush(self._entries, (key, sequence, item))
+
+    def forget_one(self) -> None:
+        """One of the items has stopped waiting."""
+        self._gone += 1
+        if self._gone > MOST_GONE and self._gone * 2 > len(self._entries):
+            self._entries = [entry for entry in self._entries if entry[2].waiting]
+            heapq.heapify(self._entries)
+            self._gone = 0
+
+    def first(self) -> tuple[float, Item[P]] | None:
+        """The smallest key of an item that waits, and the item."""
+        while self._entries and not self._entries[0][2].waiting:
+            heapq.heappop(self._entries)
+            self._gone -= 1
+        return (self._entries[0][0], self._entries[0][2]) if self._entries else None
+
+
 class _Group(Generic[P]):
     """The waiting items of one group, in the order in which they run."""
 
     def __init__(self) -> None:
         self.samples = 0
-        self._heap: list[tuple[int, int, Item[P]]] = []
-        self._gone = 0
-
-    def push(self, sequence: int, item: Item[P]) -> None:
-        heapq.heappush(self._heap, (item.priority, sequence, item))
-        self.samples += item.samples
-
-    def forget(self, item: Item[P]) -> None:
-        """Count an item out that stopped waiting; its entry goes when it gets to the front."""
-        self.samples -= item.samples
-        self._gone += 1
-        if self._gone > MOST_GONE and self._gone * 2 > len(self._heap):
-            self._heap = [entry for entry in self._heap if entry[2].waiting]
-            heapq.heapify(self._heap)
-            self._gone = 0
-
-    def head(self) -> Item[P] | None:
-        while self._heap and not self._heap[0][2].waiting:
-            heapq.heappop(self._heap)
-            self._gone -= 1
-        return self._heap[0][2] if self._heap else None
+        self.items: _Heap[P] = _Heap()
 
 
 class Batcher(Generic[P]):
@@ -86,7 +97,7 @@ class Batcher(Generic[P]):
         self._capacity = capacity
         self._groups: dict[Hashable, _Group[P]] = {}
         self._full: dict[Hashable, None] = {}
-        self._due: list[tuple[float, int, Item[P]]] = []
+        self._due: _Heap[P] = _Heap()
         self._sequence = itertools.count()
         self._samples = 0
         self.service_time = 0.0
@@ -105,10 +116,11 @@ class Batcher(Generic[P]):
         sequence = next(self._sequence)
         group = self._groups.setdefault(item.group, _Group())
         item.waiting = True
-        group.push(sequence, item)
+        group.items.push(item.priority, sequence, item)
+        group.samples += item.samples
         self._samples += item.samples
         due = min(item.arrived + self._delay, item.deadline - self.service_time)
-        heapq.heappush(self._due, (due, sequence, item))
+        self._due.push(due, sequence, item)
         if group.samples >= self._batch_size:
             self._full[item.group] = None
         return True
@@ -123,37 +135,30 @@ class Batcher(Generic[P]):
     def poll(self, now: float) -> Poll[P]:
         """The next batch if there is one to run at `now`; poll again until there is none."""
         expired: list[Item[P]] = []
-        while (due := self._first_due()) is not None:
-            if due[0] <= now:
-                group = due[1]
+        while (first := self._due.first()) is not None:
+            due, oldest = first
+            if oldest.deadline <= now:
+                self._remove(oldest)
+                expired.append(oldest)
+                continue
+            if due <= now:
+                group = oldest.group
             elif self._full:
                 group = next(iter(self._full))
             else:
-                return Poll([], expired, due[0])
+                return Poll([], expired, due)
             batch = self._take(group, now, expired)
             if batch:
                 return Poll(batch, expired, now)
         return Poll([], expired, None)
-
-    def drain(self) -> list[Item[P]]:
-        """Every item that waits, which thereby leaves, in the order of arrival."""
-        items = sorted((entry for entry in self._due if entry[2].waiting), key=lambda e: e[1])
-        for _, _, item in items:
-            self._remove(item)
-        return [item for _, _, item in items]
-
-    def _first_due(self) -> tuple[float, Hashable] | None:
-        """When the oldest waiting item is due, and its group."""
-        while self._due and not self._due[0][2].waiting:
-            heapq.heappop(self._due)
-        return (self._due[0][0], self._due[0][2].group) if self._due else None
 
     def _take(self, key: Hashable, now: float, expired: list[Item[P]]) -> list[Item[P]]:
         """As many items of the group as fit; what is past its deadline goes to `expired`."""
         batch: list[Item[P]] = []
         room = self._batch_size
         group = self._groups[key]
-        while (head := group.head()) is not None:
+        while (first := group.items.first()) is not None:
+            _, head = first
             if head.deadline <= now:
                 expired.append(head)
             elif head.samples <= room:
@@ -167,7 +172,9 @@ class Batcher(Generic[P]):
     def _remove(self, item: Item[P]) -> None:
         item.waiting = False
         group = self._groups[item.group]
-        group.forget(item)
+        group.samples -= item.samples
+        group.items.forget_one()
+        self._due.forget_one()
         self._samples -= item.samples
         if group.samples == 0:
             del self._groups[item.group]

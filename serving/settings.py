@@ -50,21 +50,21 @@ class Settings:
     """Variant of the models to run; empty for each bundle's default."""
     batch_size: int = _number(32, 1, 4096)
     """Most samples that run at once."""
-    batch_delay_ms: float = _number(2.0, 0.0, 10_000.0)
+    batch_delay_ms: float = _number(2.0, 0, 10_000)
     """Longest that a sample waits for company, in milliseconds."""
     queue_size: int = _number(1024, 1, 1_000_000)
     """Most samples that wait for a worker; requests over it are answered 503."""
-    timeout_ms: float = _number(30_000.0, 1.0, 3_600_000.0)
+    timeout_ms: float = _number(30_000.0, 1, 3_600_000)
     """Longest that a request may take, in milliseconds; a request's own timeout_ms only shortens
     it."""
     max_body_bytes: int = _number(32 * 2**20, 1024, 2**40)
     """Largest request body, in bytes."""
     max_batch_instances: int = _number(256, 1, 1_000_000)
     """Most instances of one /predict/batch."""
-    drain_delay_ms: float = _number(500.0, 0.0, 600_000.0)
+    drain_delay_ms: float = _number(500.0, 0, 600_000)
     """After SIGTERM, how long the server still accepts while its readiness says no, in
     milliseconds; longer than the period of whatever probes it."""
-    drain_timeout_ms: float = _number(30_000.0, 0.0, 3_600_000.0)
+    drain_timeout_ms: float = _number(30_000.0, 0, 3_600_000)
     """After SIGTERM, how long requests in flight may take altogether, in milliseconds."""
     log_level: str = _choice("info", LOG_LEVELS)
     """debug (a line for every request), info, warning or error; JSON lines on stderr."""
@@ -135,7 +135,7 @@ def _bounded(spec: Field[Any], value: object, shown: str, *, integer: bool) -> f
                 "set enableServiceLinks: false on the pod, or rename the Service"
             )
         raise SettingsError(
-            f"{shown} must be {noun} from {minimum:g} to {maximum:g}",
+            f"{shown} must be {noun} from {minimum} to {maximum}",
             field=spec.name,
             remedy=remedy,
         )

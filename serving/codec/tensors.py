@@ -99,16 +99,13 @@ def _floats(value: object, spec: TensorSpec) -> npt.NDArray[Any]:
 
 def _integers(value: object, spec: TensorSpec) -> npt.NDArray[Any]:
     """Integers or booleans, as the types have been checked to be."""
-    # A list with both negative numbers and numbers over 2**63 has no integer type.
-    wide = np.array(value)
-    if spec.dtype == "bool":
-        return wide
-    limits = np.iinfo(spec.dtype)
-    if wide.dtype.kind not in "iu" or int(wide.min()) < limits.min or int(wide.max()) > limits.max:
+    try:
+        return np.array(value, dtype=spec.dtype)
+    except OverflowError as error:
+        limits = np.iinfo(spec.dtype)
         raise _error(
             spec, f"has a value out of the range of {spec.dtype}, {limits.min} to {limits.max}"
-        )
-    return wide.astype(spec.dtype)
+        ) from error
 
 
 def _error(spec: TensorSpec, message: str, *, remedy: str | None = None) -> InputError:

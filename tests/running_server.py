@@ -1,0 +1,123 @@
+"""The real server, as its users start it: `serve.py` in a process tree of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
+
+
+@dataclass
+class RunningServer:
+    """A server that has said `ready`."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log_file: Path
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text(encoding="utf-8")
+
+    def client(self, **options: object) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=30.0, **options)  # type: ignore[arg-type]
+
+    def children(self, kind: str = "") -> list[psutil.Process]:
+        """The processes below the server; "worker" or "api" picks those of one kind."""
+        below = psutil.Process(self.process.pid).children(recursive=True)
+        workers = [child for child in below if "spawn_main" in " ".join(child.cmdline())]
+        apis = [child for child in below if "serve.py" in " ".join(child.cmdline())]
+        return {"worker": workers, "api": apis}.get(kind, below)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that have these labels."""
+        with self.client() as client:
+            lines = client.get("/metrics").text.splitlines()
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
+        return sum(
+            float(line.rsplit(" ", 1)[1])
+            for line in lines
+            if line.split("{")[0].split(" ")[0] == name and all(label in line for label in wanted)
+        )
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, seconds: float = STOP_SECONDS) -> int:
+        """The exit code."""
+        return self.process.wait(timeout=seconds)
+
+
+def start(
+    arguments: list[str], *, log_file: Path, environment: dict[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start the command; its stderr goes to the file."""
+    with log_file.open("wb") as stream:
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / "serve.py"), *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=stream,
+            cwd=log_file.parent,
+            env=_environment() | (environment or {}),
+        )
+
+
+@contextmanager
+def running_server(
+    *arguments: str, folder: Path, environment: dict[str, str] | None = None
+) -> Iterator[RunningServer]:
+    """A server on a free port, which is stopped at the end if it still runs."""
+    log_file = folder / f"serve-{time.monotonic_ns()}.log"
+    process = start(["--port", "0", *arguments], log_file=log_file, environment=environment)
+    try:
+        yield RunningServer(process, _wait_until_ready(process, log_file), log_file)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(timeout=STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def run_until_exit(
+    *arguments: str, folder: Path, environment: dict[str, str] | None = None
+) -> tuple[int, str]:
+    """The exit code and the stderr of a command that is expected to end by itself."""
+    log_file = folder / f"serve-{time.monotonic_ns()}.log"
+    process = start(list(arguments), log_file=log_file, environment=environment)
+    try:
+        code = process.wait(timeout=START_SECONDS)
+    finally:
+        process.kill()
+        process.wait()
+    return code, log_file.read_text(encoding="utf-8")
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], log_file: Path) -> str:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        for line in log_file.read_text(encoding="utf-8").splitlines():
+            if line.startswith("ready "):
+                return line.removeprefix("ready ")
+        time.sleep(0.05)
+    raise AssertionError(f"the server did not become ready:\n{log_file.read_text()}")
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without any setting of the server."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("TRAINYARD_")}

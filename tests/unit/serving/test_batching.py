@@ -1,0 +1,133 @@
+"""What runs when, without a clock or a thread."""
+
+from __future__ import annotations
+
+import pytest
+
+from serving.batching import Batcher, Item
+
+
+def item(name: str, *, arrived: float = 0.0, samples: int = 1, group: str = "g", deadline: float = 100.0, priority: int = 1) -> Item[str]:
+    return Item(name, group=group, samples=samples, arrived=arrived, deadline=deadline, priority=priority)
+
+
+def batcher(*, batch_size: int = 4, delay: float = 1.0, capacity: int = 100) -> Batcher[str]:
+    return Batcher(batch_size=batch_size, delay=delay, capacity=capacity)
+
+
+def names(items: list[Item[str]]) -> list[str]:
+    return [entry.payload for entry in items]
+
+
+def test_batcher_asks_to_be_woken_by_arrivals_only_when_empty():
+    assert batcher().poll(5.0).wake is None
+
+
+def test_batcher_waits_for_company_until_the_oldest_item_is_due():
+    queue = batcher()
+    queue.add(item("first", arrived=0.0))
+    queue.add(item("second", arrived=0.9))
+    early = queue.poll(0.99)
+    assert (early.batch, early.wake) == ([], 1.0)
+    assert names(queue.poll(1.0).batch) == ["first", "second"]
+
+
+def test_batcher_sends_at_once_when_full():
+    queue = batcher(batch_size=2)
+    queue.add(item("a"))
+    queue.add(item("b"))
+    assert names(queue.poll(0.0).batch) == ["a", "b"]
+
+
+def test_batcher_sends_at_once_when_the_delay_is_zero():
+    queue = batcher(delay=0.0)
+    queue.add(item("a", arrived=3.0))
+    assert names(queue.poll(3.0).batch) == ["a"]
+
+
+def test_batcher_counts_samples_not_items():
+    queue = batcher(batch_size=4)
+    queue.add(item("three", samples=3))
+    queue.add(item("two", samples=2))
+    assert names(queue.poll(0.0).batch) == ["three"]
+    assert names(queue.poll(1.0).batch) == ["two"]
+
+
+def test_batcher_keeps_groups_apart():
+    queue = batcher(batch_size=2)
+    queue.add(item("a", group="left"))
+    queue.add(item("b", group="right"))
+    assert queue.poll(0.5).batch == []
+    assert names(queue.poll(1.0).batch) == ["a"]
+    assert names(queue.poll(1.0).batch) == ["b"]
+
+
+def test_batcher_serves_the_longest_waiting_group_before_a_full_one():
+    queue = batcher(batch_size=2)
+    queue.add(item("old", group="left", arrived=0.0))
+    queue.add(item("new", group="right", arrived=1.5))
+    queue.add(item("newer", group="right", arrived=1.5))
+    assert names(queue.poll(1.5).batch) == ["old"]
+    assert names(queue.poll(1.5).batch) == ["new", "newer"]
+
+
+def test_batcher_takes_priorities_first_and_keeps_the_order_among_equals():
+    queue = batcher(batch_size=2)
+    for name, priority in (("low", 9), ("high-1", 1), ("high-2", 1)):
+        queue.add(item(name, priority=priority))
+    assert names(queue.poll(0.0).batch) == ["high-1", "high-2"]
+    assert names(queue.poll(1.0).batch) == ["low"]
+
+
+def test_batcher_never_runs_what_is_past_its_deadline():
+    queue = batcher()
+    queue.add(item("late", deadline=0.5))
+    queue.add(item("fine"))
+    poll = queue.poll(1.0)
+    assert (names(poll.batch), names(poll.expired)) == (["fine"], ["late"])
+    assert len(queue) == 0
+
+
+def test_batcher_does_not_wait_past_a_deadline_that_could_be_met():
+    queue = batcher(delay=1.0)
+    queue.service_time = 0.1
+    queue.add(item("urgent", deadline=0.5))
+    assert queue.poll(0.0).wake == pytest.approx(0.4)
+    assert names(queue.poll(0.4).batch) == ["urgent"]
+
+
+def test_batcher_refuses_what_exceeds_its_capacity_and_takes_it_later():
+    queue = batcher(batch_size=2, capacity=3)
+    assert queue.add(item("a", samples=2))
+    assert not queue.add(item("b", samples=2))
+    assert queue.add(item("c"))
+    assert names(queue.poll(0.0).batch) == ["a"]
+    assert queue.add(item("b", samples=2))
+
+
+def test_batcher_refuses_an_item_larger_than_a_batch():
+    with pytest.raises(ValueError, match="1 to 2 samples"):
+        batcher(batch_size=2).add(item("large", samples=3))
+
+
+def test_batcher_forgets_what_is_discarded():
+    queue = batcher(batch_size=2)
+    gone = item("gone")
+    queue.add(gone)
+    queue.add(item("kept"))
+    assert queue.discard(gone)
+    assert not queue.discard(gone)
+    assert queue.poll(0.0).batch == []
+    assert names(queue.poll(1.0).batch) == ["kept"]
+
+
+def test_batcher_holds_no_entries_of_items_that_were_discarded_behind_others():
+    queue = batcher(batch_size=1000, capacity=10_000, delay=1e9)
+    queue.add(item("stays", priority=1))
+    for number in range(1000):
+        late = item(str(number), priority=9)
+        queue.add(late)
+        queue.discard(late)
+    [group] = queue._groups.values()
+    assert len(group.items) < 200
+    assert len(queue._due) < 200
