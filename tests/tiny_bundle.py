@@ -33,11 +33,13 @@ WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "film", "the", "##s"
 LOGITS = TensorSpec(name="logits", dtype="float32", shape=(-1, len(LABELS)))
 
 
-def serialize(nodes: list[Any], inputs: list[Any], outputs: list[Any], weights: Any) -> bytes:
+def serialize(
+    nodes: list[Any], inputs: list[Any], outputs: list[Any], weights: Any, *, opset: int = 17
+) -> bytes:
     initializers = [numpy_helper.from_array(array, name) for name, array in weights.items()]
     graph = helper.make_graph(nodes, "tiny", inputs, outputs, initializers)
-    opset = [helper.make_opsetid("", 17)]
-    model = helper.make_model(graph, opset_imports=opset, ir_version=9)
+    opsets = [helper.make_opsetid("", opset)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
 

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import pytest
+from onnx import TensorProto, helper
+
+from bundle.bare import open_bare
+from bundle.engine.select import load_engine
+from bundle.errors import EngineError, ManifestError, NotFoundError
+from tests.tiny_bundle import serialize, tensor_model, text_model
+
+
+def test_bare_model_has_the_signature_of_its_graph(tmp_path):
+    (tmp_path / "my net.onnx").write_bytes(text_model())
+
+    bundle = open_bare(tmp_path / "my net.onnx")
+
+    manifest = bundle.manifest
+    assert manifest.name == "my net"
+    assert manifest.task == "tensor"
+    assert manifest.labels == ()
+    assert manifest.preprocessing is None
+    assert [spec.to_dict() for spec in manifest.inputs] == [
+        {"name": "input_ids", "dtype": "int64", "shape": [-1, -1]},
+        {"name": "attention_mask", "dtype": "int64", "shape": [-1, -1]},
+    ]
+    (variant,) = manifest.variants
+    assert not variant.certified
+    assert variant.gate.reason
+
+
+def test_bare_model_runs_like_any_variant(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(tensor_model())
+
+    engine = load_engine(open_bare(tmp_path / "m.onnx"), provider="cpu")
+
+    assert engine.predict({"x": [1, 2, 3, 4]})["y"].tolist() == [-1, -2, -3, -4]
+
+
+def test_bare_model_may_be_given_a_name(tmp_path):
+    (tmp_path / "a=b.onnx").write_bytes(tensor_model())
+
+    with pytest.raises(ManifestError, match="cannot name a model"):
+        open_bare(tmp_path / "a=b.onnx")
+    assert open_bare(tmp_path / "a=b.onnx", name="fine").manifest.name == "fine"
+
+
+def test_bare_model_with_fixed_batch_is_not_batchable(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(tensor_model(batch=2))
+
+    bundle = open_bare(tmp_path / "m.onnx")
+
+    assert bundle.manifest.inputs[0].shape == (2, 4)
+    assert not load_engine(bundle, provider="cpu").batchable
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(NotFoundError, match=r"gone\.onnx"):
+        open_bare(tmp_path / "gone.onnx")
+
+
+def test_file_that_is_no_model_is_refused(tmp_path):
+    (tmp_path / "m.onnx").write_text("hello")
+
+    with pytest.raises(EngineError, match=r"cannot load m\.onnx"):
+        open_bare(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("kind", ["input", "output"])
+def test_element_type_that_no_protocol_has_is_refused(kind, tmp_path):
+    types = (TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT)
+    before, after = types if kind == "input" else types[::-1]
+    model = serialize(
+        [helper.make_node("Cast", ["x"], ["y"], to=after)],
+        [helper.make_tensor_value_info("x", before, ["n", 2])],
+        [helper.make_tensor_value_info("y", after, ["n", 2])],
+        {},
+        opset=19,
+    )
+    (tmp_path / "m.onnx").write_bytes(model)
+
+    with pytest.raises(EngineError, match="float8"):
+        open_bare(tmp_path / "m.onnx")
