@@ -1,0 +1,71 @@
+"""Request ids and error bodies."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from starlette.datastructures import Headers
+
+from serving.catalog import ModelInfo
+from serving.errors import BadRequestError, UnavailableError
+from serving.exchange import Exchange
+
+INFO = ModelInfo("m", "größe\r\nX: 1", "fp32", "onnxruntime", "cpu", True, "/", {})
+
+
+def begin(request_id: str | None = None) -> Exchange:
+    headers = {} if request_id is None else {"x-request-id": request_id}
+    return Exchange.begin(Headers(headers), route="/predict")
+
+
+@pytest.mark.parametrize("given", ["a", "3f2b-77_9.x:/+=@", "x" * 128])
+def test_exchange_keeps_a_request_id_that_is_short_and_harmless(given):
+    assert begin(given).headers()["X-Request-Id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "x" * 129, "a b", "a\r\nb", "größe", "<script>"])
+def test_exchange_replaces_any_other_request_id(given):
+    found = begin(given).headers()["X-Request-Id"]
+    assert found != given
+    assert len(found) == 32
+
+
+def test_exchange_gives_every_request_an_id_of_its_own():
+    assert begin().request_id != begin().request_id
+
+
+def test_exchange_puts_nothing_into_a_header_that_does_not_belong_there():
+    exchange = begin()
+    exchange.choose(INFO)
+    assert exchange.headers()["X-Model-Version"] == "gr??e??X: 1"
+    assert exchange.headers()["X-Variant"] == "fp32"
+
+
+def test_refuse_answers_in_the_shape_of_the_surface():
+    exchange = begin("abc")
+    error = BadRequestError("wrong", field="text", remedy="send another")
+    response = exchange.refuse(error)
+    assert response.status_code == 400
+    assert json.loads(response.body) == {
+        "error": {
+            "code": "invalid_request",
+            "message": "wrong",
+            "field": "text",
+            "remedy": "send another",
+        },
+        "id": "abc",
+    }
+    assert response.headers["x-request-id"] == "abc"
+
+
+def test_refuse_leaves_out_what_there_is_not_and_echoes_the_id_of_the_body():
+    exchange = begin("abc")
+    exchange.body_id = 7
+    response = exchange.refuse(UnavailableError("full", code="overloaded", retry_after=3))
+    document = json.loads(response.body)
+    assert document == {
+        "error": {"code": "overloaded", "message": "full", "remedy": "try again in 3 s"},
+        "id": 7,
+    }
+    assert response.headers["retry-after"] == "3"

@@ -1,0 +1,211 @@
+"""A loaded bundle: it answers batches like its engine, and tells whose fault a failure is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bundle.errors import BundleError, IntegrityError
+from bundle.model import Model
+from bundle.uri import resolve
+from serving.batching import Item
+from serving.catalog import Catalog, ServedModel
+from serving.codec.request import Sample
+from serving.errors import BadRequestError, RefusedSampleError, UnknownTargetError
+from serving.loop import execute
+from serving.metrics import MetricsCollector
+from serving.models import LoadedModel, load_model
+from serving.work import FAILED, OK, REFUSED, Job
+from tests.tiny_bundles import double_onnx, image_bundle, logarithm_onnx, png, text_bundle
+
+TEXTS = ["the film was good", "bad", "the plot was bad the film was good"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundles")
+    image_bundle(folder / "image")
+    text_bundle(folder / "text")
+    (folder / "double.onnx").write_bytes(double_onnx())
+    (folder / "fixed.onnx").write_bytes(double_onnx(shape=[2, 3]))
+    (folder / "log.onnx").write_bytes(logarithm_onnx())
+    return folder
+
+
+def load(path, *, batch_size: int = 8) -> LoadedModel:
+    return load_model(
+        resolve(str(path)), variant="", provider="cpu", threads=1, batch_size=batch_size
+    )
+
+
+def served(path, **options) -> tuple[LoadedModel, ServedModel]:
+    model = load(path, **options)
+    return model, ServedModel(model.info)
+
+
+def job(number, tensors, model) -> Item[Job]:
+    return Item(
+        Job("link", number, model.key, tensors),
+        group="g",
+        samples=len(next(iter(tensors.values()))),
+        arrived=0.0,
+        deadline=9e9,
+    )
+
+
+def run(model, parts):
+    items = [job(number, part.tensors, model) for number, part in enumerate(parts)]
+    answers = execute(items, {model.key: model}, MetricsCollector())["link"]
+    return {fields["id"]: (fields, tensors) for fields, tensors in answers}
+
+
+def test_a_batch_of_texts_is_padded_as_preprocessing_pads_it(folder):
+    model, face = served(folder / "text")
+    parts = [face.to_parts([Sample("text", text)], batch_size=8)[0] for text in TEXTS]
+    joined = model.run([part.tensors for part in parts])
+    rows = [model.preprocessor(text) for text in TEXTS]
+    expected = model.engine.predict_batch(model.preprocessor.collate(rows))["logits"]
+    found = np.concatenate([outputs["logits"] for outputs in joined])
+    assert found.tobytes() == expected.tobytes()
+
+
+def test_answers_are_those_of_the_model_in_process(folder):
+    for name, samples in (
+        ("text", [Sample("text", text) for text in TEXTS]),
+        ("image", [Sample("image", png(np.full((8, 8), s, np.uint8))) for s in (1, 99, 200)]),
+        ("double.onnx", [Sample("inputs", {"x": [0.1, 2, 3, i]}) for i in range(3)]),
+    ):
+        model, face = served(folder / name)
+        [part] = face.to_parts(samples, batch_size=8)
+        [outputs] = model.run([part.tensors])
+        expected = Model.load(folder / name, provider="cpu", threads=1).predict_batch(
+            [{sample.field: sample.value} for sample in samples]
+        )
+        assert face.to_answers(outputs, part) == expected
+
+
+def test_samples_of_different_shapes_become_parts_that_remember_their_places(folder, tmp_path):
+    (tmp_path / "any.onnx").write_bytes(double_onnx(shape=["batch", "length"]))
+    _, face = served(tmp_path / "any.onnx")
+    samples = [Sample("inputs", {"x": [1.0] * length}) for length in (1, 2, 1, 1)]
+    parts = face.to_parts(samples, batch_size=2)
+    assert sorted(part.indices for part in parts) == [(0, 2), (1,), (3,)]
+
+
+def test_a_model_without_batch_dimension_gets_one_sample_at_a_time(folder):
+    model, face = served(folder / "fixed.onnx")
+    samples = [Sample("inputs", {"x": [[1, 2, 3], [4, 5, index]]}) for index in range(2)]
+    parts = face.to_parts(samples, batch_size=8)
+    assert [part.indices for part in parts] == [(0,), (1,)]
+    answers = [face.to_answers(*pair) for pair in zip(model.run([p.tensors for p in parts]), parts, strict=True)]
+    assert answers[1] == [{"outputs": {"y": [[2.0, 4.0, 6.0], [8.0, 10.0, 2.0]]}}]
+
+
+@pytest.mark.parametrize(
+    ("name", "sample", "field"),
+    [
+        ("image", Sample("image", b"no picture", "instances[2]"), "instances[2].image"),
+        ("image", Sample("text", "words"), "text"),
+        ("text", Sample("image", b"x"), "image"),
+        ("text", Sample("text", "   "), "text"),
+        ("double.onnx", Sample("text", "words"), "text"),
+        ("double.onnx", Sample("inputs", {"x": [1]}, "instances[0]"), "instances[0].inputs.x"),
+        ("double.onnx", Sample("inputs", {}), "inputs.x"),
+        ("double.onnx", Sample("inputs", {"x": [1] * 4, "z": 1}), "inputs"),
+    ],
+)
+def test_a_sample_that_cannot_become_tensors_is_named(folder, name, sample, field):
+    _, face = served(folder / name)
+    with pytest.raises(BadRequestError) as caught:
+        face.to_parts([sample], batch_size=8)
+    assert (caught.value.code, caught.value.field) == ("invalid_input", field)
+
+
+def token_ids(*ids: int) -> Sample:
+    return Sample("inputs", {"input_ids": list(ids), "attention_mask": [1] * len(ids)})
+
+
+def test_one_poisoned_item_fails_alone(folder):
+    model, face = served(folder / "text")
+    samples = [token_ids(4, 5, 6), token_ids(4, 10**6, 6), token_ids(7, 8, 9)]
+    parts = [face.to_parts([sample], batch_size=8)[0] for sample in samples]
+    answers = run(model, parts)
+    assert [answers[number][0]["status"] for number in range(3)] == [OK, REFUSED, OK]
+    alone = model.run([parts[2].tensors])[0]["logits"]
+    assert answers[2][1]["logits"].tobytes() == alone.tobytes()
+
+
+def test_the_poisoned_sample_of_an_item_is_named(folder):
+    model, face = served(folder / "text")
+    samples = [token_ids(4), token_ids(5), token_ids(10**6)]
+    answers = run(model, face.to_parts(samples, batch_size=8))
+    assert (answers[0][0]["status"], answers[0][0]["index"]) == (REFUSED, 2)
+
+
+def test_tensors_that_do_not_fit_each_other_are_the_inputs_fault(folder):
+    model, face = served(folder / "text")
+    sample = Sample("inputs", {"input_ids": [4, 5, 6], "attention_mask": [1, 1]})
+    answers = run(model, face.to_parts([sample], batch_size=8))
+    assert answers[0][0]["status"] == REFUSED
+
+
+def test_a_model_that_no_longer_answers_its_probe_is_at_fault(folder):
+    model, face = served(folder / "text")
+    broken = LoadedModel(**{**vars(model), "probe": {"input_ids": np.zeros((1, 1))}})
+    answers = run(broken, face.to_parts([token_ids(10**6)], batch_size=8))
+    assert answers[0][0]["status"] == FAILED
+
+
+def test_an_answer_that_is_not_finite_names_its_sample(folder):
+    model, face = served(folder / "log.onnx")
+    samples = [Sample("inputs", {"x": [1.0, value]}) for value in (1.0, -1.0)]
+    [part] = face.to_parts(samples, batch_size=8)
+    [outputs] = model.run([part.tensors])
+    with pytest.raises(RefusedSampleError) as caught:
+        face.to_answers(outputs, part)
+    assert caught.value.index == 1
+
+
+def test_load_model_refuses_a_bundle_whose_golden_answers_differ(tmp_path):
+    bundle = image_bundle(tmp_path / "good")
+    other = image_bundle(tmp_path / "other", seed=7)
+    from dataclasses import replace
+
+    from bundle.archive import write_bundle
+
+    files = {name: bundle.file(name) for name in bundle.manifest.files}
+    files["model.onnx"] = other.file("model.onnx")
+    write_bundle(tmp_path / "bad", manifest=replace(bundle.manifest, files={}), files=files)
+    with pytest.raises(IntegrityError, match="golden"):
+        load(tmp_path / "bad")
+
+
+def test_load_model_refuses_a_damaged_bundle(tmp_path):
+    bundle = image_bundle(tmp_path / "bundle")
+    with bundle.file("model.onnx").open("ab") as file:
+        file.write(b"!")
+    with pytest.raises(BundleError):
+        load(tmp_path / "bundle")
+
+
+def test_catalog_finds_by_name_and_version_and_takes_the_first_for_none(folder):
+    catalog = Catalog()
+    infos = [load(folder / name).info for name in ("text", "image")]
+    catalog.update(infos)
+    assert catalog.find(None, None).info == infos[0]
+    assert catalog.find("shades", None).info == infos[1]
+    assert catalog.find("shades", infos[1].version).info == infos[1]
+    with pytest.raises(UnknownTargetError, match="no model 'x'") as caught:
+        catalog.find("x", None)
+    assert caught.value.remedy == "the models are moods, shades"
+    with pytest.raises(UnknownTargetError, match="no version '9'"):
+        catalog.find("shades", "9")
+
+
+def test_catalog_keeps_what_has_not_changed(folder):
+    catalog = Catalog()
+    info = load(folder / "image").info
+    catalog.update([info])
+    before = catalog.find(None, None)
+    catalog.update([info])
+    assert catalog.find(None, None) is before

@@ -1,0 +1,117 @@
+"""The queue of a worker: what it answers by itself, and what it hands out."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from serving.metrics import MetricsCollector
+from serving.wire import CANCEL, INFER, Message
+from serving.work import REJECTED, WorkQueue
+
+
+class Recorder:
+    """Stands in for a connection: keeps what is sent over it."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict] = []
+
+    def send(self, kind, fields, tensors=()):
+        self.sent.append({"kind": kind, **fields})
+
+
+@pytest.fixture
+def queue() -> WorkQueue:
+    return WorkQueue(batch_size=4, delay=0.01, capacity=6, metrics=MetricsCollector())
+
+
+def infer(number: int, *, samples: int = 1, seconds: float = 60.0, signature: str = "s") -> Message:
+    fields = {
+        "id": number, "model": ["m", "1"], "signature": signature, "priority": 1,
+        "deadline": time.monotonic() + seconds,
+    }  # fmt: skip
+    return Message(INFER, fields, [{"x": np.zeros((samples, 2), np.float32)}])
+
+
+def ids(batch) -> list[int]:
+    return [item.payload.id for item in batch]
+
+
+def test_take_joins_what_arrived_together(queue):
+    link = Recorder()
+    for number in range(3):
+        queue.receive(link, infer(number))
+    assert ids(queue.take()) == [0, 1, 2]
+
+
+def test_take_returns_a_full_batch_first(queue):
+    link = Recorder()
+    queue.receive(link, infer(0, samples=3))
+    queue.receive(link, infer(1, samples=3))
+    assert ids(queue.take()) == [0]
+    assert ids(queue.take()) == [1]
+
+
+def test_receive_rejects_what_exceeds_the_capacity(queue):
+    link = Recorder()
+    queue.receive(link, infer(0, samples=4))
+    queue.receive(link, infer(1, samples=3))
+    queue.receive(link, infer(2, samples=2))
+    assert link.sent == [{"kind": "reply", "answers": [{"id": 1, "status": REJECTED}]}]
+    assert ids(queue.take()) == [0]
+    assert ids(queue.take()) == [2]
+
+
+def test_cancelled_items_are_not_handed_out(queue):
+    link, other = Recorder(), Recorder()
+    queue.receive(link, infer(0))
+    queue.receive(other, infer(0))
+    queue.receive(link, Message(CANCEL, {"ids": [0, 99]}, []))
+    [item] = queue.take()
+    assert item.payload.link is other
+
+
+def test_items_of_a_lost_connection_are_not_handed_out(queue):
+    link, other = Recorder(), Recorder()
+    queue.receive(link, infer(0))
+    queue.receive(link, infer(1))
+    queue.receive(other, infer(2))
+    queue.lost(link)
+    queue.lost(link)
+    assert ids(queue.take()) == [2]
+
+
+def test_items_past_their_deadline_are_not_handed_out(queue):
+    link = Recorder()
+    queue.receive(link, infer(0, seconds=-1.0))
+    queue.receive(link, infer(1))
+    assert ids(queue.take()) == [1]
+
+
+def test_take_blocks_until_something_arrives(queue):
+    batches: list = []
+    thread = threading.Thread(target=lambda: batches.append(queue.take()))
+    thread.start()
+    queue.receive(Recorder(), infer(5))
+    thread.join(10)
+    assert ids(batches[0]) == [5]
+
+
+def test_take_returns_none_when_the_queue_is_closed_while_it_blocks(queue):
+    batches: list = []
+    thread = threading.Thread(target=lambda: batches.append(queue.take()))
+    thread.start()
+    queue.close()
+    thread.join(10)
+    assert batches == [None]
+
+
+def test_nothing_is_remembered_of_what_was_handed_out(queue):
+    link = Recorder()
+    for number in range(4):
+        queue.receive(link, infer(number))
+    queue.take()
+    assert queue._items == {link: {}}
