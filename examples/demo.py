@@ -33,6 +33,8 @@ from trainer.restore import restore
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from trainer.data.samples import RawSample
+
 ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 120.0
 STOP_SECONDS = 30.0
@@ -76,7 +78,8 @@ def main() -> None:
         environment,
     )  # fmt: skip
     model = Model.load(printed.strip().splitlines()[-1])
-    name = model.manifest.name
+    name = model.name
+    variant = model.manifest.variant(model.manifest.default_variant)
 
     step("3/4 serve")
     images, truth = held_out_images(checkpoint, args.images)
@@ -94,8 +97,8 @@ def main() -> None:
             "accuracy over HTTP": f"{share_equal(answers.labels, truth):.2%} of {args.images}",
             "HTTP = in process": f"{share_equal(answers.labels, labels_of(in_process)):.2%}",
             "parity": f"max |Δlogit| {model.manifest.lineage['parity']['max_abs_diff']:.1e}",
-            "checkpoint": size(checkpoint),
-            "model in the bundle": size(model.bundle.file(model.manifest.variant().file or "")),
+            "checkpoint": megabytes(checkpoint.stat().st_size),
+            "model in the bundle": megabytes(variant.bytes),
             "latency, one client": f"p50 {percentile(answers.milliseconds, 50):.1f} ms · "
             f"p99 {percentile(answers.milliseconds, 99):.1f} ms",
             f"throughput, {CLIENTS} clients": f"{answers.per_second:.0f} requests/s",
@@ -154,12 +157,15 @@ def wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
 def held_out_images(checkpoint: Path, count: int) -> tuple[list[bytes], list[str]]:
     """PNG files of the first `count` test images, which training never saw, and their labels."""
     data = restore(checkpoint).data()
-    images = [as_png(pixels) for pixels in data.test_samples.raw[:count]]
-    return images, [data.labels[int(index)] for index in data.test_samples.labels[:count]]
+    samples = data.samples("test")
+    images = [as_png(samples.raw[index]) for index in range(min(count, len(samples)))]
+    return images, [data.labels[label] for label in samples.labels[:count].tolist()]
 
 
-def as_png(pixels: np.ndarray) -> bytes:
+def as_png(pixels: RawSample) -> bytes:
     """A uint8 image of shape (H, W) or (H, W, 3) as a file."""
+    if not isinstance(pixels, np.ndarray):
+        sys.exit("error: the demo sends images; name data whose samples are pixels")
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, format="PNG")
     return stream.getvalue()
@@ -205,9 +211,9 @@ def percentile(values: list[float], percent: float) -> float:
     return float(np.percentile(values, percent))
 
 
-def size(path: Path) -> str:
-    """Bytes in megabytes."""
-    return f"{path.stat().st_size / 1e6:.2f} MB"
+def megabytes(count: int) -> str:
+    """Bytes in millions."""
+    return f"{count / 1e6:.2f} MB"
 
 
 def print_table(rows: dict[str, str]) -> None:
