@@ -30,6 +30,9 @@ CONNECT_SECONDS = 5.0
 ATTEMPTS = 12
 """Tries of what another writer may have got in the way of."""
 
+MAX_REASON = 300
+"""Characters of another library's message that are passed on."""
+
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _SQLITE_MAGIC = b"SQLite format 3\0"
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
@@ -130,9 +133,10 @@ class MlflowStore:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> RegistryError:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
+        reason = " ".join(str(error).split()) or type(error).__name__
+        uri = _without_password(self.uri)
         return RegistryError(
-            f"the registry {_without_password(self.uri)} failed: {lines[0]}", field=URI_VARIABLE
+            f"the registry {uri} failed: {reason[:MAX_REASON]}", field=URI_VARIABLE
         )
 
 

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bundle.archive import open_bundle
+from bundle.errors import (
+    IntegrityError,
+    ManifestError,
+    NotFoundError,
+    RequestError,
+    UnsafePathError,
+)
+from bundle.uri import resolve
+
+fsspec = pytest.importorskip("fsspec")
+
+
+@pytest.fixture
+def remote(image_bundle):
+    """The bundle on a storage that is not this machine's disk."""
+    system = fsspec.filesystem("memory")
+    system.put(str(image_bundle.path), "/bucket/models/digits", recursive=True)
+    yield system
+    system.rm("/bucket", recursive=True)
+
+
+URI = "memory://bucket/models/digits"
+
+
+def test_remote_bundle_is_fetched_and_verified(remote, image_bundle, tmp_path):
+    resolved = resolve(URI, cache=tmp_path / "cache")
+
+    assert open_bundle(resolved.path).manifest == image_bundle.manifest
+    assert resolved.version == resolve(str(image_bundle.path)).version
+    assert [path.name for path in resolved.path.parent.iterdir()] == [resolved.path.name]
+
+
+def test_remote_bundle_is_not_fetched_again(remote, tmp_path):
+    first = resolve(URI, cache=tmp_path)
+    remote.rm("/bucket/models/digits/model.onnx")
+
+    assert resolve(URI, cache=tmp_path) == first
+
+
+def test_damaged_cache_is_fetched_again(remote, tmp_path):
+    path = resolve(URI, cache=tmp_path).path
+    (path / "model.onnx").write_bytes(b"damaged")
+
+    open_bundle(resolve(URI, cache=tmp_path).path)
+
+
+@pytest.mark.parametrize("content", [b"short", b"x" * 100_000])
+def test_remote_file_of_another_content_is_refused(content, remote, tmp_path):
+    remote.pipe("/bucket/models/digits/model.onnx", content)
+
+    with pytest.raises(IntegrityError, match=r"model\.onnx"):
+        resolve(URI, cache=tmp_path)
+
+    assert list((tmp_path / "remote").iterdir()) == []
+
+
+def test_remote_manifest_that_leaves_the_bundle_is_refused(remote, tmp_path):
+    path = "/bucket/models/digits/manifest.json"
+    document = json.loads(remote.cat(path))
+    document["files"]["../../evil"] = {"sha256": "0" * 64, "bytes": 1}
+    remote.pipe(path, json.dumps(document).encode())
+
+    with pytest.raises(UnsafePathError):
+        resolve(URI, cache=tmp_path)
+
+    assert not (tmp_path / "remote").exists()
+
+
+def test_remote_folder_without_manifest_is_refused(remote, tmp_path):
+    with pytest.raises(NotFoundError, match="is not a bundle"):
+        resolve("memory://bucket/models/nothing", cache=tmp_path)
+
+
+def test_unreadable_remote_manifest_is_refused(remote, tmp_path):
+    remote.pipe("/bucket/models/digits/manifest.json", b"{")
+
+    with pytest.raises(ManifestError):
+        resolve(URI, cache=tmp_path)
+
+
+def test_storage_whose_package_is_missing_is_refused_with_its_name(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "s3fs", None)
+
+    with pytest.raises(RequestError, match="not installed") as found:
+        resolve("s3://bucket/model", cache=tmp_path)
+
+    assert found.value.remedy == "pip install s3fs"
+
+
+def test_unknown_storage_is_refused(tmp_path):
+    with pytest.raises(RequestError, match="gopher"):
+        resolve("gopher://hole/model", cache=tmp_path)

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bundle.archive import sha256_file
+from bundle.errors import NotFoundError, RequestError
+from bundle.uri import default_cache, resolve
+from tests.tiny_bundle import tensor_model
+
+
+def test_folder_is_found_with_the_hash_of_its_manifest_as_version(image_bundle):
+    resolved = resolve(str(image_bundle.path))
+
+    assert resolved.name is None
+    assert resolved.path == image_bundle.path
+    assert not resolved.bare
+    assert sha256_file(image_bundle.path / "manifest.json").startswith(resolved.version)
+    assert len(resolved.version) == 12
+
+
+def test_bare_file_is_found_with_its_own_hash_as_version(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(tensor_model())
+
+    resolved = resolve(str(tmp_path / "m.onnx"))
+
+    assert resolved.bare
+    assert resolved.path == tmp_path / "m.onnx"
+    assert sha256_file(tmp_path / "m.onnx").startswith(resolved.version)
+
+
+def test_name_in_front_of_the_uri_is_taken(image_bundle):
+    resolved = resolve(f"pets={image_bundle.path}")
+
+    assert resolved.name == "pets"
+    assert resolved.path == image_bundle.path
+
+
+def test_folder_with_an_equals_sign_is_a_folder(image_bundle, monkeypatch):
+    monkeypatch.chdir(image_bundle.path.parent)
+    image_bundle.path.rename("lr=0.1")
+
+    assert resolve("lr=0.1").name is None
+    assert resolve("pets=lr=0.1").name == "pets"
+    assert resolve(str(Path("lr=0.1").resolve())).name is None
+
+
+def test_home_folder_is_understood(image_bundle, monkeypatch):
+    monkeypatch.setenv("HOME", str(image_bundle.path.parent))
+
+    assert resolve(f"~/{image_bundle.path.name}").path == image_bundle.path
+
+
+@pytest.mark.parametrize("uri", ["nothing", "pets=nothing", "/no/such/folder", ""])
+def test_missing_model_is_refused_with_what_could_be_given(uri, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(NotFoundError) as found:
+        resolve(uri)
+
+    assert found.value.field == "model"
+
+
+def test_folder_that_is_no_bundle_is_refused(tmp_path):
+    with pytest.raises(NotFoundError, match=r"no manifest\.json"):
+        resolve(str(tmp_path))
+
+
+def test_file_that_is_no_model_is_refused(tmp_path):
+    (tmp_path / "weights.pt").write_bytes(b"")
+
+    with pytest.raises(RequestError, match="neither a bundle folder nor"):
+        resolve(str(tmp_path / "weights.pt"))
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "models:",
+        "models:/",
+        "models:/m",
+        "models:/m/",
+        "models:/m/latest",
+        "models:/m/1/x",
+        "models:/m@",
+    ],
+)
+def test_registry_uri_without_version_is_refused_with_how_to_write_it(rest):
+    with pytest.raises(RequestError, match="does not name a version") as found:
+        resolve(f"models:{rest}")
+
+    assert found.value.remedy == "write models:/NAME@ALIAS or models:/NAME/NUMBER"
+
+
+def test_cache_is_where_the_environment_says(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("TRAINYARD_CACHE", raising=False)
+    assert default_cache() == Path("/home/me/.cache/trainyard")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/fast")
+    assert default_cache() == Path("/fast/trainyard")
+    monkeypatch.setenv("TRAINYARD_CACHE", "/models")
+    assert default_cache() == Path("/models")
