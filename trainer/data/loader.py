@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
+
+from trainer.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from trainer.data.dataset import BatchDataset, Tensors
-    from trainer.data.sampler import EpochSampler, EvalSampler
+    from trainer.data.sampler import Batch, EpochSampler, EvalSampler
 
 
 class BatchLoader:
@@ -32,7 +34,7 @@ class BatchLoader:
     ) -> None:
         self._sampler = sampler
         self._loader: DataLoader[Any] = DataLoader(
-            dataset,
+            _Guarded(dataset),
             batch_sampler=sampler,  # type: ignore[arg-type]  # batches come as Batch, not list
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
@@ -45,11 +47,26 @@ class BatchLoader:
     def batch_sampler(self) -> EpochSampler | EvalSampler:
         return self._sampler
 
+    @property
+    def _iterator(self) -> Any:
+        """The running iterator: at the end of a fit Lightning stops its processes, by this name.
+
+        Left to the garbage collector, each process takes five seconds to go.
+        """
+        return self._loader._iterator  # noqa: SLF001 - the loader is ours
+
+    @_iterator.setter
+    def _iterator(self, iterator: Any) -> None:
+        self._loader._iterator = iterator  # noqa: SLF001 - the loader is ours
+
     def __len__(self) -> int:
         return len(self._sampler)
 
     def __iter__(self) -> Iterator[Tensors]:
-        yield from self._loader
+        for batch in self._loader:
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
 
 
 class TrainLoader(BatchLoader):
@@ -95,6 +112,22 @@ class TrainLoader(BatchLoader):
         """Let the next iteration begin there."""
         self._epochs.set_epoch(state["epoch"])
         self._resume = self._done = state["batch"]
+
+
+class _Guarded(Dataset[Any]):
+    """Hands a DataError over as it is; torch would make one text of it and its traceback."""
+
+    def __init__(self, dataset: BatchDataset) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitems__(self, batch: Batch) -> Tensors | DataError:
+        try:
+            return self._dataset.__getitems__(batch)
+        except DataError as error:
+            return error
 
 
 def _unchanged(batch: Tensors) -> Tensors:

@@ -153,6 +153,11 @@ class DataModule(pl.LightningDataModule):
         return self.prepared.fingerprint
 
     @property
+    def skipped(self) -> tuple[str, ...]:
+        """`name: reason` of every sample that was left out because it cannot be used."""
+        return self.prepared.skipped
+
+    @property
     def class_weights(self) -> Tensor | None:
         """float32 (num_classes,) for the loss, 1 on average over the training samples.
 

@@ -121,7 +121,7 @@ class EvalSampler(Sampler[Batch]):
 
     def __len__(self) -> int:
         full, rest = divmod(self._size, self._batch_size)
-        return full + (1 if rest > self._rank else 0)
+        return full * (self._batch_size > self._rank) + (rest > self._rank)
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in range(len(self)):
