@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,7 @@ def folder_of_its_own(tracking_uri, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # MLflow puts artifacts into ./mlruns
 
 
+ROOT = Path(__file__).resolve().parents[2]
 REGISTER = textwrap.dedent(
     """
     import sys
@@ -33,7 +36,7 @@ REGISTER = textwrap.dedent(
 )
 
 
-def register_at_once(folder, *, processes, each, name, env=None):
+def register_at_once(folder, *, processes, each, name):
     """The numbers that each process was given, in its order."""
     started = [
         subprocess.Popen(
@@ -42,7 +45,7 @@ def register_at_once(folder, *, processes, each, name, env=None):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=env,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         for _ in range(processes)
     ]

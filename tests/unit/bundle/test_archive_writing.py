@@ -194,6 +194,7 @@ def test_write_names_the_folder_when_it_cannot_be_made(tmp_path):
         image_parts().write(tmp_path / "file" / "b")
 
 
+ROOT = Path(__file__).resolve().parents[3]
 WRITER = """
     import sys, os
     from pathlib import Path
@@ -217,6 +218,7 @@ def writers(folder, mode, count=4):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            cwd=ROOT,
         )
         for seed in range(count)
     ]
@@ -265,6 +267,7 @@ def test_killed_writer_leaves_a_whole_bundle_at_the_name(delay, tmp_path):
         [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path / "b")],
         stdout=subprocess.PIPE,
         text=True,
+        cwd=ROOT,
     )
     process.stdout.readline()
     time.sleep(delay)

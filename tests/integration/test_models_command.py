@@ -1,0 +1,190 @@
+"""models.py as people type it, on a real MLflow in sqlite."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from bundle import models_command
+from bundle.errors import NotFoundError, RequestError
+from bundle.registry import ModelRegistry
+from tests.tiny_bundle import image_parts
+
+pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
+
+
+@pytest.fixture
+def registry(tracking_uri, tmp_path, monkeypatch):
+    """Two versions of digits."""
+    monkeypatch.chdir(tmp_path)  # MLflow puts artifacts into ./mlruns
+    registry = ModelRegistry()
+    bundle = image_parts(metrics={"accuracy": 0.9875}).write(tmp_path / "bundle")
+    for _ in range(2):
+        registry.register(bundle.path)
+    return registry
+
+
+@pytest.fixture
+def models(registry, capsys):
+    """Run a subcommand; what it prints."""
+
+    def run(*arguments):
+        assert models_command.main(arguments) == 0
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_list_shows_every_model_and_its_traffic(models, registry):
+    registry.split("digits", {1: 90, 2: 10})
+
+    header, _, row = models("list").splitlines()
+
+    assert header.split() == ["NAME", "VERSIONS", "CHAMPION", "TRAFFIC", "ALIASES"]
+    assert row.split() == ["digits", "2", "1", "1=90%", "2=10%", "candidate=2", "champion=1"]
+    (document,) = json.loads(models("list", "--json"))
+    assert document == {
+        "name": "digits",
+        "aliases": {"candidate": 2, "champion": 1},
+        "champion": 1,
+        "split": {"1": 90.0, "2": 10.0},
+        "versions": [1, 2],
+    }
+
+
+def test_list_of_one_model_shows_its_versions(models):
+    lines = models("list", "digits").splitlines()
+
+    assert lines[0].split()[:2] == ["NUMBER", "ALIASES"]
+    assert [line.split()[:2] for line in lines[2:]] == [["1", "champion"], ["2", "candidate"]]
+    assert "accuracy=0.9875" in lines[2]
+    documents = json.loads(models("list", "digits", "--json"))
+    assert [document["number"] for document in documents] == [1, 2]
+    assert documents[0]["metadata"]["labels"] == ["cat", "dog", "owl"]
+
+
+@pytest.mark.parametrize("number", ["1", "champion"])
+def test_show_tells_everything_of_a_version(number, models, registry):
+    text = models("show", "digits", number)
+
+    assert 'metrics  {"accuracy": 0.9875}' in " ".join(text.split()).replace(
+        "metrics ", "metrics  "
+    )
+    assert json.loads(models("show", "digits", number, "--json")) == json.loads(
+        json.dumps(registry.get("digits", 1).to_dict())
+    )
+
+
+def test_promote_split_and_rollback_say_what_they_did(models, registry):
+    assert models("promote", "digits", "2") == (
+        "digits: promote went from champion 1 to champion 2\n"
+    )
+    assert models("split", "digits", "1=90", "2=10%") == (
+        "digits: split went from champion 2 to champion 2, split 1=90% 2=10%\n"
+    )
+    assert models("rollback", "digits") == (
+        "digits: rollback went from champion 2, split 1=90% 2=10% to champion 2\n"
+    )
+    document = json.loads(models("rollback", "digits", "--json"))
+    assert document["name"] == "digits"
+    assert document["from"] == {"champion": 2, "split": None}
+    assert document["to"] == {"champion": 1, "split": None}
+    assert models("promote", "digits", "1") == "digits: nothing to change, champion 1 already\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("promote", "digits", "2"), ("split", "digits", "2=100"), ("rollback", "digits")]
+)
+def test_rehearsal_changes_nothing(arguments, models, registry):
+    registry.split("digits", {1: 50, 2: 50})
+    before = (registry.model("digits"), registry.history("digits"))
+
+    assert "would go from champion 1, split 1=50% 2=50% to" in models(*arguments, "--dry-run")
+    assert json.loads(models(*arguments, "--dry-run", "--json"))["dry_run"] is True
+
+    assert (registry.model("digits"), registry.history("digits")) == before
+
+
+def test_history_shows_who_changed_what(models, registry):
+    registry.promote("digits", 2)
+
+    lines = models("history", "digits").splitlines()
+
+    assert lines[0].split() == ["TIME", "WHO", "ACTION", "FROM", "TO"]
+    assert [line.split()[3] for line in lines[2:]] == ["register", "register", "promote"]
+    assert lines[-1].endswith("champion 1  champion 2")
+    documents = json.loads(models("history", "digits", "--json"))
+    assert [document["action"] for document in documents] == ["register", "register", "promote"]
+
+
+@pytest.mark.parametrize(
+    ("shares", "message"),
+    [
+        (["1"], "'1' is not a share"),
+        (["one=100"], "'one=100' is not a share"),
+        (["1=half", "2=half"], "'1=half' is not a share"),
+        (["1=50", "1=50"], "version 1 has two shares"),
+        (["1=50", "2=40"], "sum to 90"),
+        (["1=nan"], "share of nan"),
+    ],
+)
+def test_split_refuses_what_is_no_share(shares, message, models):
+    with pytest.raises(RequestError, match=message):
+        models("split", "digits", *shares)
+
+
+def test_unknown_version_is_refused(models):
+    with pytest.raises(NotFoundError, match="no version 9"):
+        models("promote", "digits", "9")
+
+
+def command(*arguments, root, cwd, **environment):
+    return subprocess.run(
+        [sys.executable, str(root / "models.py"), *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+WRONG = {
+    "no subcommand": ([], "", 2, "usage: models.py"),
+    "no number": (["promote", "digits", "two"], "", 2, "invalid int value: 'two'"),
+    "no registry": (["list"], "", 1, "error: there is no registry at sqlite:///mlflow.db yet"),
+    "no answer": (["list"], "http://127.0.0.1:9", 1, "error: the registry http://127.0.0.1:9"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_command_ends_with_one_line_and_its_code(case, tmp_path, pytestconfig):
+    arguments, uri, code, message = WRONG[case]
+
+    done = command(*arguments, root=pytestconfig.rootpath, cwd=tmp_path, MLFLOW_TRACKING_URI=uri)
+
+    assert done.returncode == code
+    assert done.stdout == ""
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    if message.startswith("error"):
+        assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_command_prints_its_table_and_nothing_else(registry, tmp_path, pytestconfig):
+    done = command("list", root=pytestconfig.rootpath, cwd=tmp_path)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[2].split()[0] == "digits"
+
+
+def test_root_file_is_short_and_names_its_command(pytestconfig):
+    text = (pytestconfig.rootpath / "models.py").read_text()
+
+    assert len(text.splitlines()) <= 40
+    assert "python models.py" in text
