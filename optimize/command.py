@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from optimize.optimizer import ModelOptimizer
 from optimize.progress import StageProgress
 from optimize.report import report
+from optimize.schema import check
 from trainer.stop import StopSignals
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 def export(cfg: DictConfig) -> None:
     """Run the export; on stdout its table, and the bundle's path as the last line."""
     config: ExportConfig = OmegaConf.to_object(cfg)  # type: ignore[assignment]
+    check(config)
     with StopSignals():
         outcome = ModelOptimizer(config, progress=StageProgress()).run()
     print(report(outcome))

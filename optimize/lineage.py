@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from datetime import UTC, datetime
 from importlib import metadata
@@ -9,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 import onnxruntime
+from omegaconf import OmegaConf
 
 from bundle.errors import RequestError
 from trainer import environment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from trainer.restore import Restored
 
 EPOCH_VARIABLE = "SOURCE_DATE_EPOCH"
 _FROM_CHECKPOINT = (
     "run_id",
     "git_commit",
     "data_fingerprint",
-    "config_sha256",
     "step",
     "epoch",
     "metrics",
@@ -30,9 +32,14 @@ _FROM_CHECKPOINT = (
 """What is copied from the checkpoint's own description."""
 
 
-def describe_checkpoint(sha256: str, description: Mapping[str, Any]) -> dict[str, Any]:
+def describe_checkpoint(restored: Restored) -> dict[str, Any]:
     """The checkpoint's hash and what it says of its own origin; null for what it does not say."""
-    return {"sha256": sha256, **{key: description.get(key) for key in _FROM_CHECKPOINT}}
+    config = json.dumps(OmegaConf.to_container(restored.config), sort_keys=True)
+    return {
+        "sha256": restored.sha256,
+        "config_sha256": hashlib.sha256(config.encode()).hexdigest(),
+        **{key: restored.metadata.get(key) for key in _FROM_CHECKPOINT},
+    }
 
 
 def versions() -> dict[str, str]:

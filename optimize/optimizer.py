@@ -65,6 +65,7 @@ class ModelOptimizer:
         ):
             workspace = Path(folder)
             restored = self._restore(workspace)
+            self._tell_target()
             name = check_model_name(self._config.name or str(restored.config.name))
             output = self._free_output(name, restored.sha256)
             subject = self._load(restored)
@@ -116,6 +117,13 @@ class ModelOptimizer:
             )
             return restore(path)
 
+    def _tell_target(self) -> None:
+        if self._config.target is not Target.none:
+            self._progress.notice(
+                f"target={self._config.target}: quantized variants are not built in this version; "
+                "the bundle will hold fp32 alone, as with target=none"
+            )
+
     def _free_output(self, name: str, checkpoint_sha256: str) -> Path:
         """Where the bundle goes; looked at before the work, and again when it is written."""
         given = self._config.output
@@ -165,23 +173,14 @@ class ModelOptimizer:
     def _lineage(self, subject: Subject, export: ExportPass, proof: Proof) -> dict[str, Any]:
         restored, held_out = subject.restored, subject.held_out
         return {
-            "checkpoint": lineage.describe_checkpoint(restored.sha256, restored.metadata),
+            "checkpoint": lineage.describe_checkpoint(restored),
             "export": {"exporter": str(export.lane), "opset": export.opset},
-            "target": {"requested": str(self._config.target), "actual": str(self._target())},
+            "target": {"requested": str(self._config.target), "actual": str(Target.none)},
             "data": {"split": held_out.split, "fingerprint": held_out.fingerprint},
             "versions": lineage.versions(),
             "created": lineage.created(),
             **proof.to_dict(),
         }
-
-    def _target(self) -> Target:
-        """What is built: so far fp32 only, whatever was asked for."""
-        if self._config.target is not Target.none:
-            self._progress.notice(
-                f"target={self._config.target}: this version builds no quantized variants; "
-                "the bundle holds fp32 only, as with target=none"
-            )
-        return Target.none
 
     def _register(self, bundle: Bundle, *, run_id: str | None) -> ModelVersion | None:
         wanted = self._config.register

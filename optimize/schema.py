@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from hydra.core.config_store import ConfigStore
+
+from bundle.errors import RequestError
 
 
 class Target(StrEnum):
@@ -91,6 +94,26 @@ class ExportConfig:
     at all."""
     optimize: OptimizeConfig = field(default_factory=OptimizeConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+def check(config: ExportConfig) -> None:
+    """Raise RequestError for a number that cannot be, naming its field."""
+    settings = config.optimize
+    minima: dict[str, tuple[float | None, float]] = {
+        "opset": (settings.opset, 1),
+        "max_samples": (settings.max_samples, 1),
+        "batch_size": (settings.batch_size, 1),
+        "invariance_samples": (settings.invariance_samples, 1),
+        "threads": (settings.threads, 1),
+        "tolerance": (settings.tolerance, 0),
+        "golden.samples": (settings.golden.samples, 1),
+        "golden.atol": (settings.golden.atol, 0),
+        "golden.rtol": (settings.golden.rtol, 0),
+    }
+    for name, (value, minimum) in minima.items():
+        if value is not None and not minimum <= value < math.inf:
+            field = f"optimize.{name}"
+            raise RequestError(f"{field}={value} must be {minimum} or more", field=field)
 
 
 def register_schemas() -> None:

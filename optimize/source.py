@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bundle.errors import NotFoundError
+from bundle.registry.artifacts import PROGRESS_BAR_VARIABLE
 from bundle.registry.store import MlflowStore
 from optimize.errors import SourceError
 from trainer.checkpoint import sidecar_path
@@ -84,6 +86,7 @@ class _RunStore:
         """The run's best checkpoint and its sidecar, as files."""
         run_id, artifact = self._latest() if run == LATEST else self._known(run)
         sidecar = sidecar_path(Path(artifact)).as_posix()
+        os.environ.setdefault(PROGRESS_BAR_VARIABLE, "false")  # the only switch that MLflow has
         with self._store.reading() as client:
             client.download_artifacts(run_id, sidecar, str(workspace))
             return Path(client.download_artifacts(run_id, artifact, str(workspace)))

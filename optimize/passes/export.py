@@ -30,12 +30,16 @@ if TYPE_CHECKING:
 
     from bundle.manifest import TensorSpec
 
-# Both exporters report what they do by warning and by logging; only these are known to be noise.
-_QUIET_LOGGERS = (
-    "onnxscript.version_converter",  # the failed conversion is found by reading the opset
-    "torch.onnx._internal.exporter._compat",  # the same
-    "torch.onnx._internal.exporter._registration",  # torchvision's operators, which no model uses
-)
+# Both exporters tell by logging what they do; only what is known to be noise is held back.
+_QUIET_LOGGERS = {
+    "onnx_ir": logging.WARNING,
+    "onnxscript": logging.WARNING,
+    # Whether the opset was converted is found by reading the graph.
+    "onnxscript.version_converter": logging.CRITICAL,
+    "torch.onnx._internal.exporter._compat": logging.CRITICAL,
+    # Operators of torchvision, which no model uses, cannot be registered.
+    "torch.onnx._internal.exporter._registration": logging.CRITICAL,
+}
 _AXES = ("batch", "sequence")
 
 
@@ -72,10 +76,12 @@ class ExportPass:
         """
         names = _forward_order(model, [spec.name for spec in inputs])
         axes = {spec.name: _dynamic_axes(spec) for spec in inputs}
+        # The dynamo exporter takes one tensor given for two inputs for one input.
+        values = [example[name].clone() for name in names]
         write = self._dynamo if self.lane is Lane.dynamo else self._torchscript
         with _exporting(model):
             try:
-                proto = write(model, [example[name] for name in names], names, axes, output)
+                proto = write(model, values, names, axes, output)
             except OnnxExporterWarning as warning:
                 raise self._opset_error("does not support it") from warning
             except (RuntimeError, TypeError, ValueError) as error:
@@ -247,10 +253,9 @@ def _eager_attention(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in _QUIET_LOGGERS]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
+    before = {name: logging.getLogger(name).level for name in _QUIET_LOGGERS}
+    for name, level in _QUIET_LOGGERS.items():
+        logging.getLogger(name).setLevel(level)
     try:
         with warnings.catch_warnings():
             ignore = warnings.filterwarnings
@@ -266,8 +271,8 @@ def _quiet() -> Iterator[None]:
             ignore("error", "Exporting to ONNX opset version", OnnxExporterWarning)
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import pytest
+from omegaconf import OmegaConf
+
+from bundle.errors import RequestError
+from optimize.schema import ExportConfig, Exporter, Target, check, register_schemas
+from trainer.compose import compose
+from trainer.errors import ConfigError
+
+
+def composed(*overrides: str) -> ExportConfig:
+    return OmegaConf.to_object(compose("export", overrides, schemas=register_schemas))
+
+
+def test_export_config_takes_its_defaults_from_the_dataclass():
+    assert composed() == ExportConfig()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("register=true", True),
+        ("register=false", False),
+        ("register=null", None),
+        ("register=news", "news"),
+    ],
+)
+def test_register_is_a_choice_or_a_name(given, expected):
+    assert composed(given).register == expected
+
+
+def test_enums_are_given_by_name():
+    config = composed("target=none", "optimize.exporter=torchscript")
+    assert config.target is Target.none
+    assert config.optimize.exporter is Exporter.torchscript
+
+
+@pytest.mark.parametrize(
+    ("override", "field"),
+    [
+        ("chekpoint=x", "chekpoint"),
+        ("optimize.opsett=17", "optimize.opsett"),
+        ("optimize.opset=many", "optimize.opset"),
+        ("optimize.golden.samples=1.5", "optimize.golden.samples"),
+        ("target=gpu", "target"),
+        ("optimize.exporter=onnx", "optimize.exporter"),
+        ("overwrite=maybe", "overwrite"),
+    ],
+)
+def test_config_is_refused_naming_the_field_when_it_is_wrong(override, field):
+    with pytest.raises(ConfigError, match=field) as caught:
+        composed(override)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "optimize.opset=0",
+        "optimize.max_samples=0",
+        "optimize.batch_size=0",
+        "optimize.invariance_samples=-1",
+        "optimize.threads=0",
+        "optimize.tolerance=-1e-4",
+        "optimize.tolerance=nan",
+        "optimize.tolerance=inf",
+        "optimize.golden.samples=0",
+        "optimize.golden.atol=-1",
+        "optimize.golden.rtol=-1",
+    ],
+)
+def test_config_is_refused_when_a_number_cannot_be(override):
+    config = composed(override)
+    with pytest.raises(RequestError) as caught:
+        check(config)
+    assert caught.value.field == override.partition("=")[0]
+
+
+def test_defaults_are_accepted():
+    check(ExportConfig())
