@@ -12,7 +12,6 @@ import torch
 from tests.unit.trainer.data.making import image_module
 
 # Lightning 2.6 asks torch's trees in a way that torch 2.13 calls deprecated.
-pytestmark = pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)`:FutureWarning")
 
 
 class Recorder(pl.LightningModule):
