@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import mlflow.artifacts
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "trainyard"
 """Holds the runs of bundles that are registered without a run of their own."""
-
-PROGRESS_BAR_VARIABLE = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 
 
 def upload(
@@ -40,7 +37,6 @@ def upload(
 
 def download(source: str, target: Path, *, manifest_sha256: str, tracking_uri: str) -> None:
     """Fetch the folder at `source` and give it the target's name once it is verified."""
-    os.environ.setdefault(PROGRESS_BAR_VARIABLE, "false")  # the only switch that MLflow has
     with staging(target) as folder:
         fetched = mlflow.artifacts.download_artifacts(
             artifact_uri=source, dst_path=str(folder), tracking_uri=tracking_uri

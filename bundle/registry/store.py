@@ -26,6 +26,12 @@ T = TypeVar("T")
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 DEFAULT_URI = "sqlite:///mlflow.db"
 
+QUIET = {
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+"""MLflow writes into other programs' output unless the environment tells it not to."""
+
 CONNECT_SECONDS = 5.0
 ATTEMPTS = 12
 """Tries of what another writer may have got in the way of."""
@@ -84,6 +90,8 @@ class MlflowStore:
     def _connected(self) -> Any:
         self._check_reachable()
         if self._client is None:
+            for variable, value in QUIET.items():
+                os.environ.setdefault(variable, value)
             self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         return self._client
 

@@ -1,0 +1,137 @@
+"""The registry on a real MLflow server over HTTP, as a team uses it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from bundle.archive import open_bundle
+from bundle.errors import NotFoundError, RegistryError
+from bundle.model import Model
+from bundle.registry import ModelRegistry, Routing
+from tests.tiny_bundle import image_parts
+
+pytestmark = pytest.mark.slow
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, empty_registry):
+    """The uri of an MLflow server that keeps metadata and artifacts in a folder of its own."""
+    folder = tmp_path_factory.mktemp("server")
+    (folder / "mlflow.db").write_bytes(empty_registry.read_bytes())
+    uri = f"http://127.0.0.1:{free_port()}"
+    arguments = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
+    arguments += ["--artifacts-destination", str(folder / "artifacts")]
+    arguments += ["--port", uri.rpartition(":")[2], "--workers", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", *arguments],
+        cwd=folder,
+        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_until_healthy(f"{uri}/health", process)
+        yield uri
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
+
+
+def wait_until_healthy(url, process):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the MLflow server ended"
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail("the MLflow server did not become healthy")
+
+
+def test_bundle_travels_through_the_server_and_back(server, tmp_path):
+    bundle = image_parts(metrics={"accuracy": 0.5}).write(tmp_path / "bundle")
+    registry = ModelRegistry(server)
+
+    first, second = (registry.register(bundle.path, name="pets") for _ in range(2))
+
+    assert (first.number, second.number) == (1, 2)
+    assert second.source.startswith("mlflow-artifacts:")
+    assert second.metadata["metrics"] == {"accuracy": 0.5}
+    path = registry.download("pets", 2, tmp_path / "there")
+    assert open_bundle(path).manifest == bundle.manifest
+    registry.promote("pets", 2)
+    registry.split("pets", {1: 25, 2: 75})
+    assert ModelRegistry(server).routing("pets") == Routing(champion=2, split={1: 25.0, 2: 75.0})
+    registry.rollback("pets")
+    registry.rollback("pets")
+    assert registry.routing("pets") == Routing(champion=1)
+    assert [event.action for event in registry.history("pets")] == [
+        *["register"] * 2,
+        "promote",
+        "split",
+        *["rollback"] * 2,
+    ]
+    model = Model.load(
+        "models:/pets@champion", provider="cpu", tracking_uri=server, cache=tmp_path / "cache"
+    )
+    assert model.version == "1"
+
+
+def test_what_does_not_exist_is_named(server):
+    registry = ModelRegistry(server)
+
+    with pytest.raises(NotFoundError, match="no model 'ghosts'"):
+        registry.get("ghosts", 1)
+    with pytest.raises(NotFoundError, match="no model 'ghosts'"):
+        registry.history("ghosts")
+
+
+def test_numbers_are_unique_when_processes_register_at_once_over_http(server, tmp_path):
+    bundle = image_parts(seed=1).write(tmp_path / "bundle")
+    program = (
+        "import sys; from bundle.registry import ModelRegistry\n"
+        "registry = ModelRegistry(sys.argv[1])\n"
+        "for _ in range(3): print(registry.register(sys.argv[2], name='crowd').number)"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, server, str(bundle.path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    numbers = []
+    for process in processes:
+        out, errors = process.communicate(timeout=200)
+        assert process.returncode == 0, errors
+        numbers += map(int, out.split())
+
+    assert sorted(numbers) == list(range(1, 10))
+    assert ModelRegistry(server).get("crowd", "candidate").number == 9
+
+
+def test_server_that_is_gone_is_noticed_at_once():
+    started = time.monotonic()
+
+    with pytest.raises(RegistryError, match="cannot be reached"):
+        ModelRegistry(f"http://127.0.0.1:{free_port()}").models()
+
+    assert time.monotonic() - started < 60  # MLflow alone would try again for minutes
