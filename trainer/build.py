@@ -10,9 +10,11 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from bundle.errors import TrainyardError
 from bundle.preprocessing.config import ImageConfig, TextConfig
 from bundle.preprocessing.text import TextPreprocessor
 from trainer.errors import ConfigError
@@ -71,11 +73,10 @@ def describe_model(model: nn.Module) -> dict[str, Any]:
 def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
     """The optimiser that `cfg.optim` describes; norms and biases get no weight decay."""
     node = plain(cfg.optim)
-    _check_target("optim", node)
     for name in _NOT_ARGUMENTS["optim"]:
         node.pop(name)
     groups = parameter_groups(model, weight_decay=node.pop("weight_decay"))
-    optimizer: Optimizer = instantiate(node, params=groups, _convert_="all")
+    optimizer: Optimizer = _instantiate("optim", node, params=groups)
     return optimizer
 
 
@@ -89,16 +90,15 @@ def build_data(
     another kind of sample than the data give.
     """
     node = plain(cfg.data)
-    _check_target("data", node)
     pretrained = cfg.model.get("pretrained")
     if tokenizer_file is None and pretrained and plain(cfg.model)["modality"] == "text":
         tokenizer_file = locate(pretrained) / "tokenizer.json"
-    module: DataModule = instantiate(
+    module: DataModule = _instantiate(
+        "data",
         node,
         seed=int(cfg.seed),
         assets_dir=assets_dir,
         tokenizer_file=tokenizer_file,
-        _convert_="all",
     )
     _check_modality(cfg, module.task.partition("-")[0])
     return module
@@ -135,8 +135,20 @@ def _model(node: Mapping[str, Any], facts: Mapping[str, Any]) -> nn.Module:
     arguments = {k: v for k, v in node.items() if k not in _NOT_ARGUMENTS["model"]}
     accepted = inspect.signature(get_class(str(node["_target_"]))).parameters
     arguments |= {name: value for name, value in facts.items() if name in accepted}
-    model: nn.Module = instantiate(arguments, _recursive_=False, _convert_="all")
+    model: nn.Module = _instantiate("model", arguments, _recursive_=False)
     return model
+
+
+def _instantiate(part: str, node: Mapping[str, Any], **arguments: Any) -> Any:
+    """Hydra's, but what a constructor of ours raises comes out as it is."""
+    _check_target(part, node)
+    try:
+        return instantiate(node, **arguments, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, TrainyardError):
+            raise error.__cause__ from error
+        text = " ".join(str(error).split())
+        raise ConfigError(f"{part}: cannot be built ({text})", field=part) from error
 
 
 def _input_facts(preprocessor: DataPreprocessor) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class CheckpointManager(pl.Callback):
         path = self.folder / LAST
         if self._keep_last > 1:
             self._put_aside(path)
-        trainer.save_checkpoint(path)
+        trainer.save_checkpoint(path, weights_only=False)
         self.last = path
         self._saved_step = trainer.global_step
 
@@ -107,7 +107,7 @@ class CheckpointManager(pl.Callback):
         if self.last is not None and self._saved_step == trainer.global_step:
             link_checkpoint(self.last, self.best)
         else:
-            trainer.save_checkpoint(self.best)
+            trainer.save_checkpoint(self.best, weights_only=False)
 
     def _score(self, trainer: pl.Trainer) -> float:
         metrics = trainer.callback_metrics

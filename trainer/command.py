@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import open_dict
 
-from trainer.compose import hydra_command, run_folder
+from trainer.compose import hydra_command, is_sweep, run_folder
 from trainer.launch import DistributedTrainer
 from trainer.schema import register_schemas
 
@@ -24,7 +23,7 @@ def main() -> None:
 
 def _train(cfg: DictConfig) -> dict[str, float]:
     folder = run_folder()
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
+    if is_sweep():
         with open_dict(cfg.tracking.tags):
             cfg.tracking.tags["sweep"] = str(HydraConfig.get().sweep.dir)
     metrics = DistributedTrainer(cfg).run(folder)

@@ -14,10 +14,13 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf
+from hydra.types import RunMode
+from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from trainer.errors import ConfigError, Stopped
+from bundle.command import describe
+from bundle.errors import RequestError, TrainyardError
+from trainer.errors import ConfigError, Stopped, TrainerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,16 +54,19 @@ def hydra_command(
         if schemas is not None:
             schemas()
         failures: list[Exception] = []
+        named: list[str] = []
 
         def job(cfg: DictConfig) -> Any:
             try:
                 return main(cfg)
             except Stopped as error:
                 raise _SweepStoppedError(error) from error
-            except Exception as error:  # noqa: BLE001 - raised again when the last job is done
-                if failures or _is_sweep():
-                    print(f"error: {_job_name()}{error}", file=sys.stderr)
+            except Exception as error:  # noqa: BLE001 - raised when Hydra is done
                 failures.append(error)
+                if is_sweep():
+                    named.append(f"job {HydraConfig.get().job.num}")
+                    line = f"error: {named[-1]}: {_described(error)}"
+                    print(line, file=sys.stderr)
                 return None
 
         # Hydra prints a shortened traceback and exits by itself unless this is set.
@@ -72,12 +78,22 @@ def hydra_command(
             decorate(job)()
         except _SweepStoppedError as error:
             raise error.stopped from None
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            # Composing failed: what a job raises is in `failures`.
             raise explain(error) from error
+        if named:
+            wrong = all(isinstance(error, RequestError) for error in failures)
+            kind = ConfigError if wrong else TrainerError
+            raise kind(f"{', '.join(named)} of the sweep failed; each reason is named above")
         if failures:
             raise failures[0]
 
     return command
+
+
+def is_sweep() -> bool:
+    """Whether the job that runs now is one of several."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def compose(
@@ -93,7 +109,7 @@ def compose(
     try:
         with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
             return hydra.compose(config_name, overrides=list(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise explain(error) from error
 
 
@@ -140,18 +156,17 @@ def _unknown_field(error: OmegaConfBaseException, field: str | None) -> ConfigEr
         known = [item.name for item in fields(error.object_type)]
     elif isinstance(error.parent_node, DictConfig):
         known = [str(name) for name in error.parent_node]
-    near = difflib.get_close_matches(key, known, n=3) or sorted(known)
-    remedy = f"; did you mean {' or '.join(near)}?" if near and len(near) <= 3 else ""
-    if near and not remedy:
-        remedy = f"; known here: {', '.join(near)}"
-    return ConfigError(f"{field or key}: there is no such field{remedy}", field=field)
+    prefix = (field or "").rpartition(".")[0]
+    near = [f"{prefix}.{name}".lstrip(".") for name in difflib.get_close_matches(key, known, n=2)]
+    remedy = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}"
+    return ConfigError(f"{field or key}: there is no such field", field=field, remedy=remedy)
 
 
 def _unknown_option(error: MissingConfigException) -> ConfigError:
     """Raised for `model=typo`; lists what `model=` may be."""
     missing = str(error.missing_cfg_file or "")
     group, _, option = missing.removesuffix(".yaml").rpartition("/")
-    options = sorted(error.options or ())
+    options = sorted(name for name in error.options or () if not name.startswith("base_"))
     if not options:
         return ConfigError(_first_line(str(error)))
     text = f"{group}={option}: there is no such {group}; choose one of: {', '.join(options)}"
@@ -162,14 +177,7 @@ def _first_line(text: str) -> str:
     return text.strip().splitlines()[0] if text.strip() else "the config cannot be composed"
 
 
-def _is_sweep() -> bool:
-    return HydraConfig.initialized() and HydraConfig.get().mode is not None and _job_number() >= 0
-
-
-def _job_number() -> int:
-    job = HydraConfig.get().job
-    return -1 if OmegaConf.is_missing(job, "num") else int(job.num)
-
-
-def _job_name() -> str:
-    return f"job {_job_number()}: " if _job_number() >= 0 else ""
+def _described(error: Exception) -> str:
+    return (
+        describe(error) if isinstance(error, TrainyardError) else f"{type(error).__name__}: {error}"
+    )

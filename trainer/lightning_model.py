@@ -64,6 +64,8 @@ class LightningModel(pl.LightningModule):
         self._window = _Window()
         self.latest: dict[str, float] = {}
         """The training metrics that were read last."""
+        self.evaluated: dict[str, float] = {}
+        """The metrics of the last pass through a validation or test split."""
         self.val_metrics = SplitMetrics("val", num_classes=num_classes)
         self.test_metrics = SplitMetrics("test", num_classes=num_classes)
         self.confusion = MulticlassConfusionMatrix(num_classes)
@@ -161,10 +163,9 @@ class LightningModel(pl.LightningModule):
         values = metrics.take()
         # Lightning's own record would come one step early, with the epoch as a metric.
         self.log_dict(values, logger=False)
+        self.evaluated = {name: float(value) for name, value in values.items()}
         for logger in self.trainer.loggers:
-            logger.log_metrics(
-                {name: float(value) for name, value in values.items()}, step=self.global_step
-            )
+            logger.log_metrics(self.evaluated, step=self.global_step)
 
 
 class SplitMetrics(nn.Module):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from omegaconf import OmegaConf
 
 from trainer.errors import ConfigError, PreflightError
 from trainer.schema import Accelerator, PrecisionName, StrategyName
@@ -34,6 +36,7 @@ class Plan:
 
 def preflight(cfg: DictConfig) -> Plan:
     """Where the run will compute. Raises ConfigError or PreflightError if it cannot."""
+    _check_complete(cfg)
     plan = _plan(cfg)
     _check_strategy(cfg, plan)
     _check_precision(cfg, plan)
@@ -44,6 +47,18 @@ def preflight(cfg: DictConfig) -> Plan:
             field="callbacks.monitor",
         )
     return plan
+
+
+def _check_complete(cfg: DictConfig) -> None:
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise ConfigError(
+            f"{', '.join(missing)}: must be given",
+            field=missing[0],
+            remedy=f"add {' '.join(f'{name}=…' for name in missing)}",
+        )
+    if cfg.resume is not None and not Path(cfg.resume).is_file():
+        raise ConfigError(f"resume={cfg.resume}: there is no such checkpoint", field="resume")
 
 
 def _plan(cfg: DictConfig) -> Plan:
@@ -58,7 +73,9 @@ def _plan(cfg: DictConfig) -> Plan:
     on_gpu = accelerator == Accelerator.gpu or (accelerator == Accelerator.auto and found > 0)
     wants_gpus = on_gpu or (accelerator == Accelerator.auto and devices > 1)
     if wants_gpus and devices > found:
-        simulate = f"use trainer.accelerator=cpu trainer.devices={min(devices, 2)} to simulate"
+        simulate = "use trainer.accelerator=cpu"
+        if devices > 1:
+            simulate += " trainer.devices=2 to simulate"
         raise PreflightError(
             f"trainer.devices={devices}, but {found} GPUs were found (torch {torch.__version__})",
             field="trainer.devices",
@@ -135,6 +152,11 @@ def _check_length(cfg: DictConfig) -> None:
         raise ConfigError(
             f"trainer.val_every={every}: must be a share of an epoch or a whole number of epochs",
             field="trainer.val_every",
+        )
+    if not 0 <= cfg.loss.label_smoothing < 1:
+        raise ConfigError(
+            f"loss.label_smoothing={cfg.loss.label_smoothing}: must be from 0 to less than 1",
+            field="loss.label_smoothing",
         )
     if cfg.trainer.accumulate < 1 or cfg.trainer.log_every < 1:
         raise ConfigError(

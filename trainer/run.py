@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from trainer.build import plain, run_name
+from trainer.build import build_data, data_name, plain, run_name
 from trainer.checkpoint import KEY, read_checkpoint
 from trainer.errors import Stopped, TrainerError
 from trainer.metrics_file import MetricsFile
@@ -47,6 +47,7 @@ def train(cfg: DictConfig, *, folder: Path | None = None) -> dict[str, float]:
     cfg = settle(cfg)
     files = RunFolder(folder)
     with StopSignals() as signals, torch_settings(cfg), nags_silenced():
+        data = build_data(cfg, assets_dir=files.assets)
         tracker = start_tracking(cfg)
         files.write_config(OmegaConf.to_yaml(cfg))
         files.summarize(
@@ -58,7 +59,7 @@ def train(cfg: DictConfig, *, folder: Path | None = None) -> dict[str, float]:
             steps=0,
             metrics={},
         )
-        run = _Run(cfg, files, tracker)
+        run = _Run(cfg, files, tracker, data)
         try:
             run.prepare(signals, accelerator=plan.accelerator)
             run.fit()
@@ -81,15 +82,17 @@ def settle(cfg: DictConfig) -> DictConfig:
 class _Run:
     """The parts of one run, made one after the other."""
 
-    def __init__(self, cfg: DictConfig, files: RunFolder, tracker: ExperimentTracker) -> None:
+    def __init__(
+        self, cfg: DictConfig, files: RunFolder, tracker: ExperimentTracker, data: DataModule
+    ) -> None:
         self.cfg = cfg
+        self.data = data
         self.files = files
         self.tracker = tracker
         self.metrics: dict[str, float] = {}
         self.record = MetricsFile(files.metrics)
         self.manager: CheckpointManager = make_checkpoint_manager(cfg, files.checkpoints)
         self.began = time.perf_counter()
-        self.data: DataModule
         self.module: LightningModel
         self.trainer: pl.Trainer
 
@@ -97,7 +100,7 @@ class _Run:
         """Everything that is needed before the first step."""
         self.tracker.log_params(plain(self.cfg))
         self.tracker.log_file(self.files.config)
-        self.data = set_up_data(self.cfg, assets_dir=self.files.assets)
+        set_up_data(self.data, name=data_name(self.cfg))
         record_environment(self.tracker, self.data)
         self.module = make_module(self.cfg, self.data, run_id=self.tracker.run_id)
         self.trainer = make_trainer(
@@ -127,8 +130,8 @@ class _Run:
             self.module.load_state_dict(checkpoint["state_dict"])
             self.metrics = dict(checkpoint[KEY]["metrics"])
         if len(self.data.splits.test):
-            (tested,) = self.trainer.test(self.module, datamodule=self.data, verbose=False)
-            self.metrics |= {name: float(value) for name, value in tested.items()}
+            self.trainer.test(self.module, datamodule=self.data, verbose=False)
+            self.metrics |= self.module.evaluated
 
     def close(self, status: str) -> None:
         """Leave the records of a run that came to its end."""

@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping
 
 from trainer import environment
-from trainer.build import build_data, build_model, build_optimizer, data_name, describe_model, plain
+from trainer.build import build_model, build_optimizer, describe_model, plain
 from trainer.checkpoint import CHECKPOINT_SCHEMA, KEY, VerifiedCheckpointIO, read_checkpoint
 from trainer.checkpoint_manager import CheckpointManager
 from trainer.errors import CheckpointError, ConfigError, DataError
@@ -40,18 +40,11 @@ _PRECISIONS = {
 }
 
 
-def set_up_data(cfg: DictConfig, *, assets_dir: Path) -> DataModule:
-    """The data, read, split and preprocessed."""
-    data = build_data(cfg, assets_dir=assets_dir)
+def set_up_data(data: DataModule, *, name: str) -> None:
+    """Read, split and preprocess the data, and say how many there are."""
     data.setup()
-    parts = data.splits.by_name()
-    log.info(
-        "%s: %s, %d classes",
-        data_name(cfg),
-        ", ".join(f"{len(part)} {split}" for split, part in parts.items()),
-        data.num_classes,
-    )
-    return data
+    sizes = [f"{len(part)} {split}" for split, part in data.splits.by_name().items()]
+    log.info("%s: %s, %d classes", name, ", ".join(sizes), data.num_classes)
 
 
 def make_module(cfg: DictConfig, data: DataModule, *, run_id: str) -> LightningModel:
