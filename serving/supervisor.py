@@ -45,7 +45,9 @@ LONGEST_DELAY_SECONDS = 10.0
 MOST_FAILED_STARTS = 5
 """After so many replacements that did not get ready in a row the server gives up."""
 STOP_SECONDS = 3.0
-"""How long a process may take to leave, once it has nothing left to do."""
+"""How long after the deadline API processes may take to leave."""
+WORKER_STOP_SECONDS = 1.0
+"""How long a worker may take to leave, once nobody waits for what it does."""
 
 REPEAT_SECONDS = 1.0
 """A second signal within this time is the first one once more, by way of the process group."""
@@ -262,7 +264,7 @@ class Supervisor:
         self._tell(API, Drain(plan))
         clean = self._wait_for(API, until=plan.deadline + STOP_SECONDS)
         self._tell(WORKER, Stop())
-        self._wait_for(WORKER, until=time.monotonic() + STOP_SECONDS)
+        self._wait_for(WORKER, until=time.monotonic() + WORKER_STOP_SECONDS)
         log.info("stopped", extra={"fields": {"clean": clean}})
         return 0 if clean else 1
 

@@ -16,7 +16,6 @@ from serving.control import Failed, Ready, Stop, ignore_signals, listen
 from serving.logs import configure_logging
 from serving.loop import EngineLoop
 from serving.metrics import MetricsCollector
-from serving.models import LoadedModel, load_model
 from serving.transport import Port
 from serving.work import WorkQueue
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from bundle.uri import Resolved
     from serving.catalog import ModelKey
+    from serving.models import LoadedModel
     from serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,10 @@ class ModelsAPI(LitAPI):  # type: ignore[misc] # LitServe ships no types
         self._tell(Ready())
 
     def _load(self, source: Resolved) -> None:
+        # Imported here because it loads the runtime, which the processes that the supervisor forks
+        # are better off without.
+        from serving.models import load_model
+
         settings = self.settings
         model = load_model(
             source,

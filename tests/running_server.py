@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
@@ -32,15 +35,18 @@ class RunningServer:
     def log(self) -> str:
         return self.log_file.read_text(encoding="utf-8")
 
-    def client(self, **options: object) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=30.0, **options)  # type: ignore[arg-type]
+    def client(self) -> httpx.Client:
+        """Usable from many threads at once."""
+        # Without certificates, which take longer to load than most requests take.
+        limits = httpx.Limits(max_connections=200)
+        return httpx.Client(base_url=self.url, timeout=60.0, verify=False, limits=limits)
 
     def children(self, kind: str = "") -> list[psutil.Process]:
         """The processes below the server; "worker" or "api" picks those of one kind."""
         below = psutil.Process(self.process.pid).children(recursive=True)
-        workers = [child for child in below if "spawn_main" in " ".join(child.cmdline())]
-        apis = [child for child in below if "serve.py" in " ".join(child.cmdline())]
-        return {"worker": workers, "api": apis}.get(kind, below)
+        commands = {child: _command_line(child) for child in below}
+        marks = {"worker": "spawn_main", "api": "serve.py", "": ""}
+        return [child for child, command in commands.items() if command and marks[kind] in command]
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples that have these labels."""
@@ -61,6 +67,14 @@ class RunningServer:
         return self.process.wait(timeout=seconds)
 
 
+def _command_line(process: psutil.Process) -> str:
+    """Empty for a process that has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 def start(
     arguments: list[str], *, log_file: Path, environment: dict[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
@@ -73,6 +87,14 @@ def start(
             cwd=log_file.parent,
             env=_environment() | (environment or {}),
         )
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait for something that other processes bring about."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
 
 
 @contextmanager

@@ -48,19 +48,19 @@ def test_litserve_lists_a_device_for_each_worker(server):
 
 
 def test_litserve_starts_a_worker_by_setup_and_then_its_loop():
-    class Told(Exception):
+    class ToldError(Exception):
         pass
 
     class Loop(LitLoop):
-        def run(self, lit_api, device, worker_id, request_queue, transport, status, callbacks):
-            raise Told(lit_api.seen, device, worker_id, request_queue, transport)
+        def run(self, lit_api, *arguments):
+            raise ToldError(lit_api.seen, *arguments[:4])
 
     class API(litserve.LitAPI):
         def setup(self, device):
             self.seen = device
 
     api = API(loop=Loop())
-    with pytest.raises(Told) as told:
+    with pytest.raises(ToldError) as told:
         inference_worker(
             api,
             "cpu",

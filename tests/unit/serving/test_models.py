@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from bundle.archive import write_bundle
 from bundle.errors import BundleError, IntegrityError
 from bundle.model import Model
 from bundle.uri import resolve
@@ -16,7 +19,7 @@ from serving.loop import execute
 from serving.metrics import MetricsCollector
 from serving.models import LoadedModel, load_model
 from serving.work import FAILED, OK, REFUSED, Job
-from tests.tiny_bundles import double_onnx, image_bundle, logarithm_onnx, png, text_bundle
+from tests.served_bundles import double_onnx, image_bundle, logarithm_onnx, png, text_bundle
 
 TEXTS = ["the film was good", "bad", "the plot was bad the film was good"]
 
@@ -97,7 +100,10 @@ def test_a_model_without_batch_dimension_gets_one_sample_at_a_time(folder):
     samples = [Sample("inputs", {"x": [[1, 2, 3], [4, 5, index]]}) for index in range(2)]
     parts = face.to_parts(samples, batch_size=8)
     assert [part.indices for part in parts] == [(0,), (1,)]
-    answers = [face.to_answers(*pair) for pair in zip(model.run([p.tensors for p in parts]), parts, strict=True)]
+    answers = [
+        face.to_answers(*pair)
+        for pair in zip(model.run([p.tensors for p in parts]), parts, strict=True)
+    ]
     assert answers[1] == [{"outputs": {"y": [[2.0, 4.0, 6.0], [8.0, 10.0, 2.0]]}}]
 
 
@@ -169,10 +175,6 @@ def test_an_answer_that_is_not_finite_names_its_sample(folder):
 def test_load_model_refuses_a_bundle_whose_golden_answers_differ(tmp_path):
     bundle = image_bundle(tmp_path / "good")
     other = image_bundle(tmp_path / "other", seed=7)
-    from dataclasses import replace
-
-    from bundle.archive import write_bundle
-
     files = {name: bundle.file(name) for name in bundle.manifest.files}
     files["model.onnx"] = other.file("model.onnx")
     write_bundle(tmp_path / "bad", manifest=replace(bundle.manifest, files={}), files=files)
@@ -180,12 +182,30 @@ def test_load_model_refuses_a_bundle_whose_golden_answers_differ(tmp_path):
         load(tmp_path / "bad")
 
 
-def test_load_model_refuses_a_damaged_bundle(tmp_path):
+@pytest.mark.parametrize("damage", ["changed", "stray", "manifest", "link", "gone"])
+def test_load_model_refuses_a_damaged_bundle(tmp_path, damage):
     bundle = image_bundle(tmp_path / "bundle")
-    with bundle.file("model.onnx").open("ab") as file:
-        file.write(b"!")
+    model = bundle.file("model.onnx")
+    if damage == "changed":
+        content = model.read_bytes()
+        model.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif damage == "stray":
+        (tmp_path / "bundle" / "extra").write_bytes(b"")
+    elif damage == "manifest":
+        (tmp_path / "bundle" / "manifest.json").write_text("{")
+    elif damage == "link":
+        model.rename(tmp_path / "elsewhere")
+        model.symlink_to(tmp_path / "elsewhere")
+    else:
+        model.unlink()
     with pytest.raises(BundleError):
         load(tmp_path / "bundle")
+
+
+def test_load_model_refuses_a_file_that_is_no_model(tmp_path):
+    (tmp_path / "garbage.onnx").write_bytes(b"no model")
+    with pytest.raises(BundleError):
+        load(tmp_path / "garbage.onnx")
 
 
 def test_catalog_finds_by_name_and_version_and_takes_the_first_for_none(folder):

@@ -26,7 +26,8 @@ def test_every_setting_has_a_flag_a_variable_and_a_docstring():
 def test_property_27_every_setting_can_come_from_the_environment():
     values = {
         "model": "a,b", "host": "0.0.0.0", "provider": "cpu", "variant": "int8",
-        "log_level": "debug", "batch_delay_ms": "7.5", "queue_size": "2000", "max_body_bytes": "2048",
+        "log_level": "debug", "batch_delay_ms": "7.5", "queue_size": "2000",
+        "max_body_bytes": "2048",
     }  # fmt: skip
     for name, spec in SPECS.items():
         text = values.get(name, "60")

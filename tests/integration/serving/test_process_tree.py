@@ -1,0 +1,162 @@
+"""What happens when processes die, are told to stop, or lose whom they work for."""
+
+from __future__ import annotations
+
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.running_server import RunningServer, eventually, running_server
+
+SECOND_OF_WORK = 5000
+"""Rounds of the slow model that take about a second."""
+
+
+def start(bundles: Path, folder: Path, *arguments: str):
+    model = str(bundles / "slow.onnx")
+    return running_server("--model", model, "--threads", "1", *arguments, folder=folder)
+
+
+@pytest.fixture(scope="module")
+def server(bundles, tmp_path_factory):
+    """Two API processes and a worker, for the tests that kill one of them."""
+    with start(bundles, tmp_path_factory.mktemp("server"), "--api-processes", "2") as server:
+        yield server
+
+
+def ask(server: RunningServer, work: int = 1) -> httpx.Response:
+    with server.client() as client:
+        return client.post("/predict", json={"inputs": {"work": work}})
+
+
+def health(server: RunningServer) -> tuple[int, str]:
+    """The status code and the status of /health; (0, "") if it cannot be reached."""
+    with server.client() as client:
+        try:
+            response = client.get("/health")
+        except httpx.TransportError:
+            return 0, ""
+        return response.status_code, response.json()["status"]
+
+
+def in_flight(server: RunningServer, count: int) -> None:
+    """Wait until that many connections are used."""
+
+    def used() -> int:
+        return sum(
+            connection.status == psutil.CONN_ESTABLISHED
+            for process in server.children("api")
+            for connection in process.net_connections("tcp")
+        )
+
+    eventually(lambda: used() >= count)
+
+
+def test_a_killed_worker_fails_what_it_had_at_once_and_is_replaced(server):
+    [worker] = server.children("worker")
+    body = {"inputs": {"work": 600 * SECOND_OF_WORK}}
+    with ThreadPoolExecutor(8) as pool, server.client() as client:
+        answers = [pool.submit(client.post, "/predict", json=body) for _ in range(8)]
+        in_flight(server, 8)
+        time.sleep(0.3)
+        worker.send_signal(signal.SIGKILL)
+        eventually(lambda: health(server) != (200, "ready"), seconds=5)
+        seen = health(server)
+        responses = [answer.result() for answer in answers]
+    assert {response.status_code for response in responses} == {503}
+    assert {response.json()["error"]["code"] for response in responses} == {"worker_lost"}
+    assert {response.headers["retry-after"] for response in responses} == {"1"}
+    assert seen in {(503, "degraded"), (200, "ready")}  # the latter: it has been replaced already
+    eventually(lambda: health(server) == (200, "ready"))
+    eventually(lambda: ask(server).status_code == 200)
+    assert server.metric("trainyard_process_deaths_total", kind="worker") == 1
+    assert server.log.count("ready http") == 1
+    assert len(server.children("worker")) == 1
+
+
+def test_killed_api_processes_are_replaced_and_the_counts_stay(server):
+    def answered() -> float:
+        return server.metric("trainyard_requests_total", route="/predict", status="200")
+
+    before = answered()
+    for _ in range(10):
+        assert ask(server).status_code == 200
+    for victim in server.children("api"):
+        victim.send_signal(signal.SIGKILL)
+        eventually(lambda victim=victim: not victim.is_running())
+    eventually(lambda: len(server.children("api")) == 2 and health(server)[0] == 200)
+    for _ in range(10):
+        assert ask(server).status_code == 200
+    assert answered() == before + 20
+    assert server.metric("trainyard_process_deaths_total", kind="api") == 2
+
+
+def test_sigterm_drains_what_is_in_flight_and_ends_with_0(bundles, tmp_path):
+    options = ("--api-processes", "2", "--batch-size", "16", "--drain-delay-ms", "2000")
+    with start(bundles, tmp_path, *options) as server:
+        processes = server.children()
+        body = {"inputs": {"work": SECOND_OF_WORK // 4}}
+        with ThreadPoolExecutor(64) as pool, server.client() as client:
+            answers = [pool.submit(client.post, "/predict", json=body) for _ in range(64)]
+            in_flight(server, 64)
+            server.signal(signal.SIGTERM)
+            eventually(lambda: health(server) == (503, "draining"), seconds=5)
+            late = ask(server)
+            responses = [answer.result() for answer in answers]
+        assert {response.status_code for response in [late, *responses]} == {200}
+        assert late.headers["connection"] == "close"
+        assert server.wait() == 0
+        assert psutil.wait_procs(processes, timeout=10)[1] == []
+        assert health(server) == (0, "")
+
+
+def test_sigint_answers_503_to_what_is_not_done_by_the_deadline(bundles, tmp_path):
+    options = ("--drain-delay-ms", "0", "--drain-timeout-ms", "500")
+    with start(bundles, tmp_path, *options) as server:
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(ask, server, 600 * SECOND_OF_WORK)
+            in_flight(server, 1)
+            time.sleep(0.3)
+            server.signal(signal.SIGINT)
+            response = answer.result()
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "stopping")
+        assert server.wait() == 0
+
+
+def test_a_second_signal_stops_at_once(bundles, tmp_path):
+    with start(bundles, tmp_path) as server:
+        processes = server.children()
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(ask, server, 600 * SECOND_OF_WORK)
+            in_flight(server, 1)
+            server.signal(signal.SIGTERM)
+            time.sleep(1.5)
+            server.signal(signal.SIGTERM)
+            assert server.wait(10) == 128 + signal.SIGTERM
+            with pytest.raises(httpx.TransportError):
+                answer.result()
+        assert psutil.wait_procs(processes, timeout=10)[1] == []
+
+
+def test_one_worker_goes_on_without_the_other_and_nobody_without_the_supervisor(bundles, tmp_path):
+    with start(bundles, tmp_path, "--workers", "2", "--api-processes", "2") as server:
+        server.children("worker")[0].send_signal(signal.SIGKILL)
+        eventually(lambda: health(server) == (200, "degraded"))
+        assert ask(server).status_code == 200
+        eventually(lambda: health(server) == (200, "ready"))
+        processes = server.children()
+        sockets = [
+            Path(connection.laddr)
+            for process in processes
+            for connection in process.net_connections("unix")
+            if "trainyard" in connection.laddr
+        ]
+        assert sockets
+        server.process.kill()
+        assert psutil.wait_procs(processes, timeout=10)[1] == []
+        assert not any(socket.exists() or socket.parent.exists() for socket in sockets)

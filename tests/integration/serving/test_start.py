@@ -1,0 +1,213 @@
+"""How the server starts, and how it says why it does not."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from bundle.registry import ModelRegistry
+from tests.running_server import ROOT, eventually, run_until_exit, running_server, start
+
+BLOCKED = (
+    "torch",
+    "lightning",
+    "pytorch_lightning",
+    "hydra",
+    "omegaconf",
+    "transformers",
+    "mlflow",
+    "onnx",
+)
+BLOCKER = f"""
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {BLOCKED!r}:
+            raise ImportError(f"{{name}} is blocked")
+
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+def expect_one_line(stderr: str, *parts: str) -> None:
+    """An error line that has all of the parts, and nothing that looks like a crash."""
+    errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, stderr
+    for part in parts:
+        assert part in errors[0]
+    assert "Traceback" not in stderr
+    assert "ready" not in stderr.replace("already", "")
+
+
+def orphans() -> list[psutil.Process]:
+    """Processes of ours whose parent has died."""
+    return [
+        process
+        for process in psutil.process_iter(["ppid", "cmdline"])
+        if process.info["ppid"] == 1 and "serve.py" in " ".join(process.info["cmdline"] or [])
+    ]
+
+
+def test_the_server_starts_where_no_framework_can_be_imported(bundles, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(BLOCKER)
+    with (
+        running_server(
+            *("--model", str(bundles / "text"), "--model", str(bundles / "image")),
+            folder=tmp_path,
+            environment={"PYTHONPATH": str(tmp_path)},
+        ) as server,
+        server.client() as client,
+    ):
+        assert client.post("/predict", json={"text": "good"}).status_code == 200
+        for process in [psutil.Process(server.process.pid), *server.children()]:
+            if "resource_tracker" not in " ".join(process.cmdline()):
+                assert process.environ()["PYTHONPATH"] == str(tmp_path)
+
+
+def test_only_workers_load_the_runtime_and_the_supervisor_has_one_thread(bundles, tmp_path):
+    with running_server("--model", str(bundles / "image"), folder=tmp_path) as server:
+        supervisor = psutil.Process(server.process.pid)
+        assert supervisor.num_threads() == 1
+        without = [supervisor, *server.children("api")]
+        assert [has_runtime(process) for process in without] == [False, False]
+        assert [has_runtime(process) for process in server.children("worker")] == [True]
+
+
+def has_runtime(process: psutil.Process) -> bool:
+    return any("onnxruntime" in mapped.path for mapped in process.memory_maps())
+
+
+def test_the_ready_line_comes_exactly_once_and_everything_else_is_json(bundles, tmp_path):
+    with running_server("--model", str(bundles / "double.onnx"), folder=tmp_path) as server:
+        pass
+    lines = server.log.splitlines()
+    assert [line for line in lines if not line.startswith("{")] == [f"ready {server.url}"]
+    assert server.process.returncode == 0
+    assert "localhost" not in server.url
+
+
+def test_localhost_and_a_file_of_settings_are_taken(bundles, tmp_path):
+    config = tmp_path / "serve.toml"
+    config.write_text(f'model = ["{bundles / "double.onnx"}"]\nhost = "localhost"\n')
+    with (
+        running_server(folder=tmp_path, environment={"TRAINYARD_CONFIG": str(config)}) as server,
+        server.client() as client,
+    ):
+        assert server.url.startswith("http://localhost:")
+        assert client.get("/health").status_code == 200
+
+
+def test_a_busy_port_is_one_clear_line(bundles, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, stderr = run_until_exit(
+            "--model", str(bundles / "double.onnx"), "--port", str(port), folder=tmp_path
+        )
+    assert code == 1
+    expect_one_line(stderr, str(port), "in use", "--port")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "parts"),
+    [
+        ([], 2, ["no model", "--model"]),
+        (["--model", "/no/such/bundle"], 2, ["/no/such/bundle"]),
+        (["--model", "models:/nope"], 2, ["models:/nope"]),
+        (["--model", "a=models:/"], 2, ["models:/"]),
+        (["--model", "{double}", "--port", "x"], 2, ["--port=x"]),
+        (["--model", "{double}", "--host", "256.1.1.1"], 1, ["256.1.1.1"]),
+        (["--model", "{double}", "--host", "192.0.2.1"], 1, ["192.0.2.1"]),
+        (["--model", "{double}", "--provider", "tensorrt"], 1, ["tensorrt"]),
+        (["--model", "{image}", "--variant", "int8"], 2, ["int8"]),
+        (["--model", "{double}", "--model", "{double}"], 2, ["NAME=URI"]),
+        (["--model", "{image}/manifest.json"], 2, ["manifest.json"]),
+    ],
+)
+def test_a_wrong_command_is_one_clear_line(bundles, tmp_path, arguments, code, parts):
+    names = {"double": bundles / "double.onnx", "image": bundles / "image"}
+    found, stderr = run_until_exit(
+        *[argument.format(**names) for argument in arguments], folder=tmp_path
+    )
+    assert found == code, stderr
+    expect_one_line(stderr, *parts)
+
+
+def test_a_damaged_bundle_is_one_clear_line_and_leaves_no_process(bundles, tmp_path):
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundles / "image", folder)
+    model = folder / "model.onnx"
+    model.write_bytes(model.read_bytes()[:-1])
+    code, stderr = run_until_exit(
+        "--model", str(folder), "--port", "0", "--api-processes", "2", folder=tmp_path
+    )
+    assert code == 1
+    expect_one_line(stderr, "model.onnx")
+    assert orphans() == []
+
+
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
+def test_a_registered_model_is_served_by_alias_and_number(bundles, tmp_path, tracking_uri):
+    version = ModelRegistry(tracking_uri).register(bundles / "image")
+    with (
+        running_server(
+            *("--model", "models:/shades@champion", "--model", "second=models:/shades/1"),
+            folder=tmp_path,
+            environment={"MLFLOW_TRACKING_URI": tracking_uri, "TRAINYARD_CACHE": str(tmp_path)},
+        ) as server,
+        server.client() as client,
+    ):
+        models = client.get("/health").json()["models"]
+        found = [(model["name"], model["version"]) for model in models]
+        assert found == [("shades", str(version.number)), ("second", str(version.number))]
+        assert psutil.Process(server.process.pid).num_threads() == 1
+
+
+def test_a_version_that_is_not_registered_is_one_clear_line(tmp_path, tracking_uri):
+    code, stderr = run_until_exit(
+        "--model", "models:/nobody/7", folder=tmp_path,
+        environment={"MLFLOW_TRACKING_URI": tracking_uri},
+    )  # fmt: skip
+    assert code == 2
+    expect_one_line(stderr, "nobody")
+
+
+def test_a_signal_while_starting_ends_the_start(bundles, tmp_path):
+    log_file = tmp_path / "log"
+    process = start(["--model", str(bundles / "image"), "--port", "0"], log_file=log_file)
+    supervisor = psutil.Process(process.pid)
+    eventually(lambda: len(supervisor.children()) >= 2)
+    children = supervisor.children(recursive=True)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0
+    assert psutil.wait_procs(children, timeout=10)[1] == []
+
+
+def test_print_settings_shows_values_and_origins(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "serve.py"), "--batch-size", "7", "--print-settings"],
+        capture_output=True, text=True, cwd=tmp_path, check=True,
+    )  # fmt: skip
+    assert "batch_size = 7  # --batch-size" in done.stdout
+    assert done.stderr == ""
+
+
+def test_nothing_is_left_in_the_temporary_folder_nor_in_the_working_one(bundles, tmp_path):
+    temporary, working = tmp_path / "tmp", tmp_path / "work"
+    temporary.mkdir()
+    working.mkdir()
+    environment = {"TMPDIR": str(temporary)}
+    with running_server(
+        "--model", str(bundles / "double.onnx"), folder=working, environment=environment
+    ):
+        pass
+    assert list(temporary.iterdir()) == []
+    assert [path for path in working.iterdir() if path.suffix != ".log"] == []
