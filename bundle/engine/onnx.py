@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import onnxruntime
 
 from bundle.engine.base import InferenceEngine
+from bundle.engine.cores import available_cores
 from bundle.engine.signature import dimension_names, read_specs
 from bundle.errors import EngineError, RequestError
 
@@ -54,7 +54,7 @@ class OnnxEngine(InferenceEngine):
         if threads is not None and threads < 1:
             raise RequestError(f"threads={threads} must be 1 or more", field="threads")
         self._requested = provider
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads or available_cores()
         self._fallback_reason: str | None = None
         self._session, self._provider = self._open(model, provider)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()

@@ -39,6 +39,7 @@ TEXT_CONFIGS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(IMAGE_CONFIGS | TEXT_CONFIGS)
 def test_property_21_config_survives_dict_and_json(config):
     assert PreprocessingConfig.from_dict(config.to_dict()) == config
@@ -50,6 +51,7 @@ def test_property_21_config_survives_dict_and_json(config):
     assert copy.sha256 == config.sha256
 
 
+@settings(deadline=None)
 @given(IMAGE_CONFIGS | TEXT_CONFIGS, IMAGE_CONFIGS | TEXT_CONFIGS)
 def test_property_21_configs_have_one_hash_exactly_when_they_are_equal(first, second):
     assert (first.sha256 == second.sha256) == (first == second)

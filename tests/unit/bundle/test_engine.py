@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from onnx import TensorProto, helper
 
 from bundle.engine import onnx as onnx_engine
 from bundle.engine.base import InferenceEngine
+from bundle.engine.cores import available_cores
 from bundle.engine.onnx import OnnxEngine
 from bundle.engine.select import load_engine
 from bundle.errors import EngineError, InputError, NotFoundError, RequestError
@@ -195,7 +197,28 @@ def test_metadata_is_json_and_tells_what_runs(engine):
 def test_engine_uses_all_cores_of_the_process_unless_told():
     engine = OnnxEngine(tensor_model(), provider="cpu")
 
-    assert engine.metadata()["threads"] == len(os.sched_getaffinity(0))
+    assert engine.metadata()["threads"] == available_cores()
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"),
+    [
+        ("max 100000", 64),
+        ("200000 100000", 2),
+        ("150000 100000", 2),
+        ("1000 100000", 1),
+        ("9900000 100000", 64),
+        ("", 64),
+        ("0 0", 64),
+        (None, 64),
+    ],
+)
+def test_cores_are_those_of_the_process_or_its_container(text, cores, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)))
+    if text is not None:
+        (tmp_path / "cpu.max").write_text(text)
+
+    assert available_cores(tmp_path / "cpu.max") == cores
 
 
 def test_auto_falls_back_to_the_cpu_and_says_why():
@@ -354,3 +377,54 @@ def test_graph_that_is_not_what_the_manifest_promises_is_refused(changes, tmp_pa
         load_engine(bundle)
 
     assert found.value.field == next(iter(changes))
+
+
+def external_model(location):
+    """A model that adds weights from another file."""
+    model = onnx.ModelProto.FromString(
+        serialize(
+            [helper.make_node("Add", ["x", "w"], ["y"])],
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])],
+            {"w": np.arange(4, dtype=np.float32)},
+        )
+    )
+    (weights,) = model.graph.initializer
+    weights.ClearField("raw_data")
+    weights.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", "0"), ("length", "16")):
+        entry = weights.external_data.add()
+        entry.key, entry.value = key, value
+    return model.SerializeToString()
+
+
+def test_weights_may_lie_in_a_second_file_of_the_bundle(tmp_path):
+    parts = image_parts()
+    files = {
+        "model.onnx": external_model("weights.bin"),
+        "weights.bin": np.arange(4, dtype=np.float32).tobytes(),
+    }
+    manifest = replace(
+        parts.manifest,
+        task="tensor",
+        labels=(),
+        inputs=(X,),
+        outputs=(replace(X, name="y"),),
+        preprocessing=None,
+        golden=None,
+    )
+    bundle = replace(parts, manifest=manifest, files=files).write(tmp_path / "b")
+
+    engine = load_engine(bundle, provider="cpu")
+
+    assert engine.predict({"x": [1, 1, 1, 1]})["y"].tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("location", ["../secret", "a/../../secret", "/etc/hostname"])
+def test_weights_outside_of_the_models_folder_are_refused(location, tmp_path):
+    (tmp_path / "secret").write_bytes(bytes(16))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "model.onnx").write_bytes(external_model(location))
+
+    with pytest.raises(EngineError, match=r"cannot load model\.onnx"):
+        OnnxEngine(tmp_path / "in" / "model.onnx", provider="cpu")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -97,3 +98,12 @@ def test_storage_whose_package_is_missing_is_refused_with_its_name(tmp_path, mon
 def test_unknown_storage_is_refused(tmp_path):
     with pytest.raises(RequestError, match="gopher"):
         resolve("gopher://hole/model", cache=tmp_path)
+
+
+def test_several_threads_may_fetch_one_bundle_at_once(remote, tmp_path):
+    with ThreadPoolExecutor(6) as pool:
+        found = set(pool.map(lambda _: resolve(URI, cache=tmp_path), range(6)))
+
+    (resolved,) = found
+    open_bundle(resolved.path)
+    assert [path.name for path in (tmp_path / "remote").iterdir()] == [resolved.path.name]
