@@ -89,8 +89,9 @@ class InferenceEngine(ABC):
 
     def predict(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
         """One sample, without batch dimension in or out. Raises InputError or EngineError."""
-        batch = {name: array[np.newaxis] for name, array in self.check_sample(inputs).items()}
-        return {name: array[0] for name, array in self.predict_batch(batch).items()}
+        sample = self.check_sample(inputs)
+        outputs = self._answer({name: array[np.newaxis] for name, array in sample.items()})
+        return {name: array[0] for name, array in outputs.items()}
 
     def predict_batch(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
         """Any number of samples, batch dimension in front of every tensor, in order.
@@ -99,18 +100,7 @@ class InferenceEngine(ABC):
         """
         batch = check_batch(inputs, self._batch_specs)
         self._check_dimensions(batch, self._batch_specs)
-        count = len(next(iter(batch.values())))
-        if self._batchable and count <= self._max_batch_size:
-            return self._run_checked(batch, count)
-        step = self._max_batch_size
-        pieces = []
-        for start in range(0, count, step):
-            piece = {name: array[start : start + step] for name, array in batch.items()}
-            if self._batchable:
-                pieces.append(self._run_checked(piece, min(step, count - start)))
-            else:
-                pieces.append(self._run_alone(piece))
-        return {spec.name: _joined(spec.name, pieces) for spec in self._outputs}
+        return self._answer(batch)
 
     def metadata(self) -> dict[str, Any]:
         """What runs here, as JSON."""
@@ -141,7 +131,20 @@ class InferenceEngine(ABC):
                         field=f"inputs.{spec.name}",
                     )
 
-    def _run_checked(self, batch: dict[str, Array], count: int) -> dict[str, Array]:
+    def _answer(self, batch: dict[str, Array]) -> dict[str, Array]:
+        """The outputs of a checked batch of any size."""
+        count, step = len(next(iter(batch.values()))), self._max_batch_size
+        run = self._run_together if self._batchable else self._run_alone
+        if count <= step:
+            return run(batch)
+        pieces = [
+            run({name: array[start : start + step] for name, array in batch.items()})
+            for start in range(0, count, step)
+        ]
+        return {spec.name: _joined(spec.name, pieces) for spec in self._outputs}
+
+    def _run_together(self, batch: dict[str, Array]) -> dict[str, Array]:
+        count = len(next(iter(batch.values())))
         outputs = self._run(batch)
         for name, array in outputs.items():
             if array.ndim == 0 or len(array) != count:

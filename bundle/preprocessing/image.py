@@ -61,7 +61,7 @@ class ImagePreprocessor(DataPreprocessor):
         return (TensorSpec(name="image", dtype="uint8", shape=shape),)
 
     def __call__(self, sample: Any) -> dict[str, Array]:
-        """bytes, a PIL image, or uint8 (H, W) or (H, W, 1..4) → {"image": uint8 (C, H, W)}."""
+        """Bytes, a PIL image, or uint8 (H, W) or (H, W, 1..4) → {"image": uint8 (C, H, W)}."""
         if isinstance(sample, (bytes, bytearray, memoryview)):
             image = self._from_bytes(bytes(sample))
         elif isinstance(sample, Image.Image):
@@ -77,7 +77,8 @@ class ImagePreprocessor(DataPreprocessor):
         pixels = np.asarray(image, dtype=np.uint8)  # (H, W) or (H, W, 3)
         if pixels.ndim == 2:
             pixels = pixels[:, :, np.newaxis]
-        return {"image": np.ascontiguousarray(pixels.transpose(2, 0, 1))}  # (C, H, W)
+        # A copy always: Pillow's own memory cannot be written to.
+        return {"image": np.array(pixels.transpose(2, 0, 1), order="C")}  # (C, H, W)
 
     def _from_bytes(self, data: bytes) -> Image.Image:
         if not data:

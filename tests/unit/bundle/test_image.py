@@ -72,6 +72,7 @@ def test_image_is_the_same_tensor_from_a_file_a_picture_or_an_array(
 
     assert (result.shape, result.dtype) == ((channels, 6, 5), np.uint8)
     assert result.flags.c_contiguous
+    assert result.flags.writeable
     for sample in (picture, save(picture), bytearray(save(picture)), memoryview(save(picture))):
         np.testing.assert_array_equal(tensor(preprocessor, sample), result)
     if pixels.shape[2] == 1:
