@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
 from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
@@ -10,19 +13,45 @@ from optimize.optimizer import ModelOptimizer
 from optimize.progress import StageProgress
 from optimize.report import report
 from optimize.schema import check
-from trainer.stop import StopSignals
+from trainer.errors import Stopped
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
     from omegaconf import DictConfig
 
     from optimize.schema import ExportConfig
+
+
+class _TerminatedError(BaseException):
+    """No Exception: the exporters take every Exception for a failed attempt, and try again."""
 
 
 def export(cfg: DictConfig) -> None:
     """Run the export; on stdout its table, and the bundle's path as the last line."""
     config: ExportConfig = OmegaConf.to_object(cfg)  # type: ignore[assignment]
     check(config)
-    with StopSignals():
+    with _stopped_by_sigterm():
         outcome = ModelOptimizer(config, progress=StageProgress()).run()
     print(report(outcome))
     print(outcome.bundle.path, flush=True)
+
+
+@contextlib.contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """SIGTERM unwinds the export, so that what is unfinished is removed. Raises Stopped."""
+
+    def terminate(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        raise _TerminatedError
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except _TerminatedError:
+        raise Stopped("stopped by SIGTERM") from None
+    finally:
+        signal.signal(signal.SIGTERM, before)

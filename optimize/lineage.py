@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -47,7 +48,8 @@ def versions() -> dict[str, str]:
     found = {**environment.versions(), "onnx": onnx.__version__}
     found["onnxruntime"] = onnxruntime.__version__  # its distribution has several names
     for name in ("trainyard", "onnxscript"):
-        found[name] = metadata.version(name)
+        with contextlib.suppress(metadata.PackageNotFoundError):  # a checkout, not installed
+            found[name] = metadata.version(name)
     return found
 
 

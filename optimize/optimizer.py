@@ -11,11 +11,12 @@ import torch
 
 from bundle.archive import write_bundle
 from bundle.engine.onnx import OnnxEngine
-from bundle.errors import NotFoundError, RequestError
+from bundle.errors import ManifestError, NotFoundError, RegistryError, RequestError
 from bundle.manifest import Manifest, Variant, check_model_name
 from bundle.registry import ModelRegistry
 from optimize import lineage
 from optimize.golden import make_golden
+from optimize.held_out import SPLITS
 from optimize.passes.export import ExportPass, Lane
 from optimize.probes import example_batch
 from optimize.proof import prove
@@ -58,7 +59,11 @@ class ModelOptimizer:
         self._progress = progress
 
     def run(self) -> Outcome:
-        """Raises TrainyardError, whatever is wrong; the output folder is then as it was."""
+        """Raises TrainyardError, whatever is wrong.
+
+        The output folder is then as it was, unless it is the registry that fails.
+        """
+        registered_name = self._registered_name()
         with (
             tempfile.TemporaryDirectory(prefix="trainyard-export-") as folder,
             torch_threads(self._settings.threads),
@@ -66,7 +71,7 @@ class ModelOptimizer:
             workspace = Path(folder)
             restored = self._restore(workspace)
             self._tell_target()
-            name = check_model_name(self._config.name or str(restored.config.name))
+            name = _checked_name(self._config.name or str(restored.config.name), field="name")
             output = self._free_output(name, restored.sha256)
             subject = self._load(restored)
             export = self._export_pass(subject)
@@ -101,7 +106,10 @@ class ModelOptimizer:
                     overwrite=self._config.overwrite,
                 )
             checkpoint_bytes = restored.path.stat().st_size
-        version = self._register(bundle, run_id=restored.metadata.get("run_id"))
+        version = None
+        if registered_name is not None:
+            run_id = restored.metadata.get("run_id")
+            version = self._register(bundle, name=registered_name or name, run_id=run_id)
         return Outcome(
             bundle=bundle, proof=proof, version=version, checkpoint_bytes=checkpoint_bytes
         )
@@ -128,7 +136,8 @@ class ModelOptimizer:
         """Where the bundle goes; looked at before the work, and again when it is written."""
         given = self._config.output
         output = Path(given) if given else BUNDLES / f"{name}-{checkpoint_sha256[:8]}"
-        if not self._config.overwrite and output.is_dir() and any(output.iterdir()):
+        free = not output.exists() or (output.is_dir() and not any(output.iterdir()))
+        if not free and not self._config.overwrite:
             raise RequestError(
                 f"output={output} exists already",
                 field="output",
@@ -141,6 +150,11 @@ class ModelOptimizer:
         with self._progress.stage("load the held-out samples"):
             subject = load_subject(
                 restored, max_samples=settings.max_samples, rows=settings.invariance_samples
+            )
+        if subject.held_out.split != SPLITS[0]:
+            self._progress.notice(
+                f"the data have no {SPLITS[0]} split: the model is judged on the "
+                f"{subject.held_out.split} split"
             )
         trained_on = restored.metadata.get("data_fingerprint")
         if trained_on not in (None, subject.held_out.fingerprint):
@@ -182,26 +196,42 @@ class ModelOptimizer:
             **proof.to_dict(),
         }
 
-    def _register(self, bundle: Bundle, *, run_id: str | None) -> ModelVersion | None:
+    def _registered_name(self) -> str | None:
+        """None: do not register; empty: under the model's own name."""
         wanted = self._config.register
-        if wanted is None or wanted is False:
-            return None
-        name = bundle.manifest.name if wanted is True else wanted
+        if isinstance(wanted, str):
+            return _checked_name(wanted, field="register")
+        return "" if wanted else None
+
+    def _register(self, bundle: Bundle, *, name: str, run_id: str | None) -> ModelVersion:
         registry = ModelRegistry(self._config.tracking.uri)
-        with self._progress.stage(f"register {name}"):
-            try:
+        try:
+            with self._progress.stage(f"register {name}"):
                 return registry.register(bundle.path, name=name, run_id=run_id)
-            except NotFoundError:
-                if run_id is None:
-                    raise
-        self._progress.notice(
-            f"the training run {run_id} is not known at {registry.uri}; registered without it"
-        )
-        return registry.register(bundle.path, name=name)
+        except NotFoundError:
+            if run_id is None:
+                raise
+            self._progress.notice(
+                f"the training run {run_id} is not known at {registry.uri}; registered without it"
+            )
+            return self._register(bundle, name=name, run_id=None)
+        except RegistryError:
+            self._progress.notice(f"the bundle {bundle.path} is complete, but not registered")
+            raise
+
+
+def _checked_name(name: str, *, field: str) -> str:
+    try:
+        return check_model_name(name, field=field)
+    except ManifestError as error:
+        raise RequestError(str(error), field=field, remedy=error.remedy) from error
 
 
 def _fp32_variant(proof: Proof, file: str) -> Variant:
-    """Certified: `proof` could not have been made if the logits were not the checkpoint's."""
     return Variant(
-        name=proof.variant, file=file, precision="fp32", certified=True, gate=proof.gate()
+        name=proof.variant,
+        file=file,
+        precision="fp32",
+        certified=proof.certified,
+        gate=proof.gate(),
     )

@@ -30,6 +30,11 @@ class Proof:
     invariance: Invariance
     evaluation: Evaluation
 
+    @property
+    def certified(self) -> bool:
+        """A proof exists only if the logits are the checkpoint's; company must not change them."""
+        return self.invariance.max_abs_diff <= self.parity.tolerance
+
     def gate(self) -> GateResult:
         return certify_by_parity(
             self.evaluation,

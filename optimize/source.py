@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bundle.errors import NotFoundError
-from bundle.registry.artifacts import PROGRESS_BAR_VARIABLE
 from bundle.registry.store import MlflowStore
 from optimize.errors import SourceError
 from trainer.checkpoint import sidecar_path
@@ -74,7 +72,7 @@ class _RunStore:
 
     def __init__(self, uri: str | None) -> None:
         self._store = MlflowStore(uri)
-        database = Path(self._store.uri.removeprefix(_SQLITE))
+        database = Path(self._store.uri.removeprefix(_SQLITE).partition("?")[0])
         if self._store.uri.startswith(_SQLITE) and not database.is_file():
             raise SourceError(
                 f"there are no runs yet: {database} does not exist",
@@ -86,7 +84,6 @@ class _RunStore:
         """The run's best checkpoint and its sidecar, as files."""
         run_id, artifact = self._latest() if run == LATEST else self._known(run)
         sidecar = sidecar_path(Path(artifact)).as_posix()
-        os.environ.setdefault(PROGRESS_BAR_VARIABLE, "false")  # the only switch that MLflow has
         with self._store.reading() as client:
             client.download_artifacts(run_id, sidecar, str(workspace))
             return Path(client.download_artifacts(run_id, artifact, str(workspace)))

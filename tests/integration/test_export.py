@@ -276,11 +276,12 @@ def test_command_ends_with_one_line_when_it_is_wrong(arguments, code, message, e
             "optimize.opset=21: the torchscript exporter does not support it; use optimize.opset",
         ),
         (["name=a/b"], "name='a/b' cannot name a model"),
+        (["register=a/b"], "register='a/b' cannot name a model"),
     ],
 )
 def test_export_is_refused_when_the_request_cannot_be_met(arguments, message, digits, export):
     done = export(f"checkpoint={digits}", *arguments)
-    assert done.code in {1, 2}
+    assert done.code == 2
     assert message in done.err.splitlines()[-1]
 
 
@@ -294,6 +295,15 @@ def test_notice_is_given_when_the_data_have_changed(reviews, export, tmp_path):
         table.write_text(before, encoding="utf-8")
     assert "notice: the data have changed since the training" in done.err
     assert done.bundle.is_dir()
+
+
+def test_bundle_stays_when_the_registry_cannot_be_reached(digits, export, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    done = export(f"checkpoint={digits}", "output=b")
+    assert (done.code, done.out) == (1, "")
+    assert "is complete, but not registered" in done.err.splitlines()[-2]
+    assert "cannot be reached" in done.err.splitlines()[-1]
+    open_bundle("b")
 
 
 @pytest.mark.slow

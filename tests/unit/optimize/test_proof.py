@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from optimize.errors import ParityError
+from optimize.progress import StageProgress
+from optimize.proof import prove
+from optimize.reference import TorchReference
+from optimize.schema import OptimizeConfig
+from optimize.subject import Subject, load_subject
+from tests.tiny_checkpoint import shared_checkpoint
+from trainer.restore import restore
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory) -> Subject:
+    restored = restore(shared_checkpoint(tmp_path_factory, "images"))
+    return load_subject(restored, max_samples=50, rows=8)
+
+
+@pytest.fixture
+def progress() -> StageProgress:
+    return StageProgress(Console(file=io.StringIO()))
+
+
+def proof_of(subject, candidate, progress):
+    return prove(subject, candidate, variant="fp32", settings=OptimizeConfig(), progress=progress)
+
+
+def test_proof_is_certified_when_the_candidate_is_the_checkpoint(subject, progress):
+    proof = proof_of(subject, TorchReference(subject.restored.model), progress)
+    assert proof.certified
+    assert proof.parity.rows > 50
+    assert proof.parity.shapes == 3
+    assert proof.gate().agreement == 1.0
+    assert proof.to_dict()["evaluation"]["samples"] == 50
+
+
+def test_proof_is_not_certified_when_company_changes_the_logits(subject, progress):
+    changing = TorchReference(subject.restored.model)
+    spoiled = Subject(
+        restored=subject.restored,
+        held_out=subject.held_out,
+        rows=subject.rows,
+        reference=lambda batch: changing(batch) + np.float32(0.01 * len(batch["image"])),
+    )
+    proof = proof_of(spoiled, spoiled.reference, progress)
+    assert proof.invariance.max_abs_diff > 1e-3
+    assert not proof.certified
+
+
+def test_proof_is_refused_when_only_a_real_sample_shows_the_difference(subject, progress):
+    reference = TorchReference(subject.restored.model)
+    last = subject.preprocessor(subject.held_out.raw[49])["image"]
+
+    def candidate(batch):
+        answer = reference(batch).copy()
+        answer[[np.array_equal(image, last) for image in batch["image"]]] += 1
+        return answer
+
+    with pytest.raises(ParityError, match=r"by 1 in a logit \(test samples\)"):
+        proof_of(subject, candidate, progress)
