@@ -48,15 +48,17 @@ class ApiProcess:
         settings: Settings,
         *,
         index: int,
+        first: bool,
         control: Connection,
         directory: Path,
         lifespan: ASGIApp,
     ) -> None:
+        """`first`: whether the server starts, rather than this one process."""
         self._settings = settings
         self._control = control
         self._directory = directory
         self._catalog = Catalog()
-        self._lifecycle = Lifecycle(expected_workers=settings.workers)
+        self._lifecycle = Lifecycle(expected_workers=settings.workers, first=first)
         self._dispatcher = Dispatcher(
             api=index, catalog=self._catalog, on_change=self._workers_changed
         )

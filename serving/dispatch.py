@@ -107,6 +107,8 @@ class Dispatcher:
         Raises a ServingError if any of them fails, DeadlineExceededError when it is time, and
         ClientGoneError when `disconnected` returns; whatever still waits is then taken back.
         """
+        if time.monotonic() >= deadline:
+            raise DeadlineExceededError(timeout_ms)
         pending = [
             self._submit(served, part, deadline=deadline, priority=priority) for part in parts
         ]

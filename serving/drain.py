@@ -25,8 +25,12 @@ class DrainPlan:
 class Lifecycle:
     """What probes ask about."""
 
-    def __init__(self, *, expected_workers: int) -> None:
+    def __init__(self, *, expected_workers: int, first: bool = True) -> None:
+        """`first`: whether the whole server starts, which takes all workers; a process that is
+        started in place of another has enough in one.
+        """
         self._expected = expected_workers
+        self._needed = expected_workers if first else 1
         self._workers = 0
         self._started = False
         self._draining = False
@@ -34,7 +38,7 @@ class Lifecycle:
     def update(self, *, workers: int) -> None:
         """That many workers can be used now."""
         self._workers = workers
-        self._started = self._started or workers >= self._expected
+        self._started = self._started or workers >= self._needed
 
     def drain(self) -> None:
         """From now on the server is on its way out."""

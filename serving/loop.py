@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from litserve.loops import LitLoop
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from serving.metrics import MetricsCollector
     from serving.models import LoadedModel
     from serving.transport import Link, Port
-    from serving.worker import ModelsAPI
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +27,26 @@ Answer = tuple[dict[str, Any], Tensors]
 """An entry of a reply, and its tensors."""
 
 
+class ModelHolder(Protocol):
+    """What the loop asks of the LitAPI that it serves."""
+
+    @property
+    def models(self) -> Mapping[ModelKey, LoadedModel]: ...
+
+    @property
+    def metrics(self) -> MetricsCollector: ...
+
+    def catalog(self) -> dict[str, Any]: ...
+
+    def tell_ready(self) -> None: ...
+
+
 class EngineLoop(LitLoop):  # type: ignore[misc] # LitServe ships no types
     """Blocks while there is nothing to do, and ends its process when the queue is closed."""
 
     def run(  # noqa: PLR0917 - LitServe passes them by position
         self,
-        lit_api: ModelsAPI,
+        lit_api: ModelHolder,
         device: str,  # noqa: ARG002 - LitServe passes all of these
         worker_id: int,  # noqa: ARG002
         request_queue: WorkQueue,

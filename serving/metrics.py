@@ -7,6 +7,7 @@ before prometheus_client is first imported; a scrape adds them up.
 from __future__ import annotations
 
 import os
+import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ PHASES = ("decode", "queue", "infer", "encode")
 SECONDS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0
 )  # fmt: skip
+SCRAPE_ATTEMPTS = 3
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 _MODEL = ("model", "version", "variant")
@@ -141,7 +143,16 @@ class MetricsCollector:
 
 def scrape(accept: str) -> tuple[bytes, str]:
     """The sum over all processes, and its Content-Type, in the format that `accept` asks for."""
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=os.environ[DIRECTORY_VARIABLE])  # type: ignore[no-untyped-call]
     encoder, content_type = choose_encoder(accept)
-    return encoder(registry), content_type
+    for attempt in range(SCRAPE_ATTEMPTS):
+        registry = CollectorRegistry()
+        MultiProcessCollector(  # type: ignore[no-untyped-call]
+            registry, path=os.environ[DIRECTORY_VARIABLE]
+        )
+        try:
+            return encoder(registry), content_type
+        except (OSError, struct.error, ValueError):
+            # A process has just come or gone, and with it a file that was being read.
+            if attempt == SCRAPE_ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")

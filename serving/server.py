@@ -83,13 +83,16 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
         self,
         index: int,
         *,
+        first: bool,
         control: Connection,
         listener: socket.socket,
         foreign: Sequence[Closable],
     ) -> BaseProcess:
         """A new API process. `foreign` are the supervisor's own ends, which it must not keep."""
         process = multiprocessing.get_context("fork").Process(
-            target=self._run_api, args=(index, control, listener, foreign), name=f"api-{index}"
+            target=self._run_api,
+            args=(index, first, control, listener, foreign),
+            name=f"api-{index}",
         )
         process.start()
         return process
@@ -101,6 +104,7 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
     def _run_api(
         self,
         index: int,
+        first: bool,
         control: Connection,
         listener: socket.socket,
         foreign: Sequence[Closable],
@@ -110,6 +114,7 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
         self._api = ApiProcess(
             self.settings,
             index=index,
+            first=first,
             control=control,
             directory=self.directory,
             lifespan=self.app,

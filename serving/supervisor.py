@@ -137,6 +137,7 @@ class Supervisor:
                 others = [other.child.control for other in self._slots if other.child is not None]
                 process = self._server.fork_api(
                     slot.index,
+                    first=slot.generation == 1,
                     control=theirs,
                     listener=self._listener,
                     foreign=[ours, *others, self._wakeup],

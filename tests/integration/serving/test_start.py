@@ -66,42 +66,39 @@ def test_the_server_starts_where_no_framework_can_be_imported(bundles, tmp_path)
         server.client() as client,
     ):
         assert client.post("/predict", json={"text": "good"}).status_code == 200
-        for process in [psutil.Process(server.process.pid), *server.children()]:
-            if "resource_tracker" not in " ".join(process.cmdline()):
-                assert process.environ()["PYTHONPATH"] == str(tmp_path)
-
-
-def test_only_workers_load_the_runtime_and_the_supervisor_has_one_thread(bundles, tmp_path):
-    with running_server("--model", str(bundles / "image"), folder=tmp_path) as server:
         supervisor = psutil.Process(server.process.pid)
+        processes = [supervisor, *server.children("api"), *server.children("worker")]
+        assert len(processes) == 3
+        assert {process.environ()["PYTHONPATH"] for process in processes} == {str(tmp_path)}
+        # What is forked must come from a process without threads, and has no use for the runtime.
         assert supervisor.num_threads() == 1
-        without = [supervisor, *server.children("api")]
-        assert [has_runtime(process) for process in without] == [False, False]
-        assert [has_runtime(process) for process in server.children("worker")] == [True]
+        assert [has_runtime(process) for process in processes] == [False, False, True]
 
 
 def has_runtime(process: psutil.Process) -> bool:
     return any("onnxruntime" in mapped.path for mapped in process.memory_maps())
 
 
-def test_the_ready_line_comes_exactly_once_and_everything_else_is_json(bundles, tmp_path):
-    with running_server("--model", str(bundles / "double.onnx"), folder=tmp_path) as server:
-        pass
-    lines = server.log.splitlines()
-    assert [line for line in lines if not line.startswith("{")] == [f"ready {server.url}"]
-    assert server.process.returncode == 0
-    assert "localhost" not in server.url
-
-
-def test_localhost_and_a_file_of_settings_are_taken(bundles, tmp_path):
+def test_the_ready_line_comes_exactly_once_and_nothing_is_left_behind(bundles, tmp_path):
+    temporary, working = tmp_path / "tmp", tmp_path / "work"
+    temporary.mkdir()
+    working.mkdir()
     config = tmp_path / "serve.toml"
     config.write_text(f'model = ["{bundles / "double.onnx"}"]\nhost = "localhost"\n')
     with (
-        running_server(folder=tmp_path, environment={"TRAINYARD_CONFIG": str(config)}) as server,
+        running_server(
+            folder=working,
+            environment={"TRAINYARD_CONFIG": str(config), "TMPDIR": str(temporary)},
+        ) as server,
         server.client() as client,
     ):
-        assert server.url.startswith("http://localhost:")
         assert client.get("/health").status_code == 200
+    lines = server.log.splitlines()
+    assert [line for line in lines if not line.startswith("{")] == [f"ready {server.url}"]
+    assert server.url.startswith("http://localhost:")
+    assert server.process.returncode == 0
+    assert list(temporary.iterdir()) == []
+    assert [path for path in working.iterdir() if path.suffix != ".log"] == []
 
 
 def test_a_busy_port_is_one_clear_line(bundles, tmp_path):
@@ -198,16 +195,3 @@ def test_print_settings_shows_values_and_origins(tmp_path):
     )  # fmt: skip
     assert "batch_size = 7  # --batch-size" in done.stdout
     assert done.stderr == ""
-
-
-def test_nothing_is_left_in_the_temporary_folder_nor_in_the_working_one(bundles, tmp_path):
-    temporary, working = tmp_path / "tmp", tmp_path / "work"
-    temporary.mkdir()
-    working.mkdir()
-    environment = {"TMPDIR": str(temporary)}
-    with running_server(
-        "--model", str(bundles / "double.onnx"), folder=working, environment=environment
-    ):
-        pass
-    assert list(temporary.iterdir()) == []
-    assert [path for path in working.iterdir() if path.suffix != ".log"] == []

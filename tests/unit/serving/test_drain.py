@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 
 from serving.drain import DrainPlan, Lifecycle
 from serving.logs import JsonLines
@@ -19,6 +20,13 @@ def test_lifecycle_is_starting_until_all_workers_are_there():
     assert state(lifecycle) == ("starting", False, False)
     lifecycle.update(workers=2)
     assert state(lifecycle) == ("ready", True, True)
+
+
+def test_lifecycle_of_a_replaced_process_starts_with_any_worker():
+    lifecycle = Lifecycle(expected_workers=2, first=False)
+    assert state(lifecycle) == ("starting", False, False)
+    lifecycle.update(workers=1)
+    assert state(lifecycle) == ("degraded", True, True)
 
 
 def test_lifecycle_is_degraded_but_ready_while_some_worker_is_left():
@@ -45,8 +53,6 @@ def test_drain_plan_counts_the_timeout_from_when_nothing_more_is_accepted():
 
 
 def test_log_lines_are_json_with_their_fields():
-    import logging
-
     record = logging.LogRecord("serving", logging.INFO, "", 0, "process %s", ("ready",), None)
     record.fields = {"process": "worker-0"}
     line = json.loads(JsonLines().format(record))

@@ -1,0 +1,102 @@
+"""Answers of an API process that needs no worker for them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import httpx
+import pytest
+
+from serving.application import Application, Endpoint
+from serving.catalog import Catalog
+from serving.dispatch import Dispatcher
+from serving.drain import Lifecycle
+from serving.metrics import MetricsCollector
+from serving.routes.predict import Predictor
+from serving.routes.probes import probe_endpoints
+from serving.settings import Settings
+
+
+async def fail(request, exchange):
+    raise RuntimeError("a secret detail")
+
+
+class Server:
+    """An application, asked in process."""
+
+    def __init__(self) -> None:
+        catalog = Catalog()
+        self.lifecycle = Lifecycle(expected_workers=1)
+        self.headers: dict[str, str] = {}
+        dispatcher = Dispatcher(api=0, catalog=catalog, on_change=lambda: None)
+        self.predictor = Predictor(
+            Settings(), catalog=catalog, dispatcher=dispatcher, lifecycle=self.lifecycle
+        )
+        self.application = Application(
+            [
+                *self.predictor.endpoints(),
+                *probe_endpoints(self.lifecycle, catalog),
+                Endpoint("/fail", "GET", fail),
+            ],
+            lifespan=fail,
+            metrics=MetricsCollector(),
+            extra_headers=lambda: self.headers,
+        )
+
+    def ask(self, method: str, path: str, **options) -> httpx.Response:
+        async def ask():
+            transport = httpx.ASGITransport(self.application)
+            async with httpx.AsyncClient(transport=transport, base_url="http://t") as client:
+                return await client.request(method, path, **options)
+
+        return asyncio.run(ask())
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    yield server
+    server.predictor.close()
+
+
+def test_a_server_that_starts_lives_and_answers_503(server):
+    response = server.ask("POST", "/predict", json={"text": "x"})
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "starting")
+    assert response.headers["retry-after"] == "1"
+    health = server.ask("GET", "/health")
+    assert (health.status_code, health.json()) == (503, {"status": "starting", "models": []})
+    assert server.ask("GET", "/health/startup").status_code == 503
+    assert server.ask("GET", "/health/ready").status_code == 503
+    assert server.ask("GET", "/health/live").status_code == 200
+
+
+def test_a_server_that_lost_its_worker_is_degraded_and_answers_404_or_503(server):
+    server.lifecycle.update(workers=1)
+    server.lifecycle.update(workers=0)
+    assert server.ask("GET", "/health").json()["status"] == "degraded"
+    assert server.ask("GET", "/health/startup").status_code == 200
+    assert server.ask("GET", "/health/ready").status_code == 503
+
+
+def test_an_unexpected_error_is_500_logged_and_not_told(server, caplog):
+    with caplog.at_level(logging.ERROR):
+        response = server.ask("GET", "/fail", headers={"X-Request-Id": "abc"})
+    assert response.status_code == 500
+    assert response.json()["error"]["code"] == "internal_error"
+    assert response.json()["id"] == "abc"
+    assert "secret" not in response.text
+    assert "a secret detail" in caplog.text
+
+
+def test_extra_headers_go_out_with_every_answer(server):
+    server.headers = {"Connection": "close"}
+    for path in ("/health/live", "/nope", "/fail"):
+        assert server.ask("GET", path).headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("path", ["/%ff%fe", "/" + "x" * 5000, "/%f0%9f%98%80", "/%00"])
+def test_a_strange_path_is_404_and_echoed_in_short(server, path):
+    response = server.ask("GET", path)
+    assert response.status_code == 404
+    assert len(response.json()["error"]["message"]) < 150
