@@ -12,7 +12,7 @@ import uvicorn
 
 from serving.application import Application
 from serving.catalog import Catalog
-from serving.control import Drain, Ready, WorkerUp, ignore_signals, listen
+from serving.control import Drain, Ready, WorkerUp, listen
 from serving.dispatch import Dispatcher
 from serving.drain import DrainPlan, Lifecycle
 from serving.errors import ServingError, UnavailableError
@@ -21,6 +21,7 @@ from serving.metrics import MetricsCollector
 from serving.routes.metrics import metrics_endpoints
 from serving.routes.predict import Predictor
 from serving.routes.probes import probe_endpoints
+from serving.signals import ignore_signals
 
 if TYPE_CHECKING:
     import socket

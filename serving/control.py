@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -68,13 +67,6 @@ class Drain:
 @dataclass(frozen=True)
 class Stop:
     """Supervisor → worker: leave."""
-
-
-def ignore_signals() -> None:
-    """Ctrl-C and a service manager's SIGTERM reach all processes; only the supervisor acts."""
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def listen(control: Connection, *, directory: Path, on_message: Callable[[object], object]) -> None:

@@ -9,10 +9,9 @@ import contextlib
 import logging
 import multiprocessing
 import signal
-import socket
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +21,9 @@ from serving.drain import DrainPlan
 from serving.errors import StartError
 from serving.metrics import MetricsCollector
 from serving.server import TrainyardServer
+from serving.signals import signals_as_bytes, signals_held
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from multiprocessing.process import BaseProcess
     from pathlib import Path
 
@@ -35,7 +34,6 @@ log = logging.getLogger(__name__)
 
 API = "api"
 WORKER = "worker"
-STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 STABLE_SECONDS = 30.0
 """A process that was ready for so long has started well; what happened before is forgotten."""
@@ -53,7 +51,7 @@ REPEAT_SECONDS = 1.0
 """A second signal within this time is the first one once more, by way of the process group."""
 
 
-class ForcedStop(Exception):  # noqa: N818 - it is an order, not an error
+class ForcedStopError(Exception):
     """A second signal: stop now."""
 
     def __init__(self, number: int) -> None:
@@ -89,36 +87,31 @@ class Slot:
         return f"{self.kind}-{self.index}"
 
 
-@dataclass
 class Supervisor:
     """One run of the server."""
 
-    settings: Settings
-    sources: list[Resolved]
-    directory: Path
-    _slots: list[Slot] = field(default_factory=list)
-    _announced: bool = False
-    _plan: DrainPlan | None = None
-    _signalled_at: float = 0.0
+    def __init__(self, settings: Settings, sources: list[Resolved], directory: Path) -> None:
+        self._settings = settings
+        self._metrics = MetricsCollector()
+        self._server = TrainyardServer(settings, sources=sources, directory=directory)
+        self._slots = [Slot(API, index) for index in range(settings.api_processes)]
+        self._slots += [Slot(WORKER, index) for index in range(settings.workers)]
+        self._announced = False
+        self._plan: DrainPlan | None = None
+        self._signalled_at = 0.0
 
     def run(self) -> int:
         """Serve until a signal comes. Returns the exit code; raises StartError."""
-        self._listener = listening.bind(self.settings.host, self.settings.port)
-        self._url = listening.url(self._listener, self.settings.host)
-        self._metrics = MetricsCollector()
-        self._server = TrainyardServer(
-            self.settings, sources=self.sources, directory=self.directory
-        )
-        self._slots = [Slot(API, index) for index in range(self.settings.api_processes)]
-        self._slots += [Slot(WORKER, index) for index in range(self.settings.workers)]
-        with _signals() as self._wakeup:
+        self._listener = listening.bind(self._settings.host, self._settings.port)
+        self._url = listening.url(self._listener, self._settings.host)
+        with signals_as_bytes() as self._wakeup:
             try:
                 for slot in self._slots:
                     self._start(slot)
                 while self._plan is None:
                     self._step(self._next_restart())
                 return self._drain(self._plan)
-            except ForcedStop as order:
+            except ForcedStopError as order:
                 return order.exit_code
             finally:
                 self._kill_all()
@@ -128,7 +121,7 @@ class Supervisor:
         ours, theirs = multiprocessing.Pipe()
         slot.generation += 1
         slot.restart_at = None
-        with _signals_held():
+        with signals_held():
             if slot.kind == WORKER:
                 process = self._server.spawn_worker(
                     slot.index, generation=slot.generation, control=theirs
@@ -166,13 +159,13 @@ class Supervisor:
         for _, child in running:
             sources += [child.process.sentinel, child.control]
         events = set(wait(sources, timeout))
+        if self._wakeup in events:
+            self._obey_signals()
         for slot, child in running:
             if child.control in events or child.process.sentinel in events:
                 self._hear(slot, child)
             if child.process.sentinel in events:
                 self._bury(slot, child)
-        if self._wakeup in events:
-            self._obey_signals()
         self._restart_due()
 
     def _hear(self, slot: Slot, child: Child) -> None:
@@ -186,7 +179,7 @@ class Supervisor:
                     child.reason = message
         except (EOFError, OSError):
             # It has hung up, so it is dying: the sentinel comes next.
-            child.process.join()
+            child.process.join(STOP_SECONDS)
 
     def _ready(self, slot: Slot, child: Child) -> None:
         child.ready_since = time.monotonic()
@@ -249,12 +242,12 @@ class Supervisor:
         for number in self._wakeup.recv(4096):
             if self._plan is not None:
                 if time.monotonic() - self._signalled_at > REPEAT_SECONDS:
-                    raise ForcedStop(number)
+                    raise ForcedStopError(number)
                 continue
             self._signalled_at = time.monotonic()
             log.info("draining", extra={"fields": {"signal": signal.Signals(number).name}})
             self._plan = DrainPlan.begin(
-                delay_ms=self.settings.drain_delay_ms, timeout_ms=self.settings.drain_timeout_ms
+                delay_ms=self._settings.drain_delay_ms, timeout_ms=self._settings.drain_timeout_ms
             )
 
     def _drain(self, plan: DrainPlan) -> int:
@@ -292,34 +285,3 @@ class Supervisor:
 
 def _is_ready(slot: Slot) -> bool:
     return slot.child is not None and slot.child.ready_since is not None
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[socket.socket]:
-    """SIGTERM and SIGINT become bytes of a socket, which `wait` can wait for."""
-    receiver, sender = socket.socketpair()
-    sender.setblocking(False)
-    before = [(number, signal.signal(number, _noted)) for number in STOPPING]
-    previous = signal.set_wakeup_fd(sender.fileno())
-    try:
-        yield receiver
-    finally:
-        signal.set_wakeup_fd(previous)
-        for number, handler in before:
-            signal.signal(number, handler)
-        receiver.close()
-        sender.close()
-
-
-def _noted(_number: int, _frame: object) -> None:
-    """The byte in the socket says it all."""
-
-
-@contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
-    """A child that starts in here never gets the signals; those that come now come afterwards."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)

@@ -12,10 +12,11 @@ from litserve.callbacks import CallbackRunner
 from litserve.loops import inference_worker
 
 from bundle.errors import RequestError, TrainyardError
-from serving.control import Failed, Ready, Stop, ignore_signals, listen
+from serving.control import Failed, Ready, Stop, listen
 from serving.logs import configure_logging
 from serving.loop import EngineLoop
 from serving.metrics import MetricsCollector
+from serving.signals import ignore_signals
 from serving.transport import Port
 from serving.work import WorkQueue
 

@@ -168,15 +168,6 @@ def test_a_registered_model_is_served_by_alias_and_number(bundles, tmp_path, tra
         assert psutil.Process(server.process.pid).num_threads() == 1
 
 
-def test_a_version_that_is_not_registered_is_one_clear_line(tmp_path, tracking_uri):
-    code, stderr = run_until_exit(
-        "--model", "models:/nobody/7", folder=tmp_path,
-        environment={"MLFLOW_TRACKING_URI": tracking_uri},
-    )  # fmt: skip
-    assert code == 2
-    expect_one_line(stderr, "nobody")
-
-
 def test_a_signal_while_starting_ends_the_start(bundles, tmp_path):
     log_file = tmp_path / "log"
     process = start(["--model", str(bundles / "image"), "--port", "0"], log_file=log_file)
