@@ -21,13 +21,22 @@ EXPERIMENT = "trainyard"
 
 
 def upload(
-    client: Any, bundle: Bundle, *, manifest_sha256: str, name: str, run_id: str | None
+    client: Any,
+    bundle: Bundle,
+    *,
+    manifest_sha256: str,
+    name: str,
+    run_id: str | None,
+    root: Path | None,
 ) -> tuple[str, str]:
-    """Log the folder into the run, or a new one; its uri and the run's id."""
+    """Log the folder into the run, or a new one; its uri and the run's id.
+
+    `root`: where the files of new runs go; None leaves it to MLflow.
+    """
     if run_id is not None:
         run = client.get_run(run_id)
     else:
-        run = client.create_run(_experiment(client), run_name=f"register {name}")
+        run = client.create_run(_experiment(client, root), run_name=f"register {name}")
     folder = f"bundle-{manifest_sha256[:16]}"
     client.log_artifacts(run.info.run_id, str(bundle.path), artifact_path=folder)
     if run_id is None:
@@ -57,11 +66,12 @@ def check_same(bundle: Bundle, manifest_sha256: str) -> None:
         )
 
 
-def _experiment(client: Any) -> str:
+def _experiment(client: Any, root: Path | None) -> str:
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is None:
         try:
-            return str(client.create_experiment(EXPERIMENT))
+            location = None if root is None else str(root / EXPERIMENT)
+            return str(client.create_experiment(EXPERIMENT, artifact_location=location))
         except MlflowException as error:
             if not already_exists(error):
                 raise

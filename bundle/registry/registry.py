@@ -52,7 +52,12 @@ class ModelRegistry:
         with self._store.writing(missing=missing, create=True) as client:
             metrics = _metrics(client, bundle, run_id)
             source, run_id = upload(
-                client, bundle, manifest_sha256=sha256, name=name, run_id=run_id
+                client,
+                bundle,
+                manifest_sha256=sha256,
+                name=name,
+                run_id=run_id,
+                root=self._store.artifact_root,
             )
             tags = version_tags(bundle.manifest, manifest_sha256=sha256, metrics=metrics)
             self._ensure_model(client, name)

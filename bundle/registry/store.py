@@ -53,6 +53,11 @@ class MlflowStore:
         self._file = _sqlite_file(self.uri)
         self._client: Any = None
 
+    @property
+    def artifact_root(self) -> Path | None:
+        """Beside a sqlite registry's file, where MLflow itself would take the working directory."""
+        return None if self._file is None else self._file.parent.resolve() / "mlruns"
+
     @contextmanager
     def reading(self, *, missing: str | None = None) -> Iterator[Any]:
         """The MLflow client. Raises NotFoundError(missing) or RegistryError for its errors."""

@@ -18,9 +18,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWar
 
 
 @pytest.fixture
-def registry(tracking_uri, tmp_path, monkeypatch):
+def registry(tracking_uri, tmp_path):
     """Two versions of digits."""
-    monkeypatch.chdir(tmp_path)  # MLflow puts artifacts into ./mlruns
     registry = ModelRegistry()
     bundle = image_parts(metrics={"accuracy": 0.9875}).write(tmp_path / "bundle")
     for _ in range(2):

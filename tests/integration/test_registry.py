@@ -26,7 +26,7 @@ def bundle(tmp_path):
 
 @pytest.fixture
 def registry(tracking_uri, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # MLflow puts artifacts into ./mlruns
+    monkeypatch.chdir(tmp_path)  # MLflow puts the artifacts of other experiments into ./mlruns
     return ModelRegistry()
 
 
@@ -76,6 +76,18 @@ def test_bundle_travels_as_artifacts_of_the_run_that_is_named(registry, bundle, 
         *bundle.manifest.files,
         "manifest.json",
     }
+
+
+def test_artifacts_lie_beside_the_database_wherever_the_command_runs(
+    registry, bundle, tmp_path, monkeypatch
+):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    version = registry.register(bundle.path)
+
+    assert Path(version.source).is_relative_to(tmp_path / "mlruns")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_unknown_run_is_refused(registry, bundle):

@@ -14,13 +14,10 @@ import pytest
 from bundle.registry import ModelRegistry, Routing
 from tests.tiny_bundle import image_parts
 
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-
-
-@pytest.fixture(autouse=True)
-def folder_of_its_own(tracking_uri, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # MLflow puts artifacts into ./mlruns
-
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),
+    pytest.mark.usefixtures("tracking_uri"),
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 REGISTER = textwrap.dedent(
