@@ -10,6 +10,8 @@ import orjson
 
 OWN = "serving"
 """The loggers whose level is the operator's to choose; of libraries only warnings are shown."""
+ABOUT_CLIENTS = ("python_multipart",)
+"""Libraries that warn of what clients send, which is answered to them and counted."""
 WITH_HANDLERS = ("litserve",)
 """Libraries that print by themselves when they are imported."""
 
@@ -37,6 +39,8 @@ def configure_logging(level: str) -> None:
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger(OWN).setLevel(level.upper())
+    for name in ABOUT_CLIENTS:
+        logging.getLogger(name).setLevel(logging.ERROR)
     for name in WITH_HANDLERS:
         logger = logging.getLogger(name)
         logger.handlers.clear()
