@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from filelock import FileLock
 
+from tests.session_folder import session_folder
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database with its tables, made once a session: the migrations take seconds."""
-    shared = tmp_path_factory.getbasetemp().parent / "empty-mlflow.db"
+    shared = session_folder(tmp_path_factory) / "empty-mlflow.db"
     with FileLock(f"{shared}.lock"):
         if not shared.exists():
             from mlflow.tracking import MlflowClient  # takes seconds, and few tests need it

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from tests.session_folder import session_folder
 from trainer.compose import compose
 from trainer.run import train
 from trainer.schema import register_schemas
@@ -50,12 +50,6 @@ def train_tiny(folder: Path, *overrides: str) -> Path:
     cfg = compose("train", [*settings, *overrides], schemas=register_schemas)
     train(cfg, folder=folder)
     return folder / "checkpoints" / "best.ckpt"
-
-
-def session_folder(factory: pytest.TempPathFactory) -> Path:
-    """One folder for all processes of a test session."""
-    base = factory.getbasetemp()
-    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 def shared_checkpoint(factory: pytest.TempPathFactory, kind: str) -> Path:
