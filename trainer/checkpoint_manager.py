@@ -43,7 +43,7 @@ class CheckpointManager(pl.Callback):
             )
         self.folder = folder
         self.best: Path | None = None
-        self.best_score: float | None = None
+        self.best_rank: tuple[float, float] | None = None
         self.last: Path | None = None
         self._monitor = monitor
         self._maximise = maximise
@@ -64,13 +64,10 @@ class CheckpointManager(pl.Callback):
         """See whether this is the best so far."""
         if trainer.state.fn != "fit" or not self._save_best:
             return
-        score = self._score(trainer)
-        better = self.best_score is None or (
-            score > self.best_score if self._maximise else score < self.best_score
-        )
-        if not better:
+        rank = self._rank(trainer)
+        if self.best_rank is not None and rank <= self.best_rank:
             return
-        self.best_score = score
+        self.best_rank = rank
         self._improved = True
         if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             self._write_best(trainer)
@@ -93,13 +90,15 @@ class CheckpointManager(pl.Callback):
         self._saved_step = trainer.global_step
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_score": self.best_score, "best": str(self.best) if self.best else None}
+        rank = list(self.best_rank) if self.best_rank else None
+        return {"best_rank": rank, "best": str(self.best) if self.best else None}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """A resumed run competes with its former best only where that one lies in its folder."""
         if state_dict.get("best") == str(self.folder / BEST) and (self.folder / BEST).is_file():
             self.best = self.folder / BEST
-            self.best_score = state_dict.get("best_score")
+            score, loss = state_dict["best_rank"]
+            self.best_rank = (score, loss)
 
     def _write_best(self, trainer: pl.Trainer) -> None:
         self.best = self.folder / BEST
@@ -109,7 +108,8 @@ class CheckpointManager(pl.Callback):
         else:
             trainer.save_checkpoint(self.best, weights_only=False)
 
-    def _score(self, trainer: pl.Trainer) -> float:
+    def _rank(self, trainer: pl.Trainer) -> tuple[float, float]:
+        """The larger the better. A small split gives many equal scores: the loss decides then."""
         metrics = trainer.callback_metrics
         if self._monitor not in metrics:
             known = ", ".join(sorted(name for name in metrics if name.startswith("val/")))
@@ -117,7 +117,8 @@ class CheckpointManager(pl.Callback):
                 f"callbacks.monitor={self._monitor}: there is no such metric; known: {known}",
                 field="callbacks.monitor",
             )
-        return float(metrics[self._monitor])
+        score = float(metrics[self._monitor])
+        return (score if self._maximise else -score, -float(metrics["val/loss"]))
 
     def _put_aside(self, path: Path) -> None:
         """`last.ckpt` → `step-00000120.ckpt`; the oldest beyond `keep_last` go."""

@@ -103,7 +103,7 @@ def restore(checkpoint: Path) -> Restored:
         )
     except CheckpointError:
         raise
-    except (TrainyardError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except (TrainyardError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = str(error).strip().splitlines()
         raise CheckpointError(
             f"{checkpoint}: cannot be restored ({type(error).__name__}: {reason[0]})"

@@ -51,6 +51,7 @@ def make_module(cfg: DictConfig, data: DataModule, *, run_id: str) -> LightningM
     """The model with fresh or pretrained weights, its loss and its optimiser."""
     torch.manual_seed(cfg.seed)
     model = build_model(cfg, num_classes=data.num_classes, preprocessor=data.preprocessor)
+    model.train()  # pretrained weights come in eval mode, without dropout
     steps = count_steps(cfg, batches=len(data.train_dataloader()))
     log.info("%s: %s weights", cfg.model.name, f"{sum(p.numel() for p in model.parameters()):,}")
     return LightningModel(

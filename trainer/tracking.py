@@ -109,10 +109,10 @@ class MlflowTracker(ExperimentTracker):
         super().__init__()
         self.uri = uri
         _check_reachable(uri)
-        self._client = _connect(uri)
         self._pending: list[tuple[str, float, int, int]] = []
         self._flushed = time.monotonic()
         try:
+            self._client = _connect(uri)
             self.experiment_id = _experiment_id(self._client, experiment)
             run = self._client.create_run(self.experiment_id, run_name=run_name, tags=dict(tags))
         except Exception as error:

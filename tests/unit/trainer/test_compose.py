@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from omegaconf import OmegaConf
+
+from optimize.schema import register_schemas as register_export
+from trainer.compose import CONF, compose
+from trainer.errors import ConfigError
+from trainer.schema import register_schemas
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILES = sorted(CONF.rglob("*.yaml"))
+OWN_GROUPS = {"optimize": "export"}
+"""Groups of another command than train.py."""
+
+
+def _register() -> None:
+    register_schemas()
+    register_export()
+
+
+def _command(path: Path) -> tuple[str, list[str]]:
+    """The config to compose, and the override that brings the file in."""
+    if path.parent == CONF:
+        return path.stem, []
+    group = path.parent.relative_to(CONF).as_posix()
+    return OWN_GROUPS.get(group, "train"), [f"{group}={path.stem}"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(CONF)) for path in FILES])
+def test_every_yaml_composes_and_resolves(path):
+    name, overrides = _command(path)
+    cfg = compose(name, overrides, schemas=_register)
+    OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
+
+
+@pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(CONF)) for path in FILES])
+def test_every_yaml_is_checked_against_a_dataclass(path):
+    name, overrides = _command(path)
+    if path.parent.name in {"experiment", "debug"} or "hydra" in path.relative_to(CONF).parts:
+        return
+    cfg = compose(name, overrides, schemas=_register)
+    node = cfg if path.parent == CONF else cfg[path.parent.name]
+    assert OmegaConf.get_type(node) is not dict
+
+
+def test_yaml_files_are_found():
+    assert len(FILES) >= 30
+
+
+@pytest.mark.parametrize(
+    ("override", "field", "words"),
+    [
+        ("trainer.devics=2", "trainer.devics", "did you mean trainer.devices?"),
+        ("modle=bert", "modle", "did you mean model?"),
+        ("model=resnet99", "model", "resnet18, resnet50, resnet_tiny"),
+        ("trainer.max_epochs=many", "trainer.max_epochs", "many"),
+        ("trainer.accelerator=tpu", "trainer.accelerator", "auto, cpu, gpu"),
+        ("optim.betas=[a,b]", "optim.betas[0]", "'a'"),
+        ("precision=fp8", "precision", "bf16, fp16, fp32"),
+        ("data=nowhere", "data", "mnist"),
+        ("seed=one", "seed", "one"),
+        ("model.hidden=[3]", "model.hidden", "widths"),
+        ("strategy.name=pipeline", "strategy.name", "ddp"),
+    ],
+)
+def test_composing_names_field_and_remedy_when_an_override_is_wrong(override, field, words):
+    with pytest.raises(ConfigError) as caught:
+        compose("train", [override], schemas=register_schemas)
+    message = f"{caught.value}; {caught.value.remedy}"
+    assert caught.value.field == field
+    assert field.split("[")[0] in message
+    assert words in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("override", ["seed=[1", "~experiment=3", "experiment=null", "=", "a b"])
+def test_composing_refuses_in_one_line_when_an_override_is_malformed(override):
+    with pytest.raises(ConfigError) as caught:
+        compose("train", [override], schemas=register_schemas)
+    assert "\n" not in str(caught.value)
+
+
+def test_model_brings_its_data_unless_the_user_names_other_ones():
+    def data(*overrides: str) -> str:
+        cfg = compose("train", list(overrides), schemas=register_schemas)
+        return cfg.data._target_.rpartition(".")[2]
+
+    assert data() == "mnist"
+    assert data("model=bert") == "bbc_news"
+    assert data("model=bert_tiny") == "bbc_news"
+    assert data("model=bert", "data=reviews") == "reviews"
+    assert data("data=reviews", "model=bert") == "reviews"
+    assert data("experiment=bbc_minilm") == "bbc_news"
+    assert data("experiment=bbc_minilm", "data=reviews") == "reviews"
+
+
+def test_learning_rate_is_the_models_unless_it_is_set():
+    def rate(*overrides: str) -> float:
+        return compose("train", list(overrides), schemas=register_schemas).optim.lr
+
+    assert rate() == 0.01
+    assert rate("model=bert") == 1e-4
+    assert rate("model=bert", "optim.lr=0.5") == 0.5
+    assert rate("optim=sgd") == 0.1

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trainer.errors import ConfigError, PreflightError
+from trainer.launch import DistributedTrainer
+from trainer.preflight import preflight
+
+no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+
+
+@no_gpu
+def test_preflight_says_what_to_type_when_gpus_are_missing(config):
+    with pytest.raises(PreflightError) as caught:
+        preflight(config("trainer.devices=8"))
+    assert str(caught.value) == (
+        f"trainer.devices=8, but 0 GPUs were found (torch {torch.__version__})"
+    )
+    assert caught.value.remedy == "use trainer.accelerator=cpu trainer.devices=2 to simulate"
+    assert caught.value.exit_code == 2
+
+
+@no_gpu
+@pytest.mark.parametrize(
+    ("overrides", "word"),
+    [
+        (["trainer.accelerator=gpu"], "0 GPUs"),
+        (["precision=fp16"], "bf16"),
+        (["strategy=fsdp"], "fsdp"),
+        (["trainer.accelerator=cpu", "trainer.devices=2", "strategy=single"], "single"),
+        (["trainer.devices=0"], "trainer.devices=0"),
+        (["trainer.devices=-1"], "trainer.devices=-1"),
+        (["trainer.devices=some"], "trainer.devices=some"),
+        (["trainer.num_nodes=0"], "trainer.num_nodes=0"),
+    ],
+)
+def test_preflight_refuses_when_the_machine_cannot(config, overrides, word):
+    with pytest.raises(PreflightError, match=word):
+        preflight(config(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field"),
+    [
+        (["trainer.max_epochs=0"], "trainer.max_epochs"),
+        (["trainer.max_steps=0"], "trainer.max_epochs"),
+        (["trainer.max_epochs=-1"], "trainer.max_steps"),
+        (["trainer.val_every=0"], "trainer.val_every"),
+        (["trainer.val_every=1.5"], "trainer.val_every"),
+        (["trainer.accumulate=0"], "trainer.accumulate"),
+        (["loss.label_smoothing=1"], "loss.label_smoothing"),
+        (["callbacks.monitor=val/acc"], "callbacks.monitor"),
+        (["data=image_folder"], "data.root"),
+        (["resume=nowhere.ckpt"], "resume"),
+    ],
+)
+def test_preflight_names_the_field_when_a_value_cannot_be(config, overrides, field):
+    with pytest.raises(ConfigError) as caught:
+        preflight(config(*overrides))
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize("devices", ["auto", "1", "'1'"])
+def test_preflight_takes_one_device_when_it_is_not_told_more(config, devices):
+    plan = preflight(config(f"trainer.devices={devices}"))
+    assert plan.world_size == 1
+
+
+def test_preflight_refuses_before_it_makes_a_folder(config, tmp_path):
+    with pytest.raises(PreflightError):
+        DistributedTrainer(config("precision=fp16", "trainer.accelerator=cpu")).run(
+            tmp_path / "run"
+        )
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+import pytorch_lightning as pl
+
+from trainer import setup
+from trainer.checkpoint import verify_checkpoint
+from trainer.errors import Interrupted, Stopped
+from trainer.run import train
+from trainer.stop import StopSignals
+
+
+class SendSignal(pl.Callback):
+    """Sends this process a signal in the middle of a step."""
+
+    def __init__(self, signum, hook):
+        self.signum = signum
+        self.hook = hook
+
+    def on_train_batch_start(self, trainer, *args):
+        if self.hook == "train" and trainer.global_step == 5:
+            os.kill(os.getpid(), self.signum)
+
+    def on_validation_batch_start(self, trainer, *args):
+        if self.hook == "validation":
+            os.kill(os.getpid(), self.signum)
+
+
+@pytest.mark.parametrize("hook", ["train", "validation"])
+@pytest.mark.parametrize(
+    ("signum", "error", "code"),
+    [(signal.SIGTERM, Stopped, 143), (signal.SIGINT, Interrupted, 130)],
+)
+def test_run_saves_and_stops_when_a_signal_comes(
+    config, tmp_path, monkeypatch, *, signum, error, code, hook
+):
+    sender = SendSignal(signum, hook)
+    monkeypatch.setattr(setup, "progress_callbacks", lambda _: [sender])
+    before = signal.getsignal(signum)
+    with pytest.raises(error) as caught:
+        train(config(), folder=tmp_path / "run")
+    assert caught.value.exit_code == code
+    assert signal.getsignal(signum) == before
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["status"] == "stopped"
+    step = verify_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["step"]
+    assert step == summary["steps"] == (6 if hook == "train" else 22)
+
+
+def test_stopped_run_goes_on_to_the_same_end(config, tmp_path, monkeypatch):
+    cfg = config("trainer.max_epochs=2")
+    whole = train(cfg, folder=tmp_path / "whole")
+    monkeypatch.setattr(
+        setup, "progress_callbacks", lambda _: [SendSignal(signal.SIGTERM, "train")]
+    )
+    with pytest.raises(Stopped):
+        train(cfg, folder=tmp_path / "stopped")
+    monkeypatch.undo()
+    cfg.resume = str(tmp_path / "stopped" / "checkpoints" / "last.ckpt")
+    assert train(cfg, folder=tmp_path / "resumed") == whole
+
+
+def test_signal_ends_at_once_when_nothing_is_training():
+    with StopSignals(), pytest.raises(Stopped):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_second_signal_does_not_wait():
+    with StopSignals() as signals:
+        signals.armed = True
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.requested is Stopped
+        with pytest.raises(Interrupted):
+            os.kill(os.getpid(), signal.SIGINT)
