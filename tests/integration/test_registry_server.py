@@ -18,7 +18,10 @@ from bundle.model import Model
 from bundle.registry import ModelRegistry, Routing
 from tests.tiny_bundle import image_parts
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),
+]
 
 
 def free_port():
