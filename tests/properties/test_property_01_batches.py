@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.trainer.data.making import image_module, text_module
@@ -14,7 +14,6 @@ worlds = st.sampled_from([1, 2, 3, 4, 8])
 shares = st.integers(1, 6)
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_property_01_training_batches_of_all_processes_are_those_of_one(data):
     world, size, share = (data.draw(numbers) for numbers in (worlds, st.integers(1, 200), shares))
@@ -39,7 +38,6 @@ def test_property_01_training_batches_of_all_processes_are_those_of_one(data):
         assert sorted(joined) == sorted(whole.indices)
 
 
-@settings(deadline=None)
 @given(worlds, st.integers(0, 200), st.integers(1, 40))
 def test_property_01_evaluation_samples_are_shared_out_without_repeats(world, size, batch_size):
     seen: list[int] = []

@@ -106,19 +106,19 @@ def check(exported: Any, build: Any, batch: dict[str, np.ndarray]) -> None:
     np.testing.assert_allclose(answer, reference(batch), rtol=0, atol=TOLERANCE)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(images=IMAGES)
 def test_property_10_convolution_answers_alike_when_exported(exported, images):
     check(exported, convolution, {"image": images})
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(images=IMAGES)
 def test_property_10_perceptron_answers_alike_when_exported(exported, images):
     check(exported, perceptron, {"image": images})
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(batch=texts())
 def test_property_10_encoder_answers_alike_when_exported(exported, batch):
     check(exported, encoder, batch)

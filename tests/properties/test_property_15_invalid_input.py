@@ -400,7 +400,6 @@ MODELS = st.sampled_from(["shades", "moods", "double", "whole"])
 
 
 @settings(
-    deadline=None,
     max_examples=150,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -414,9 +413,7 @@ def test_property_15_no_json_is_answered_with_a_server_error(client, document, m
     assert response.json()["id"] is not None
 
 
-@settings(
-    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     body=st.binary(max_size=300),
     kind=st.sampled_from(

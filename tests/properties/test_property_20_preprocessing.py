@@ -26,7 +26,7 @@ from tests.tiny_bundle import (
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     pixels=npst.arrays(np.uint8, st.tuples(st.integers(1, 30), st.integers(1, 30), st.just(3))),
     resize=st.sampled_from(RESIZES),
@@ -64,7 +64,7 @@ def test_property_20_jpeg_of_a_training_folder_is_decoded_as_the_upload_is(tmp_p
     np.testing.assert_array_equal(preprocessor(path.read_bytes())["image"], from_file)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.text("good bad film é 🎬 سيء\u0301\n", min_size=1).filter(str.strip),

@@ -39,7 +39,6 @@ TEXT_CONFIGS = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(IMAGE_CONFIGS | TEXT_CONFIGS)
 def test_property_21_config_survives_dict_and_json(config):
     assert PreprocessingConfig.from_dict(config.to_dict()) == config
@@ -51,7 +50,6 @@ def test_property_21_config_survives_dict_and_json(config):
     assert copy.sha256 == config.sha256
 
 
-@settings(deadline=None)
 @given(IMAGE_CONFIGS | TEXT_CONFIGS, IMAGE_CONFIGS | TEXT_CONFIGS)
 def test_property_21_configs_have_one_hash_exactly_when_they_are_equal(first, second):
     assert (first.sha256 == second.sha256) == (first == second)
@@ -68,7 +66,7 @@ def test_property_21_config_survives_the_bundle(tmp_path):
         assert config.sha256 == parts.manifest.preprocessing.sha256
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     height=st.integers(1, 20),
     width=st.integers(1, 20),

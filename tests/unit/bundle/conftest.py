@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
 
 from tests.tiny_bundle import image_parts, text_parts
 
@@ -13,9 +12,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bundle.archive import Bundle
-
-settings.register_profile("patient", deadline=None)  # a busy machine is no failure
-settings.load_profile("patient")
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ def apply(augmentation, pixels, *, seed=0, epoch=0, indices=None):
     return augmentation(pixels, seed=seed, epoch=epoch, indices=indices)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.integers(0, 39), min_size=1, max_size=40),
     st.integers(0, 3),

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.data.noise import uniforms
@@ -9,7 +9,6 @@ from trainer.data.noise import uniforms
 indices = st.lists(st.integers(0, 2**31), min_size=1, max_size=20, unique=True)
 
 
-@settings(deadline=None)
 @given(indices, st.integers(0, 2**32), st.integers(0, 1000), st.randoms(use_true_random=False))
 def test_noise_of_a_sample_is_the_same_in_every_batch(numbers, seed, epoch, random):
     whole = uniforms(seed, epoch, np.array(numbers), count=5)

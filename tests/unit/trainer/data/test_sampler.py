@@ -4,7 +4,7 @@ from itertools import chain
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.data.sampler import EpochSampler, EvalSampler
@@ -16,7 +16,6 @@ def batches(sampler) -> list[list[int]]:
     return [batch.indices.tolist() for batch in sampler]
 
 
-@settings(deadline=None)
 @given(sizes, st.integers(1, 40), st.integers(0, 10), st.integers(0, 5))
 def test_epoch_holds_no_sample_twice_when_the_last_batch_is_dropped(size, batch_size, seed, epoch):
     sampler = EpochSampler(size, batch_size=batch_size, seed=seed)
@@ -34,7 +33,6 @@ def test_epoch_holds_no_sample_twice_when_the_last_batch_is_dropped(size, batch_
         assert set(flat) == set(range(size))
 
 
-@settings(deadline=None)
 @given(sizes, st.integers(1, 40))
 def test_epoch_holds_every_sample_when_the_last_batch_is_filled(size, batch_size):
     found = batches(EpochSampler(size, batch_size=batch_size, seed=0, last_batch="fill"))
@@ -58,7 +56,6 @@ def test_order_is_what_it_was():
     assert EpochSampler(8, batch_size=4, seed=1).order(2).tolist() == [7, 6, 3, 4, 0, 1, 2, 5]
 
 
-@settings(deadline=None)
 @given(sizes, st.integers(1, 20), st.integers(0, 30), st.sampled_from(["drop", "fill"]))
 def test_iteration_goes_on_where_it_is_told_to(size, batch_size, start, last_batch):
     sampler = EpochSampler(size, batch_size=batch_size, seed=3, last_batch=last_batch)
@@ -123,7 +120,6 @@ def test_sampler_refuses_what_cannot_be_shared():
         EpochSampler(0, batch_size=4, seed=0)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 100), st.integers(1, 20), st.integers(1, 5))
 def test_evaluation_shows_every_sample_once_whatever_the_number_of_processes(size, batch, world):
     samplers = [

@@ -5,7 +5,7 @@ from itertools import chain
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.data.splitting import SplitPlan, Splits, split_corpus
@@ -36,7 +36,6 @@ corpora = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 2)), min_size=60
 )
 
 
-@settings(deadline=None)
 @given(corpora, st.integers(0, 5), st.booleans())
 def test_split_never_lets_copies_straddle_nor_drops_samples_silently(pairs, seed, dedupe):
     contents = [content for content, _ in pairs] + [1000 + n for n in range(30)]
@@ -134,7 +133,6 @@ def test_split_warns_when_one_content_has_several_classes(caplog):
     assert "1 samples appear under several classes (one under class 0, class 1)" in caplog.text
 
 
-@settings(deadline=None)
 @given(st.integers(1, 80))
 def test_split_limit_keeps_the_classes_in_proportion(limit):
     labels = np.array([0] * 60 + [1] * 30 + [2] * 10)
