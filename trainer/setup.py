@@ -16,6 +16,7 @@ from trainer.build import build_model, build_optimizer, describe_model, plain
 from trainer.checkpoint import CHECKPOINT_SCHEMA, KEY, VerifiedCheckpointIO, read_checkpoint
 from trainer.checkpoint_manager import CheckpointManager
 from trainer.errors import CheckpointError, ConfigError, DataError
+from trainer.last_step import ValidateLastStep
 from trainer.lightning_model import LightningModel
 from trainer.optimizers import rate_factor
 from trainer.progress import progress_callbacks
@@ -138,7 +139,7 @@ def make_trainer(
                 min_delta=cfg.callbacks.min_delta,
             )
         )
-    callbacks += [manager, StopAtBatch(signals, manager)]
+    callbacks += [manager, ValidateLastStep(), StopAtBatch(signals, manager)]
     return pl.Trainer(
         accelerator=accelerator,
         devices=1,

@@ -134,6 +134,14 @@ def test_run_can_validate_within_an_epoch(config, tmp_path):
     assert [row.step for row in rows if row.name == "val/accuracy"] == [11, 22]
 
 
+def test_run_is_validated_when_its_steps_end_within_an_epoch(config, tmp_path):
+    metrics = train(config("trainer.max_steps=7"), folder=tmp_path / "run")
+    assert "val/accuracy" in metrics
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    assert [row.step for row in rows if row.name == "val/accuracy"] == [7]
+    assert verify_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")["step"] == 7
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
