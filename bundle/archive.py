@@ -61,6 +61,10 @@ def open_bundle(directory: Path | str) -> Bundle:
     path = path.resolve()
     try:
         return Bundle(path, _verify(path))
+    except BundleError as error:
+        raise type(error)(
+            f"the bundle {path} is refused: {error}", field=error.field, remedy=error.remedy
+        ) from error
     except OSError as error:
         raise IntegrityError(
             f"the bundle {path} cannot be read: {error.strerror}: {error.filename}", field="bundle"
@@ -72,7 +76,7 @@ def _verify(path: Path) -> Manifest:
     sizes = _file_sizes(path, manifest)
     for name, entry in sorted(manifest.files.items()):
         if name not in sizes:
-            raise IntegrityError(f"{name!r} is missing from the bundle {path}", field=name)
+            raise IntegrityError(f"{name!r} is missing", field=name)
         if sizes[name] != entry.bytes:
             raise IntegrityError(
                 f"{name!r} has {sizes[name]} bytes, the manifest says {entry.bytes}", field=name
@@ -120,7 +124,7 @@ def _read_manifest(directory: Path) -> bytes:
         status = path.lstat()
     except OSError as error:
         raise ManifestError(
-            f"{directory} is not a bundle: it has no {MANIFEST}", field=MANIFEST
+            f"it has no {MANIFEST}", field=MANIFEST
         ) from error
     _check_plain(MANIFEST, status)
     if status.st_size > MAX_MANIFEST_BYTES:
