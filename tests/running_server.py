@@ -121,7 +121,7 @@ def run_until_exit(
 ) -> tuple[int, str]:
     """The exit code and the stderr of a command that is expected to end by itself."""
     log_file = folder / f"serve-{time.monotonic_ns()}.log"
-    process = start(list(arguments), log_file=log_file, environment=environment)
+    process = start(["--port", "0", *arguments], log_file=log_file, environment=environment)
     try:
         code = process.wait(timeout=START_SECONDS)
     finally:
