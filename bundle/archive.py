@@ -123,9 +123,7 @@ def _read_manifest(directory: Path) -> bytes:
     try:
         status = path.lstat()
     except OSError as error:
-        raise ManifestError(
-            f"it has no {MANIFEST}", field=MANIFEST
-        ) from error
+        raise ManifestError(f"it has no {MANIFEST}", field=MANIFEST) from error
     _check_plain(MANIFEST, status)
     if status.st_size > MAX_MANIFEST_BYTES:
         raise ManifestError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +19,6 @@ from bundle.models_report import (
 if TYPE_CHECKING:
     from bundle.registry import Event, ModelRegistry
 
-TELEMETRY_VARIABLE = "MLFLOW_DISABLE_TELEMETRY"
-
 Report = tuple[Any, str]
 """The same as a JSON document and as text."""
 Subcommand = Callable[["ModelRegistry", argparse.Namespace], Report]
@@ -30,7 +27,6 @@ Subcommand = Callable[["ModelRegistry", argparse.Namespace], Report]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand on the registry that MLFLOW_TRACKING_URI names."""
     options = _parser().parse_args(arguments)
-    os.environ.setdefault(TELEMETRY_VARIABLE, "true")
     # Imported here because MLflow takes a second, which --help and a typing error need not wait.
     from bundle.registry import ModelRegistry
 

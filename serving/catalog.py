@@ -135,7 +135,7 @@ class ServedModel:
             return sample.field, self.preprocessor(sample.value)
         except InputError as error:
             raise BadRequestError.from_input_error(
-                error, field=sample.located(error.field)
+                error, field=sample.located(error.field), path=sample.path
             ) from error
 
     def _read_inputs(self, sample: Sample) -> tuple[str, Tensors]:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-TELEMETRY_VARIABLE = "ORT_DISABLE_TELEMETRY"
-"""ONNX Runtime's wheels for Linux report model names and hashes to their maker unless it is set."""
 LONGEST_SOCKET_FOLDER = 64
 """A socket's path has at most 107 bytes on Linux, its name included."""
 
@@ -50,7 +48,6 @@ def main() -> int:
         metrics = directory / "metrics"
         metrics.mkdir()
         os.environ[METRICS_VARIABLE] = str(metrics)
-        os.environ.setdefault(TELEMETRY_VARIABLE, "1")
         # Imported here because prometheus_client decides at its import, by the variable, whether
         # metrics are kept in files that all processes share.
         from serving.supervisor import Supervisor

@@ -78,11 +78,12 @@ class BadRequestError(ServingError):
         super().__init__(message, code=code, field=field, remedy=remedy)
 
     @classmethod
-    def from_input_error(cls, error: InputError, *, field: str | None = None) -> BadRequestError:
-        """The answer to a sample that cannot become tensors."""
-        return cls(
-            str(error), code="invalid_input", field=field or error.field, remedy=error.remedy
-        )
+    def from_input_error(
+        cls, error: InputError, *, field: str | None = None, path: str = ""
+    ) -> BadRequestError:
+        """The answer to a sample that cannot become tensors; `path` says which one of several."""
+        message = f"{path}: {error}" if path else str(error)
+        return cls(message, code="invalid_input", field=field or error.field, remedy=error.remedy)
 
 
 class RefusedSampleError(BadRequestError):
