@@ -118,6 +118,15 @@ def write_bundle(
     return Bundle(target, manifest)
 
 
+def publish_or_reuse(bundle: Bundle, target: Path) -> None:
+    """Publish; where another process was first, accept its folder if it is this very bundle."""
+    try:
+        publish(bundle.path, target)
+    except RequestError:
+        if open_bundle(target).manifest != bundle.manifest:
+            raise
+
+
 def _read_manifest(directory: Path) -> bytes:
     path = directory / MANIFEST
     try:
@@ -236,12 +245,3 @@ def _with_entries(manifest: Manifest, entries: dict[str, FileEntry]) -> Manifest
 
     variants = tuple(complete(variant) for variant in manifest.variants)
     return replace(manifest, files=entries, variants=variants)
-
-
-def publish_or_reuse(bundle: Bundle, target: Path) -> None:
-    """Publish; where another process was first, accept its folder if it is this very bundle."""
-    try:
-        publish(bundle.path, target)
-    except RequestError:
-        if open_bundle(target).manifest != bundle.manifest:
-            raise

@@ -28,7 +28,12 @@ def fetch_bundle(uri: str, cache: Path) -> Path:
     system, root = _file_system(uri)
     with _translated(uri):
         manifest_json = _read(system, f"{root}/{MANIFEST}", MAX_MANIFEST_BYTES)
-    manifest = Manifest.from_json(manifest_json)
+    try:
+        manifest = Manifest.from_json(manifest_json)
+    except BundleError as error:
+        raise type(error)(
+            f"the bundle {uri} is refused: {error}", field=error.field, remedy=error.remedy
+        ) from error
     target = cache / hashlib.sha256(manifest_json).hexdigest()
     if target.exists():
         try:
