@@ -131,10 +131,14 @@ def check_golden(
 
 
 def _difference(expected: Array, actual: Array, golden: Golden, *, by_value: bool) -> str | None:
+    if expected.dtype.kind == "U":  # strings, which a runtime returns as objects
+        expected = expected.astype(object)
     if expected.shape != actual.shape:
         return f"shape {list(actual.shape)}, expected {list(expected.shape)}"
+    if expected.dtype != actual.dtype:
+        return f"dtype {actual.dtype}, expected {expected.dtype}"
     if expected.dtype.kind != "f":
-        same = not by_value or bool(np.array_equal(expected, actual.astype(expected.dtype)))
+        same = not by_value or np.array_equal(expected, actual)
         return None if same else "other values than expected"
     if not np.isfinite(actual).all():
         return "NaN or infinite values"

@@ -7,16 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from onnx import TensorProto
 
-from bundle.archive import Bundle
+from bundle.archive import Bundle, write_bundle
+from bundle.engine.onnx import OnnxEngine
 from bundle.engine.select import load_engine
 from bundle.errors import IntegrityError
 from bundle.golden import check_golden, read_golden, read_samples, write_golden
-from bundle.manifest import Variant
+from bundle.manifest import Manifest, Variant
 from bundle.preprocessing.config import ImageConfig
 from bundle.preprocessing.image import ImagePreprocessor
 from bundle.preprocessing.select import create_preprocessor
-from tests.tiny_bundle import image_model, image_parts, pictures
+from tests.tiny_bundle import image_model, image_parts, pictures, tensor_model
 
 
 def loaded(bundle):
@@ -167,7 +169,7 @@ def test_golden_sample_that_preprocessing_refuses_is_an_integrity_error(tmp_path
         ({"image": np.zeros((1, 3, 6, 6), np.uint8)}, {"logits": np.zeros(1)}, "cannot be run"),
         ({"image": np.zeros((1, 3, 6, 5), np.uint8)}, {"scores": np.zeros(1)}, "no output"),
         ({"image": np.zeros((1, 3, 6, 5), np.uint8)}, {"logits": np.zeros((1, 4))}, "shape"),
-        ({"image": np.zeros((1, 3, 6, 5), np.uint8)}, {"logits": np.ones((1, 3), int)}, "other"),
+        ({"image": np.zeros((1, 3, 6, 5), np.uint8)}, {"logits": np.ones((1, 3), int)}, "dtype"),
     ],
 )
 def test_golden_answers_that_do_not_fit_are_refused(inputs, outputs, message, tmp_path):
@@ -185,6 +187,32 @@ def test_golden_answers_that_do_not_fit_are_refused(inputs, outputs, message, tm
 
 def test_golden_files_are_the_same_bytes_each_time():
     assert image_parts().files == image_parts().files
+
+
+def test_golden_string_is_not_the_beginning_of_another(tmp_path):
+    model = tensor_model(operator="Identity", dtype=TensorProto.STRING)
+    whole, cut = (np.array([["owls", "a", "b", text]], dtype=object) for text in ("dogs", "dog"))
+    engine = OnnxEngine(model, provider="cpu", threads=1)
+    manifest = Manifest(
+        name="strings",
+        task="tensor",
+        inputs=engine.inputs,
+        outputs=engine.outputs,
+        default_variant="fp32",
+        variants=(Variant(name="fp32", file="model.onnx"),),
+    )
+    for expected in (whole, cut):
+        golden, files = write_golden([({"x": whole}, {"y": expected})], atol=0, rtol=0)
+        bundle = write_bundle(
+            tmp_path / "b",
+            manifest=replace(manifest, golden=golden),
+            files={"model.onnx": model, **files},
+            overwrite=True,
+        )
+        if expected is whole:
+            check_golden(bundle, engine)
+    with pytest.raises(IntegrityError, match="output 'y': other values"):
+        check_golden(bundle, engine)
 
 
 def test_golden_strings_survive(tmp_path):
