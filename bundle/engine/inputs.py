@@ -150,5 +150,8 @@ def _equal(converted: Array, array: Array) -> bool:
         return bool(np.array_equal(converted.astype(wide), array.astype(wide), equal_nan=True))
     if not np.isfinite(converted).all():
         return False
+    exact = 2 ** (np.finfo(converted.dtype).nmant + 1)  # up to here every integer has its float
+    if not array.size or (-exact <= int(array.min()) and int(array.max()) <= exact):
+        return True
     # Compared as Python's integers: the way back through a fixed width could overflow.
     return all(int(new) == int(old) for new, old in zip(converted.flat, array.flat, strict=True))

@@ -46,6 +46,8 @@ def test_array_converts_exactly_or_is_refused(source, target, data):
     ("values", "dtype"),
     [
         ([1, 2, 3], "float32"),
+        ([2**24, -(2**24)], "float32"),
+        ([2**24 + 2], "float32"),
         ([0.1, -2.5], "float32"),
         ([[1], [2]], "uint8"),
         ([True, False], "bool"),
