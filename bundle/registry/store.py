@@ -162,6 +162,8 @@ def _is_missing(error: MlflowException) -> bool:
 
 
 def _is_contention(error: MlflowException) -> bool:
+    if already_exists(error):  # its message holds a name, which may read like any of the signs
+        return False
     text = str(error).lower()
     return any(sign in text for sign in ("giving up after", "is locked", "deadlock", "unique"))
 

@@ -116,10 +116,14 @@ def _key(name: str) -> str:
 
 
 def _encode(value: Any) -> str:
-    """Strings as they are and the rest as JSON; what is too long is cut, or else only described."""
+    """Strings as they are and the rest as JSON; what is too long is cut, or else only described.
+
+    A string that would be read back as a number or another value ("2024") is JSON too.
+    """
     if isinstance(value, list):
         value = _fitting_prefix(value)
-    text = value if isinstance(value, str) else _json(value)
+    plain = isinstance(value, str) and _parse(value) == value
+    text: str = value if plain else _json(value)
     if len(text) <= MAX_TAG_CHARACTERS:
         return text
     digest = hashlib.sha256(text.encode()).hexdigest()

@@ -3,6 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
+
 from bundle.registry.version import MAX_TAG_CHARACTERS, ModelVersion, version_tags
 from tests.tiny_bundle import LOGITS, image_parts
 
@@ -35,6 +37,13 @@ def test_tags_tell_what_the_manifest_tells():
     assert facts["variant.fp32"] == manifest.to_dict()["variants"][0]
     assert facts["manifest_sha256"] == "a" * 64
     assert "mine" not in facts
+
+
+@pytest.mark.parametrize("name", ["2024", "true", "NaN", "1e3", '"a"', "digits"])
+def test_names_that_read_like_other_values_stay_names(name):
+    facts = metadata(image_parts(note=name).manifest)
+
+    assert facts["lineage.note"] == name
 
 
 def test_labels_are_cut_where_a_tag_ends_and_counted_whole():
