@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,6 +14,8 @@ from bundle.preprocessing.preprocessor import Array, DataPreprocessor
 from bundle.tensor import DYNAMIC, TensorSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bundle.preprocessing.config import ImageConfig
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
@@ -63,7 +66,8 @@ class ImagePreprocessor(DataPreprocessor):
     def __call__(self, sample: Any) -> dict[str, Array]:
         """Bytes, a PIL image, or uint8 (H, W) or (H, W, 1..4) → {"image": uint8 (C, H, W)}."""
         if isinstance(sample, (bytes, bytearray, memoryview)):
-            image = self._from_bytes(bytes(sample))
+            with self._opened(bytes(sample)) as opened:
+                image = self._decode(opened)
         elif isinstance(sample, Image.Image):
             image = self._decode(sample)
         elif isinstance(sample, np.ndarray):
@@ -80,12 +84,20 @@ class ImagePreprocessor(DataPreprocessor):
         # A copy always: Pillow's own memory cannot be written to.
         return {"image": np.array(pixels.transpose(2, 0, 1), order="C")}  # (C, H, W)
 
-    def _from_bytes(self, data: bytes) -> Image.Image:
+    def check_header(self, data: bytes) -> None:
+        """Raise InputError for a file of no known format or too many pixels; decodes nothing."""
+        with self._opened(data):
+            pass
+
+    @contextlib.contextmanager
+    def _opened(self, data: bytes) -> Iterator[Image.Image]:
+        """The picture, once its header is read; InputError for whatever is wrong then or later."""
         if not data:
             raise _error("image is empty: 0 bytes")
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                return self._decode(image)
+                self._check_size(*image.size)
+                yield image
         except (InputError, MemoryError):
             raise
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

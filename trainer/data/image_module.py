@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from PIL import Image
 
-from bundle.errors import InputError, RequestError
+from bundle.errors import RequestError
 from bundle.preprocessing.config import ImageConfig
 from bundle.preprocessing.image import ImagePreprocessor
 from trainer.data.dataset import BatchDataset, ImageCache, ImageDataset, ImageReader, ImageStore
@@ -87,7 +85,7 @@ class ImageDataModule(DataModule):
         if self._cache is not None:
             self._cache[index] = self.preprocessor(sample)["image"]
         elif isinstance(sample, bytes):
-            _check_header(sample)
+            self.preprocessor.check_header(sample)
 
     def _finish(self, corpus: Corpus, splits: Splits, rejects: Rejects) -> Splits:
         del rejects  # what can be found out is known by now
@@ -113,11 +111,3 @@ class ImageDataModule(DataModule):
             augmentation=self._augmentation if training else None,
             seed=self._seed,
         )
-
-
-def _check_header(data: bytes) -> None:
-    try:
-        with Image.open(io.BytesIO(data)):
-            pass
-    except Exception as error:  # the decoders raise whatever a malformed file leads them to
-        raise InputError(f"not an image that can be read ({len(data)} bytes)") from error

@@ -11,6 +11,7 @@ from typing import overload
 import numpy as np
 from PIL import Image
 
+from bundle.preprocessing.image import FORMATS
 from trainer.data.samples import SPLIT_NAMES, Corpus, RawSample
 from trainer.data.sources.base import Source, number_classes
 from trainer.errors import DataError
@@ -35,7 +36,9 @@ class ImageFolderSource(Source):
         names: list[str] = []
         given: list[int] = []
         others: list[str] = []
-        suffixes = set(Image.registered_extensions())
+        suffixes = {
+            suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS
+        }
         for split, folder in folders:
             found = 0
             for path in _files(folder):

@@ -133,9 +133,10 @@ def test_class_that_is_left_with_nothing_is_an_error_even_when_skipping(image_ro
         folder_module(image_root, on_error="skip").setup()
 
 
-def test_image_with_too_many_pixels_counts_as_unreadable(image_root):
-    with pytest.raises(DataError, match="too large"):
-        folder_module(image_root, max_pixels=29).setup()
+@pytest.mark.parametrize("cache_bytes", [2**20, 0])
+def test_image_with_too_many_pixels_counts_as_unreadable(image_root, cache_bytes):
+    with pytest.raises(DataError, match=r"Katze/0\.png: image is too large"):
+        folder_module(image_root, max_pixels=29, cache_bytes=cache_bytes).setup()
 
 
 def test_given_splits_of_a_folder_are_kept(tmp_path, image_root):

@@ -53,15 +53,16 @@ def test_image_folder_reads_nested_folders_but_not_hidden_ones(tmp_path):
     assert corpus.names == ["a/deep/deeper/0.png", "b/0.png"]
 
 
-def test_image_folder_reports_files_that_are_no_images(image_root, caplog):
-    (image_root / "Katze" / "notes.txt").write_text("hello")
+@pytest.mark.parametrize("name", ["notes.txt", "scan.pdf", "logo.eps"])
+def test_image_folder_reports_files_that_are_no_images(name, image_root, caplog):
+    (image_root / "Katze" / name).write_text("hello")
 
     with caplog.at_level(logging.WARNING):
         corpus = ImageFolderSource(str(image_root)).load()
 
     assert len(corpus) == 16
     assert "1 files are no images" in caplog.text
-    assert "Katze/notes.txt" in caplog.text
+    assert f"Katze/{name}" in caplog.text
 
 
 def test_image_folder_names_the_folder_when_it_is_missing(tmp_path):
