@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,14 +43,9 @@ class HeldOut:
 
     def golden(self, count: int) -> list[bytes | str]:
         """The first `count` samples that are not large, as a client would send them."""
-        found: list[bytes | str] = []
-        for raw in self.raw:
-            sample = _as_sent(raw)
-            if len(found) < count and len(sample) <= _LARGEST_GOLDEN:
-                found.append(sample)
-            if len(found) == count:
-                break
-        return found or [_as_sent(self.raw[0])]
+        samples = map(_as_sent, self.raw)
+        small = (sample for sample in samples if len(sample) <= _LARGEST_GOLDEN)
+        return list(itertools.islice(small, count)) or [_as_sent(self.raw[0])]
 
 
 def load_held_out(restored: Restored, *, max_samples: int | None) -> HeldOut:

@@ -15,7 +15,7 @@ import logging
 import warnings
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import torch
@@ -54,8 +54,6 @@ class Lane(StrEnum):
 class ExportPass:
     """Write a model as ONNX bytes that depend on the model and these parameters alone."""
 
-    VERSION: ClassVar[int] = 1
-    """Goes up when the same parameters come to mean other bytes."""
     opset: int = 18
     lane: Lane = Lane.dynamo
     max_length: int | None = None
