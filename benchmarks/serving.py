@@ -1,12 +1,12 @@
-"""A served model against its bare engine: throughput as a ratio, latency, CPU time. One run.
+"""A served model against its bare engine: throughput as a ratio, and latency. One run.
 
     python benchmarks/serving.py [--model URI] [--seconds S] [--rounds N] [--json FILE]
 
 Without --model a small convolutional network is trained for a moment and exported first: what it
 answers does not matter here. Engine and server are measured in alternating rounds with the same
 number of threads, and the medians are printed. `wrk` makes the load where it is installed;
-otherwise a Python client does, which takes much of the machine for itself: its figures are then a
-lower bound, and the table says so.
+otherwise a Python client does, which takes much of the machine for itself: the figures of HTTP are
+then a lower bound, and the table says so.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[0] = str(ROOT)  # this file's own folder would offer itself as the package `serving`
 
+from bundle.command import run_command
 from bundle.model import Model
 from bundle.preprocessing.config import ImageConfig
 from serving.child import served
@@ -216,7 +217,8 @@ def processor() -> str:
 def print_table(figures: dict[str, Any]) -> None:
     """What was measured, a line each."""
     http = figures["http"]
-    print(f"{figures['model']}, load made by {figures['client']}")
+    bound = "" if figures["client"] == "wrk" else " (HTTP: a lower bound)"
+    print(f"{figures['model']}, load made by {figures['client']}{bound}")
     print(f"  engine, full batches  {figures['engine_samples_per_second']:10.0f} samples/s")
     print(f"  HTTP /predict         {http['per_second']:10.0f} requests/s")
     print(f"  ratio                 {figures['ratio']:10.3f}")
@@ -225,4 +227,4 @@ def print_table(figures: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -3,17 +3,15 @@
     python examples/demo.py [--folder DIR] [--images N] [override …]
 
 Overrides go to train.py (`python examples/demo.py trainer.max_epochs=1`). Everything the demo
-makes, its registry included, lies in the folder; the server is stopped at the end.
+makes, its registry and cache included, lies in the folder; the server is stopped at the end.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import io
 import json
 import os
-import signal
 import statistics
 import subprocess
 import sys
@@ -27,17 +25,15 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from bundle.command import run_command
 from bundle.model import Model
+from serving.child import served
 from trainer.restore import restore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from trainer.data.samples import RawSample
 
 ROOT = Path(__file__).resolve().parent.parent
-READY_SECONDS = 120.0
-STOP_SECONDS = 30.0
 CLIENTS = 8
 
 
@@ -59,13 +55,18 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=200, help="test images sent over HTTP")
     parser.add_argument("overrides", nargs="*", help="overrides of train.py")
     args = parser.parse_args()
+    if args.images < 1:
+        parser.error(f"--images {args.images} must be 1 or more")
     folder = (args.folder or ROOT / "outputs" / "demo" / time.strftime("%Y%m%d-%H%M%S")).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+    settings = {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+        "TRAINYARD_CACHE": str(folder / "cache"),
+    }
 
     step("1/4 train")
     started = time.perf_counter()
-    run(["train.py", f"hydra.run.dir={folder}/train", *args.overrides], folder, environment)
+    run(["train.py", f"hydra.run.dir={folder}/train", *args.overrides], folder, settings)
     training_seconds = time.perf_counter() - started
     summary = json.loads((folder / "train" / "summary.json").read_text(encoding="utf-8"))
     checkpoint = Path(summary["best_checkpoint"])
@@ -75,7 +76,7 @@ def main() -> None:
         ["export.py", f"checkpoint={checkpoint}", "target=none", f"output={folder}/bundle",
          f"hydra.run.dir={folder}/export"],
         folder,
-        environment,
+        settings,
     )  # fmt: skip
     model = Model.load(printed.strip().splitlines()[-1])
     name = model.name
@@ -84,7 +85,7 @@ def main() -> None:
     step("3/4 serve")
     images, truth = held_out_images(checkpoint, args.images)
     uri = f"models:/{name}@champion"
-    with server(["serve.py", "--model", uri, "--port", "0"], folder, environment) as url:
+    with served(["--model", uri], log=folder / "serve.log", environment=settings) as url:
         step(f"4/4 ask {url}")
         answers = ask(url, images)
 
@@ -94,7 +95,7 @@ def main() -> None:
             "model": f"{name} ({uri})",
             "training time": f"{training_seconds:.0f} s",
             "test accuracy": f"{summary['metrics']['test/accuracy']:.2%}",
-            "accuracy over HTTP": f"{share_equal(answers.labels, truth):.2%} of {args.images}",
+            "accuracy over HTTP": f"{share_equal(answers.labels, truth):.2%} of {len(images)}",
             "HTTP = in process": f"{share_equal(answers.labels, labels_of(in_process)):.2%}",
             "parity": f"max |Δlogit| {model.manifest.lineage['parity']['max_abs_diff']:.1e}",
             "checkpoint": megabytes(checkpoint.stat().st_size),
@@ -112,46 +113,19 @@ def step(text: str) -> None:
     print(f"── {text}", file=sys.stderr, flush=True)
 
 
-def run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
-    """Run one of the commands in `folder`; its stdout. Leaves with its exit code if it fails."""
+def run(command: list[str], folder: Path, settings: dict[str, str]) -> str:
+    """Run one of the commands in `folder`; its stdout. Leaves with its exit code if it fails.
+
+    `settings` are added to the environment.
+    """
     script, *arguments = command
     done = subprocess.run(
         [sys.executable, str(ROOT / script), *arguments],
-        cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=False,
+        cwd=folder, env=os.environ | settings, stdout=subprocess.PIPE, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:
         sys.exit(done.returncode)
     return done.stdout
-
-
-@contextlib.contextmanager
-def server(command: list[str], folder: Path, environment: dict[str, str]) -> Iterator[str]:
-    """The URL of a running server, which is stopped by SIGTERM at the end."""
-    script, *arguments = command
-    log = folder / "serve.log"
-    with log.open("w", encoding="utf-8") as stream:
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / script), *arguments],
-            cwd=folder,
-            env=environment,
-            stderr=stream,
-        )
-    try:
-        yield wait_until_ready(process, log)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=STOP_SECONDS)
-
-
-def wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Read the server's log until it says `ready URL`."""
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        for line in log.read_text(encoding="utf-8").splitlines():
-            if line.startswith("ready "):
-                return line.removeprefix("ready ")
-        time.sleep(0.1)
-    sys.exit(f"error: the server did not become ready\n{log.read_text(encoding='utf-8')}")
 
 
 def held_out_images(checkpoint: Path, count: int) -> tuple[list[bytes], list[str]]:
@@ -224,4 +198,4 @@ def print_table(rows: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)
