@@ -9,7 +9,6 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
 from trainer.compose import hydra_command, is_sweep, run_folder
-from trainer.launch import DistributedTrainer
 from trainer.schema import register_schemas
 
 if TYPE_CHECKING:
@@ -22,6 +21,9 @@ def main() -> None:
 
 
 def _train(cfg: DictConfig) -> dict[str, float]:
+    # A wrong config is answered before torch and Lightning are loaded, which takes seconds.
+    from trainer.launch import DistributedTrainer
+
     folder = run_folder()
     if is_sweep():
         with open_dict(cfg.tracking.tags):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from trainer.errors import PreflightError
 from trainer.preflight import Plan, preflight
-from trainer.run import train
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,4 +38,7 @@ class DistributedTrainer:
     def run(self, folder: Path) -> dict[str, float]:
         """Train, and test the best checkpoint; the metrics."""
         self.preflight()
+        # Lightning takes seconds to load: what preflight refuses is answered without it.
+        from trainer.run import train
+
         return train(self._cfg, folder=folder)
