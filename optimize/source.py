@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bundle.errors import NotFoundError
 from bundle.registry.store import MlflowStore
 from optimize.errors import SourceError
-from trainer.checkpoint import sidecar_path
+from trainer.sidecar import sidecar_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

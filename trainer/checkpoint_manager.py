@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 
-from trainer.checkpoint import link_checkpoint, sidecar_path, verify_checkpoint
+from trainer.checkpoint import link_checkpoint, remove_checkpoint
 from trainer.errors import ConfigError
+from trainer.sidecar import read_sidecar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,9 +124,8 @@ class CheckpointManager(pl.Callback):
     def _put_aside(self, path: Path) -> None:
         """`last.ckpt` → `step-00000120.ckpt`; the oldest beyond `keep_last` go."""
         if path.is_file():
-            step = int(verify_checkpoint(path).get("step", 0))
+            step = int(read_sidecar(path).get("step", 0))
             link_checkpoint(path, self.folder / f"step-{step:08d}.ckpt")
         kept = sorted(self.folder.glob("step-*.ckpt"))
         for old in kept[: len(kept) - (self._keep_last - 1)]:
-            old.unlink()
-            sidecar_path(old).unlink(missing_ok=True)
+            remove_checkpoint(old)

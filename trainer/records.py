@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 from trainer import environment
-from trainer.checkpoint import sidecar_path
 from trainer.pictures import draw_confusion_matrix, draw_learning_curves
 from trainer.schema import Backend
+from trainer.sidecar import sidecar_path
 from trainer.tracking import ExperimentTracker, MlflowTracker, tracking_uri
 
 if TYPE_CHECKING:

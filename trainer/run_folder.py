@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from trainer.checkpoint import write_json
+from trainer.atomic_file import write_json
 from trainer.errors import ConfigError
 
 FINISHED = "finished"

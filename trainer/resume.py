@@ -1,0 +1,133 @@
+"""Where a run begins: at the newest checkpoint of its folder that is whole, or at zero.
+
+A damaged checkpoint is moved to `checkpoints/quarantine/`, never deleted. A folder in which every
+checkpoint is damaged is not taken for a new one.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from trainer.checkpoint import verify_checkpoint
+from trainer.errors import CheckpointError, ConfigError
+from trainer.events import record
+from trainer.sidecar import SUFFIX, is_pending, read_sidecar, sidecar_path
+
+log = logging.getLogger(__name__)
+AUTO = "auto"
+NEVER = "never"
+CHECKPOINTS = "checkpoints"
+QUARANTINE = "quarantine"
+_PATTERN = "*.ckpt"
+_PREFERRED = ("last.ckpt",)
+
+
+class _Candidate(NamedTuple):
+    """What the folder says it has; nothing of it is verified."""
+
+    path: Path
+    step: int
+    created: str
+
+
+def choose_checkpoint(folder: Path, resume: str) -> Path | None:
+    """The checkpoint that the run in `folder` goes on from; None: it starts from zero.
+
+    `auto`: the newest one in `folder/checkpoints` that verifies. `never`: none; those that lie
+    there are set aside. Else a path, which is taken as it is or refused.
+
+    Writes to the folder, so only one process of a run may call it. Raises CheckpointError if all
+    checkpoints of the folder are damaged, or the named one is.
+    """
+    checkpoints = folder / CHECKPOINTS
+    if resume == AUTO:
+        return _newest(folder, checkpoints)
+    if resume == NEVER:
+        _set_aside(folder, checkpoints)
+        return None
+    path = Path(resume)
+    if not path.exists():
+        raise ConfigError(f"resume={resume}: there is no such checkpoint", field="resume")
+    verify_checkpoint(path)
+    return path
+
+
+def is_own(folder: Path, checkpoint: Path | None) -> bool:
+    """Whether the run in `folder` wrote the checkpoint, and so goes on under its own identity."""
+    return (
+        checkpoint is not None and checkpoint.resolve().parent == (folder / CHECKPOINTS).resolve()
+    )
+
+
+def _newest(folder: Path, checkpoints: Path) -> Path | None:
+    found = _candidates(checkpoints)
+    damaged = 0
+    for candidate in found:
+        try:
+            entry = verify_checkpoint(candidate.path)
+        except CheckpointError as error:
+            _quarantine(folder, candidate.path, error)
+            damaged += 1
+            continue
+        if damaged:
+            log.warning("going on from %s, step %s", candidate.path, entry.get("step"))
+            record(folder, "fallback", checkpoint=candidate.path.name, step=entry.get("step"))
+        return candidate.path
+    quarantine = checkpoints / QUARANTINE
+    if quarantine.is_dir() and any(quarantine.iterdir()):
+        raise CheckpointError(
+            f"{folder}: every checkpoint of this run is damaged; they are in {quarantine}",
+            field="resume",
+            remedy="repair or bring back one of them, or start from zero with resume=never",
+        )
+    return None
+
+
+def _candidates(checkpoints: Path) -> list[_Candidate]:
+    """Every checkpoint and every sidecar that has lost its own, newest first."""
+    paths = set(checkpoints.glob(_PATTERN))
+    for sidecar in checkpoints.glob(_PATTERN + SUFFIX):
+        path = sidecar.with_name(sidecar.name.removesuffix(SUFFIX))
+        if not path.exists() and is_pending(path):
+            sidecar.unlink()
+            continue
+        paths.add(path)
+    found = [_describe(path) for path in paths]
+    found.sort(key=lambda c: (c.step, c.created, c.path.name in _PREFERRED), reverse=True)
+    return found
+
+
+def _describe(path: Path) -> _Candidate:
+    try:
+        entry: dict[str, Any] = read_sidecar(path)
+        return _Candidate(path, int(entry.get("step", -1)), str(entry.get("created", "")))
+    except (CheckpointError, TypeError, ValueError):
+        return _Candidate(path, -1, "")
+
+
+def _quarantine(folder: Path, path: Path, error: CheckpointError) -> None:
+    quarantine = path.parent / QUARANTINE
+    quarantine.mkdir(exist_ok=True)
+    number = 0
+    while any((quarantine / f"{number:03d}-{p.name}").exists() for p in (path, sidecar_path(path))):
+        number += 1
+    for part in (path, sidecar_path(path)):
+        if part.exists():
+            part.rename(quarantine / f"{number:03d}-{part.name}")
+    log.warning("%s; moved to %s", error, quarantine)
+    record(folder, "quarantine", checkpoint=path.name, reason=str(error))
+
+
+def _set_aside(folder: Path, checkpoints: Path) -> None:
+    """A run that starts anew must neither overwrite nor meet what an earlier one has left."""
+    if not checkpoints.is_dir() or not any(checkpoints.iterdir()):
+        return
+    number = 1
+    while (aside := checkpoints.with_name(f"{CHECKPOINTS}.{number}")).exists():
+        number += 1
+    shutil.move(checkpoints, aside)
+    log.warning("resume=never: earlier checkpoints were set aside in %s", aside)
+    record(folder, "set_aside", checkpoints=aside.name)
