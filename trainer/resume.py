@@ -7,6 +7,7 @@ checkpoint is damaged is not taken for a new one.
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ class _Candidate(NamedTuple):
     """What the folder says it has; nothing of it is verified."""
 
     path: Path
-    step: int
+    step: float
     created: str
 
 
@@ -103,9 +104,10 @@ def _candidates(checkpoints: Path) -> list[_Candidate]:
 def _describe(path: Path) -> _Candidate:
     try:
         entry: dict[str, Any] = read_sidecar(path)
-        return _Candidate(path, int(entry.get("step", -1)), str(entry.get("created", "")))
-    except (CheckpointError, TypeError, ValueError):
-        return _Candidate(path, -1, "")
+        return _Candidate(path, int(entry["step"]), str(entry.get("created", "")))
+    except (CheckpointError, KeyError, TypeError, ValueError):
+        # It may have been the newest: looked at, and moved away, before an older one is chosen.
+        return _Candidate(path, math.inf, "")
 
 
 def _quarantine(folder: Path, path: Path, error: CheckpointError) -> None:
