@@ -5,36 +5,56 @@ A checkpoint is a file with a sidecar, or a folder of shards with a manifest in 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import platform
 import shutil
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pytorch_lightning.plugins.io import CheckpointIO
 
 from trainer.atomic_file import HashingStream, staged
+from trainer.checkpoint_content import (
+    CHECKPOINT_SCHEMA,
+    KEY,
+    WEIGHTS_PREFIX,
+    facts_of,
+    load_plain,
+)
 from trainer.errors import CheckpointError
-from trainer.sidecar import SCHEMA, entry_of, publish, read_sidecar, remove_file, verify_file
+from trainer.sharded import (
+    link_sharded,
+    read_manifest,
+    read_sharded,
+    remove_sharded,
+    verify_sharded,
+)
+from trainer.sidecar import (
+    describe,
+    entry_of,
+    publish,
+    read_sidecar,
+    remove_file,
+    sidecar_path,
+    unwritable,
+    verify_file,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+    from pathlib import Path
 
-CHECKPOINT_SCHEMA = 1
-KEY = "trainyard"
-"""Where a checkpoint describes itself."""
-WEIGHTS_PREFIX = "model."
-"""The trained module's name inside the Lightning module's state."""
-RANDOMNESS = {
-    "order": "f(seed, epoch)",
-    "augmentation": "f(seed, epoch, index)",
-    "dropout": "f(seed, batch, rank)",
-}
-"""Nothing random has a state, so a checkpoint holds none."""
+__all__ = [
+    "CHECKPOINT_SCHEMA",
+    "KEY",
+    "WEIGHTS_PREFIX",
+    "consolidate",
+    "link_checkpoint",
+    "read_checkpoint",
+    "read_description",
+    "remove_checkpoint",
+    "sidecar_path",
+    "verify_checkpoint",
+    "write_checkpoint",
+]
 
 
 def verify_checkpoint(path: Path) -> dict[str, Any]:
@@ -42,30 +62,26 @@ def verify_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises CheckpointError if anything of it is missing, or size or sha256 differ.
     """
-    return verify_file(path)
+    try:
+        return verify_sharded(path) if path.is_dir() else verify_file(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: unreadable ({error})") from error
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """What a checkpoint's sidecar or manifest says, unproved. Raises CheckpointError."""
+    return read_manifest(path) if path.is_dir() else read_sidecar(path)
 
 
 def read_checkpoint(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
-    """Verify the file against its sidecar, then load plain containers and tensors only.
+    """Verify, then load plain containers and tensors only; a sharded one as a whole.
 
-    Raises CheckpointError, whatever is wrong with the file.
+    Raises CheckpointError, whatever is wrong.
     """
+    if path.is_dir():
+        return read_sharded(path)
     verify_file(path)
     return load_plain(path, map_location=map_location)
-
-
-def load_plain(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
-    """Load tensors and plain containers; anything that would run code is refused."""
-    try:
-        loaded = torch.load(path, map_location=map_location, weights_only=True)
-    except Exception as error:
-        raise CheckpointError(
-            f"{path}: refused, it holds more than tensors and plain values ({_first_line(error)})",
-            remedy="load only checkpoints that train.py wrote",
-        ) from error
-    if not isinstance(loaded, dict):
-        raise CheckpointError(f"{path}: holds a {type(loaded).__name__}, not a checkpoint")
-    return loaded
 
 
 def write_checkpoint(
@@ -73,35 +89,19 @@ def write_checkpoint(
 ) -> None:
     """Write `checkpoint` and its sidecar so that a crash at any moment leaves a whole one.
 
-    Raises CheckpointError if the disk refuses; what was at `path` before is then untouched.
+    `facts`: what the sidecar says of it; None: what is found in it. Raises CheckpointError if the
+    disk refuses; what was at `path` before is then untouched.
     """
+    entry = describe(facts_of(checkpoint) if facts is None else facts)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with staged(path) as temporary:
             written = _save(checkpoint, temporary)
-            publish(temporary, path, {**describe(facts or {}), **written})
+            if path.is_dir():
+                remove_sharded(path)
+            publish(temporary, path, {**entry, **written})
     except OSError as error:
         raise unwritable(path, error) from error
-
-
-def describe(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What every description of a checkpoint says."""
-    return {
-        "schema": SCHEMA,
-        "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "versions": {"torch": str(torch.__version__), "python": platform.python_version()},
-        **facts,
-    }
-
-
-def unwritable(path: Path, error: OSError) -> CheckpointError:
-    """The disk is full, read-only or gone."""
-    return CheckpointError(
-        f"{path}: cannot be written ({error.strerror or error}); the checkpoints before it are"
-        " intact",
-        field="hydra.run.dir",
-        remedy="make room, or name a folder on another disk",
-    )
 
 
 def link_checkpoint(source: Path, target: Path) -> None:
@@ -109,6 +109,9 @@ def link_checkpoint(source: Path, target: Path) -> None:
 
     The bytes are shared where the filesystem can, copied where not.
     """
+    if source.is_dir():
+        link_sharded(source, target)
+        return
     try:
         with staged(target) as temporary:
             temporary.unlink()
@@ -116,6 +119,8 @@ def link_checkpoint(source: Path, target: Path) -> None:
                 os.link(source, temporary)
             except OSError:
                 shutil.copyfile(source, temporary)
+            if target.is_dir():
+                remove_sharded(target)
             publish(temporary, target, entry_of(read_sidecar(source)))
     except OSError as error:
         raise unwritable(target, error) from error
@@ -123,61 +128,21 @@ def link_checkpoint(source: Path, target: Path) -> None:
 
 def remove_checkpoint(path: Path) -> None:
     """Remove a checkpoint with its description."""
-    remove_file(path)
+    if path.is_dir():
+        remove_sharded(path)
+    else:
+        remove_file(path)
 
 
-class VerifiedCheckpointIO(CheckpointIO):
-    """Lightning's door to the functions above."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
-    ) -> None:
-        """Write atomically, with a sidecar."""
-        if storage_options is not None:
-            raise CheckpointError("checkpoints take no storage options")
-        write_checkpoint(Path(path), checkpoint, facts=facts_of(checkpoint))
-
-    def load_checkpoint(
-        self,
-        path: str | Path,
-        map_location: Callable[..., Any] | None = None,
-        weights_only: bool | None = None,
-    ) -> dict[str, Any]:
-        """Verify, then load; `weights_only` cannot be switched off."""
-        if weights_only is False:
-            raise CheckpointError(f"{path}: refused, unpickling a checkpoint can run any code")
-        return read_checkpoint(Path(path), map_location=map_location or "cpu")
-
-    def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove the file and its sidecar."""
-        remove_checkpoint(Path(path))
-
-
-def facts_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """What a description repeats from the checkpoint, to be read without loading it."""
-    own = checkpoint.get(KEY, {})
-    config = own.get("config", {})
-    return {
-        "step": int(checkpoint.get("global_step", 0)),
-        "epoch": int(checkpoint.get("epoch", 0)),
-        "batch": _batch(checkpoint),
-        "world_size": int(own.get("world_size", 1)),
-        "config_sha256": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
-        "versions": own.get("versions", {}),
-        "run_id": own.get("run_id"),
-        "randomness": {"seed": config.get("seed"), **RANDOMNESS},
-    }
-
-
-def _batch(checkpoint: Mapping[str, Any]) -> int:
-    """Batches of its epoch that were trained on."""
-    loop = checkpoint.get("loops", {}).get("fit_loop", {})
-    progress = loop.get("epoch_loop.batch_progress", {}).get("current", {})
-    return int(progress.get("completed", 0))
+def consolidate(sharded: Path, target: Path) -> Path:
+    """Write the sharded checkpoint as a single file, for everything that wants one."""
+    checkpoint = read_sharded(sharded)
+    write_checkpoint(target, checkpoint)
+    return target
 
 
 def _save(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Write to an open place; size and sha256 of what was meant, not of what can be read back."""
+    """Write to the disk; size and sha256 of what was meant, not of what can be read back."""
     with path.open("wb") as file:
         stream = HashingStream(file)
         try:
@@ -189,8 +154,3 @@ def _save(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
         file.flush()
         os.fsync(file.fileno())
     return {"sha256": stream.sha256, "bytes": stream.bytes}
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

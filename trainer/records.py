@@ -21,15 +21,19 @@ if TYPE_CHECKING:
     from trainer.run_folder import RunFolder
 
 
-def start_tracking(cfg: DictConfig) -> ExperimentTracker:
-    """The tracker that `cfg.tracking` asks for. Raises PreflightError if its server is away."""
+def start_tracking(cfg: DictConfig, *, run_id: str | None = None) -> ExperimentTracker:
+    """The tracker that `cfg.tracking` asks for; `run_id`: of the run to go on with.
+
+    Raises PreflightError if its server is away.
+    """
     if cfg.tracking.backend == Backend.none:
-        return ExperimentTracker()
+        return ExperimentTracker(run_id=run_id)
     return MlflowTracker(
         tracking_uri(cfg.tracking.uri),
         experiment=cfg.tracking.experiment,
         run_name=cfg.name,
         tags=dict(cfg.tracking.tags),
+        run_id=run_id,
     )
 
 

@@ -9,18 +9,21 @@ from __future__ import annotations
 import logging
 import math
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainer.checkpoint import verify_checkpoint
+from trainer.checkpoint import read_description, verify_checkpoint
+from trainer.download import fetch_checkpoint, is_url
 from trainer.errors import CheckpointError, ConfigError
 from trainer.events import record
-from trainer.sidecar import SUFFIX, is_pending, read_sidecar, sidecar_path
+from trainer.sidecar import SUFFIX, is_pending, sidecar_path
 
 log = logging.getLogger(__name__)
 AUTO = "auto"
 NEVER = "never"
 CHECKPOINTS = "checkpoints"
+DOWNLOADS = "downloads"
 QUARANTINE = "quarantine"
 _PATTERN = "*.ckpt"
 _PREFERRED = ("last.ckpt",)
@@ -38,7 +41,7 @@ def choose_checkpoint(folder: Path, resume: str) -> Path | None:
     """The checkpoint that the run in `folder` goes on from; None: it starts from zero.
 
     `auto`: the newest one in `folder/checkpoints` that verifies. `never`: none; those that lie
-    there are set aside. Else a path, which is taken as it is or refused.
+    there are set aside. Else a path or a URL, which is taken as it is or refused.
 
     Writes to the folder, so only one process of a run may call it. Raises CheckpointError if all
     checkpoints of the folder are damaged, or the named one is.
@@ -49,17 +52,35 @@ def choose_checkpoint(folder: Path, resume: str) -> Path | None:
     if resume == NEVER:
         _set_aside(folder, checkpoints)
         return None
-    path = Path(resume)
+    path = fetch_checkpoint(resume, folder / DOWNLOADS) if is_url(resume) else Path(resume)
     if not path.exists():
         raise ConfigError(f"resume={resume}: there is no such checkpoint", field="resume")
     verify_checkpoint(path)
     return path
 
 
-def is_own(folder: Path, checkpoint: Path | None) -> bool:
-    """Whether the run in `folder` wrote the checkpoint, and so goes on under its own identity."""
-    return (
-        checkpoint is not None and checkpoint.resolve().parent == (folder / CHECKPOINTS).resolve()
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Where a run begins."""
+
+    checkpoint: Path | None = None
+    own: bool = False
+    """Whether the run in this folder wrote it, and so goes on under its own identity."""
+    step: int | None = None
+    """Optimiser steps that a run of its own has behind it."""
+    run_id: str | None = None
+    """Of a run of its own."""
+
+
+def start_at(folder: Path, checkpoint: Path | None) -> Start:
+    """What follows from the choice; it only reads, so every process may ask."""
+    if checkpoint is None:
+        return Start()
+    if checkpoint.resolve().parent != (folder / CHECKPOINTS).resolve():
+        return Start(checkpoint=checkpoint)
+    entry = read_description(checkpoint)
+    return Start(
+        checkpoint=checkpoint, own=True, step=int(entry["step"]), run_id=entry.get("run_id")
     )
 
 
@@ -74,7 +95,7 @@ def _newest(folder: Path, checkpoints: Path) -> Path | None:
             damaged += 1
             continue
         if damaged:
-            log.warning("going on from %s, step %s", candidate.path, entry.get("step"))
+            log.warning("falling back to %s, step %s", candidate.path, entry.get("step"))
             record(folder, "fallback", checkpoint=candidate.path.name, step=entry.get("step"))
         return candidate.path
     quarantine = checkpoints / QUARANTINE
@@ -103,7 +124,7 @@ def _candidates(checkpoints: Path) -> list[_Candidate]:
 
 def _describe(path: Path) -> _Candidate:
     try:
-        entry: dict[str, Any] = read_sidecar(path)
+        entry: dict[str, Any] = read_description(path)
         return _Candidate(path, int(entry["step"]), str(entry.get("created", "")))
     except (CheckpointError, KeyError, TypeError, ValueError):
         # It may have been the newest: looked at, and moved away, before an older one is chosen.

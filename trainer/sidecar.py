@@ -7,7 +7,11 @@ before the bytes are: a crash at any moment leaves a checkpoint that verifies, o
 from __future__ import annotations
 
 import json
+import platform
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from trainer.atomic_file import fsync_folder, sha256_of, write_json
 from trainer.errors import CheckpointError
@@ -62,16 +66,8 @@ def verify_file(path: Path) -> dict[str, Any]:
 def read_sidecar(path: Path) -> dict[str, Any]:
     """What lies beside `path`, which need not be there. Raises CheckpointError."""
     sidecar = sidecar_path(path)
-    try:
-        value = json.loads(sidecar.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{path}: cannot be verified, {sidecar.name} is not beside it",
-            remedy="copy both files",
-        ) from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{sidecar}: unreadable ({error})") from error
-    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+    value = read_json(sidecar)
+    if value.get("schema") != SCHEMA:
         raise CheckpointError(f"{sidecar}: not a checkpoint's description that this version knows")
     for entry in [value, value.get(_PREVIOUS) or value]:
         if (
@@ -81,6 +77,42 @@ def read_sidecar(path: Path) -> dict[str, Any]:
         ):
             raise CheckpointError(f"{sidecar}: bytes or sha256 is missing")
     return value
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A description's fields. Raises CheckpointError if it is missing or unreadable."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path}: is missing, so the checkpoint cannot be verified",
+            remedy="copy a checkpoint with its description",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: unreadable ({error})") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path}: not a checkpoint's description")
+    return value
+
+
+def describe(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What every description of a checkpoint says."""
+    return {
+        "schema": SCHEMA,
+        "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "versions": {"torch": str(torch.__version__), "python": platform.python_version()},
+        **facts,
+    }
+
+
+def unwritable(path: Path, error: OSError) -> CheckpointError:
+    """The disk is full, read-only or gone."""
+    return CheckpointError(
+        f"{path}: cannot be written ({error.strerror or error}); the checkpoints before it are"
+        " intact",
+        field="hydra.run.dir",
+        remedy="make room, or name a folder on another disk",
+    )
 
 
 def is_pending(path: Path) -> bool:
