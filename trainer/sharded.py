@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import warnings
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import torch
@@ -27,7 +29,7 @@ from trainer.errors import CheckpointError
 from trainer.sidecar import SCHEMA, describe, read_json, sidecar_path, unwritable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 MANIFEST = "manifest.json"
@@ -67,7 +69,8 @@ def save_sharded(path: Path, checkpoint: Mapping[str, Any]) -> None:
             error = raised
         _agree(path, error, together=together)
         try:
-            state_dict_saver.save(tensors, checkpoint_id=folder, no_dist=not together)
+            with _alone_is_meant():
+                state_dict_saver.save(tensors, checkpoint_id=folder, no_dist=not together)
         except Exception as raised:
             raise CheckpointError(
                 f"{path}: cannot be written ({_root(raised)}); the checkpoints before it are intact"
@@ -122,7 +125,8 @@ def read_sharded(path: Path) -> dict[str, Any]:
         for name, entry in reader.read_metadata().state_dict_metadata.items()
         if isinstance(entry, TensorStorageMetadata)
     }
-    state_dict_loader.load(tensors, storage_reader=reader, no_dist=True)
+    with _alone_is_meant():
+        state_dict_loader.load(tensors, storage_reader=reader, no_dist=True)
     joined = _join(rest, tensors)
     if not isinstance(joined, dict):
         raise CheckpointError(f"{path / STATE}: not a checkpoint")
@@ -143,7 +147,8 @@ def load_sharded(path: Path, state: Mapping[str, Any]) -> dict[str, Any]:
     missing = sorted(set(tensors) - set(known))
     if missing:
         raise CheckpointError(f"{path}: has no {missing[0]}, and {len(missing) - 1} more")
-    state_dict_loader.load(tensors, storage_reader=reader, no_dist=not together)
+    with _alone_is_meant():
+        state_dict_loader.load(tensors, storage_reader=reader, no_dist=not together)
     return dict(state)
 
 
@@ -264,6 +269,13 @@ def _place() -> tuple[int, bool]:
     """This process's rank, and whether there are others."""
     together = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
     return (dist.get_rank() if together else 0), together
+
+
+@contextmanager
+def _alone_is_meant() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable")
+        yield
 
 
 def _token(together: bool) -> str:
