@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer import environment
+from trainer.checkpoint import consolidate
 from trainer.pictures import draw_confusion_matrix, draw_learning_curves
 from trainer.schema import Backend
 from trainer.sidecar import sidecar_path
@@ -75,5 +78,8 @@ def store_files(
         tracker.log_file(picture, folder="pictures")
     best = manager.best or manager.last
     if best is not None and cfg.tracking.log_checkpoint:
-        tracker.log_file(best, folder="checkpoints")
-        tracker.log_file(sidecar_path(best), folder="checkpoints")
+        with tempfile.TemporaryDirectory(dir=files.path) as folder:
+            # Whoever fetches it from there wants one file.
+            whole = consolidate(best, Path(folder) / best.name) if best.is_dir() else best
+            tracker.log_file(whole, folder="checkpoints")
+            tracker.log_file(sidecar_path(whole), folder="checkpoints")

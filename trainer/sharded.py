@@ -8,6 +8,8 @@ this one brings its own.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import pickle
 import shutil
@@ -86,8 +88,16 @@ def save_sharded(path: Path, checkpoint: Mapping[str, Any]) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def is_sharded(path: Path) -> bool:
+    """Whether a folder looks like one; nothing of it is proved."""
+    return (path / MANIFEST).is_file() and (path / STATE).is_file()
+
+
 def verify_sharded(path: Path) -> dict[str, Any]:
-    """The manifest of a folder whose files are those that were written. Raises CheckpointError."""
+    """The manifest of a folder whose files are those that were written. Raises CheckpointError.
+
+    Its "sha256" is that of the list of all files and theirs.
+    """
     manifest = read_manifest(path)
     files: dict[str, Any] = manifest["files"]
     found = {item.name for item in path.iterdir()} - {MANIFEST}
@@ -100,7 +110,8 @@ def verify_sharded(path: Path) -> dict[str, Any]:
             raise CheckpointError(f"{file}: damaged, of another size than was written")
         if sha256_of(file) != entry["sha256"]:
             raise CheckpointError(f"{file}: damaged, its sha256 is not that which was written")
-    return manifest
+    listing = json.dumps(files, sort_keys=True).encode()
+    return {**manifest, "sha256": hashlib.sha256(listing).hexdigest()}
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
