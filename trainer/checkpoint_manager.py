@@ -157,7 +157,7 @@ class CheckpointManager(pl.Callback):
 
     def _save(self, trainer: pl.Trainer, path: Path) -> None:
         if not self._sharded:
-            trainer.save_checkpoint(path)
+            trainer.save_checkpoint(path, weights_only=False)  # the optimiser, too
             return
         # What Lightning's `save_checkpoint` saves; that one would write in one process only.
         checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)  # noqa: SLF001
