@@ -138,7 +138,9 @@ def test_property_03_run_goes_on_as_itself_when_it_was_stopped(tmp_path, undistu
         )
     rows = [(row.step, row.name) for row in read_metrics(folder / "metrics.csv")]
     assert len(rows) == len(set(rows))
-    assert set(read_metrics(folder / "metrics.csv")) <= set(read_metrics(undisturbed / "metrics.csv"))
+    assert set(read_metrics(folder / "metrics.csv")) <= set(
+        read_metrics(undisturbed / "metrics.csv")
+    )
 
 
 def test_run_says_that_it_is_finished_when_asked_again(tmp_path, caplog):
