@@ -1,4 +1,4 @@
-"""A run that was cut short, and whose checkpoints were damaged meanwhile, ends as if nothing was."""
+"""A run that was cut short, its checkpoints damaged meanwhile, ends as if nothing had been."""
 
 from __future__ import annotations
 
