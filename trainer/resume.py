@@ -85,6 +85,7 @@ def start_at(folder: Path, checkpoint: Path | None) -> Start:
 
 
 def _newest(folder: Path, checkpoints: Path) -> Path | None:
+    _sweep(checkpoints)
     found = _candidates(checkpoints)
     damaged = 0
     for candidate in found:
@@ -106,6 +107,15 @@ def _newest(folder: Path, checkpoints: Path) -> Path | None:
             remedy="repair or bring back one of them, or start from zero with resume=never",
         )
     return None
+
+
+def _sweep(checkpoints: Path) -> None:
+    """Remove what a killed process had begun to write; it never had a name."""
+    for part in checkpoints.glob(".*.part"):
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
 
 
 def _candidates(checkpoints: Path) -> list[_Candidate]:

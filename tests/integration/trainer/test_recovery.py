@@ -6,8 +6,12 @@ import json
 import logging
 import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from tests.integration.trainer.conftest import SAVES, STOPPED_AT, stop_at
 from tests.training import same, train_tiny, weights
@@ -15,7 +19,10 @@ from trainer.errors import CheckpointError, ConfigError
 from trainer.events import read_events
 from trainer.metrics_file import read_metrics
 
-pytestmark = pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)`:FutureWarning")
+pytestmark = [
+    pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)`:FutureWarning"),
+    pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),
+]
 
 
 def truncate(path):
@@ -141,6 +148,64 @@ def test_property_03_run_goes_on_as_itself_when_it_was_stopped(tmp_path, undistu
     assert set(read_metrics(folder / "metrics.csv")) <= set(
         read_metrics(undisturbed / "metrics.csv")
     )
+
+
+def test_mlflow_run_goes_on_when_the_run_was_stopped(tmp_path, tracking_uri):
+    folder = tmp_path / "run"
+    stop_at(folder, STOPPED_AT, *SAVES, "tracking=mlflow")
+    train_tiny(folder, *SAVES, "tracking=mlflow", "callbacks.keep_last=4")
+    client = MlflowClient(tracking_uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("trainyard").experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.info.run_id == summary(folder)["run_id"]
+    assert run.data.params["callbacks.keep_last"] == "3"
+    assert run.data.tags["changed.callbacks.keep_last"] == "4"
+    rows = read_metrics(folder / "metrics.csv")
+    for name in {row.name for row in rows}:
+        recorded = [metric.step for metric in client.get_metric_history(run.info.run_id, name)]
+        assert recorded == [row.step for row in rows if row.name == name]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.training import train_tiny
+from trainer.lightning_model import LightningModel
+
+folder, options = Path(sys.argv[1]), sys.argv[2:]
+training_step = LightningModel.training_step
+for killed_at in (2, 3, 8, 13, 19, None):
+    child = os.fork()
+    if not child:
+        def step(self, batch, batch_idx):
+            if self.global_step == killed_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return training_step(self, batch, batch_idx)
+
+        LightningModel.training_step = step
+        train_tiny(folder, *options)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    assert status == (signal.SIGKILL if killed_at else 0), (killed_at, status)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("async_save", ["true", "false"])
+def test_property_03_run_ends_the_same_when_it_is_killed_again_and_again(
+    tmp_path, undisturbed, async_save
+):
+    command = [sys.executable, "-c", KILLED, str(tmp_path), *SAVES]
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, f"callbacks.async_save={async_save}"], check=True, env=environment)
+    for name in ("best.ckpt", "last.ckpt"):
+        assert same(
+            weights(tmp_path / "checkpoints" / name), weights(undisturbed / "checkpoints" / name)
+        )
+    assert set(read_metrics(tmp_path / "metrics.csv")) <= set(
+        read_metrics(undisturbed / "metrics.csv")
+    )
+    assert "quarantine" not in {event["kind"] for event in read_events(tmp_path)}
 
 
 def test_run_says_that_it_is_finished_when_asked_again(tmp_path, caplog):
