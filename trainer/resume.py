@@ -52,11 +52,21 @@ def choose_checkpoint(folder: Path, resume: str) -> Path | None:
     if resume == NEVER:
         _set_aside(folder, checkpoints)
         return None
+    check_resume(resume)
     path = fetch_checkpoint(resume, folder / DOWNLOADS) if is_url(resume) else Path(resume)
-    if not path.exists():
-        raise ConfigError(f"resume={resume}: there is no such checkpoint", field="resume")
     verify_checkpoint(path)
     return path
+
+
+def check_resume(resume: str) -> None:
+    """Raises ConfigError if the value cannot be right; nothing is read or fetched."""
+    if resume in {AUTO, NEVER} or is_url(resume) or Path(resume).exists():
+        return
+    raise ConfigError(
+        f"resume={resume}: there is no such checkpoint",
+        field="resume",
+        remedy="name a checkpoint, or use resume=auto or resume=never",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,7 +58,7 @@ def train(cfg: DictConfig, *, folder: Path | None = None) -> dict[str, float]:
             files.path,
         )
         return finished
-    with StopSignals() as signals, torch_settings(cfg), nags_silenced():
+    with StopSignals() as signals, torch_settings(cfg), nags_silenced(), files.claimed():
         data = build_data(cfg, assets_dir=files.assets)
         start = start_at(files.path, choose_checkpoint(files.path, cfg.resume))
         tracker = start_tracking(cfg, run_id=start.run_id)

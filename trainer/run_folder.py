@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import logging
+import os
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
 from trainer.atomic_file import write_json
+from trainer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+log = logging.getLogger(__name__)
 
 FINISHED = "finished"
 RUNNING = "running"
@@ -60,6 +70,30 @@ class RunFolder:
         """Change fields of summary.json."""
         self.summary |= fields
         write_json(self.summary_file, self.summary)
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """While entered, no other run can train in this folder; its death ends that, too.
+
+        Of several processes of a run (torchrun's RANK) the first one claims it. Raises ConfigError
+        if another run has it.
+        """
+        if os.environ.get("RANK", "0") != "0":
+            yield
+            return
+        with (self.path / ".lock").open("a") as lock:
+            try:
+                # Unlike flock, not inherited by loader processes that may outlive this one.
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigError(
+                    f"hydra.run.dir={self.path}: another process is training in it",
+                    field="hydra.run.dir",
+                    remedy="wait for it, or name another folder",
+                ) from None
+            except OSError as error:
+                log.warning("%s: cannot be locked (%s)", self.path, error)
+            yield
 
     def earlier_config(self) -> dict[str, Any]:
         """The resolved config of the run that was here before."""

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from mlflow import MlflowClient
 
 from tests.integration.trainer.conftest import SAVES, STOPPED_AT, stop_at
@@ -18,6 +19,7 @@ from tests.training import same, train_tiny, weights
 from trainer.errors import CheckpointError, ConfigError
 from trainer.events import read_events
 from trainer.metrics_file import read_metrics
+from trainer.restore import restore
 
 pytestmark = [
     pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)`:FutureWarning"),
@@ -223,6 +225,23 @@ def test_run_says_that_it_is_finished_when_asked_again(tmp_path, caplog):
         train_tiny(folder, "trainer.max_epochs=2", "model.hidden=[8]")
 
 
+def test_run_is_refused_when_another_process_trains_in_its_folder(tmp_path):
+    holder = """if 1:
+        import fcntl, sys
+        lock = open(sys.argv[1], "a")
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        print("locked", flush=True)
+        sys.stdin.read()
+    """
+    command = [sys.executable, "-c", holder, str(tmp_path / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(ConfigError, match="another process is training in it"):
+            train_tiny(tmp_path)
+        other.communicate()
+    train_tiny(tmp_path, "trainer.max_epochs=1")
+
+
 def test_run_starts_from_a_named_checkpoint_when_it_is_of_another_run(undisturbed, tmp_path):
     checkpoint = undisturbed / "checkpoints/step-00000018.ckpt"
     train_tiny(tmp_path / "run", f"resume={checkpoint}")
@@ -247,6 +266,9 @@ def test_property_03_sharded_run_ends_the_same_when_it_was_stopped(tmp_path, und
     flip_a_bit(folder / "checkpoints/last.ckpt/__0_0.distcp")
     train_tiny(folder, *SAVES, "callbacks.sharded=true")
     assert (folder / "checkpoints/last.ckpt").is_dir()
+    restored = restore(folder / "checkpoints/best.ckpt").model.state_dict()
+    best = weights(undisturbed / "checkpoints/best.ckpt")
+    assert all(torch.equal(best[f"model.{name}"], value) for name, value in restored.items())
     assert same(
         weights(folder / "checkpoints/last.ckpt"), weights(undisturbed / "checkpoints/last.ckpt")
     )
