@@ -60,7 +60,11 @@ def train(cfg: DictConfig, *, folder: Path | None = None) -> dict[str, float]:
         return finished
     with StopSignals() as signals, torch_settings(cfg), nags_silenced(), files.claimed():
         data = build_data(cfg, assets_dir=files.assets)
-        start = start_at(files.path, choose_checkpoint(files.path, cfg.resume))
+        try:
+            start = start_at(files.path, choose_checkpoint(files.path, cfg.resume))
+        except TrainerError as error:
+            files.summarize(**files.earlier | {"status": FAILED, "error": _told(error)})
+            raise
         tracker = start_tracking(cfg, run_id=start.run_id)
         files.write_config(OmegaConf.to_yaml(cfg))
         files.summarize(
@@ -167,7 +171,7 @@ class _Run:
 
     def abandon(self, status: str, error: BaseException) -> None:
         """Leave what there is; nothing that fails here may hide `error`."""
-        self._summarize(status, error=f"{type(error).__name__}: {error}")
+        self._summarize(status, error=_told(error))
         self.record.close()
         try:
             self.tracker.finish(status)
@@ -185,3 +189,7 @@ class _Run:
             seconds=round(time.perf_counter() - self.began, 2),
             **fields,
         )
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
