@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from bundle.errors import NotFoundError
 from bundle.registry.store import MlflowStore
 from optimize.errors import SourceError
-from trainer.checkpoint import sidecar_path
+from trainer.sharded import is_sharded
+from trainer.sidecar import sidecar_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +51,8 @@ def _file(checkpoint: str) -> Path:
             remedy=f"download the file and its {sidecar_path(Path('best.ckpt')).name} first",
         )
     path = Path(checkpoint)
+    if is_sharded(path):
+        return path
     if path.is_dir():
         found = [path / name for name in CHECKPOINTS if (path / name).is_file()]
         example = f", for example checkpoint={found[0]}" if found else ""

@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 
-from trainer.checkpoint import link_checkpoint, sidecar_path, verify_checkpoint
-from trainer.errors import ConfigError
+from trainer.checkpoint import (
+    KEY,
+    link_checkpoint,
+    read_checkpoint,
+    read_description,
+    remove_checkpoint,
+    verify_checkpoint,
+)
+from trainer.checkpoint_writer import CheckpointWriter
+from trainer.errors import CheckpointError, ConfigError
+from trainer.sharded import save_sharded
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -21,7 +31,8 @@ LAST = "last.ckpt"
 class CheckpointManager(pl.Callback):
     """`best.ckpt` by a validation metric, `last.ckpt` after every epoch, older ones by their step.
 
-    What is best and last at once is written once and linked.
+    What is best and last at once is written once and linked. `writer` goes to Lightning's trainer
+    as its CheckpointIO.
     """
 
     def __init__(
@@ -32,27 +43,54 @@ class CheckpointManager(pl.Callback):
         maximise: bool = True,
         save_best: bool = True,
         save_last: bool = True,
-        keep_last: int = 1,
+        keep_last: int = 2,
         every_steps: int | None = None,
+        background: bool = False,
+        sharded: bool = False,
+        resumed_from: Path | None = None,
     ) -> None:
+        """`resumed_from`: the checkpoint in `folder` that this run goes on from."""
         if keep_last < 1 or (every_steps is not None and every_steps < 1):
             raise ConfigError(
                 f"callbacks.keep_last={keep_last}, callbacks.save_every_steps={every_steps}:"
                 " must be at least 1",
                 field="callbacks.keep_last",
             )
+        if background and sharded:
+            raise ConfigError(
+                "callbacks.async_save=true, callbacks.sharded=true: one or the other",
+                field="callbacks.async_save",
+                remedy="shards are written by all processes together, and all wait for them",
+            )
         self.folder = folder
+        self.writer = CheckpointWriter(background=background, rotate=self._rotate)
         self.best: Path | None = None
         self.best_rank: tuple[float, float] | None = None
         self.last: Path | None = None
+        self._best_step: int | None = None
         self._monitor = monitor
         self._maximise = maximise
         self._save_best = save_best
         self._save_last = save_last
         self._keep_last = keep_last
         self._every_steps = every_steps
+        self._sharded = sharded
+        self._resumed_from = resumed_from
         self._saved_step = 0
         self._improved = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Take up the best and the last checkpoint of a run that goes on."""
+        if self._resumed_from is None:
+            return
+        self._saved_step = trainer.global_step
+        if trainer.is_global_zero:
+            self._take_up_best(self._resumed_from)
+        trainer.strategy.barrier("checkpoints taken up")
+        self.best = self.folder / BEST if (self.folder / BEST).exists() else None
+        self.last = self.folder / LAST if (self.folder / LAST).exists() else None
+        if self.best is None:
+            self.best_rank = self._best_step = None
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
         """Save between epochs if asked to."""
@@ -64,10 +102,11 @@ class CheckpointManager(pl.Callback):
         """See whether this is the best so far."""
         if trainer.state.fn != "fit" or not self._save_best:
             return
-        rank = self._rank(trainer)
+        rank = self._rank(trainer.callback_metrics)
         if self.best_rank is not None and rank <= self.best_rank:
             return
         self.best_rank = rank
+        self._best_step = trainer.global_step
         self._improved = True
         if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             self._write_best(trainer)
@@ -78,39 +117,83 @@ class CheckpointManager(pl.Callback):
         if self._improved:
             self._write_best(trainer)
 
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        self.drain()
+
+    def on_exception(
+        self,
+        trainer: pl.Trainer,  # noqa: ARG002
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        exception: BaseException,
+    ) -> None:
+        """Whatever ends the run, what was saved reaches the disk."""
+        try:
+            self.drain()
+        except Exception as error:  # noqa: BLE001 - must not hide what ended the run
+            if error is not exception:
+                log.warning("%s", error)
+
     def save_last(self, trainer: pl.Trainer) -> None:
         """Write `last.ckpt`; the one before it is kept under its step, if any are to be kept."""
         if not self._save_last:
             return
-        path = self.folder / LAST
-        if self._keep_last > 1:
-            self._put_aside(path)
-        trainer.save_checkpoint(path, weights_only=False)
-        self.last = path
+        self._save(trainer, self.folder / LAST)
+        self.last = self.folder / LAST
         self._saved_step = trainer.global_step
+
+    def drain(self) -> None:
+        """Wait until every checkpoint is on the disk. Raises CheckpointError if one is not."""
+        self.writer.drain()
 
     def state_dict(self) -> dict[str, Any]:
         rank = list(self.best_rank) if self.best_rank else None
-        return {"best_rank": rank, "best": str(self.best) if self.best else None}
+        return {"best_rank": rank, "best_step": self._best_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """A resumed run competes with its former best only where that one lies in its folder."""
-        if state_dict.get("best") == str(self.folder / BEST) and (self.folder / BEST).is_file():
-            self.best = self.folder / BEST
+        """A run that starts from another's checkpoint does not compete with that one's best."""
+        if self._resumed_from is not None and state_dict.get("best_rank"):
             score, loss = state_dict["best_rank"]
-            self.best_rank = (score, loss)
+            self.best_rank, self._best_step = (score, loss), state_dict.get("best_step")
+
+    def _save(self, trainer: pl.Trainer, path: Path) -> None:
+        if not self._sharded:
+            trainer.save_checkpoint(path, weights_only=False)  # the optimiser, too
+            return
+        # What Lightning's `save_checkpoint` saves; that one would write in one process only.
+        checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)  # noqa: SLF001
+        if trainer.is_global_zero:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._rotate(path, trainer.global_step)
+        save_sharded(path, checkpoint)
 
     def _write_best(self, trainer: pl.Trainer) -> None:
-        self.best = self.folder / BEST
+        best = self.best = self.folder / BEST
         self._improved = False
-        if self.last is not None and self._saved_step == trainer.global_step:
-            link_checkpoint(self.last, self.best)
-        else:
-            trainer.save_checkpoint(self.best, weights_only=False)
+        last = self.last
+        if last is None or self._saved_step != trainer.global_step:
+            self._save(trainer, best)
+        elif trainer.is_global_zero:
+            self.writer.after(lambda: link_checkpoint(last, best))
 
-    def _rank(self, trainer: pl.Trainer) -> tuple[float, float]:
+    def _take_up_best(self, resumed_from: Path) -> None:
+        """`best.ckpt` may be older than the checkpoint remembers, if a crash came between them,
+        or newer, if a newer checkpoint was lost.
+        """
+        best = self.folder / BEST
+        try:
+            step = verify_checkpoint(best)["step"]
+        except CheckpointError:
+            step = None
+        if step == self._best_step:
+            return
+        if read_description(resumed_from).get("step") == self._best_step:
+            link_checkpoint(resumed_from, best)
+        elif step is not None:
+            self.best_rank = self._rank(read_checkpoint(best).get(KEY, {}).get("metrics", {}))
+            self._best_step = step
+
+    def _rank(self, metrics: Mapping[str, Any]) -> tuple[float, float]:
         """The larger the better. A small split gives many equal scores: the loss decides then."""
-        metrics = trainer.callback_metrics
         if self._monitor not in metrics:
             known = ", ".join(sorted(name for name in metrics if name.startswith("val/")))
             raise ConfigError(
@@ -120,12 +203,22 @@ class CheckpointManager(pl.Callback):
         score = float(metrics[self._monitor])
         return (score if self._maximise else -score, -float(metrics["val/loss"]))
 
-    def _put_aside(self, path: Path) -> None:
+    def _rotate(self, path: Path, step: int) -> None:
         """`last.ckpt` → `step-00000120.ckpt`; the oldest beyond `keep_last` go."""
-        if path.is_file():
-            step = int(verify_checkpoint(path).get("step", 0))
-            link_checkpoint(path, self.folder / f"step-{step:08d}.ckpt")
+        if path.name != LAST:
+            return
+        keep = self._keep_last - 1
+        if keep and path.exists():
+            self._put_aside(path, step)
         kept = sorted(self.folder.glob("step-*.ckpt"))
-        for old in kept[: len(kept) - (self._keep_last - 1)]:
-            old.unlink()
-            sidecar_path(old).unlink(missing_ok=True)
+        for old in kept[: max(0, len(kept) - keep)]:
+            remove_checkpoint(old)
+
+    def _put_aside(self, path: Path, step: int) -> None:
+        try:
+            before = int(read_description(path).get("step", 0))
+            if before < step:
+                link_checkpoint(path, self.folder / f"step-{before:08d}.ckpt")
+        except CheckpointError as error:
+            # It is about to be replaced by one that is whole.
+            log.warning("not kept: %s", error)

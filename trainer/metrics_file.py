@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytorch_lightning.loggers import Logger
 
+from trainer.atomic_file import staged
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -23,13 +25,21 @@ class Metric(NamedTuple):
 class MetricsFile(Logger):
     """Lightning's logger for a run without a tracking server, and the pictures' source."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, resumed_at: int | None = None) -> None:
+        """`resumed_at`: keep what the file has up to this step; what came after will come again."""
         super().__init__()
         self.path = path
         self.rows: list[Metric] = []
-        self._stream = path.open("w", encoding="utf-8", newline="", buffering=1)
+        if resumed_at is not None and path.exists():
+            self.rows = [row for row in read_metrics(path) if row.step <= resumed_at]
+        with staged(path) as temporary:
+            with temporary.open("w", encoding="utf-8", newline="") as stream:
+                writer = csv.writer(stream)
+                writer.writerow(Metric._fields)
+                writer.writerows((row.step, row.name, repr(row.value)) for row in self.rows)
+            temporary.replace(path)
+        self._stream = path.open("a", encoding="utf-8", newline="", buffering=1)
         self._writer = csv.writer(self._stream)
-        self._writer.writerow(Metric._fields)
 
     @property
     def name(self) -> str:
@@ -60,9 +70,15 @@ class MetricsFile(Logger):
 
 
 def read_metrics(path: Path) -> list[Metric]:
-    """The lines of a metrics.csv."""
+    """The lines of a metrics.csv; a line that a crash cut short is left out."""
+    rows = []
     with path.open(encoding="utf-8", newline="") as stream:
-        return [
-            Metric(int(row["step"]), row["name"], float(row["value"]))
-            for row in csv.DictReader(stream)
-        ]
+        for line in stream:
+            if not line.endswith("\n"):
+                break
+            try:
+                step, name, value = next(csv.reader([line]))
+                rows.append(Metric(int(step), name, float(value)))
+            except ValueError:
+                continue  # the header, too
+    return rows

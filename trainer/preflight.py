@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from omegaconf import OmegaConf
 
 from trainer.errors import ConfigError, PreflightError
+from trainer.resume import check_resume
 from trainer.schema import Accelerator, PrecisionName, StrategyName
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ def _check_complete(cfg: DictConfig) -> None:
             field=missing[0],
             remedy=f"add {' '.join(f'{name}=…' for name in missing)}",
         )
-    if cfg.resume is not None and not Path(cfg.resume).is_file():
-        raise ConfigError(f"resume={cfg.resume}: there is no such checkpoint", field="resume")
+    check_resume(cfg.resume)
 
 
 def _plan(cfg: DictConfig) -> Plan:

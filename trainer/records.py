@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer import environment
-from trainer.checkpoint import sidecar_path
+from trainer.checkpoint import consolidate
 from trainer.pictures import draw_confusion_matrix, draw_learning_curves
 from trainer.schema import Backend
+from trainer.sidecar import sidecar_path
 from trainer.tracking import ExperimentTracker, MlflowTracker, tracking_uri
 
 if TYPE_CHECKING:
@@ -21,15 +24,19 @@ if TYPE_CHECKING:
     from trainer.run_folder import RunFolder
 
 
-def start_tracking(cfg: DictConfig) -> ExperimentTracker:
-    """The tracker that `cfg.tracking` asks for. Raises PreflightError if its server is away."""
+def start_tracking(cfg: DictConfig, *, run_id: str | None = None) -> ExperimentTracker:
+    """The tracker that `cfg.tracking` asks for; `run_id`: of the run to go on with.
+
+    Raises PreflightError if its server is away.
+    """
     if cfg.tracking.backend == Backend.none:
-        return ExperimentTracker()
+        return ExperimentTracker(run_id=run_id)
     return MlflowTracker(
         tracking_uri(cfg.tracking.uri),
         experiment=cfg.tracking.experiment,
         run_name=cfg.name,
         tags=dict(cfg.tracking.tags),
+        run_id=run_id,
     )
 
 
@@ -71,5 +78,8 @@ def store_files(
         tracker.log_file(picture, folder="pictures")
     best = manager.best or manager.last
     if best is not None and cfg.tracking.log_checkpoint:
-        tracker.log_file(best, folder="checkpoints")
-        tracker.log_file(sidecar_path(best), folder="checkpoints")
+        with tempfile.TemporaryDirectory(dir=files.path) as folder:
+            # Whoever fetches it from there wants one file.
+            whole = consolidate(best, Path(folder) / best.name) if best.is_dir() else best
+            tracker.log_file(whole, folder="checkpoints")
+            tracker.log_file(sidecar_path(whole), folder="checkpoints")

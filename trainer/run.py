@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from trainer.build import build_data, data_name, plain, run_name
-from trainer.checkpoint import KEY, read_checkpoint
+from trainer.checkpoint import KEY, read_checkpoint, read_description
 from trainer.errors import Stopped, TrainerError
+from trainer.events import record
+from trainer.finished import finished_metrics
 from trainer.metrics_file import MetricsFile
 from trainer.preflight import preflight
 from trainer.process import nags_silenced, torch_settings
 from trainer.records import draw_pictures, record_environment, start_tracking, store_files
+from trainer.resume import choose_checkpoint, start_at
 from trainer.run_folder import FAILED, FINISHED, RUNNING, STOPPED, RunFolder
 from trainer.setup import (
     check_resumable,
@@ -27,11 +29,14 @@ from trainer.setup import (
 from trainer.stop import StopSignals
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytorch_lightning as pl
 
     from trainer.checkpoint_manager import CheckpointManager
     from trainer.data.module import DataModule
     from trainer.lightning_model import LightningModel
+    from trainer.resume import Start
     from trainer.tracking import ExperimentTracker
 
 log = logging.getLogger(__name__)
@@ -46,9 +51,21 @@ def train(cfg: DictConfig, *, folder: Path | None = None) -> dict[str, float]:
     plan = preflight(cfg)
     cfg = settle(cfg)
     files = RunFolder(folder)
-    with StopSignals() as signals, torch_settings(cfg), nags_silenced():
+    finished = finished_metrics(cfg, files)
+    if finished is not None:
+        log.info(
+            "%s: this run is finished; trainer.max_epochs or trainer.max_steps can ask for more",
+            files.path,
+        )
+        return finished
+    with StopSignals() as signals, torch_settings(cfg), nags_silenced(), files.claimed():
         data = build_data(cfg, assets_dir=files.assets)
-        tracker = start_tracking(cfg)
+        try:
+            start = start_at(files.path, choose_checkpoint(files.path, cfg.resume))
+        except TrainerError as error:
+            files.summarize(**files.earlier | {"status": FAILED, "error": _told(error)})
+            raise
+        tracker = start_tracking(cfg, run_id=start.run_id)
         files.write_config(OmegaConf.to_yaml(cfg))
         files.summarize(
             status=RUNNING,
@@ -56,10 +73,10 @@ def train(cfg: DictConfig, *, folder: Path | None = None) -> dict[str, float]:
             run_id=tracker.run_id,
             best_checkpoint=None,
             last_checkpoint=None,
-            steps=0,
+            steps=start.step or 0,
             metrics={},
         )
-        run = _Run(cfg, files, tracker, data)
+        run = _Run(cfg, files, tracker, data, start)
         try:
             run.prepare(signals, accelerator=plan.accelerator)
             run.fit()
@@ -83,15 +100,23 @@ class _Run:
     """The parts of one run, made one after the other."""
 
     def __init__(
-        self, cfg: DictConfig, files: RunFolder, tracker: ExperimentTracker, data: DataModule
+        self,
+        cfg: DictConfig,
+        files: RunFolder,
+        tracker: ExperimentTracker,
+        data: DataModule,
+        start: Start,
     ) -> None:
         self.cfg = cfg
         self.data = data
         self.files = files
         self.tracker = tracker
+        self.start = start
         self.metrics: dict[str, float] = {}
-        self.record = MetricsFile(files.metrics)
-        self.manager: CheckpointManager = make_checkpoint_manager(cfg, files.checkpoints)
+        self.record = MetricsFile(files.metrics, resumed_at=start.step)
+        self.manager: CheckpointManager = make_checkpoint_manager(
+            cfg, files.checkpoints, resumed_from=start.checkpoint if start.own else None
+        )
         self.began = time.perf_counter()
         self.module: LightningModel
         self.trainer: pl.Trainer
@@ -100,6 +125,7 @@ class _Run:
         """Everything that is needed before the first step."""
         self.tracker.log_params(plain(self.cfg))
         self.tracker.log_file(self.files.config)
+        self.tracker.replay(self.record.rows)
         set_up_data(self.data, name=data_name(self.cfg))
         record_environment(self.tracker, self.data)
         self.module = make_module(self.cfg, self.data, run_id=self.tracker.run_id)
@@ -114,12 +140,14 @@ class _Run:
         )
 
     def fit(self) -> None:
-        """Train, from the start or from `resume`."""
-        resume = Path(self.cfg.resume) if self.cfg.resume else None
-        if resume is not None:
-            check_resumable(resume, self.module.card)
+        """Train, from zero or from a checkpoint."""
+        checkpoint = self.start.checkpoint
+        if checkpoint is not None:
+            check_resumable(checkpoint, self.module.card)
+            log.info("going on from %s, step %s", checkpoint, read_description(checkpoint)["step"])
+            record(self.files.path, "resume", checkpoint=str(checkpoint), step=self.start.step)
         self.trainer.fit(
-            self.module, datamodule=self.data, ckpt_path=str(resume) if resume else None
+            self.module, datamodule=self.data, ckpt_path=str(checkpoint) if checkpoint else None
         )
 
     def test(self) -> None:
@@ -143,7 +171,7 @@ class _Run:
 
     def abandon(self, status: str, error: BaseException) -> None:
         """Leave what there is; nothing that fails here may hide `error`."""
-        self._summarize(status, error=f"{type(error).__name__}: {error}")
+        self._summarize(status, error=_told(error))
         self.record.close()
         try:
             self.tracker.finish(status)
@@ -161,3 +189,7 @@ class _Run:
             seconds=round(time.perf_counter() - self.began, 2),
             **fields,
         )
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

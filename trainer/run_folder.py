@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import logging
+import os
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from trainer.checkpoint import write_json
+from omegaconf import OmegaConf
+
+from trainer.atomic_file import write_json
 from trainer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+log = logging.getLogger(__name__)
 
 FINISHED = "finished"
 RUNNING = "running"
@@ -20,14 +31,12 @@ class RunFolder:
     """The paths of a run, and its summary, which is rewritten whole at every change."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """`path`: made if it is not there; None: `outputs/<date>/<time>`.
-
-        Raises ConfigError if a finished run is in it.
-        """
+        """`path`: made if it is not there; None: `outputs/<date>/<time>`."""
         self.path = (path or _default_path()).absolute()
         self.path.mkdir(parents=True, exist_ok=True)
         self.summary: dict[str, Any] = {}
-        self._refuse_finished()
+        self.earlier = self._read_summary()
+        """The summary of the run that was here before; empty if none was."""
 
     @property
     def config(self) -> Path:
@@ -62,17 +71,43 @@ class RunFolder:
         self.summary |= fields
         write_json(self.summary_file, self.summary)
 
-    def _refuse_finished(self) -> None:
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """While entered, no other run can train in this folder; its death ends that, too.
+
+        Of several processes of a run (torchrun's RANK) the first one claims it. Raises ConfigError
+        if another run has it.
+        """
+        if os.environ.get("RANK", "0") != "0":
+            yield
+            return
+        with (self.path / ".lock").open("a") as lock:
+            try:
+                # Unlike flock, not inherited by loader processes that may outlive this one.
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigError(
+                    f"hydra.run.dir={self.path}: another process is training in it",
+                    field="hydra.run.dir",
+                    remedy="wait for it, or name another folder",
+                ) from None
+            except OSError as error:
+                log.warning("%s: cannot be locked (%s)", self.path, error)
+            yield
+
+    def earlier_config(self) -> dict[str, Any]:
+        """The resolved config of the run that was here before."""
+        if not self.config.exists():
+            return {}
+        config = OmegaConf.to_container(OmegaConf.load(self.config))
+        return {str(k): v for k, v in config.items()} if isinstance(config, dict) else {}
+
+    def _read_summary(self) -> dict[str, Any]:
         try:
             summary = json.loads(self.summary_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return
-        if isinstance(summary, dict) and summary.get("status") == FINISHED:
-            raise ConfigError(
-                f"hydra.run.dir={self.path}: a finished run is in it",
-                field="hydra.run.dir",
-                remedy="name another folder, or remove this one",
-            )
+            return {}
+        return summary if isinstance(summary, dict) else {}
 
 
 def _default_path() -> Path:

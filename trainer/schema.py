@@ -273,10 +273,15 @@ class CallbacksConfig:
     mode: Direction = Direction.max
     save_best: bool = True
     save_last: bool = True
-    keep_last: int = 1
-    """How many of the latest checkpoints stay on disk."""
+    keep_last: int = 2
+    """How many of the latest checkpoints stay on disk: if the newest is damaged, the run goes on
+    from the one before."""
     save_every_steps: int | None = None
     """Also save between epochs, after this many optimiser steps."""
+    async_save: bool = False
+    """Write checkpoints in the background: a step waits for a copy of the state, not the disk."""
+    sharded: bool = False
+    """Checkpoints are folders that all processes write together (torch.distributed.checkpoint)."""
     patience: int | None = None
     """Stop after this many validations without a better `monitor`; null never stops early."""
     min_delta: float = 0.0
@@ -304,8 +309,10 @@ class TrainConfig:
     """The run's name, and the name of its model in the registry; null: `<data>-<model>`."""
     seed: int = 0
     """Fixes the split, the initial weights, the order, augmentation and dropout."""
-    resume: str | None = None
-    """Go on from this checkpoint: weights, optimiser, schedule and step."""
+    resume: str = "auto"
+    """`auto`: go on from the newest whole checkpoint of the run's folder (`hydra.run.dir`), or
+    start if it has none. `never`: start, and set those it has aside. Else the checkpoint to go on
+    from: a path, or a URL with `#sha256=…`."""
     data: Any = MISSING
     model: Any = MISSING
     optim: Any = MISSING

@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import EarlyStopping
 
 from trainer import environment
 from trainer.build import build_model, build_optimizer, describe_model, plain
-from trainer.checkpoint import CHECKPOINT_SCHEMA, KEY, VerifiedCheckpointIO, read_checkpoint
+from trainer.checkpoint import CHECKPOINT_SCHEMA, KEY, read_checkpoint
 from trainer.checkpoint_manager import CheckpointManager
 from trainer.errors import CheckpointError, ConfigError, DataError
 from trainer.last_step import ValidateLastStep
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from trainer.data.module import DataModule
 
 log = logging.getLogger(__name__)
+_FREE = ("name", "resume", "callbacks.", "tracking.", "trainer.", "strategy.", "debug")
+"""Fields that a run may change on its way without becoming another."""
 
 _PRECISIONS = {
     PrecisionName.fp32: "32-true",
@@ -99,8 +101,10 @@ def count_steps(cfg: DictConfig, *, batches: int) -> int:
     return total if steps == -1 else min(total, steps)
 
 
-def make_checkpoint_manager(cfg: DictConfig, folder: Path) -> CheckpointManager:
-    """Which checkpoints the run keeps in `folder`."""
+def make_checkpoint_manager(
+    cfg: DictConfig, folder: Path, *, resumed_from: Path | None = None
+) -> CheckpointManager:
+    """Which checkpoints the run keeps in `folder`, one of which it may go on from."""
     return CheckpointManager(
         folder,
         monitor=cfg.callbacks.monitor,
@@ -109,6 +113,9 @@ def make_checkpoint_manager(cfg: DictConfig, folder: Path) -> CheckpointManager:
         save_last=cfg.callbacks.save_last,
         keep_last=cfg.callbacks.keep_last,
         every_steps=cfg.callbacks.save_every_steps,
+        background=cfg.callbacks.async_save,
+        sharded=cfg.callbacks.sharded,
+        resumed_from=resumed_from,
     )
 
 
@@ -146,7 +153,7 @@ def make_trainer(
         precision=_PRECISIONS[PrecisionName(cfg.precision.name)],  # type: ignore[arg-type]
         logger=loggers,
         callbacks=callbacks,
-        plugins=[VerifiedCheckpointIO()],
+        plugins=[manager.writer],
         default_root_dir=folder,
         max_epochs=cfg.trainer.max_epochs,
         max_steps=cfg.trainer.max_steps,
@@ -173,6 +180,15 @@ def check_resumable(path: Path, card: Mapping[str, Any]) -> None:
     own = read_checkpoint(path).get(KEY)
     if not isinstance(own, dict):
         raise CheckpointError(f"{path}: a checkpoint, but train.py did not write it")
+    differing = sorted(
+        name
+        for name, value in _flat(card["config"]).items()
+        if not name.startswith(_FREE) and _flat(own.get("config") or {}).get(name, value) != value
+    )
+    if differing:
+        log.warning(
+            "%s: the run goes on with another %s than it began with", path, ", ".join(differing)
+        )
     for key, what in (("model", "another model"), ("labels", "other classes")):
         if own.get(key) != card[key]:
             raise ConfigError(
@@ -180,6 +196,17 @@ def check_resumable(path: Path, card: Mapping[str, Any]) -> None:
                 field="resume",
                 remedy="repeat the overrides of the first run; they are in its config.yaml",
             )
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested fields by their dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
 
 
 def _validation_rhythm(every: float) -> dict[str, Any]:

@@ -84,6 +84,7 @@ class StopAtBatch(pl.Callback):
             return
         if trainer.training or trainer.validating:
             self._manager.save_last(trainer)
+        self._manager.drain()
         where = f"at step {trainer.global_step}"
         saved = f"; {self._manager.last} is its checkpoint" if self._manager.last else ""
         raise error(f"stopped {where}{saved}")

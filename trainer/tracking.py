@@ -18,10 +18,13 @@ from pytorch_lightning.loggers import Logger
 from trainer.errors import PreflightError, TrackingError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+    from trainer.metrics_file import Metric
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +68,9 @@ def tracking_uri(uri: str | None) -> str:
 class ExperimentTracker(Logger):
     """Records nothing, and is the interface of what does."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, run_id: str | None = None) -> None:
         super().__init__()
-        self.run_id = uuid.uuid4().hex
+        self.run_id = run_id or uuid.uuid4().hex
 
     @property
     def name(self) -> str:
@@ -86,6 +89,9 @@ class ExperimentTracker(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Values of one step; they may be sent later, but in order."""
 
+    def replay(self, rows: Iterable[Metric]) -> None:
+        """What a run that goes on has behind it; what is already recorded is left out."""
+
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """Facts about the run."""
 
@@ -103,9 +109,18 @@ class MlflowTracker(ExperimentTracker):
     """One MLflow run. Raises TrackingError when the server fails in the middle of the work."""
 
     def __init__(
-        self, uri: str, *, experiment: str, run_name: str, tags: Mapping[str, str]
+        self,
+        uri: str,
+        *,
+        experiment: str,
+        run_name: str,
+        tags: Mapping[str, str],
+        run_id: str | None = None,
     ) -> None:
-        """Start the run. Raises PreflightError if the server cannot be reached."""
+        """Start a run, or go on with `run_id` if the server knows it.
+
+        Raises PreflightError if the server cannot be reached.
+        """
         super().__init__()
         self.uri = uri
         _check_reachable(uri)
@@ -114,7 +129,11 @@ class MlflowTracker(ExperimentTracker):
         try:
             self._client = _connect(uri)
             self.experiment_id = _experiment_id(self._client, experiment)
-            run = self._client.create_run(self.experiment_id, run_name=run_name, tags=dict(tags))
+            run = self._continue(run_id) if run_id else None
+            if run is None:
+                run = self._client.create_run(
+                    self.experiment_id, run_name=run_name, tags=dict(tags)
+                )
         except Exception as error:
             raise PreflightError(
                 f"tracking.uri={uri}: MLflow refuses ({_first_line(error)})",
@@ -122,6 +141,8 @@ class MlflowTracker(ExperimentTracker):
                 remedy=_REMEDY,
             ) from error
         self.run_id = str(run.info.run_id)
+        self._known_params: dict[str, str] = dict(run.data.params)
+        self._recorded = {name: self._last_step(name) for name in run.data.metrics}
 
     @property
     def name(self) -> str:
@@ -130,16 +151,29 @@ class MlflowTracker(ExperimentTracker):
     def log_params(self, config: Mapping[str, Any]) -> None:
         from mlflow.entities import Param  # see _connect
 
-        params = [Param(name, value) for name, value in flatten(config).items()]
+        flat = flatten(config)
+        known = self._known_params
+        changed = {f"changed.{k}": v for k, v in flat.items() if known.get(k, v) != v}
+        if changed:  # MLflow keeps a parameter's first value
+            self.log_tags(changed)
+        params = [Param(name, value) for name, value in flat.items() if name not in known]
         for start in range(0, len(params), _PARAMS_A_CALL):
             self._call("log_batch", self.run_id, params=params[start : start + _PARAMS_A_CALL])
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         now = int(time.time() * 1000)
-        self._pending += [(name, float(value), now, step or 0) for name, value in metrics.items()]
+        self._pending += [
+            (name, float(value), now, step or 0)
+            for name, value in metrics.items()
+            if (step or 0) > self._recorded.get(name, -1)
+        ]
         waited = time.monotonic() - self._flushed
         if waited > _FLUSH_SECONDS or len(self._pending) >= _METRICS_A_CALL:
             self.flush()
+
+    def replay(self, rows: Iterable[Metric]) -> None:
+        for row in rows:
+            self.log_metrics({row.name: row.value}, step=row.step)
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag  # see _connect
@@ -162,6 +196,20 @@ class MlflowTracker(ExperimentTracker):
         self.flush()
         names = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
         self._call("set_terminated", self.run_id, status=names[status])
+
+    def _continue(self, run_id: str) -> Run | None:
+        from mlflow.exceptions import MlflowException  # see _connect
+
+        try:
+            run = self._client.get_run(run_id)
+        except MlflowException:
+            log.warning("%s does not know run %s: a new one is started", self.uri, run_id)
+            return None
+        self._client.update_run(run_id, status="RUNNING")
+        return run
+
+    def _last_step(self, metric: str) -> int:
+        return max(int(m.step) for m in self._client.get_metric_history(self.run_id, metric))
 
     def _call(self, name: str, *args: Any, **kwargs: Any) -> None:
         try:

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from trainer.checkpoint import (
-    VerifiedCheckpointIO,
     link_checkpoint,
     read_checkpoint,
     sidecar_path,
     verify_checkpoint,
     write_checkpoint,
 )
+from trainer.checkpoint_writer import CheckpointWriter
 from trainer.errors import CheckpointError
 
 
@@ -181,7 +181,7 @@ def test_checkpoint_is_refused_when_it_is_no_dictionary(tmp_path):
 
 def test_lightning_cannot_switch_safe_loading_off(tmp_path):
     path = tmp_path / "a.ckpt"
-    door = VerifiedCheckpointIO()
+    door = CheckpointWriter()
     door.save_checkpoint(_content(1), path)
     assert door.load_checkpoint(path)["global_step"] == 1
     with pytest.raises(CheckpointError, match="refused"):

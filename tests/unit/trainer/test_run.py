@@ -87,9 +87,9 @@ def test_run_fails_with_a_remedy_when_the_loss_is_no_number(config, tmp_path):
     assert _summary(tmp_path / "run")["status"] == "failed"
 
 
-def test_run_refuses_a_folder_when_a_finished_run_is_in_it(config, trained):
-    with pytest.raises(ConfigError, match="finished run"):
-        train(config(), folder=trained)
+def test_run_refuses_a_folder_when_a_finished_run_of_something_else_is_in_it(config, trained):
+    with pytest.raises(ConfigError, match="finished run with another model"):
+        train(config("model.hidden=[8]"), folder=trained)
     assert _summary(trained)["status"] == "finished"
 
 

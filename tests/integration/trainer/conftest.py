@@ -1,0 +1,51 @@
+"""Runs that came to their end, and runs that did not."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.training import train_tiny
+from trainer.errors import Stopped
+from trainer.lightning_model import LightningModel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SAVES = ("callbacks.save_every_steps=2", "callbacks.keep_last=3")
+STOPPED_AT = 12
+"""In the middle of the third epoch."""
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of twenty steps."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    train_tiny(folder, *SAVES)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the same run, ended by SIGTERM. Copy it before you go on in it."""
+    folder = tmp_path_factory.mktemp("stopped")
+    stop_at(folder, STOPPED_AT, *SAVES)
+    return folder
+
+
+def stop_at(folder: Path, step: int, *overrides: str) -> None:
+    """Send this process SIGTERM in the middle of a step."""
+    training_step = LightningModel.training_step
+
+    def stopping(self, batch, batch_idx):
+        if self.global_step == step - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return training_step(self, batch, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LightningModel, "training_step", stopping)
+        with pytest.raises(Stopped, match=f"at step {step}"):
+            train_tiny(folder, *overrides)

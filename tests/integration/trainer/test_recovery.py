@@ -1,0 +1,274 @@
+"""A run that was cut short, its checkpoints damaged meanwhile, ends as if nothing had been."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from tests.integration.trainer.conftest import SAVES, STOPPED_AT, stop_at
+from tests.training import same, train_tiny, weights
+from trainer.errors import CheckpointError, ConfigError
+from trainer.events import read_events
+from trainer.metrics_file import read_metrics
+from trainer.restore import restore
+
+pytestmark = [
+    pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)`:FutureWarning"),
+    pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),
+]
+
+
+def truncate(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def punch_a_hole(path):
+    with path.open("r+b") as stream:
+        stream.seek(4096)
+        stream.write(bytes(4096))
+
+
+def delete(path):
+    path.unlink()
+
+
+def lose_the_sidecar(path):
+    path.with_name(path.name + ".json").unlink()
+
+
+def garble_the_sidecar(path):
+    path.with_name(path.name + ".json").write_text("{")
+
+
+def put_a_foreign_file(path):
+    path.write_bytes(b"not a checkpoint")
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+DAMAGES = (
+    truncate,
+    flip_a_bit,
+    punch_a_hole,
+    delete,
+    lose_the_sidecar,
+    garble_the_sidecar,
+    put_a_foreign_file,
+    empty,
+)
+
+
+def summary(folder):
+    return json.loads((folder / "summary.json").read_text())
+
+
+@pytest.fixture
+def folder(stopped, tmp_path):
+    return shutil.copytree(stopped, tmp_path / "run")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_property_03_run_ends_the_same_when_its_newest_checkpoint_is_damaged(
+    damage, folder, undisturbed, caplog
+):
+    (folder / "checkpoints/best.ckpt").unlink()
+    (folder / "checkpoints/best.ckpt.json").unlink()
+    damage(folder / "checkpoints/last.ckpt")
+    with caplog.at_level(logging.WARNING):
+        train_tiny(folder, *SAVES)
+    warnings = [r.getMessage() for r in caplog.records if "quarantine" in r.getMessage()]
+    assert len(warnings) == 1
+    assert "last.ckpt" in warnings[0]
+    kinds = [event["kind"] for event in read_events(folder)]
+    assert kinds == ["quarantine", "fallback", "resume"]
+    assert list((folder / "checkpoints/quarantine").iterdir())
+    assert same(
+        weights(folder / "checkpoints/last.ckpt"), weights(undisturbed / "checkpoints/last.ckpt")
+    )
+
+
+def test_property_03_run_ends_the_same_when_two_checkpoints_are_damaged(folder, undisturbed):
+    for path in sorted((folder / "checkpoints").glob("*.ckpt"))[1:]:
+        flip_a_bit(path)
+    flip_a_bit(folder / "checkpoints/best.ckpt")
+    kept = sorted((folder / "checkpoints").glob("step-*.ckpt"))
+    intact = kept[0]
+    flip_a_bit(intact)
+    train_tiny(folder, *SAVES)
+    assert same(
+        weights(folder / "checkpoints/last.ckpt"), weights(undisturbed / "checkpoints/last.ckpt")
+    )
+
+
+def test_run_refuses_to_start_from_zero_when_all_its_checkpoints_are_damaged(folder):
+    for path in (folder / "checkpoints").glob("*.ckpt"):
+        truncate(path)
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match="every checkpoint of this run is damaged"):
+            train_tiny(folder, *SAVES)
+    assert len(list((folder / "checkpoints/quarantine").glob("*.ckpt"))) == 4
+    train_tiny(folder, *SAVES, "resume=never")
+    assert len(list((folder / "checkpoints.1/quarantine").glob("*.ckpt"))) == 4
+    assert summary(folder)["status"] == "finished"
+
+
+@pytest.mark.parametrize("async_save", ["true", "false"])
+def test_property_03_run_goes_on_as_itself_when_it_was_stopped(tmp_path, undisturbed, async_save):
+    folder = tmp_path / "run"
+    options = [*SAVES, f"callbacks.async_save={async_save}"]
+    stop_at(folder, STOPPED_AT, *options)
+    before = summary(folder)
+    assert (before["status"], before["steps"]) == ("stopped", STOPPED_AT)
+    metrics = train_tiny(folder, *options)
+    after = summary(folder)
+    assert (after["status"], after["steps"]) == ("finished", 20)
+    assert after["run_id"] == before["run_id"]
+    assert metrics == summary(undisturbed)["metrics"]
+    for name in ("best.ckpt", "last.ckpt"):
+        assert same(
+            weights(folder / "checkpoints" / name), weights(undisturbed / "checkpoints" / name)
+        )
+    rows = [(row.step, row.name) for row in read_metrics(folder / "metrics.csv")]
+    assert len(rows) == len(set(rows))
+    assert set(read_metrics(folder / "metrics.csv")) <= set(
+        read_metrics(undisturbed / "metrics.csv")
+    )
+
+
+def test_mlflow_run_goes_on_when_the_run_was_stopped(tmp_path, tracking_uri):
+    folder = tmp_path / "run"
+    stop_at(folder, STOPPED_AT, *SAVES, "tracking=mlflow")
+    train_tiny(folder, *SAVES, "tracking=mlflow", "callbacks.keep_last=4")
+    client = MlflowClient(tracking_uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("trainyard").experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.info.run_id == summary(folder)["run_id"]
+    assert run.data.params["callbacks.keep_last"] == "3"
+    assert run.data.tags["changed.callbacks.keep_last"] == "4"
+    rows = read_metrics(folder / "metrics.csv")
+    for name in {row.name for row in rows}:
+        recorded = [metric.step for metric in client.get_metric_history(run.info.run_id, name)]
+        assert recorded == [row.step for row in rows if row.name == name]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.training import train_tiny
+from trainer.lightning_model import LightningModel
+
+folder, options = Path(sys.argv[1]), sys.argv[2:]
+training_step = LightningModel.training_step
+for killed_at in (2, 3, 8, 13, 19, None):
+    child = os.fork()
+    if not child:
+        def step(self, batch, batch_idx):
+            if self.global_step == killed_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return training_step(self, batch, batch_idx)
+
+        LightningModel.training_step = step
+        train_tiny(folder, *options)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    assert status == (signal.SIGKILL if killed_at else 0), (killed_at, status)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("async_save", ["true", "false"])
+def test_property_03_run_ends_the_same_when_it_is_killed_again_and_again(
+    tmp_path, undisturbed, async_save
+):
+    command = [sys.executable, "-c", KILLED, str(tmp_path), *SAVES]
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, f"callbacks.async_save={async_save}"], check=True, env=environment)
+    for name in ("best.ckpt", "last.ckpt"):
+        assert same(
+            weights(tmp_path / "checkpoints" / name), weights(undisturbed / "checkpoints" / name)
+        )
+    assert set(read_metrics(tmp_path / "metrics.csv")) <= set(
+        read_metrics(undisturbed / "metrics.csv")
+    )
+    assert "quarantine" not in {event["kind"] for event in read_events(tmp_path)}
+
+
+def test_run_says_that_it_is_finished_when_asked_again(tmp_path, caplog):
+    folder = tmp_path / "run"
+    first = train_tiny(folder, "trainer.max_epochs=1")
+    written = (folder / "checkpoints/last.ckpt").stat().st_mtime_ns
+    with caplog.at_level(logging.INFO):
+        again = train_tiny(folder, "trainer.max_epochs=1")
+    assert again == first
+    assert "finished" in caplog.text
+    assert (folder / "checkpoints/last.ckpt").stat().st_mtime_ns == written
+    train_tiny(folder, "trainer.max_epochs=2")
+    assert summary(folder)["steps"] == 10
+    with pytest.raises(ConfigError, match="another model"):
+        train_tiny(folder, "trainer.max_epochs=2", "model.hidden=[8]")
+
+
+def test_run_is_refused_when_another_process_trains_in_its_folder(tmp_path):
+    holder = """if 1:
+        import fcntl, sys
+        lock = open(sys.argv[1], "a")
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        print("locked", flush=True)
+        sys.stdin.read()
+    """
+    command = [sys.executable, "-c", holder, str(tmp_path / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(ConfigError, match="another process is training in it"):
+            train_tiny(tmp_path)
+        other.communicate()
+    train_tiny(tmp_path, "trainer.max_epochs=1")
+
+
+def test_run_starts_from_a_named_checkpoint_when_it_is_of_another_run(undisturbed, tmp_path):
+    checkpoint = undisturbed / "checkpoints/step-00000018.ckpt"
+    train_tiny(tmp_path / "run", f"resume={checkpoint}")
+    assert summary(tmp_path / "run")["run_id"] != summary(undisturbed)["run_id"]
+    assert same(
+        weights(tmp_path / "run/checkpoints/last.ckpt"),
+        weights(undisturbed / "checkpoints/last.ckpt"),
+    )
+
+
+def test_run_is_not_begun_when_the_named_checkpoint_is_damaged(stopped, tmp_path):
+    copied = shutil.copytree(stopped, tmp_path / "other") / "checkpoints/last.ckpt"
+    flip_a_bit(copied)
+    with pytest.raises(CheckpointError, match="damaged"):
+        train_tiny(tmp_path / "run", f"resume={copied}")
+    assert copied.exists()
+
+
+def test_property_03_sharded_run_ends_the_same_when_it_was_stopped(tmp_path, undisturbed):
+    folder = tmp_path / "run"
+    stop_at(folder, STOPPED_AT, *SAVES, "callbacks.sharded=true")
+    flip_a_bit(folder / "checkpoints/last.ckpt/__0_0.distcp")
+    train_tiny(folder, *SAVES, "callbacks.sharded=true")
+    assert (folder / "checkpoints/last.ckpt").is_dir()
+    restored = restore(folder / "checkpoints/best.ckpt").model.state_dict()
+    best = weights(undisturbed / "checkpoints/best.ckpt")
+    assert all(torch.equal(best[f"model.{name}"], value) for name, value in restored.items())
+    assert same(
+        weights(folder / "checkpoints/last.ckpt"), weights(undisturbed / "checkpoints/last.ckpt")
+    )

@@ -1,0 +1,90 @@
+"""Files that get their name in one step, whole and on the disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_CHUNK = 1 << 20
+
+
+class HashingStream:
+    """A binary stream that knows the sha256 and the size of what was written to it."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._digest = hashlib.sha256()
+        self.bytes = 0
+        self.error: OSError | None = None
+        """What the disk answered; a writer in another language may hide it."""
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def write(self, data: Any) -> int:
+        try:
+            written = self._stream.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+        self._digest.update(data)
+        self.bytes += written
+        return written
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+@contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """A new hidden file in the folder of `path`, to be renamed; what is left of it is removed.
+
+    It is in the same folder because a rename across filesystems is not atomic.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.fchmod(handle, 0o644)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Replace a small JSON file in one step."""
+    with staged(path) as temporary:
+        with temporary.open("w", encoding="utf-8") as stream:
+            json.dump(value, stream, indent=2, sort_keys=True, ensure_ascii=False)
+            stream.write("\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+        fsync_folder(path.parent)
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,176 @@
+"""Where a run begins: at the newest checkpoint of its folder that is whole, or at zero.
+
+A damaged checkpoint is moved to `checkpoints/quarantine/`, never deleted. A folder in which every
+checkpoint is damaged is not taken for a new one.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from trainer.checkpoint import read_description, verify_checkpoint
+from trainer.download import fetch_checkpoint, is_url
+from trainer.errors import CheckpointError, ConfigError
+from trainer.events import record
+from trainer.sidecar import SUFFIX, is_pending, sidecar_path
+
+log = logging.getLogger(__name__)
+AUTO = "auto"
+NEVER = "never"
+CHECKPOINTS = "checkpoints"
+DOWNLOADS = "downloads"
+QUARANTINE = "quarantine"
+_PATTERN = "*.ckpt"
+_PREFERRED = ("last.ckpt",)
+
+
+class _Candidate(NamedTuple):
+    """What the folder says it has; nothing of it is verified."""
+
+    path: Path
+    step: float
+    created: str
+
+
+def choose_checkpoint(folder: Path, resume: str) -> Path | None:
+    """The checkpoint that the run in `folder` goes on from; None: it starts from zero.
+
+    `auto`: the newest one in `folder/checkpoints` that verifies. `never`: none; those that lie
+    there are set aside. Else a path or a URL, which is taken as it is or refused.
+
+    Writes to the folder, so only one process of a run may call it. Raises CheckpointError if all
+    checkpoints of the folder are damaged, or the named one is.
+    """
+    checkpoints = folder / CHECKPOINTS
+    if resume == AUTO:
+        return _newest(folder, checkpoints)
+    if resume == NEVER:
+        _set_aside(folder, checkpoints)
+        return None
+    check_resume(resume)
+    path = fetch_checkpoint(resume, folder / DOWNLOADS) if is_url(resume) else Path(resume)
+    verify_checkpoint(path)
+    return path
+
+
+def check_resume(resume: str) -> None:
+    """Raises ConfigError if the value cannot be right; nothing is read or fetched."""
+    if resume in {AUTO, NEVER} or is_url(resume) or Path(resume).exists():
+        return
+    raise ConfigError(
+        f"resume={resume}: there is no such checkpoint",
+        field="resume",
+        remedy="name a checkpoint, or use resume=auto or resume=never",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Where a run begins."""
+
+    checkpoint: Path | None = None
+    own: bool = False
+    """Whether the run in this folder wrote it, and so goes on under its own identity."""
+    step: int | None = None
+    """Optimiser steps that a run of its own has behind it."""
+    run_id: str | None = None
+    """Of a run of its own."""
+
+
+def start_at(folder: Path, checkpoint: Path | None) -> Start:
+    """What follows from the choice; it only reads, so every process may ask."""
+    if checkpoint is None:
+        return Start()
+    if checkpoint.resolve().parent != (folder / CHECKPOINTS).resolve():
+        return Start(checkpoint=checkpoint)
+    entry = read_description(checkpoint)
+    return Start(
+        checkpoint=checkpoint, own=True, step=int(entry["step"]), run_id=entry.get("run_id")
+    )
+
+
+def _newest(folder: Path, checkpoints: Path) -> Path | None:
+    _sweep(checkpoints)
+    found = _candidates(checkpoints)
+    damaged = 0
+    for candidate in found:
+        try:
+            entry = verify_checkpoint(candidate.path)
+        except CheckpointError as error:
+            _quarantine(folder, candidate.path, error)
+            damaged += 1
+            continue
+        if damaged:
+            log.warning("falling back to %s, step %s", candidate.path, entry.get("step"))
+            record(folder, "fallback", checkpoint=candidate.path.name, step=entry.get("step"))
+        return candidate.path
+    quarantine = checkpoints / QUARANTINE
+    if quarantine.is_dir() and any(quarantine.iterdir()):
+        raise CheckpointError(
+            f"{folder}: every checkpoint of this run is damaged; they are in {quarantine}",
+            field="resume",
+            remedy="repair or bring back one of them, or start from zero with resume=never",
+        )
+    return None
+
+
+def _sweep(checkpoints: Path) -> None:
+    """Remove what a killed process had begun to write; it never had a name."""
+    for part in checkpoints.glob(".*.part"):
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
+
+
+def _candidates(checkpoints: Path) -> list[_Candidate]:
+    """Every checkpoint and every sidecar that has lost its own, newest first."""
+    paths = set(checkpoints.glob(_PATTERN))
+    for sidecar in checkpoints.glob(_PATTERN + SUFFIX):
+        path = sidecar.with_name(sidecar.name.removesuffix(SUFFIX))
+        if not path.exists() and is_pending(path):
+            sidecar.unlink()
+            continue
+        paths.add(path)
+    found = [_describe(path) for path in paths]
+    found.sort(key=lambda c: (c.step, c.created, c.path.name in _PREFERRED), reverse=True)
+    return found
+
+
+def _describe(path: Path) -> _Candidate:
+    try:
+        entry: dict[str, Any] = read_description(path)
+        return _Candidate(path, int(entry["step"]), str(entry.get("created", "")))
+    except (CheckpointError, KeyError, TypeError, ValueError):
+        # It may have been the newest: looked at, and moved away, before an older one is chosen.
+        return _Candidate(path, math.inf, "")
+
+
+def _quarantine(folder: Path, path: Path, error: CheckpointError) -> None:
+    quarantine = path.parent / QUARANTINE
+    quarantine.mkdir(exist_ok=True)
+    number = 0
+    while any((quarantine / f"{number:03d}-{p.name}").exists() for p in (path, sidecar_path(path))):
+        number += 1
+    for part in (path, sidecar_path(path)):
+        if part.exists():
+            part.rename(quarantine / f"{number:03d}-{part.name}")
+    log.warning("%s; moved to %s", error, quarantine)
+    record(folder, "quarantine", checkpoint=path.name, reason=str(error))
+
+
+def _set_aside(folder: Path, checkpoints: Path) -> None:
+    """A run that starts anew must neither overwrite nor meet what an earlier one has left."""
+    if not checkpoints.is_dir() or not any(checkpoints.iterdir()):
+        return
+    number = 1
+    while (aside := checkpoints.with_name(f"{CHECKPOINTS}.{number}")).exists():
+        number += 1
+    shutil.move(checkpoints, aside)
+    log.warning("resume=never: earlier checkpoints were set aside in %s", aside)
+    record(folder, "set_aside", checkpoints=aside.name)

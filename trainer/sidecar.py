@@ -1,0 +1,161 @@
+"""The description beside each checkpoint, `best.ckpt.json`: size, sha256, step, versions.
+
+A checkpoint without one, or whose bytes are others, is never loaded. The description is there
+before the bytes are: a crash at any moment leaves a checkpoint that verifies, or none.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from trainer.atomic_file import fsync_folder, sha256_of, write_json
+from trainer.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SCHEMA = 1
+SUFFIX = ".json"
+_PENDING = "pending"
+"""Set while the file may not have its name yet, or not any more: its absence is no damage."""
+_PREVIOUS = "previous"
+"""The entry of the file that is being replaced: either is right until the sidecar is final."""
+_REMEDY = "use another checkpoint of the run"
+
+
+def sidecar_path(path: Path) -> Path:
+    """`best.ckpt` → `best.ckpt.json`."""
+    return path.with_name(path.name + SUFFIX)
+
+
+def verify_file(path: Path) -> dict[str, Any]:
+    """The sidecar of a checkpoint whose bytes are those that were written.
+
+    Raises CheckpointError if the file or its sidecar is missing, or size or sha256 differ.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such checkpoint")
+    sidecar = read_sidecar(path)
+    described = [sidecar, *([sidecar[_PREVIOUS]] if sidecar.get(_PREVIOUS) else [])]
+    size = path.stat().st_size
+    if size not in [entry["bytes"] for entry in described]:
+        raise CheckpointError(
+            f"{path}: damaged, {size} bytes where {sidecar['bytes']} were written",
+            remedy=_REMEDY,
+        )
+    try:
+        digest = sha256_of(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: unreadable ({error})", remedy=_REMEDY) from error
+    for entry in described:
+        if entry["sha256"] == digest:
+            return entry_of(entry)
+    raise CheckpointError(
+        f"{path}: damaged, its sha256 is {digest[:12]}… where {sidecar['sha256'][:12]}… was"
+        " written",
+        remedy=_REMEDY,
+    )
+
+
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """What lies beside `path`, which need not be there. Raises CheckpointError."""
+    sidecar = sidecar_path(path)
+    value = read_json(sidecar)
+    if value.get("schema") != SCHEMA:
+        raise CheckpointError(f"{sidecar}: not a checkpoint's description that this version knows")
+    for entry in [value, value.get(_PREVIOUS) or value]:
+        if (
+            not isinstance(entry, dict)
+            or not isinstance(entry.get("bytes"), int)
+            or not isinstance(entry.get("sha256"), str)
+        ):
+            raise CheckpointError(f"{sidecar}: bytes or sha256 is missing")
+    return value
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A description's fields. Raises CheckpointError if it is missing or unreadable."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path}: is missing, so the checkpoint cannot be verified",
+            remedy="copy a checkpoint with its description",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: unreadable ({error})") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path}: not a checkpoint's description")
+    return value
+
+
+def describe(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What every description of a checkpoint says."""
+    return {
+        "schema": SCHEMA,
+        "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "versions": {"torch": str(torch.__version__), "python": platform.python_version()},
+        **facts,
+    }
+
+
+def unwritable(path: Path, error: OSError) -> CheckpointError:
+    """The disk is full, read-only or gone."""
+    return CheckpointError(
+        f"{path}: cannot be written ({error.strerror or error}); the checkpoints before it are"
+        " intact",
+        field="hydra.run.dir",
+        remedy="make room, or name a folder on another disk",
+    )
+
+
+def is_pending(path: Path) -> bool:
+    """Whether a crash came while the file was written for the first time, or removed."""
+    try:
+        return bool(read_sidecar(path).get(_PENDING))
+    except CheckpointError:
+        return False
+
+
+def entry_of(sidecar: Mapping[str, Any]) -> dict[str, Any]:
+    """The description itself, without the traces of how it came there."""
+    return {key: value for key, value in sidecar.items() if key not in {_PREVIOUS, _PENDING}}
+
+
+def publish(temporary: Path, path: Path, entry: Mapping[str, Any]) -> None:
+    """Bring file and sidecar to their names. Between the writes the sidecar describes both the
+    file that is there and the one that comes.
+    """
+    write_json(sidecar_path(path), {**entry, _PENDING: True, _PREVIOUS: _standing(path)})
+    temporary.replace(path)
+    fsync_folder(path.parent)
+    write_json(sidecar_path(path), entry)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a checkpoint and its sidecar; a crash in between is not taken for damage."""
+    sidecar = sidecar_path(path)
+    try:
+        write_json(sidecar, {**read_sidecar(path), _PENDING: True})
+    except CheckpointError:
+        sidecar.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+    sidecar.unlink(missing_ok=True)
+
+
+def _standing(path: Path) -> dict[str, Any] | None:
+    """The entry of the checkpoint now at `path`, if there is one."""
+    if not path.is_file():
+        return None
+    try:
+        sidecar = read_sidecar(path)
+        # An earlier crash left two entries: only the bytes tell which one counts.
+        return verify_file(path) if sidecar.get(_PREVIOUS) else entry_of(sidecar)
+    except CheckpointError:
+        return None
