@@ -33,6 +33,8 @@ $(READY): $(LOCK) requirements/torch.lock pyproject.toml
 ifeq ($(EXTRAS),gpu)
 	@$(PIP) uninstall --quiet --yes onnxruntime
 	@$(PIP) install --quiet --constraint $(LOCK) --editable '.[gpu]'
+	@$(BIN)/python -c 'import sys, torch; sys.exit(torch.version.cuda is None)' \
+	  || { echo "error: EXTRAS=gpu, but pip took the CPU build of torch; make clean, then name an index of the CUDA build: make setup EXTRAS=gpu TORCH_INDEX=URL" >&2; exit 2; }
 endif
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -c 'import torch, onnxruntime; print("torch", torch.__version__, "· onnxruntime", onnxruntime.__version__)' >&2

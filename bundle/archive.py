@@ -109,13 +109,33 @@ def write_bundle(
     missing = [name for name in manifest.referenced_files() if name not in files]
     if missing:
         raise ManifestError(f"{missing[0]} is named in the manifest, but not given", field="files")
-    _check_free(target, overwrite=overwrite)
+    check_free(target, overwrite=overwrite)
     with staging(target) as folder:
         entries = {name: _store(folder / name, content) for name, content in files.items()}
         manifest = _with_entries(manifest, entries)
         _store(folder / MANIFEST, manifest.to_json().encode())
         publish(folder, target, overwrite=overwrite)
     return Bundle(target, manifest)
+
+
+def check_free(target: Path, *, overwrite: bool) -> None:
+    """Raise RequestError unless a bundle may be written there."""
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise RequestError(f"{target} exists and is not a folder", field="output")
+    if not any(target.iterdir()):
+        return
+    if not overwrite:
+        raise taken(target)
+    try:
+        _file_sizes(target, Manifest.from_json(_read_manifest(target)))
+    except BundleError as error:
+        raise RequestError(
+            f"{target} is not a bundle, so it is not overwritten: {error}",
+            field="output",
+            remedy="choose another folder, or remove this one",
+        ) from error
 
 
 def publish_or_reuse(bundle: Bundle, target: Path) -> None:
@@ -188,25 +208,6 @@ def _walk(directory: Path, prefix: str, folders: set[str]) -> Iterator[tuple[str
             else:
                 _check_plain(name, status)
                 yield name, status
-
-
-def _check_free(target: Path, *, overwrite: bool) -> None:
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise RequestError(f"{target} exists and is not a folder", field="output")
-    if not any(target.iterdir()):
-        return
-    if not overwrite:
-        raise taken(target)
-    try:
-        _file_sizes(target, Manifest.from_json(_read_manifest(target)))
-    except BundleError as error:
-        raise RequestError(
-            f"{target} is not a bundle, so it is not overwritten: {error}",
-            field="output",
-            remedy="choose another folder, or remove this one",
-        ) from error
 
 
 def _store(path: Path, content: Path | bytes) -> FileEntry:

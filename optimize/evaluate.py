@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from optimize.held_out import read_row
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -45,11 +47,14 @@ def evaluate(
     batch_size: int,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Evaluation:
-    """Answer every raw sample with every model; `advance` hears of each batch's size."""
+    """Answer every raw sample with every model; `advance` hears of each batch's size.
+
+    Raises OptimizeError for a sample that cannot be read.
+    """
     answers: dict[str, list[Array]] = {name: [] for name in models}
     for start in range(0, len(samples), batch_size):
         rows = [
-            preprocessor(samples[index])
+            read_row(samples, index, preprocessor)
             for index in range(start, min(start + batch_size, len(samples)))
         ]
         batch = preprocessor.collate(rows)

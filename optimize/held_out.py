@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from bundle.errors import InputError
 from optimize.errors import OptimizeError
 
 if TYPE_CHECKING:
@@ -39,13 +40,26 @@ class HeldOut:
 
     def rows(self, preprocessor: DataPreprocessor, count: int) -> list[Row]:
         """The tensors of the first `count` samples."""
-        return [preprocessor(self.raw[index]) for index in range(min(count, len(self.raw)))]
+        indices = range(min(count, len(self.raw)))
+        return [read_row(self.raw, index, preprocessor) for index in indices]
 
     def golden(self, count: int) -> list[bytes | str]:
         """The first `count` samples that are not large, as a client would send them."""
         samples = map(_as_sent, self.raw)
         small = (sample for sample in samples if len(sample) <= _LARGEST_GOLDEN)
         return list(itertools.islice(small, count)) or [_as_sent(self.raw[0])]
+
+
+def read_row(samples: Sequence[RawSample], index: int, preprocessor: DataPreprocessor) -> Row:
+    """The tensors of one sample. Raises OptimizeError, naming it, if it cannot be read."""
+    try:
+        return preprocessor(samples[index])
+    except (InputError, OSError) as error:
+        raise OptimizeError(
+            f"held-out sample {index} cannot be used: {error}",
+            field="data",
+            remedy="repair it, or compare on fewer with optimize.max_samples",
+        ) from error
 
 
 def load_held_out(restored: Restored, *, max_samples: int | None) -> HeldOut:

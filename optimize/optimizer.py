@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from bundle.archive import write_bundle
+from bundle.archive import check_free, write_bundle
 from bundle.engine.onnx import OnnxEngine
 from bundle.errors import ManifestError, NotFoundError, RegistryError, RequestError
 from bundle.manifest import Manifest, Variant, check_model_name
@@ -143,6 +143,7 @@ class ModelOptimizer:
                 field="output",
                 remedy="choose another folder, or add overwrite=true",
             )
+        check_free(output, overwrite=self._config.overwrite)
         return output
 
     def _load(self, restored: Restored) -> Subject:

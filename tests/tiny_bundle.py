@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from bundle.preprocessing.image import ImagePreprocessor
 from bundle.preprocessing.text import TextPreprocessor
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from bundle.preprocessing.preprocessor import DataPreprocessor
@@ -96,9 +97,14 @@ def tensor_model(
     )
 
 
-def tokenizer_json(*, truncation: int | None = None, padding: int | None = None) -> bytes:
-    """A WordPiece tokenizer of ten words, with whatever a training run left in its settings."""
-    vocabulary = {word: index for index, word in enumerate(WORDS)}
+def tokenizer_json(
+    words: Sequence[str] = WORDS, *, truncation: int | None = None, padding: int | None = None
+) -> bytes:
+    """A WordPiece tokenizer of a few words, with whatever a training run left in its settings.
+
+    The first four words are padding, unknown, beginning and end.
+    """
+    vocabulary = {word: index for index, word in enumerate(words)}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=False)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -142,11 +148,10 @@ class Parts:
 
 def image_parts(*, name: str = "digits", seed: int = 0, **lineage: Any) -> Parts:
     """An image classifier with golden answers, ready to be written."""
-    return _parts(
+    return classifier_parts(
+        image_model(seed=seed),
+        ImagePreprocessor(IMAGE),
         name=name,
-        task="image-classification",
-        preprocessor=ImagePreprocessor(IMAGE),
-        model=image_model(seed=seed),
         samples=pictures(3, seed=seed),
         lineage=lineage,
     )
@@ -155,27 +160,28 @@ def image_parts(*, name: str = "digits", seed: int = 0, **lineage: Any) -> Parts
 def text_parts(*, name: str = "reviews", seed: int = 0, **lineage: Any) -> Parts:
     """A text classifier with golden answers and its tokenizer."""
     tokenizer = tokenizer_json()
-    preprocessor = TextPreprocessor(text_config(tokenizer), tokenizer)
-    parts = _parts(
+    return classifier_parts(
+        text_model(seed=seed),
+        TextPreprocessor(text_config(tokenizer), tokenizer),
         name=name,
-        task="text-classification",
-        preprocessor=preprocessor,
-        model=text_model(seed=seed),
         samples=["the good film", "bad"],
+        assets={"tokenizer.json": tokenizer},
         lineage=lineage,
     )
-    return Parts(parts.manifest, {**parts.files, "tokenizer.json": tokenizer})
 
 
-def _parts(
+def classifier_parts(
+    model: bytes,
+    preprocessor: DataPreprocessor,
     *,
     name: str,
-    task: str,
-    preprocessor: DataPreprocessor,
-    model: bytes,
     samples: list[Any],
-    lineage: dict[str, Any],
+    labels: tuple[str, ...] = LABELS,
+    assets: Mapping[str, bytes] | None = None,
+    lineage: Mapping[str, Any] | None = None,
+    certified: bool = False,
 ) -> Parts:
+    """Any model that gives `logits`, with its golden answers to all samples and to the first."""
     engine = OnnxEngine(model, provider="cpu", threads=1)
     rows = [preprocessor(sample) for sample in samples]
     batches = [preprocessor.collate(rows), preprocessor.collate(rows[:1])]
@@ -187,14 +193,14 @@ def _parts(
     )
     manifest = Manifest(
         name=name,
-        task=task,
-        labels=LABELS,
+        task=f"{preprocessor.config.kind}-classification",
+        labels=labels,
         inputs=preprocessor.input_specs,
-        outputs=(LOGITS,),
+        outputs=(replace(LOGITS, shape=(-1, len(labels))),),
         preprocessing=preprocessor.config,
         default_variant="fp32",
-        variants=(Variant(name="fp32", file="model.onnx"),),
+        variants=(Variant(name="fp32", file="model.onnx", certified=certified),),
         golden=golden,
-        lineage=json.loads(json.dumps(lineage)),
+        lineage=json.loads(json.dumps(lineage or {})),
     )
-    return Parts(manifest, {"model.onnx": model, **golden_files})
+    return Parts(manifest, {"model.onnx": model, **golden_files, **(assets or {})})

@@ -34,8 +34,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[2]
+FAST = "optimize.exporter=torchscript"
+"""Where it is no matter how the graph was written: several times faster than dynamo."""
 
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
+
+pytestmark = pytest.mark.xdist_group("export")  # the exported bundles are made once, then
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def test_text_bundle_carries_the_tokenizer_and_takes_the_fusible_exporter(review
 
 
 def test_stdout_is_the_table_and_the_path_and_stderr_the_rest(digits, export, tmp_path):
-    done = export(f"checkpoint={digits}", "output=bundles/one", "target=auto")
+    done = export(f"checkpoint={digits}", "output=bundles/one", "target=auto", FAST)
     *table, path = done.out.splitlines()
     assert path == str(tmp_path / "bundles" / "one")
     assert {line.split()[0] for line in table} >= {"model", "version", "parity", "accuracy"}
@@ -151,7 +154,7 @@ def test_stdout_is_the_table_and_the_path_and_stderr_the_rest(digits, export, tm
 
 def test_export_leaves_nothing_but_the_bundle(digits, export, tmp_path):
     before = set(tmp_path.iterdir())
-    done = export(f"checkpoint={digits}", "output=b", "register=false", "target=none")
+    done = export(f"checkpoint={digits}", "output=b", "register=false", "target=none", FAST)
     assert set(tmp_path.iterdir()) - before == {done.bundle}
     assert "notice" not in done.err
 
@@ -178,13 +181,15 @@ def test_latest_run_is_exported_and_linked_when_nothing_is_named(export, trackin
     version = ModelRegistry(tracking_uri).get("digits-mlp", "candidate")
     assert version.run_id == summary["run_id"]
 
-    named = open_bundle(export(f"run={summary['run_id']}", "output=named", "name=other").bundle)
+    named = open_bundle(
+        export(f"run={summary['run_id']}", "output=named", "name=other", FAST).bundle
+    )
     assert named.manifest.name == "other"
     assert ModelRegistry(tracking_uri).get("other", 1).run_id == summary["run_id"]
 
 
 def test_export_is_refused_when_the_bundle_is_there_already(digits, export):
-    first = export(f"checkpoint={digits}", "output=b", "register=false", "name=first")
+    first = export(f"checkpoint={digits}", "output=b", "register=false", "name=first", FAST)
     manifest = (first.bundle / "manifest.json").read_bytes()
     again = export(f"checkpoint={digits}", "output=b", "register=false", "name=second")
     assert (again.code, again.out) == (2, "")
@@ -193,7 +198,9 @@ def test_export_is_refused_when_the_bundle_is_there_already(digits, export):
     )
     assert (first.bundle / "manifest.json").read_bytes() == manifest
 
-    export(f"checkpoint={digits}", "output=b", "register=false", "name=second", "overwrite=true")
+    export(
+        f"checkpoint={digits}", "output=b", "register=false", "name=second", "overwrite=true", FAST
+    )
     assert open_bundle(first.bundle).manifest.name == "second"
 
 
@@ -202,11 +209,13 @@ def test_other_folder_is_never_overwritten(digits, export, tmp_path):
     (tmp_path / "b" / "thesis.txt").write_text("all of it", encoding="utf-8")
     done = export(f"checkpoint={digits}", "output=b", "overwrite=true")
     assert done.code == 2
+    assert "is not a bundle, so it is not overwritten" in done.err.splitlines()[-1]
+    assert "export fp32" not in done.err  # found before the work
     assert (tmp_path / "b" / "thesis.txt").read_text(encoding="utf-8") == "all of it"
 
 
 def test_nothing_is_published_when_parity_fails(digits, export, tmp_path):
-    done = export(f"checkpoint={digits}", "output=b", "optimize.tolerance=0")
+    done = export(f"checkpoint={digits}", "output=b", "optimize.tolerance=0", FAST)
     assert (done.code, done.out) == (1, "")
     assert "differs from the checkpoint" in done.err.splitlines()[-1]
     assert not (tmp_path / "b").exists()
@@ -217,7 +226,7 @@ def test_nothing_is_published_when_the_weights_are_not_finite(digits, export, tm
     next(t for name, t in loaded["state_dict"].items() if name.endswith("bias")).fill_(math.nan)
     broken = tmp_path / "broken.ckpt"
     VerifiedCheckpointIO().save_checkpoint(loaded, broken)
-    done = export(f"checkpoint={broken}", "output=b")
+    done = export(f"checkpoint={broken}", "output=b", FAST)
     assert done.code == 1
     assert "NaN or infinity" in done.err.splitlines()[-1]
     assert not (tmp_path / "b").exists()
@@ -299,7 +308,7 @@ def test_notice_is_given_when_the_data_have_changed(reviews, export, tmp_path):
 
 def test_bundle_stays_when_the_registry_cannot_be_reached(digits, export, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    done = export(f"checkpoint={digits}", "output=b")
+    done = export(f"checkpoint={digits}", "output=b", FAST)
     assert (done.code, done.out) == (1, "")
     assert "is complete, but not registered" in done.err.splitlines()[-2]
     assert "cannot be reached" in done.err.splitlines()[-1]

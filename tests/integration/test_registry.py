@@ -16,8 +16,6 @@ from bundle.registry import ModelRegistry, Routing, record
 from bundle.uri import resolve
 from tests.tiny_bundle import image_parts, pictures
 
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-
 
 @pytest.fixture
 def bundle(tmp_path):

@@ -29,7 +29,13 @@ def _history(uri: str, run_id: str, names: set[str]) -> dict[str, list[tuple[int
 
 
 def test_property_06_server_and_file_agree_on_every_value(tracking_uri, tmp_path):
-    overrides = ["data=digits", "model=mlp", "trainer.max_epochs=3", "trainer.log_every=5"]
+    overrides = [
+        "data=digits",
+        "data.batch_size=64",
+        "model=mlp",
+        "trainer.max_epochs=3",
+        "trainer.log_every=5",
+    ]
     quiet = ["trainer.progress=none", "trainer.threads=1"]
     cfg = compose("train", [*overrides, *quiet], schemas=register_schemas)
     metrics = train(cfg, folder=tmp_path / "run")

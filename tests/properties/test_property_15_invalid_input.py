@@ -15,11 +15,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.running_server import RunningServer, running_server
-from tests.served_bundles import double_onnx, image_bundle, png, text_bundle
+from tests.served_bundles import double_onnx, image_bundle, text_bundle
+from tests.tiny_bundle import encode
 
 LIMIT = 256 * 1024
 JSON = {"Content-Type": "application/json"}
-PICTURE = png(np.zeros((8, 8), np.uint8))
+PICTURE = encode(np.zeros((8, 8), np.uint8))
 B64 = base64.b64encode(PICTURE).decode()
 
 

@@ -15,7 +15,6 @@ from bundle.registry import ModelRegistry, Routing
 from tests.tiny_bundle import image_parts
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),
     pytest.mark.usefixtures("tracking_uri"),
 ]
 

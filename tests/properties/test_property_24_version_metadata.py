@@ -14,8 +14,6 @@ from bundle.manifest import GateResult, Variant
 from bundle.registry import ModelRegistry
 from tests.tiny_bundle import image_parts, text_parts
 
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-
 LINEAGE = {
     "checkpoint": {
         "sha256": "c" * 64,

@@ -38,7 +38,7 @@ def fingerprint(
     for each in digests:
         total.update(each)
     total.update(np.ascontiguousarray(labels, dtype="<i8").tobytes())
-    total.update("\0".join(classes).encode(errors="surrogateescape"))
+    total.update("\0".join(classes).encode())
     for name, indices in splits.items():
         total.update(f"\0{name}:{len(indices)}\0".encode())
         total.update(np.ascontiguousarray(indices, dtype="<i8").tobytes())

@@ -268,6 +268,13 @@ class DataModule(pl.LightningDataModule):
         return digests, np.asarray(usable, dtype=np.int64)
 
     def _check_classes(self, corpus: Corpus, usable: IntArray) -> None:
+        for name in corpus.classes:
+            if name.encode(errors="ignore").decode() != name:  # a lone surrogate
+                raise DataError(
+                    f"{self._source.where}: the class {name!r} is no text that UTF-8 can hold",
+                    field="data.root",
+                    remedy="rename it",
+                )
         found = np.unique(corpus.labels[usable]).tolist()
         if len(found) < 2:
             names = ", ".join(repr(corpus.classes[label]) for label in found) or "none"

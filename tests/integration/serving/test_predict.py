@@ -10,13 +10,15 @@ import pytest
 
 from bundle.model import Model
 from tests.running_server import running_server
-from tests.served_bundles import png
+from tests.tiny_bundle import encode
 
 if TYPE_CHECKING:
     import httpx
 
 RNG = np.random.default_rng(3)
-PICTURES = [png(RNG.integers(0, 256, (side, side + 3), dtype=np.uint8)) for side in (8, 9, 30, 5)]
+PICTURES = [
+    encode(RNG.integers(0, 256, (side, side + 3), dtype=np.uint8)) for side in (8, 9, 30, 5)
+]
 TEXTS = ["the film was good", "bad", "unheard-of words: größe 👍", "plot " * 100]
 
 

@@ -151,7 +151,6 @@ def test_a_damaged_bundle_is_one_clear_line_and_leaves_no_process(bundles, tmp_p
     assert orphans() == []
 
 
-@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
 def test_a_registered_model_is_served_by_alias_and_number(bundles, tmp_path, tracking_uri):
     version = ModelRegistry(tracking_uri).register(bundles / "image")
     with (

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from optimize.errors import OptimizeError
 from optimize.evaluate import evaluate
 
 
@@ -30,3 +31,9 @@ def test_evaluation_answers_every_sample_in_order(image_preprocessor):
     assert found.accuracy("b") == pytest.approx(0.2)
     assert found.agreement("a", "a") == 1.0
     assert found.agreement("a", "b") == 0.0
+
+
+def test_evaluation_names_the_sample_that_cannot_be_read(image_preprocessor):
+    samples = [np.zeros((8, 8), np.uint8), b"no picture"]
+    with pytest.raises(OptimizeError, match="held-out sample 1 cannot be used: image is of no"):
+        evaluate({}, samples, np.array([0, 1]), image_preprocessor, batch_size=2)

@@ -7,8 +7,6 @@ from bundle.errors import RegistryError
 from optimize.errors import SourceError
 from optimize.source import locate
 
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-
 
 @pytest.fixture
 def client(tracking_uri, tmp_path) -> MlflowClient:

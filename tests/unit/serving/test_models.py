@@ -19,7 +19,8 @@ from serving.loop import execute
 from serving.metrics import MetricsCollector
 from serving.models import LoadedModel, load_model
 from serving.work import FAILED, OK, REFUSED, Job
-from tests.served_bundles import double_onnx, image_bundle, logarithm_onnx, png, text_bundle
+from tests.served_bundles import double_onnx, image_bundle, logarithm_onnx, text_bundle
+from tests.tiny_bundle import encode
 
 TEXTS = ["the film was good", "bad", "the plot was bad the film was good"]
 
@@ -75,7 +76,7 @@ def test_a_batch_of_texts_is_padded_as_preprocessing_pads_it(folder):
 def test_answers_are_those_of_the_model_in_process(folder):
     for name, samples in (
         ("text", [Sample("text", text) for text in TEXTS]),
-        ("image", [Sample("image", png(np.full((8, 8), s, np.uint8))) for s in (1, 99, 200)]),
+        ("image", [Sample("image", encode(np.full((8, 8), s, np.uint8))) for s in (1, 99, 200)]),
         ("double.onnx", [Sample("inputs", {"x": [0.1, 2, 3, i]}) for i in range(3)]),
     ):
         model, face = served(folder / name)

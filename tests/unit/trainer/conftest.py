@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SMALL = (
     "data=digits",
+    "data.batch_size=64",
     "data.augmentation.shift=0",
     "data.augmentation.rotate=0",
     "model=mlp",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -124,6 +125,12 @@ def test_batch_of_nothing_but_unreadable_images_is_an_error(image_root):
         path.unlink()
     with pytest.raises(DataError, match="not one image of a batch can be read"):
         list(module.val_dataloader())
+
+
+def test_class_whose_name_is_no_text_is_refused(image_root):
+    (image_root / "Katze").rename(os.fsdecode(os.fsencode(image_root) + b"/K\xe4tze"))
+    with pytest.raises(DataError, match=r"the class 'K\\udce4tze' is no text"):
+        folder_module(image_root).setup()
 
 
 def test_class_that_is_left_with_nothing_is_an_error_even_when_skipping(image_root):
