@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric, MetricCollection
@@ -88,12 +88,15 @@ class LightningModel(pl.LightningModule):
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:  # noqa: ARG002
         """The loss to minimise."""
         logits, labels = self.forward(batch), batch[LABEL]  # (batch, num_classes), (batch,)
-        loss = functional.cross_entropy(
+        # Over the batch size, not the sum of its weights: parts of a batch must add up to it.
+        total = functional.cross_entropy(
             logits,
             labels,
             weight=self.class_weights,
             label_smoothing=self._label_smoothing,
+            reduction="sum",
         )
+        loss = total / len(labels)
         self._window.add(loss.detach(), logits.detach(), labels)
         return loss
 
@@ -180,6 +183,8 @@ class SplitMetrics(nn.Module):
                 "f1": MulticlassF1Score(num_classes, average="macro"),
             },
             prefix=f"{split}/",
+            # Groups would form at the first update, which a process without a batch never has.
+            compute_groups=False,
         )
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
@@ -213,8 +218,10 @@ class _Window:
         self._sums = sums if self._sums is None else self._sums + sums
 
     def read(self, step: int) -> tuple[float, float]:
-        """Mean loss and accuracy of the window, which starts anew."""
+        """Mean loss and accuracy of the window over all processes; it starts anew."""
         self.read_at = step
+        if self._sums is not None and distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(self._sums)
         loss, right, count = self._sums.tolist() if self._sums is not None else (0.0, 0.0, 0.0)
         self._sums = None
         return loss / max(count, 1.0), right / max(count, 1.0)

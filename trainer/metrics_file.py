@@ -23,13 +23,18 @@ class Metric(NamedTuple):
 class MetricsFile(Logger):
     """Lightning's logger for a run without a tracking server, and the pictures' source."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, up_to: int | None = None) -> None:
+        """`up_to`: keep the records of an interrupted run as far as this step."""
         super().__init__()
         self.path = path
-        self.rows: list[Metric] = []
+        kept: list[Metric] = []
+        if up_to is not None and path.is_file():
+            kept = [row for row in read_metrics(path) if row.step <= up_to]
+        self.rows = kept
         self._stream = path.open("w", encoding="utf-8", newline="", buffering=1)
         self._writer = csv.writer(self._stream)
         self._writer.writerow(Metric._fields)
+        self._writer.writerows([row.step, row.name, repr(row.value)] for row in kept)
 
     @property
     def name(self) -> str:

@@ -11,6 +11,8 @@ from trainer.errors import ConfigError, PreflightError
 from trainer.schema import Accelerator, PrecisionName, StrategyName
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from omegaconf import DictConfig
 
 MONITORS = ("val/accuracy", "val/f1", "val/loss")
@@ -92,11 +94,11 @@ def _check_strategy(cfg: DictConfig, plan: Plan) -> None:
             field="strategy",
             remedy="use strategy=auto, or one device",
         )
-    if strategy == StrategyName.fsdp and plan.accelerator == "cpu":
+    if strategy == StrategyName.fsdp and plan.world_size == 1:
         raise PreflightError(
-            "strategy=fsdp shards a model over GPUs, but this run is on the CPU",
+            "strategy=fsdp shards a model over several devices, but trainer.devices=1",
             field="strategy",
-            remedy="use strategy=auto",
+            remedy="use strategy=auto, or trainer.devices=2",
         )
 
 
@@ -142,3 +144,7 @@ def _check_length(cfg: DictConfig) -> None:
             f" trainer.log_every={cfg.trainer.log_every}: must be at least 1",
             field="trainer.accumulate",
         )
+
+
+def check_folder(cfg: DictConfig, folder: Path) -> None:
+    """Raises PreflightError if checkpoints could not be written to this run folder."""

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from trainer.run_folder import RunFolder
 
 
-def start_tracking(cfg: DictConfig) -> ExperimentTracker:
-    """The tracker that `cfg.tracking` asks for. Raises PreflightError if its server is away."""
+def start_tracking(cfg: DictConfig, *, run_id: str | None = None) -> ExperimentTracker:
+    """The tracker that `cfg.tracking` asks for, going on with `run_id` if there is one.
+
+    Raises PreflightError if its server is away.
+    """
     if cfg.tracking.backend == Backend.none:
         return ExperimentTracker()
     return MlflowTracker(
@@ -30,6 +33,7 @@ def start_tracking(cfg: DictConfig) -> ExperimentTracker:
         experiment=cfg.tracking.experiment,
         run_name=cfg.name,
         tags=dict(cfg.tracking.tags),
+        run_id=run_id,
     )
 
 

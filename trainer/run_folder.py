@@ -26,12 +26,17 @@ class RunFolder:
         """
         self.path = (path or _default_path()).absolute()
         self.path.mkdir(parents=True, exist_ok=True)
-        self.summary: dict[str, Any] = {}
-        self._refuse_finished()
+        self.summary: dict[str, Any] = self._read_summary()
+        if self.summary.get("status") == FINISHED:
+            raise ConfigError(
+                f"hydra.run.dir={self.path}: a finished run is in it",
+                field="hydra.run.dir",
+                remedy="name another folder, or remove this one",
+            )
 
     @property
     def config(self) -> Path:
-        return self.path / "config.yaml"
+        return self.config_of(self.path)
 
     @property
     def summary_file(self) -> Path:
@@ -53,6 +58,11 @@ class RunFolder:
     def assets(self) -> Path:
         return self.path / "assets"
 
+    @staticmethod
+    def config_of(path: Path) -> Path:
+        """The resolved config of the run in this folder."""
+        return path / "config.yaml"
+
     def write_config(self, yaml: str) -> None:
         """The resolved config, which everything after this reads."""
         self.config.write_text(yaml, encoding="utf-8")
@@ -62,17 +72,31 @@ class RunFolder:
         self.summary |= fields
         write_json(self.summary_file, self.summary)
 
-    def _refuse_finished(self) -> None:
+    def begin(self, *, name: str) -> None:
+        """The summary of a run that is about to start; what an earlier one left is forgotten."""
+        self.summary = {}
+        self.summarize(
+            status=RUNNING,
+            name=name,
+            run_id=None,
+            best_checkpoint=None,
+            last_checkpoint=None,
+            steps=0,
+            metrics={},
+            restarts=0,
+        )
+
+    def refresh(self) -> dict[str, Any]:
+        """The summary as another process has left it."""
+        self.summary = self._read_summary()
+        return self.summary
+
+    def _read_summary(self) -> dict[str, Any]:
         try:
             summary = json.loads(self.summary_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return
-        if isinstance(summary, dict) and summary.get("status") == FINISHED:
-            raise ConfigError(
-                f"hydra.run.dir={self.path}: a finished run is in it",
-                field="hydra.run.dir",
-                remedy="name another folder, or remove this one",
-            )
+            return {}
+        return summary if isinstance(summary, dict) else {}
 
 
 def _default_path() -> Path:

@@ -14,13 +14,16 @@ from pytorch_lightning.callbacks import EarlyStopping
 from trainer import environment
 from trainer.build import build_data, build_model, build_optimizer, data_name, describe_model, plain
 from trainer.checkpoint import CHECKPOINT_SCHEMA, KEY, VerifiedCheckpointIO, read_checkpoint
+from trainer.batchnorm import synchronize_batchnorm
 from trainer.checkpoint_manager import CheckpointManager
+from trainer.control import Heartbeat
 from trainer.errors import CheckpointError, ConfigError, DataError
 from trainer.lightning_model import LightningModel
 from trainer.optimizers import rate_factor
 from trainer.progress import progress_callbacks
 from trainer.schema import Direction, PrecisionName, Progress, Schedule
-from trainer.stop import StopAtBatch, StopSignals
+from trainer.stop import StopAtBatch, StopSignals, StopTogether
+from trainer.strategies import make_strategy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +32,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from pytorch_lightning.loggers import Logger
 
+    from trainer.control import ControlFolder
     from trainer.data.module import DataModule
+    from trainer.group import Group
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +45,9 @@ _PRECISIONS = {
 }
 
 
-def set_up_data(cfg: DictConfig, *, assets_dir: Path) -> DataModule:
-    """The data, read, split and preprocessed."""
-    data = build_data(cfg, assets_dir=assets_dir)
+def set_up_data(cfg: DictConfig, *, assets_dir: Path, group: Group) -> DataModule:
+    """The data, read, split and preprocessed; only the main process writes to `assets_dir`."""
+    data = build_data(cfg, assets_dir=assets_dir if group.is_main else None)
     data.setup()
     parts = data.splits.by_name()
     log.info(
@@ -54,10 +59,13 @@ def set_up_data(cfg: DictConfig, *, assets_dir: Path) -> DataModule:
     return data
 
 
-def make_module(cfg: DictConfig, data: DataModule, *, run_id: str) -> LightningModel:
+def make_module(cfg: DictConfig, data: DataModule, *, run_id: str, group: Group) -> LightningModel:
     """The model with fresh or pretrained weights, its loss and its optimiser."""
     torch.manual_seed(cfg.seed)
     model = build_model(cfg, num_classes=data.num_classes, preprocessor=data.preprocessor)
+    description = describe_model(model)
+    if cfg.trainer.sync_batchnorm and not group.is_alone:
+        model = synchronize_batchnorm(model)
     steps = count_steps(cfg, batches=len(data.train_dataloader()))
     log.info("%s: %s weights", cfg.model.name, f"{sum(p.numel() for p in model.parameters()):,}")
     return LightningModel(
@@ -81,7 +89,7 @@ def make_module(cfg: DictConfig, data: DataModule, *, run_id: str) -> LightningM
             "labels": list(data.labels),
             "preprocessing": data.preprocessor.config.to_dict(),
             "assets": {name: content.decode() for name, content in data.assets.items()},
-            "model": describe_model(model),
+            "model": description,
             "data_fingerprint": data.fingerprint,
             "versions": environment.versions(),
             "git_commit": environment.git_commit(),
@@ -126,9 +134,13 @@ def make_trainer(
     loggers: list[Logger],
     signals: StopSignals,
     manager: CheckpointManager,
+    group: Group,
+    control: ControlFolder | None = None,
 ) -> pl.Trainer:
     """Lightning's trainer. The manager comes after early stopping, whose state it saves."""
-    callbacks: list[pl.Callback] = [*progress_callbacks(Progress(cfg.trainer.progress))]
+    callbacks: list[pl.Callback] = []
+    if group.is_main:
+        callbacks += progress_callbacks(Progress(cfg.trainer.progress))
     validates = len(data.splits.val) > 0
     if cfg.callbacks.patience is not None:
         if not validates:
@@ -144,10 +156,15 @@ def make_trainer(
                 min_delta=cfg.callbacks.min_delta,
             )
         )
-    callbacks += [manager, StopAtBatch(signals, manager)]
+    stop = StopAtBatch if group.is_alone else StopTogether
+    callbacks += [manager, stop(signals, manager)]
+    if control is not None:
+        callbacks.append(Heartbeat(control, rank=group.rank))
     return pl.Trainer(
         accelerator=accelerator,
-        devices=1,
+        devices=group.local_world_size,
+        num_nodes=group.nodes,
+        strategy=make_strategy(cfg, group),
         precision=_PRECISIONS[PrecisionName(cfg.precision.name)],  # type: ignore[arg-type]
         logger=loggers,
         callbacks=callbacks,

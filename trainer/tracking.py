@@ -103,9 +103,15 @@ class MlflowTracker(ExperimentTracker):
     """One MLflow run. Raises TrackingError when the server fails in the middle of the work."""
 
     def __init__(
-        self, uri: str, *, experiment: str, run_name: str, tags: Mapping[str, str]
+        self,
+        uri: str,
+        *,
+        experiment: str,
+        run_name: str,
+        tags: Mapping[str, str],
+        run_id: str | None = None,
     ) -> None:
-        """Start the run. Raises PreflightError if the server cannot be reached."""
+        """Start a run, or go on with `run_id`. Raises PreflightError without a server."""
         super().__init__()
         self.uri = uri
         _check_reachable(uri)
@@ -114,7 +120,13 @@ class MlflowTracker(ExperimentTracker):
         self._flushed = time.monotonic()
         try:
             self.experiment_id = _experiment_id(self._client, experiment)
-            run = self._client.create_run(self.experiment_id, run_name=run_name, tags=dict(tags))
+            if run_id is not None:
+                self._client.update_run(run_id, status="RUNNING")
+                run = self._client.get_run(run_id)
+            else:
+                run = self._client.create_run(
+                    self.experiment_id, run_name=run_name, tags=dict(tags)
+                )
         except Exception as error:
             raise PreflightError(
                 f"tracking.uri={uri}: MLflow refuses ({_first_line(error)})",
