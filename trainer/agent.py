@@ -36,7 +36,7 @@ class WorkerError(TrainerError):
 
     def __init__(self, message: str, *, exit_code: int = 1, field: str | None = None) -> None:
         super().__init__(message, field=field)
-        self.exit_code = exit_code
+        self.exit_code = exit_code  # type: ignore[misc]  # the worker's, not this class's
 
 
 class Agent(LocalElasticAgent):

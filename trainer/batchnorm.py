@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, distributed, nn
 
@@ -38,12 +39,26 @@ class SyncBatchNorm(nn.BatchNorm2d):
             self.running_var.lerp_(variance * (count / max(count - 1, 1)), share)
 
 
-def synchronize_batchnorm(module: nn.Module) -> nn.Module:
+def synchronize_batchnorm(module: nn.Module) -> None:
     """Turn every BatchNorm2d in `module` into one that spans all processes, in place."""
     for part in module.modules():
         if type(part) is nn.BatchNorm2d and part.affine:
             part.__class__ = SyncBatchNorm
-    return module
+
+
+class EqualBuffers(pl.Callback):
+    """Where statistics are each process's own, the main one's are used to validate and test."""
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        _broadcast_buffers(pl_module)
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        _broadcast_buffers(pl_module)
+
+
+def _broadcast_buffers(module: nn.Module) -> None:
+    for buffer in module.buffers():
+        distributed.broadcast(buffer, src=0)
 
 
 class _AllReduce(torch.autograd.Function):
@@ -63,5 +78,5 @@ class _AllReduce(torch.autograd.Function):
 
 
 def _sum(value: Tensor) -> Tensor:
-    total: Tensor = _AllReduce.apply(value)
+    total: Tensor = _AllReduce.apply(value)  # type: ignore[no-untyped-call]
     return total

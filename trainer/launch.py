@@ -88,27 +88,29 @@ class DistributedTrainer:
         with _StopRequests(agent) as requests:
             try:
                 agent.run()
-            except TrainerError as error:
-                stopped = requests.error is not None or isinstance(error, Stopped)
-                self._abandon(files, meeting, STOPPED if stopped else FAILED, error)
-                if requests.error is not None and isinstance(error, WorkerError):
-                    raise requests.error(str(error)) from error
+            except TrainerError as problem:
+                stopped = requests.error is not None or isinstance(problem, Stopped)
+                self._abandon(files, meeting, STOPPED if stopped else FAILED, problem)
+                if requests.error is not None and isinstance(problem, WorkerError):
+                    raise requests.error(str(problem)) from problem
                 raise
-            except Exception as error:
-                if type(error).__module__.startswith("torch.distributed.elastic"):
-                    problem = meeting.explain(error)
-                    self._abandon(files, meeting, FAILED, problem)
-                    raise problem from error
+            except Exception as cause:
+                if type(cause).__module__.startswith("torch.distributed"):
+                    explained = meeting.explain(cause)
+                    self._abandon(files, meeting, FAILED, explained)
+                    raise explained from cause
                 raise
             finally:
                 meeting.close()
         summary = files.refresh()
         if requests.error is not None and summary.get("status") != FINISHED:
             last = summary.get("last_checkpoint")
-            raise requests.error(
+            error = requests.error(
                 f"stopped at step {summary.get('steps', 0)}"
                 + (f"; {last} is its checkpoint" if last else "")
             )
+            self._abandon(files, meeting, STOPPED, error)
+            raise error
 
     def _abandon(
         self, files: RunFolder, meeting: Meeting, status: str, error: TrainerError
@@ -175,6 +177,8 @@ def _worker_environment(plan: Plan, meeting: Meeting, control: str) -> dict[str,
         **given,
         "PYTHONPATH": wanted["PYTHONPATH"],
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+        # SIGTERM and SIGINT stay ours: torch's agent would drop everything.
+        "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGQUIT",
         ENVIRONMENT: control,
         LAUNCHER: str(os.getpid()),
     }

@@ -19,6 +19,7 @@ from torchmetrics.classification import (
 from trainer.checkpoint import KEY
 from trainer.errors import TrainerError
 from trainer.randomness import step_seed
+from trainer.strategies import gather, scatter, shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,13 +63,23 @@ class LightningModel(pl.LightningModule):
         self._seed = seed
         self.register_buffer("class_weights", class_weights, persistent=False)
         self._window = _Window()
+        self._sharded = False
         self.latest: dict[str, float] = {}
         """The training metrics that were read last."""
+        self.evaluated: dict[str, float] = {}
+        """The metrics of the last pass through a validation or test split."""
         self.val_metrics = SplitMetrics("val", num_classes=num_classes)
         self.test_metrics = SplitMetrics("test", num_classes=num_classes)
         self.confusion = MulticlassConfusionMatrix(num_classes)
         self.confusion_matrix: Tensor | None = None
         """After a test: counts (true class, predicted class)."""
+
+    def configure_model(self) -> None:
+        """Shard the model if the strategy does; once, though Lightning calls this again."""
+        mesh = self.device_mesh
+        if mesh is not None and not self._sharded:
+            shard(self.model, mesh["data_parallel"])
+            self._sharded = True
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """A batch, with or without labels → float32 logits (batch, num_classes)."""
@@ -114,7 +125,14 @@ class LightningModel(pl.LightningModule):
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:  # noqa: ARG002
         self._evaluate(self.val_metrics, batch)
 
+    def on_validation_epoch_start(self) -> None:
+        gather(self.model)
+
+    def on_test_epoch_start(self) -> None:
+        gather(self.model)
+
     def on_validation_epoch_end(self) -> None:
+        scatter(self.model)
         self._report(self.val_metrics)
 
     def test_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:  # noqa: ARG002
@@ -122,6 +140,7 @@ class LightningModel(pl.LightningModule):
         self.confusion.update(logits, batch[LABEL])
 
     def on_test_epoch_end(self) -> None:
+        scatter(self.model)
         self._report(self.test_metrics)
         self.confusion_matrix = self.confusion.compute().cpu()  # (num_classes, num_classes)
         self.confusion.reset()
@@ -164,10 +183,9 @@ class LightningModel(pl.LightningModule):
         values = metrics.take()
         # Lightning's own record would come one step early, with the epoch as a metric.
         self.log_dict(values, logger=False)
+        self.evaluated = {name: float(value) for name, value in values.items()}
         for logger in self.trainer.loggers:
-            logger.log_metrics(
-                {name: float(value) for name, value in values.items()}, step=self.global_step
-            )
+            logger.log_metrics(self.evaluated, step=self.global_step)
 
 
 class SplitMetrics(nn.Module):

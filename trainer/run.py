@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from trainer.build import plain, run_name
 from bundle.errors import TrainyardError
+from trainer.build import plain, run_name
 from trainer.checkpoint import KEY, read_checkpoint, verify_checkpoint
 from trainer.errors import Stopped, TrainerError
 from trainer.group import Group
@@ -31,6 +30,8 @@ from trainer.stop import StopSignals
 from trainer.tracking import ExperimentTracker
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytorch_lightning as pl
 
     from trainer.checkpoint_manager import CheckpointManager
@@ -78,30 +79,33 @@ def train_in_group(
     The launcher has begun the summary, and ends it if this fails for another reason than a stop.
     """
     plan = preflight(cfg)
-    timeout = cfg.trainer.hang_timeout or _FOREVER
-    with StopSignals(patient=True) as signals, torch_settings(cfg), nags_silenced():
-        with group.joined(accelerator=plan.accelerator, timeout=timeout):
-            files = RunFolder(folder)
-            tracker, resume = _start_or_continue(cfg, files, group)
-            run = _Run(
-                cfg,
-                files,
-                tracker,
-                resume=resume,
-                accelerator=plan.accelerator,
-                group=group,
-                control=control,
-            )
-            try:
-                run.prepare(signals)
-                run.fit()
-                run.test()
-                if group.is_main:
-                    run.close(FINISHED)
-            except Stopped as error:
-                if group.is_main:
-                    run.abandon(STOPPED, error)
-                raise
+    with (
+        StopSignals(patient=True) as signals,
+        torch_settings(cfg),
+        nags_silenced(),
+        group.joined(accelerator=plan.accelerator, timeout=cfg.trainer.hang_timeout or _FOREVER),
+    ):
+        files = RunFolder(folder)
+        tracker, resume = _start_or_continue(cfg, files, group)
+        run = _Run(
+            cfg,
+            files,
+            tracker,
+            resume=resume,
+            accelerator=plan.accelerator,
+            group=group,
+            control=control,
+        )
+        try:
+            run.prepare(signals)
+            run.fit()
+            run.test()
+            if group.is_main:
+                run.close(FINISHED)
+        except Stopped as error:
+            if group.is_main:
+                run.abandon(STOPPED, error)
+            raise
     return run.metrics
 
 
@@ -183,9 +187,7 @@ class _Run:
         self.data = set_up_data(self.cfg, assets_dir=self.files.assets, group=self.group)
         if self.group.is_main:
             record_environment(self.tracker, self.data)
-        self.module = make_module(
-            self.cfg, self.data, run_id=self.tracker.run_id, group=self.group
-        )
+        self.module = make_module(self.cfg, self.data, run_id=self.tracker.run_id, group=self.group)
         self.trainer = make_trainer(
             self.cfg,
             self.data,
@@ -215,8 +217,8 @@ class _Run:
             self.module.load_state_dict(checkpoint["state_dict"])
             self.metrics = dict(checkpoint[KEY]["metrics"])
         if len(self.data.splits.test):
-            (tested,) = self.trainer.test(self.module, datamodule=self.data, verbose=False)
-            self.metrics |= {name: float(value) for name, value in tested.items()}
+            self.trainer.test(self.module, datamodule=self.data, verbose=False)
+            self.metrics |= self.module.evaluated
 
     def close(self, status: str) -> None:
         """Leave the records of a run that came to its end."""

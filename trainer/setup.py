@@ -12,9 +12,10 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping
 
 from trainer import environment
+from trainer.average import WeightAverage
+from trainer.batchnorm import EqualBuffers, synchronize_batchnorm
 from trainer.build import build_data, build_model, build_optimizer, data_name, describe_model, plain
 from trainer.checkpoint import CHECKPOINT_SCHEMA, KEY, VerifiedCheckpointIO, read_checkpoint
-from trainer.batchnorm import synchronize_batchnorm
 from trainer.checkpoint_manager import CheckpointManager
 from trainer.control import Heartbeat
 from trainer.errors import CheckpointError, ConfigError, DataError
@@ -65,7 +66,9 @@ def make_module(cfg: DictConfig, data: DataModule, *, run_id: str, group: Group)
     model = build_model(cfg, num_classes=data.num_classes, preprocessor=data.preprocessor)
     description = describe_model(model)
     if cfg.trainer.sync_batchnorm and not group.is_alone:
-        model = synchronize_batchnorm(model)
+        synchronize_batchnorm(model)
+    if cfg.trainer.compile:
+        model.compile()
     steps = count_steps(cfg, batches=len(data.train_dataloader()))
     log.info("%s: %s weights", cfg.model.name, f"{sum(p.numel() for p in model.parameters()):,}")
     return LightningModel(
@@ -156,11 +159,15 @@ def make_trainer(
                 min_delta=cfg.callbacks.min_delta,
             )
         )
+    if not group.is_alone and not cfg.trainer.sync_batchnorm:
+        callbacks.append(EqualBuffers())
+    if cfg.callbacks.ema_decay is not None:
+        callbacks.append(WeightAverage(cfg.callbacks.ema_decay))
     stop = StopAtBatch if group.is_alone else StopTogether
     callbacks += [manager, stop(signals, manager)]
     if control is not None:
         callbacks.append(Heartbeat(control, rank=group.rank))
-    return pl.Trainer(
+    trainer = pl.Trainer(
         accelerator=accelerator,
         devices=group.local_world_size,
         num_nodes=group.nodes,
@@ -188,6 +195,14 @@ def make_trainer(
         enable_model_summary=False,
         **_validation_rhythm(cfg.trainer.val_every),
     )
+    if not group.is_alone:
+        # In several processes its handler of SIGTERM would broadcast, in the middle of anything.
+        trainer._signal_connector.register_signal_handlers = _no_handlers  # type: ignore[method-assign]  # noqa: SLF001
+    return trainer
+
+
+def _no_handlers() -> None:
+    """The signals stay with StopSignals."""
 
 
 def check_resumable(path: Path, card: Mapping[str, Any]) -> None:

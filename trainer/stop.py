@@ -42,11 +42,6 @@ class StopSignals:
                 self._before[signum] = signal.signal(signum, self._handle)
         return self
 
-    def insist(self) -> None:
-        """Take the signals back from Lightning, whose handler would start a broadcast."""
-        for signum in self._before:
-            signal.signal(signum, self._handle)
-
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -116,11 +111,7 @@ class StopTogether(StopAtBatch):
         self._pending: Any = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        self._signals.insist()
         self._group = distributed.new_group(backend="gloo")
-
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        self._signals.insist()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
         if self._agreed():

@@ -43,9 +43,8 @@ def main() -> NoReturn:
     try:
         cfg = OmegaConf.load(RunFolder.config_of(folder))
         train_in_group(cfg, folder=folder, group=group, control=control)  # type: ignore[arg-type]
-    except Stopped as error:
-        if group.is_main:
-            log.warning("%s", error)
+    except Stopped:
+        pass  # as asked; the launcher tells where
     except Exception as error:  # noqa: BLE001 - the launcher tells it, in one line
         if os.environ.get(TRACEBACK_VARIABLE, "") not in {"", "0"}:
             traceback.print_exc()
@@ -66,7 +65,7 @@ def die_with_launcher() -> None:
 
 
 def _log_to(path: Path, group: Group) -> None:
-    """stderr and the run's log, as the launcher does, but with the rank in front."""
+    """Stderr and the run's log, as the launcher does, but with the rank in front."""
     console = logging.StreamHandler(sys.stderr)
     console.setFormatter(logging.Formatter(f"[rank {group.rank}] %(message)s"))
     file = logging.FileHandler(path, delay=True)
