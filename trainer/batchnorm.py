@@ -20,7 +20,7 @@ class SyncBatchNorm(nn.BatchNorm2d):
         """(B, C, H, W) → the same shape."""
         if not self.training:
             return super().forward(input)
-        values = input.float()
+        values = input if input.dtype == torch.float64 else input.float()
         count = values.numel() // values.shape[1] * distributed.get_world_size()
         mean = _sum(values.sum((0, 2, 3))) / count  # (C,)
         centred = values - mean[:, None, None]

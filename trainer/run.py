@@ -27,6 +27,7 @@ from trainer.setup import (
     set_up_data,
 )
 from trainer.stop import StopSignals
+from trainer.strategies import load_weights
 from trainer.tracking import ExperimentTracker
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ class _Run:
         best = self.manager.best or self.manager.last
         if best is not None:
             checkpoint = read_checkpoint(best)
-            self.module.load_state_dict(checkpoint["state_dict"])
+            load_weights(self.module, checkpoint["state_dict"])
             self.metrics = dict(checkpoint[KEY]["metrics"])
         if len(self.data.splits.test):
             self.trainer.test(self.module, datamodule=self.data, verbose=False)

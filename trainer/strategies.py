@@ -18,6 +18,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from trainer.schema import StrategyName
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from omegaconf import DictConfig
@@ -85,6 +86,9 @@ class ShardedStrategy(ModelParallelStrategy):
         set_model_state_dict(self._module, loaded["state_dict"], options=options)
         states = loaded.get("optimizer_states", [])
         for optimizer, state in zip(self.optimizers, states, strict=True):
+            if not state["state"]:  # plain SGD has none, and torch then refuses to distribute it
+                optimizer.load_state_dict(state)
+                continue
             set_optimizer_state_dict(
                 self._module, optimizer, self._by_name(optimizer, state), options=options
             )
@@ -120,6 +124,15 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> None:
             if not sharded and any(True for _ in block.parameters()):
                 fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
+
+
+def load_weights(module: nn.Module, state: Mapping[str, Any]) -> None:
+    """Give `module`, which may be sharded, the whole weights of a checkpoint."""
+    if any(isinstance(part, FSDPModule) for part in module.modules()):
+        options = StateDictOptions(full_state_dict=True)
+        set_model_state_dict(module, dict(state), options=options)
+    else:
+        module.load_state_dict(state)
 
 
 def gather(model: nn.Module) -> None:
