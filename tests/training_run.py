@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import psutil
 import torch
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -33,7 +33,10 @@ class WeightAverage(pl.Callback):
             self._average = {k: v.clone() for k, v in _weights(pl_module).items()}
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        *args: Any,  # noqa: ARG002
     ) -> None:
         if trainer.global_step == self._step:  # gradients are being accumulated
             return

@@ -47,7 +47,7 @@ class DistributedTrainer:
     def preflight(self, folder: Path) -> Plan:
         """Where the run will compute. Raises PreflightError, before any work, if it cannot."""
         plan = preflight(self._cfg)
-        check_folder(self._cfg, folder)
+        check_folder(folder)
         return plan
 
     def run(self, folder: Path) -> dict[str, float]:

@@ -14,7 +14,7 @@ from trainer.checkpoint import KEY, read_checkpoint, verify_checkpoint
 from trainer.errors import Stopped, TrainerError
 from trainer.group import Group
 from trainer.metrics_file import MetricsFile
-from trainer.preflight import preflight
+from trainer.preflight import check_space, preflight
 from trainer.process import nags_silenced, torch_settings
 from trainer.records import draw_pictures, record_environment, start_tracking, store_files
 from trainer.resume import choose_checkpoint
@@ -189,6 +189,13 @@ class _Run:
         if self.group.is_main:
             record_environment(self.tracker, self.data)
         self.module = make_module(self.cfg, self.data, run_id=self.tracker.run_id, group=self.group)
+        if self.cfg.callbacks.save_last or self.cfg.callbacks.save_best:
+            check_space(
+                self.files.checkpoints,
+                self.module,
+                kept=self.cfg.callbacks.keep_last + 2,  # the best, and the one being written
+                copies=3 + 2 * (self.cfg.callbacks.ema_decay is not None),
+            )
         self.trainer = make_trainer(
             self.cfg,
             self.data,

@@ -12,7 +12,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.slow
-TWENTY_STEPS = (*PLAIN_SGD, "trainer.max_steps=20", "trainer.max_epochs=-1", "trainer.val_every=0.5")
+TWENTY_STEPS = (
+    *PLAIN_SGD,
+    "trainer.max_steps=20",
+    "trainer.max_epochs=-1",
+    "trainer.val_every=0.5",
+)
 
 
 def _pair(

@@ -98,7 +98,7 @@ def test_workers_die_when_their_launcher_is_killed(tmp_path: Path) -> None:
     assert len(workers) == 2
     run.process.kill()
     run.process.wait()
-    gone, alive = psutil.wait_procs(workers, timeout=30)
+    _, alive = psutil.wait_procs(workers, timeout=30)
     assert not [worker for worker in alive if worker.status() != psutil.STATUS_ZOMBIE]
 
 
