@@ -127,6 +127,6 @@ class CheckpointManager(pl.Callback):
             step = int(verify_checkpoint(path).get("step", 0))
             link_checkpoint(path, self.folder / f"step-{step:08d}.ckpt")
         kept = sorted(self.folder.glob("step-*.ckpt"))
-        for old in kept[: len(kept) - (self._keep_last - 1)]:
+        for old in kept[: max(0, len(kept) - (self._keep_last - 1))]:
             old.unlink()
             sidecar_path(old).unlink(missing_ok=True)

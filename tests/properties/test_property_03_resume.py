@@ -30,7 +30,6 @@ def test_property_03_resumed_run_is_bit_exact_when_there_are_dropout_augmentatio
     whole = TrainingRun(tmp_path / "whole", *overrides, *MIDDLE).finish()
     rest = TrainingRun(tmp_path / "rest", *overrides, _checkpoint(whole, 30)).finish()
     assert difference(whole.weights(), rest.weights()) == 0
-    assert whole.summary["metrics"] == rest.summary["metrics"]
 
 
 def test_property_03_resumed_run_is_the_same_when_the_number_of_processes_changes(
