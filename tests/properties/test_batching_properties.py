@@ -119,6 +119,8 @@ def test_batcher_runs_every_item_once_and_by_its_time_when_polled_as_it_asks(arr
         now = min([at for at, _, _ in pending[:1]] + [poll.wake or float("inf")])
         while pending and pending[0][0] <= now:
             at, number, samples = pending.pop(0)
-            batcher.add(Item(number, group="g", samples=samples, arrived=at, deadline=float("inf")))
+            batcher.add(
+                Item(number, group="g", samples=samples, arrived=at, deadline=float("inf"))
+            )
     assert sent == sorted(sent, key=lambda number: (arrivals[number][0], number))
     assert sorted(sent) == list(range(len(arrivals)))

@@ -7,18 +7,8 @@ import pytest
 from serving.batching import Batcher, Item
 
 
-def item(
-    name: str,
-    *,
-    arrived: float = 0.0,
-    samples: int = 1,
-    group: str = "g",
-    deadline: float = 100.0,
-    priority: int = 1,
-) -> Item[str]:
-    return Item(
-        name, group=group, samples=samples, arrived=arrived, deadline=deadline, priority=priority
-    )
+def item(name: str, *, arrived: float = 0.0, samples: int = 1, group: str = "g", deadline: float = 100.0, priority: int = 1) -> Item[str]:
+    return Item(name, group=group, samples=samples, arrived=arrived, deadline=deadline, priority=priority)
 
 
 def batcher(*, batch_size: int = 4, delay: float = 1.0, capacity: int = 100) -> Batcher[str]:

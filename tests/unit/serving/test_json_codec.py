@@ -175,9 +175,7 @@ def test_read_options_names_the_option_that_is_wrong(name, value):
     assert caught.value.field == name
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("timeout_ms", "soon"), ("timeout_ms", "nan"), ("priority", "1.5")]
-)
+@pytest.mark.parametrize(("name", "value"), [("timeout_ms", "soon"), ("timeout_ms", "nan"), ("priority", "1.5")])
 def test_read_options_refuses_texts_that_are_no_numbers(name, value):
     with pytest.raises(BadRequestError) as caught:
         read_options({name: value}, texts=True)

@@ -97,10 +97,7 @@ def test_a_model_without_batch_dimension_gets_one_sample_at_a_time(folder):
     samples = [Sample("inputs", {"x": [[1, 2, 3], [4, 5, index]]}) for index in range(2)]
     parts = face.to_parts(samples, batch_size=8)
     assert [part.indices for part in parts] == [(0,), (1,)]
-    answers = [
-        face.to_answers(*pair)
-        for pair in zip(model.run([p.tensors for p in parts]), parts, strict=True)
-    ]
+    answers = [face.to_answers(*pair) for pair in zip(model.run([p.tensors for p in parts]), parts, strict=True)]
     assert answers[1] == [{"outputs": {"y": [[2.0, 4.0, 6.0], [8.0, 10.0, 2.0]]}}]
 
 
