@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready-$(EXTRAS)
 LOCK := requirements/dev.lock
 
-.PHONY: help setup demo test test-fast train export serve models bench lint type format lock clean
+.PHONY: help setup demo test test-fast soak train export serve models bench lint type format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ demo: $(READY) ## train, export, register, serve and ask: the whole line on real
 
 test: $(READY) ## the whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+soak: $(READY) ## the tests that take longest: kills, lost machines, other numbers of processes
+	@$(BIN)/python -m pytest -m soak $(ARGS)
 
 test-fast: $(READY) ## the test suite without the slow tests
 	@$(BIN)/python -m pytest -m 'not slow' $(ARGS)

@@ -118,7 +118,9 @@ class CheckpointManager(pl.Callback):
             self._write_best(trainer)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Every process may read now what one of them has written."""
         self.drain()
+        trainer.strategy.barrier("checkpoints written")
 
     def on_exception(
         self,

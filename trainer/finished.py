@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from trainer.errors import ConfigError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from trainer.run_folder import RunFolder
 
+log = logging.getLogger(__name__)
 _DECISIVE = ("model", "data", "optim", "loss", "precision", "seed")
 """Parts of a config that make another run."""
 
@@ -37,6 +39,10 @@ def finished_metrics(cfg: DictConfig, files: RunFolder) -> dict[str, float] | No
     limits: Mapping[str, Any] = before.get("trainer", {})
     if any(_more(cfg.trainer[name], limits.get(name)) for name in ("max_epochs", "max_steps")):
         return None
+    log.info(
+        "%s: this run is finished; trainer.max_epochs or trainer.max_steps can ask for more",
+        files.path,
+    )
     return {name: float(value) for name, value in files.earlier.get("metrics", {}).items()}
 
 

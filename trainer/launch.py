@@ -1,15 +1,13 @@
 """DistributedTrainer: how many processes a run takes, and who starts them.
 
-One process for now. More will be started here, each reading the config that was composed once and
-written to the run folder.
+One process trains right here. More are started by torchrun's agent: see `trainer/workers.py`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainer.errors import PreflightError
-from trainer.preflight import Plan, preflight
+from trainer.preflight import Plan, check_folder, preflight
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,22 +21,20 @@ class DistributedTrainer:
     def __init__(self, cfg: DictConfig) -> None:
         self._cfg = cfg
 
-    def preflight(self) -> Plan:
+    def preflight(self, folder: Path) -> Plan:
         """Where the run will compute. Raises PreflightError, before any work, if it cannot."""
         plan = preflight(self._cfg)
-        if plan.world_size > 1:
-            raise PreflightError(
-                f"trainer.devices={plan.devices}, trainer.num_nodes={plan.nodes}:"
-                " training in several processes is not supported yet",
-                field="trainer.devices",
-                remedy="use trainer.devices=1 trainer.num_nodes=1",
-            )
+        check_folder(folder)
         return plan
 
     def run(self, folder: Path) -> dict[str, float]:
         """Train, and test the best checkpoint; the metrics."""
-        self.preflight()
+        plan = self.preflight(folder)
         # Lightning takes seconds to load: what preflight refuses is answered without it.
-        from trainer.run import train
+        if plan.world_size == 1:
+            from trainer.run import train
 
-        return train(self._cfg, folder=folder)
+            return train(self._cfg, folder=folder)
+        from trainer.workers import train_in_workers
+
+        return train_in_workers(self._cfg, plan, folder=folder)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric, MetricCollection
@@ -19,6 +19,7 @@ from torchmetrics.classification import (
 from trainer.checkpoint import KEY
 from trainer.errors import TrainerError
 from trainer.randomness import step_seed
+from trainer.strategies import gather, scatter, shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,6 +63,7 @@ class LightningModel(pl.LightningModule):
         self._seed = seed
         self.register_buffer("class_weights", class_weights, persistent=False)
         self._window = _Window()
+        self._sharded = False
         self.latest: dict[str, float] = {}
         """The training metrics that were read last."""
         self.evaluated: dict[str, float] = {}
@@ -71,6 +73,13 @@ class LightningModel(pl.LightningModule):
         self.confusion = MulticlassConfusionMatrix(num_classes)
         self.confusion_matrix: Tensor | None = None
         """After a test: counts (true class, predicted class)."""
+
+    def configure_model(self) -> None:
+        """Shard the model if the strategy does; once, though Lightning calls this again."""
+        mesh = self.device_mesh
+        if mesh is not None and not self._sharded:
+            shard(self.model, mesh["data_parallel"])
+            self._sharded = True
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """A batch, with or without labels → float32 logits (batch, num_classes)."""
@@ -90,12 +99,15 @@ class LightningModel(pl.LightningModule):
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:  # noqa: ARG002
         """The loss to minimise."""
         logits, labels = self.forward(batch), batch[LABEL]  # (batch, num_classes), (batch,)
-        loss = functional.cross_entropy(
+        # Over the batch size, not the sum of its weights: parts of a batch must add up to it.
+        total = functional.cross_entropy(
             logits,
             labels,
             weight=self.class_weights,
             label_smoothing=self._label_smoothing,
+            reduction="sum",
         )
+        loss = total / len(labels)
         self._window.add(loss.detach(), logits.detach(), labels)
         return loss
 
@@ -113,7 +125,14 @@ class LightningModel(pl.LightningModule):
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:  # noqa: ARG002
         self._evaluate(self.val_metrics, batch)
 
+    def on_validation_epoch_start(self) -> None:
+        gather(self.model)
+
+    def on_test_epoch_start(self) -> None:
+        gather(self.model)
+
     def on_validation_epoch_end(self) -> None:
+        scatter(self.model)
         self._report(self.val_metrics)
 
     def test_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:  # noqa: ARG002
@@ -121,6 +140,7 @@ class LightningModel(pl.LightningModule):
         self.confusion.update(logits, batch[LABEL])
 
     def on_test_epoch_end(self) -> None:
+        scatter(self.model)
         self._report(self.test_metrics)
         self.confusion_matrix = self.confusion.compute().cpu()  # (num_classes, num_classes)
         self.confusion.reset()
@@ -181,6 +201,8 @@ class SplitMetrics(nn.Module):
                 "f1": MulticlassF1Score(num_classes, average="macro"),
             },
             prefix=f"{split}/",
+            # Groups would form at the first update, which a process without a batch never has.
+            compute_groups=False,
         )
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
@@ -214,8 +236,10 @@ class _Window:
         self._sums = sums if self._sums is None else self._sums + sums
 
     def read(self, step: int) -> tuple[float, float]:
-        """Mean loss and accuracy of the window, which starts anew."""
+        """Mean loss and accuracy of the window over all processes; it starts anew."""
         self.read_at = step
+        if self._sums is not None and distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(self._sums)
         loss, right, count = self._sums.tolist() if self._sums is not None else (0.0, 0.0, 0.0)
         self._sums = None
         return loss / max(count, 1.0), right / max(count, 1.0)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import torch
 from omegaconf import OmegaConf
 
@@ -14,7 +19,9 @@ from trainer.schema import Accelerator, PrecisionName, StrategyName
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+    from torch import nn
 
+_COMPILERS = ("g++", "clang++", "c++")
 MONITORS = ("val/accuracy", "val/f1", "val/loss")
 
 
@@ -41,6 +48,7 @@ def preflight(cfg: DictConfig) -> Plan:
     _check_strategy(cfg, plan)
     _check_precision(cfg, plan)
     _check_length(cfg)
+    _check_launch(cfg, plan)
     if cfg.callbacks.monitor not in MONITORS:
         raise ConfigError(
             f"callbacks.monitor={cfg.callbacks.monitor}: must be one of {', '.join(MONITORS)}",
@@ -108,11 +116,11 @@ def _check_strategy(cfg: DictConfig, plan: Plan) -> None:
             field="strategy",
             remedy="use strategy=auto, or one device",
         )
-    if strategy == StrategyName.fsdp and plan.accelerator == "cpu":
+    if strategy == StrategyName.fsdp and plan.world_size == 1:
         raise PreflightError(
-            "strategy=fsdp shards a model over GPUs, but this run is on the CPU",
+            "strategy=fsdp shards a model over several devices, but trainer.devices=1",
             field="strategy",
-            remedy="use strategy=auto",
+            remedy="use strategy=auto, or trainer.devices=2",
         )
 
 
@@ -130,6 +138,52 @@ def _check_precision(cfg: DictConfig, plan: Plan) -> None:
             f"precision=bf16: {torch.cuda.get_device_name(0)} does not have it",
             field="precision",
             remedy="use precision=fp16",
+        )
+
+
+def _check_launch(cfg: DictConfig, plan: Plan) -> None:
+    trainer = cfg.trainer
+    for name, value, least in (
+        ("max_restarts", trainer.max_restarts, 0),
+        ("restart_backoff", trainer.restart_backoff, 0),
+        ("hang_timeout", trainer.hang_timeout, 1),
+        ("stop_timeout", trainer.stop_timeout, 1),
+        ("min_nodes", trainer.min_nodes, 1),
+    ):
+        if value is not None and value < least:
+            raise ConfigError(
+                f"trainer.{name}={value}: must be at least {least}", field=f"trainer.{name}"
+            )
+    if trainer.min_nodes is not None and trainer.min_nodes > plan.nodes:
+        raise ConfigError(
+            f"trainer.min_nodes={trainer.min_nodes}: more than trainer.num_nodes={plan.nodes}",
+            field="trainer.min_nodes",
+        )
+    decay = cfg.callbacks.ema_decay
+    if decay is not None and not 0 < decay < 1:
+        raise ConfigError(
+            f"callbacks.ema_decay={decay}: must be between 0 and 1", field="callbacks.ema_decay"
+        )
+    if decay is not None and cfg.strategy.name == StrategyName.fsdp:
+        raise ConfigError(
+            f"callbacks.ema_decay={decay} does not go with strategy=fsdp",
+            field="callbacks.ema_decay",
+            remedy="use strategy=ddp, or callbacks.ema_decay=null",
+        )
+    if cfg.callbacks.sharded and cfg.strategy.name == StrategyName.fsdp:
+        raise ConfigError(
+            "callbacks.sharded=true does not go with strategy=fsdp, whose checkpoints are whole",
+            field="callbacks.sharded",
+            remedy="use strategy=ddp, or callbacks.sharded=false",
+        )
+    given = os.environ.get("CXX")
+    compilers = (given,) if given else _COMPILERS
+    if trainer.compile and plan.accelerator == "cpu" and not any(map(shutil.which, compilers)):
+        raise PreflightError(
+            f"trainer.compile=true needs a C++ compiler, and none of {', '.join(compilers)} was"
+            " found",
+            field="trainer.compile",
+            remedy="install g++ or name one in CXX, or use trainer.compile=false",
         )
 
 
@@ -163,3 +217,47 @@ def _check_length(cfg: DictConfig) -> None:
             f" trainer.log_every={cfg.trainer.log_every}: must be at least 1",
             field="trainer.accumulate",
         )
+
+
+def check_folder(folder: Path) -> None:
+    """Raises PreflightError if checkpoints could not be written to this run folder."""
+    checkpoints = folder / "checkpoints"
+    try:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=checkpoints):
+            pass
+    except OSError as error:
+        raise PreflightError(
+            f"hydra.run.dir={folder}: checkpoints cannot be written there, on"
+            f" {filesystem(folder)} ({error.strerror})",
+            field="hydra.run.dir",
+            remedy="name a folder that you may write to: hydra.run.dir=FOLDER",
+        ) from error
+
+
+def check_space(folder: Path, model: nn.Module, *, kept: int, copies: int) -> None:
+    """Raises PreflightError if `kept` checkpoints of `model` do not fit on the disk.
+
+    `copies`: of every weight in one, the optimiser's moments included.
+    """
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    needed = kept * copies * weights
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise PreflightError(
+            f"hydra.run.dir={folder.parent}: {free >> 20} MiB are free on {filesystem(folder)}, and"
+            f" {kept} checkpoints of this model take about {needed >> 20} MiB",
+            field="hydra.run.dir",
+            remedy="free some space, lower callbacks.keep_last, or name another folder",
+        )
+
+
+def filesystem(path: Path) -> str:
+    """The mount point and kind of the filesystem that `path` is or would be on."""
+    path = path.absolute()
+    mounts = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
+    for folder in (path, *path.parents):
+        if folder in mounts:
+            return f"{folder} ({mounts[folder]})"
+    return "/"

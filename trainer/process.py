@@ -18,6 +18,11 @@ _NAGS = (
     r".*does not have many workers.*",
     # LightningModel writes a record at the end of a shorter epoch itself.
     r".*is smaller than the logging interval.*",
+    # Our metrics are reduced already when they are logged.
+    r".*sync_dist=True.*",
+    # A process may have one batch fewer than the others, or none: the sums are over all.
+    r".*was called before the ``update`` method.*",
+    r".*cautious of uneven batch length.*",
     # Lightning's own use of torch, which we cannot change.
     r".*isinstance\(treespec, LeafSpec\).*",
 )

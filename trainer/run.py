@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from trainer.build import build_data, data_name, plain, run_name
+from trainer.build import plain, run_name
 from trainer.checkpoint import KEY, read_checkpoint, read_description
 from trainer.errors import Stopped, TrainerError
 from trainer.events import record
 from trainer.finished import finished_metrics
+from trainer.group import Group
 from trainer.metrics_file import MetricsFile
-from trainer.preflight import preflight
+from trainer.preflight import check_space, preflight
 from trainer.process import nags_silenced, torch_settings
 from trainer.records import draw_pictures, record_environment, start_tracking, store_files
-from trainer.resume import choose_checkpoint, start_at
-from trainer.run_folder import FAILED, FINISHED, RUNNING, STOPPED, RunFolder
+from trainer.resume import AUTO, choose_checkpoint, start_at
+from trainer.run_folder import FAILED, FINISHED, STOPPED, RunFolder
 from trainer.setup import (
     check_resumable,
     make_checkpoint_manager,
@@ -27,6 +28,8 @@ from trainer.setup import (
     set_up_data,
 )
 from trainer.stop import StopSignals
+from trainer.strategies import load_weights
+from trainer.tracking import ExperimentTracker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,12 +37,13 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from trainer.checkpoint_manager import CheckpointManager
+    from trainer.control import ControlFolder
     from trainer.data.module import DataModule
     from trainer.lightning_model import LightningModel
     from trainer.resume import Start
-    from trainer.tracking import ExperimentTracker
 
 log = logging.getLogger(__name__)
+_FOREVER = 365 * 24 * 3600.0
 
 
 def train(cfg: DictConfig, *, folder: Path | None = None) -> dict[str, float]:
@@ -53,40 +57,82 @@ def train(cfg: DictConfig, *, folder: Path | None = None) -> dict[str, float]:
     files = RunFolder(folder)
     finished = finished_metrics(cfg, files)
     if finished is not None:
-        log.info(
-            "%s: this run is finished; trainer.max_epochs or trainer.max_steps can ask for more",
-            files.path,
-        )
         return finished
     with StopSignals() as signals, torch_settings(cfg), nags_silenced(), files.claimed():
-        data = build_data(cfg, assets_dir=files.assets)
         try:
             start = start_at(files.path, choose_checkpoint(files.path, cfg.resume))
         except TrainerError as error:
-            files.summarize(**files.earlier | {"status": FAILED, "error": _told(error)})
+            files.refuse(FAILED, _told(error))
             raise
-        tracker = start_tracking(cfg, run_id=start.run_id)
-        files.write_config(OmegaConf.to_yaml(cfg))
-        files.summarize(
-            status=RUNNING,
-            name=cfg.name,
-            run_id=tracker.run_id,
-            best_checkpoint=None,
-            last_checkpoint=None,
-            steps=start.step or 0,
-            metrics={},
-        )
-        run = _Run(cfg, files, tracker, data, start)
+        run = _Run(cfg, files, start, accelerator=plan.accelerator)
         try:
-            run.prepare(signals, accelerator=plan.accelerator)
+            run.prepare(signals)
             run.fit()
             run.test()
-            run.close(FINISHED)
+            run.close()
         except BaseException as error:
-            stopped = isinstance(error, Stopped | KeyboardInterrupt)
-            run.abandon(STOPPED if stopped else FAILED, error)
+            run.abandon(error)
             raise
     return run.metrics
+
+
+def train_in_group(
+    cfg: DictConfig, *, folder: Path, group: Group, control: ControlFolder
+) -> dict[str, float]:
+    """`train`, as one process of several that all call this.
+
+    The launcher has begun the summary, and ends it if this fails for another reason than a stop.
+    """
+    plan = preflight(cfg)
+    with (
+        StopSignals(patient=True) as signals,
+        torch_settings(cfg),
+        nags_silenced(),
+        group.joined(accelerator=plan.accelerator, timeout=cfg.trainer.hang_timeout or _FOREVER),
+    ):
+        files = RunFolder(folder)
+        start = start_at(files.path, _choose_together(cfg, files, group))
+        run = _Run(cfg, files, start, accelerator=plan.accelerator, group=group, control=control)
+        try:
+            run.prepare(signals)
+            run.fit()
+            run.test()
+            run.close()
+        except Stopped as error:
+            run.abandon(error)
+            raise
+    return run.metrics
+
+
+def _choose_together(cfg: DictConfig, files: RunFolder, group: Group) -> Path | None:
+    """The main process chooses, for all; its error is everyone's.
+
+    Whether this is a restart is told by the summary, in which the launcher has left no run id: an
+    agent knows only its own restarts.
+    """
+    chosen: Path | TrainerError | None = None
+    if group.is_main:
+        try:
+            restarted = files.refresh().get("run_id") is not None
+            chosen = choose_checkpoint(files.path, AUTO if restarted else cfg.resume)
+            if restarted:
+                _note_restart(files)
+                if chosen is None:
+                    chosen = choose_checkpoint(files.path, cfg.resume)
+                if chosen is None:
+                    log.info("going on from the start: there is no checkpoint yet")
+        except TrainerError as error:
+            chosen = error
+    chosen = group.broadcast(chosen)
+    if isinstance(chosen, TrainerError):
+        raise chosen
+    return chosen
+
+
+def _note_restart(files: RunFolder) -> None:
+    number = int(files.summary.get("restarts", 0)) + 1
+    files.summarize(restarts=number)
+    record(files.path, "restart", number=number)
 
 
 def settle(cfg: DictConfig) -> DictConfig:
@@ -97,55 +143,75 @@ def settle(cfg: DictConfig) -> DictConfig:
 
 
 class _Run:
-    """The parts of one run, made one after the other."""
+    """The parts of one run, made one after the other. Only the main process keeps records."""
 
     def __init__(
         self,
         cfg: DictConfig,
         files: RunFolder,
-        tracker: ExperimentTracker,
-        data: DataModule,
         start: Start,
+        *,
+        accelerator: str,
+        group: Group | None = None,
+        control: ControlFolder | None = None,
     ) -> None:
         self.cfg = cfg
-        self.data = data
         self.files = files
-        self.tracker = tracker
         self.start = start
+        self.accelerator = accelerator
+        self.group = group or Group()
+        self.control = control
         self.metrics: dict[str, float] = {}
-        self.record = MetricsFile(files.metrics, resumed_at=start.step)
+        self.tracker = ExperimentTracker()
+        self.record: MetricsFile | None = None
         self.manager: CheckpointManager = make_checkpoint_manager(
             cfg, files.checkpoints, resumed_from=start.checkpoint if start.own else None
         )
         self.began = time.perf_counter()
+        self.data: DataModule
         self.module: LightningModel
         self.trainer: pl.Trainer
 
-    def prepare(self, signals: StopSignals, *, accelerator: str) -> None:
+    def prepare(self, signals: StopSignals) -> None:
         """Everything that is needed before the first step."""
-        self.tracker.log_params(plain(self.cfg))
-        self.tracker.log_file(self.files.config)
-        self.tracker.replay(self.record.rows)
-        set_up_data(self.data, name=data_name(self.cfg))
-        record_environment(self.tracker, self.data)
-        self.module = make_module(self.cfg, self.data, run_id=self.tracker.run_id)
+        checkpoint = self.start.checkpoint
+        if checkpoint is None:
+            self._open_records()
+            self._make_module()
+        else:
+            # One that is refused leaves the records of the run before as they are.
+            self._make_module()
+            check_resumable(checkpoint, self.module.card)
+            self._open_records()
+        self.module.card["run_id"] = self.tracker.run_id
+        if self.group.is_main:
+            record_environment(self.tracker, self.data)
+        if self.cfg.callbacks.save_last or self.cfg.callbacks.save_best:
+            check_space(
+                self.files.checkpoints,
+                self.module,
+                kept=self.cfg.callbacks.keep_last + 2,  # the best, and the one being written
+                copies=3 + 2 * (self.cfg.callbacks.ema_decay is not None),
+            )
         self.trainer = make_trainer(
             self.cfg,
             self.data,
-            accelerator=accelerator,
+            accelerator=self.accelerator,
             folder=self.files.path,
-            loggers=[self.record, self.tracker],
+            loggers=[self.record, self.tracker] if self.record is not None else [],
             signals=signals,
             manager=self.manager,
+            group=self.group,
+            control=self.control,
         )
 
     def fit(self) -> None:
         """Train, from zero or from a checkpoint."""
         checkpoint = self.start.checkpoint
-        if checkpoint is not None:
-            check_resumable(checkpoint, self.module.card)
-            log.info("going on from %s, step %s", checkpoint, read_description(checkpoint)["step"])
-            record(self.files.path, "resume", checkpoint=str(checkpoint), step=self.start.step)
+        if checkpoint is not None and self.group.is_main:
+            step = read_description(checkpoint)["step"]
+            log.info("going on from %s, step %s", checkpoint, step)
+            record(self.files.path, "resume", checkpoint=str(checkpoint), step=step)
         self.trainer.fit(
             self.module, datamodule=self.data, ckpt_path=str(checkpoint) if checkpoint else None
         )
@@ -155,28 +221,59 @@ class _Run:
         best = self.manager.best or self.manager.last
         if best is not None:
             checkpoint = read_checkpoint(best)
-            self.module.load_state_dict(checkpoint["state_dict"])
+            load_weights(self.module, checkpoint["state_dict"])
             self.metrics = dict(checkpoint[KEY]["metrics"])
         if len(self.data.splits.test):
             self.trainer.test(self.module, datamodule=self.data, verbose=False)
             self.metrics |= self.module.evaluated
 
-    def close(self, status: str) -> None:
+    def close(self) -> None:
         """Leave the records of a run that came to its end."""
-        self._summarize(status)
+        if self.record is None:
+            return
+        self._summarize(FINISHED)
         draw_pictures(self.record, self.module, self.data, self.files, title=self.cfg.name)
         self.record.close()
         store_files(self.tracker, self.files, self.manager, self.cfg)
-        self.tracker.finish(status)
+        self.tracker.finish(FINISHED)
 
-    def abandon(self, status: str, error: BaseException) -> None:
+    def abandon(self, error: BaseException) -> None:
         """Leave what there is; nothing that fails here may hide `error`."""
+        if not self.group.is_main:
+            return
+        status = STOPPED if isinstance(error, Stopped | KeyboardInterrupt) else FAILED
+        if self.record is None:
+            if self.group.is_alone:  # else the launcher knows what was here before
+                self.files.refuse(status, _told(error))
+            return
         self._summarize(status, error=_told(error))
         self.record.close()
         try:
             self.tracker.finish(status)
         except TrainerError as second:
             log.warning("%s", second)
+
+    def _open_records(self) -> None:
+        """From here on the folder is this run's."""
+        if not self.group.is_main:
+            return
+        # After a restart the launcher's summary has the run id, also before the first checkpoint.
+        run_id = self.start.run_id or self.files.summary.get("run_id")
+        restarts = self.files.summary.get("restarts", 0)
+        self.tracker = start_tracking(self.cfg, run_id=run_id)
+        self.files.write_config(OmegaConf.to_yaml(self.cfg))
+        self.files.begin(name=self.cfg.name)
+        self.files.summarize(
+            run_id=self.tracker.run_id, steps=self.start.step or 0, restarts=restarts
+        )
+        self.record = MetricsFile(self.files.metrics, resumed_at=self.start.step)
+        self.tracker.log_params(plain(self.cfg))
+        self.tracker.log_file(self.files.config)
+        self.tracker.replay(self.record.rows)
+
+    def _make_module(self) -> None:
+        self.data = set_up_data(self.cfg, assets_dir=self.files.assets, group=self.group)
+        self.module = make_module(self.cfg, self.data, group=self.group)
 
     def _summarize(self, status: str, **fields: Any) -> None:
         best, last = self.manager.best, self.manager.last

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
-import os
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +24,7 @@ FINISHED = "finished"
 RUNNING = "running"
 FAILED = "failed"
 STOPPED = "stopped"
+CONFIG = "config.yaml"
 
 
 class RunFolder:
@@ -40,7 +40,7 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
-        return self.path / "config.yaml"
+        return self.path / CONFIG
 
     @property
     def summary_file(self) -> Path:
@@ -71,16 +71,36 @@ class RunFolder:
         self.summary |= fields
         write_json(self.summary_file, self.summary)
 
+    def begin(self, *, name: str) -> None:
+        """The summary of a run that is about to start; what an earlier one left is forgotten."""
+        self.summary = {}
+        self.summarize(
+            status=RUNNING,
+            name=name,
+            run_id=None,
+            best_checkpoint=None,
+            last_checkpoint=None,
+            steps=0,
+            metrics={},
+        )
+
+    def refuse(self, status: str, error: str) -> None:
+        """The summary of an attempt that never began: what an earlier run left, and why."""
+        self.summary |= self.earlier
+        self.summarize(status=status, error=error)
+
+    def refresh(self) -> dict[str, Any]:
+        """The summary as another process has left it."""
+        self.summary = self._read_summary()
+        return self.summary
+
     @contextmanager
     def claimed(self) -> Iterator[None]:
         """While entered, no other run can train in this folder; its death ends that, too.
 
-        Of several processes of a run (torchrun's RANK) the first one claims it. Raises ConfigError
-        if another run has it.
+        Of a run in several processes the launcher claims it. Raises ConfigError if another run
+        has it.
         """
-        if os.environ.get("RANK", "0") != "0":
-            yield
-            return
         with (self.path / ".lock").open("a") as lock:
             try:
                 # Unlike flock, not inherited by loader processes that may outlive this one.

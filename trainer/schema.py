@@ -194,6 +194,26 @@ class TrainerConfig:
     devices: int | str = "auto"
     """How many devices on each node; `auto` is one."""
     num_nodes: int = 1
+    """Machines; the same command runs on each, with its own `node_rank`."""
+    min_nodes: int | None = None
+    """Go on with as few as this when machines are lost; null: all are needed."""
+    node_rank: int | None = None
+    """This machine's number, from 0; null takes SLURM_NODEID, else 0."""
+    rendezvous: str | None = None
+    """HOST:PORT where the machines meet, HOST being the one with `node_rank` 0."""
+    max_restarts: int = 3
+    """How often all processes start again, from the last checkpoint, after one was lost."""
+    restart_backoff: float = 1.0
+    """Seconds before the first restart; twice as long before each further one, at most 60."""
+    hang_timeout: float | None = 600.0
+    """Seconds without a finished batch after which processes count as lost; null waits forever.
+    Only where there are several processes."""
+    stop_timeout: float = 60.0
+    """Seconds that several processes have to save and end after SIGTERM or Ctrl-C."""
+    sync_batchnorm: bool = True
+    """Normalise over the batch of all processes together, as one process would."""
+    compile: bool = False
+    """Compile the model with torch.compile: slower to start, faster to run; needs a compiler."""
     max_epochs: int = 15
     """Passes over the training data; -1 leaves the end to `max_steps`."""
     max_steps: int = -1
@@ -286,6 +306,9 @@ class CallbacksConfig:
     """Stop after this many validations without a better `monitor`; null never stops early."""
     min_delta: float = 0.0
     """A smaller change than this is not better (early stopping only)."""
+    ema_decay: float | None = None
+    """Keep an exponential moving average of the weights, which is what is validated, saved and
+    exported: 0.999 averages over about 1,000 steps. Null keeps none."""
 
 
 @dataclass

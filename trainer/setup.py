@@ -12,16 +12,20 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping
 
 from trainer import environment
-from trainer.build import build_model, build_optimizer, describe_model, plain
+from trainer.average import WeightAverage
+from trainer.batchnorm import EqualBuffers, synchronize_batchnorm
+from trainer.build import build_data, build_model, build_optimizer, data_name, describe_model, plain
 from trainer.checkpoint import CHECKPOINT_SCHEMA, KEY, read_checkpoint
 from trainer.checkpoint_manager import CheckpointManager
+from trainer.control import Heartbeat
 from trainer.errors import CheckpointError, ConfigError, DataError
 from trainer.last_step import ValidateLastStep
 from trainer.lightning_model import LightningModel
 from trainer.optimizers import rate_factor
 from trainer.progress import progress_callbacks
 from trainer.schema import Direction, PrecisionName, Progress, Schedule
-from trainer.stop import StopAtBatch, StopSignals
+from trainer.stop import StopAtBatch, StopSignals, StopTogether
+from trainer.strategies import make_strategy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +34,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from pytorch_lightning.loggers import Logger
 
+    from trainer.control import ControlFolder
     from trainer.data.module import DataModule
+    from trainer.group import Group
 
 log = logging.getLogger(__name__)
 _FREE = ("name", "resume", "callbacks.", "tracking.", "trainer.", "strategy.", "debug")
@@ -43,18 +49,28 @@ _PRECISIONS = {
 }
 
 
-def set_up_data(data: DataModule, *, name: str) -> None:
-    """Read, split and preprocess the data, and say how many there are."""
+def set_up_data(cfg: DictConfig, *, assets_dir: Path, group: Group) -> DataModule:
+    """The data, read, split and preprocessed; only the main process writes to `assets_dir`."""
+    data = build_data(cfg, assets_dir=assets_dir if group.is_main else None)
     data.setup()
     sizes = [f"{len(part)} {split}" for split, part in data.splits.by_name().items()]
-    log.info("%s: %s, %d classes", name, ", ".join(sizes), data.num_classes)
+    log.info("%s: %s, %d classes", data_name(cfg), ", ".join(sizes), data.num_classes)
+    return data
 
 
-def make_module(cfg: DictConfig, data: DataModule, *, run_id: str) -> LightningModel:
-    """The model with fresh or pretrained weights, its loss and its optimiser."""
+def make_module(cfg: DictConfig, data: DataModule, *, group: Group) -> LightningModel:
+    """The model with fresh or pretrained weights, its loss and its optimiser.
+
+    Its card lacks one thing, the `run_id`, which is known when the records are open.
+    """
     torch.manual_seed(cfg.seed)
     model = build_model(cfg, num_classes=data.num_classes, preprocessor=data.preprocessor)
     model.train()  # pretrained weights come in eval mode, without dropout
+    description = describe_model(model)
+    if cfg.trainer.sync_batchnorm and not group.is_alone:
+        synchronize_batchnorm(model)
+    if cfg.trainer.compile:
+        model.compile()
     steps = count_steps(cfg, batches=len(data.train_dataloader()))
     log.info("%s: %s weights", cfg.model.name, f"{sum(p.numel() for p in model.parameters()):,}")
     return LightningModel(
@@ -78,11 +94,10 @@ def make_module(cfg: DictConfig, data: DataModule, *, run_id: str) -> LightningM
             "labels": list(data.labels),
             "preprocessing": data.preprocessor.config.to_dict(),
             "assets": {name: content.decode() for name, content in data.assets.items()},
-            "model": describe_model(model),
+            "model": description,
             "data_fingerprint": data.fingerprint,
             "versions": environment.versions(),
             "git_commit": environment.git_commit(),
-            "run_id": run_id,
         },
     )
 
@@ -128,9 +143,13 @@ def make_trainer(
     loggers: list[Logger],
     signals: StopSignals,
     manager: CheckpointManager,
+    group: Group,
+    control: ControlFolder | None = None,
 ) -> pl.Trainer:
     """Lightning's trainer. The manager comes after early stopping, whose state it saves."""
-    callbacks: list[pl.Callback] = [*progress_callbacks(Progress(cfg.trainer.progress))]
+    callbacks: list[pl.Callback] = []
+    if group.is_main:
+        callbacks += progress_callbacks(Progress(cfg.trainer.progress))
     validates = len(data.splits.val) > 0
     if cfg.callbacks.patience is not None:
         if not validates:
@@ -146,10 +165,19 @@ def make_trainer(
                 min_delta=cfg.callbacks.min_delta,
             )
         )
-    callbacks += [manager, ValidateLastStep(), StopAtBatch(signals, manager)]
-    return pl.Trainer(
+    if not group.is_alone and not cfg.trainer.sync_batchnorm:
+        callbacks.append(EqualBuffers())
+    if cfg.callbacks.ema_decay is not None:
+        callbacks.append(WeightAverage(cfg.callbacks.ema_decay))
+    stop = StopAtBatch if group.is_alone else StopTogether
+    callbacks += [manager, ValidateLastStep(), stop(signals, manager)]
+    if control is not None:
+        callbacks.append(Heartbeat(control, rank=group.rank))
+    trainer = pl.Trainer(
         accelerator=accelerator,
-        devices=1,
+        devices=group.local_world_size,
+        num_nodes=group.nodes,
+        strategy=make_strategy(cfg, group),
         precision=_PRECISIONS[PrecisionName(cfg.precision.name)],  # type: ignore[arg-type]
         logger=loggers,
         callbacks=callbacks,
@@ -173,6 +201,14 @@ def make_trainer(
         enable_model_summary=False,
         **_validation_rhythm(cfg.trainer.val_every),
     )
+    # Lightning's handler of SIGTERM would end the run before our checkpoint is written, and in
+    # several processes it would broadcast, in the middle of anything.
+    trainer._signal_connector.register_signal_handlers = _no_handlers  # type: ignore[method-assign]  # noqa: SLF001
+    return trainer
+
+
+def _no_handlers() -> None:
+    """The signals stay with StopSignals."""
 
 
 def check_resumable(path: Path, card: Mapping[str, Any]) -> None:

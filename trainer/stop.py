@@ -8,6 +8,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
+import torch
+from torch import distributed
 
 from trainer.errors import Interrupted, Stopped
 
@@ -23,11 +25,13 @@ _ERRORS: dict[int, type[Stopped]] = {signal.SIGTERM: Stopped, signal.SIGINT: Int
 class StopSignals:
     """While entered, SIGTERM and Ctrl-C end the run: between batches if `armed`, else at once.
 
-    A second signal does not wait for the batch.
+    A second signal does not wait for the batch, unless this is `patient`, as one process of
+    several must be: it would leave the others waiting.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, patient: bool = False) -> None:
         self.armed = False
+        self._patient = patient
         self.requested: type[Stopped] | None = None
         self._before: dict[int, Any] = {}
 
@@ -50,10 +54,11 @@ class StopSignals:
     def _handle(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
         error = _ERRORS[signum]
         name = signal.Signals(signum).name
-        if not self.armed or self.requested is not None:
+        if not self.armed or (self.requested is not None and not self._patient):
             raise error(f"stopped by {name}")
+        if self.requested is None and not self._patient:
+            log.warning("%s: stopping after this batch", name)
         self.requested = error
-        log.warning("%s: stopping after this batch", name)
 
 
 class StopAtBatch(pl.Callback):
@@ -80,11 +85,54 @@ class StopAtBatch(pl.Callback):
 
     def _stop(self, trainer: pl.Trainer) -> None:
         error = self._signals.requested
-        if error is None:
-            return
+        if error is not None:
+            self._save_and_raise(trainer, error)
+
+    def _save_and_raise(self, trainer: pl.Trainer, error: type[Stopped]) -> None:
         if trainer.training or trainer.validating:
             self._manager.save_last(trainer)
         self._manager.drain()
         where = f"at step {trainer.global_step}"
         saved = f"; {self._manager.last} is its checkpoint" if self._manager.last else ""
         raise error(f"stopped {where}{saved}")
+
+
+class StopTogether(StopAtBatch):
+    """The same in several processes, which must all stop after the same training batch.
+
+    After each batch they vote, on a group of its own, and look at the result after the next one:
+    by then it is there, so that no step waits for it. Validation and test are finished first,
+    because processes may have different numbers of those batches.
+    """
+
+    def __init__(self, signals: StopSignals, manager: CheckpointManager) -> None:
+        super().__init__(signals, manager)
+        self._group: Any = None
+        self._vote = torch.zeros(1, dtype=torch.int32)
+        self._pending: Any = None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        self._group = distributed.new_group(backend="gloo")
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
+        if self._agreed():
+            self._save_and_raise(trainer, self._signals.requested or Stopped)
+        self._vote.fill_(1 if self._signals.requested else 0)
+        self._pending = distributed.all_reduce(self._vote, group=self._group, async_op=True)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        self._agreed()
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Not here: see above."""
+
+    def on_test_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Not here: see above."""
+
+    def _agreed(self) -> bool:
+        """Whether any process wanted to stop at the last vote."""
+        if self._pending is None:
+            return False
+        self._pending.wait()
+        self._pending = None
+        return bool(self._vote.item())

@@ -225,6 +225,21 @@ def test_run_says_that_it_is_finished_when_asked_again(tmp_path, caplog):
         train_tiny(folder, "trainer.max_epochs=2", "model.hidden=[8]")
 
 
+def test_refused_resume_leaves_the_records_when_the_model_is_another(stopped, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(stopped, folder)
+    before = {name: (folder / name).read_bytes() for name in ("config.yaml", "metrics.csv")}
+    with pytest.raises(ConfigError, match="of another model"):
+        train_tiny(folder, *SAVES, "model.hidden=[8]")
+    for name, content in before.items():
+        assert (folder / name).read_bytes() == content
+    assert summary(folder) | {"status": 0, "error": 0} == summary(stopped) | {
+        "status": 0,
+        "error": 0,
+    }
+    assert "of another model" in summary(folder)["error"]
+
+
 def test_run_is_refused_when_another_process_trains_in_its_folder(tmp_path):
     holder = """if 1:
         import fcntl, sys

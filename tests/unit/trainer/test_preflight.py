@@ -9,6 +9,8 @@ from trainer.preflight import preflight
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 
+TWO = ("trainer.accelerator=cpu", "trainer.devices=2")
+
 
 @no_gpu
 def test_preflight_says_what_to_type_when_gpus_are_missing(config):
@@ -53,6 +55,11 @@ def test_preflight_refuses_when_the_machine_cannot(config, overrides, word):
         (["callbacks.monitor=val/acc"], "callbacks.monitor"),
         (["data=image_folder"], "data.root"),
         (["resume=nowhere.ckpt"], "resume"),
+        (["trainer.max_restarts=-1"], "trainer.max_restarts"),
+        (["trainer.min_nodes=2"], "trainer.min_nodes"),
+        (["callbacks.ema_decay=1"], "callbacks.ema_decay"),
+        ([*TWO, "strategy=fsdp", "callbacks.ema_decay=0.9"], "callbacks.ema_decay"),
+        ([*TWO, "strategy=fsdp", "callbacks.sharded=true"], "callbacks.sharded"),
     ],
 )
 def test_preflight_names_the_field_when_a_value_cannot_be(config, overrides, field):

@@ -1,0 +1,121 @@
+"""Workers that are killed, stopped or stand still: the run ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from tests.training_run import TWO, TrainingRun, difference
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+KILLS = int(os.environ.get("TRAINYARD_KILLS", "2"))
+"""How many workers lose their lives; TRAINYARD_KILLS=20 for a thorough look."""
+STEPS = (
+    "model.dropout=0.1",
+    "callbacks.save_every_steps=10",
+    "trainer.restart_backoff=0.1",
+    "trainer.max_epochs=-1",
+    "trainer.max_steps=1000000",
+    "trainer.progress=none",
+)
+
+
+@pytest.mark.timeout(120 + 60 * KILLS)
+def test_run_ends_with_the_same_weights_when_workers_are_killed_again_and_again(
+    tmp_path: Path,
+) -> None:
+    steps = 200 * (KILLS + 1)
+    overrides = (*STEPS, *TWO, f"trainer.max_steps={steps}", "trainer.val_every=100")
+    calm = TrainingRun(tmp_path / "calm", *overrides).finish()
+    run = TrainingRun(tmp_path / "run", *overrides, f"trainer.max_restarts={KILLS}")
+    dice = random.Random(0)
+    for kill in range(KILLS):
+        before = run.saved_step()
+        run.until_step(max(before + 20, 150 * kill + 20))
+        workers = run.until(lambda: len(found := run.workers()) == 2 and found)
+        workers[dice.randrange(2)].send_signal(signal.SIGKILL)
+        run.until(lambda n=kill + 1: run.text.count("was killed by SIGKILL") == n)
+        run.until(lambda n=kill + 1: run.text.count("going on from") == n)
+    run.finish()
+    assert "the start" not in run.text  # each went on from a checkpoint
+    assert run.summary["restarts"] == KILLS
+    assert run.summary["status"] == "finished"
+    assert difference(run.weights(), calm.weights()) == 0
+
+
+@pytest.mark.soak
+def test_run_fails_in_one_line_when_its_restarts_are_used_up(tmp_path: Path) -> None:
+    run = TrainingRun(tmp_path / "run", *STEPS, *TWO, "trainer.max_restarts=0")
+    run.until_step(10)
+    run.workers()[1].kill()
+    assert run.wait() == 1
+    assert "trainer.max_restarts=0" in run.text.splitlines()[-1]
+    assert "Traceback" not in run.text
+    assert run.summary["status"] == "failed"
+    assert run.summary["last_checkpoint"]
+
+
+@pytest.mark.soak
+def test_run_goes_on_when_a_worker_stands_still(tmp_path: Path) -> None:
+    run = TrainingRun(
+        tmp_path / "run", *STEPS, *TWO, "trainer.max_steps=300", "trainer.hang_timeout=4"
+    )
+    run.until_step(20)
+    run.workers()[1].suspend()
+    run.finish()
+    assert "finished no batch for" in run.text
+    assert run.summary["steps"] == 300
+
+
+@pytest.mark.parametrize(
+    ("signum", "code"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.soak)],
+)
+def test_run_saves_and_goes_on_from_there_when_stopped_by_a_signal(
+    tmp_path: Path, signum: signal.Signals, code: int
+) -> None:
+    run = TrainingRun(tmp_path / "run", *STEPS, *TWO)
+    run.until_step(20)
+    run.signal(signum)
+    assert run.wait() == code
+    assert run.summary["status"] == "stopped"
+    assert run.saved_step() == run.summary["steps"] >= 20
+    last = run.summary["last_checkpoint"]
+    goal = run.saved_step() + 5
+    again = TrainingRun(
+        tmp_path / "again", *STEPS, f"resume={last}", f"trainer.max_steps={goal}"
+    ).finish()
+    assert again.summary["steps"] == goal
+
+
+@pytest.mark.soak
+def test_workers_die_when_their_launcher_is_killed(tmp_path: Path) -> None:
+    run = TrainingRun(tmp_path / "run", *STEPS, *TWO)
+    run.until_step(10)
+    workers = run.workers()
+    assert len(workers) == 2
+    run.process.kill()
+    run.process.wait()
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert not [worker for worker in alive if worker.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.soak
+def test_worker_error_is_one_line_with_its_exit_code_when_only_workers_can_find_it(
+    tmp_path: Path,
+) -> None:
+    run = TrainingRun(tmp_path / "run", *TWO, "data.batch_size=33")
+    assert run.wait() == 2
+    errors = [line for line in run.text.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert "data.batch_size=33" in errors[0]
+    assert "Traceback" not in run.text
+    assert run.summary["status"] == "failed"

@@ -1,0 +1,58 @@
+"""A run that goes on in the middle of an epoch ends as if it had never been interrupted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.training_run import PLAIN_SGD, TWO, TrainingRun, difference
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+LENGTH = ("trainer.max_steps=40", "trainer.max_epochs=-1")  # an epoch has 22 steps
+MIDDLE = ("callbacks.save_every_steps=5", "callbacks.keep_last=20")
+AVERAGE = ("callbacks.ema_decay=0.9",)
+RANDOM = ("model.dropout=0.3", "data.num_workers=2")
+
+
+def _checkpoint(run: TrainingRun, step: int) -> str:
+    return f"resume={run.folder}/checkpoints/step-{step:08d}.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("devices", "average"),
+    [
+        pytest.param(TWO, (), id="two"),
+        pytest.param((), (), id="one", marks=pytest.mark.soak),
+        pytest.param((), AVERAGE, id="one-ema", marks=pytest.mark.soak),
+        pytest.param(TWO, AVERAGE, id="two-ema", marks=pytest.mark.soak),
+    ],
+)
+def test_property_03_resumed_run_is_bit_exact_when_there_are_dropout_augmentation_and_workers(
+    tmp_path: Path, devices: tuple[str, ...], average: tuple[str, ...]
+) -> None:
+    overrides = (*LENGTH, *RANDOM, *devices, *average)
+    whole = TrainingRun(tmp_path / "whole", *overrides, *MIDDLE).finish()
+    rest = TrainingRun(tmp_path / "rest", *overrides, _checkpoint(whole, 30)).finish()
+    assert difference(whole.weights(), rest.weights()) == 0
+
+
+@pytest.mark.soak
+def test_property_03_resumed_run_is_the_same_when_the_number_of_processes_changes(
+    tmp_path: Path,
+) -> None:
+    overrides = (*LENGTH, *PLAIN_SGD, "optim.momentum=0.9")
+    one = TrainingRun(tmp_path / "one", *overrides, *MIDDLE).finish()
+    two = TrainingRun(tmp_path / "two", *overrides, *MIDDLE, *TWO).finish()
+    onwards = {
+        "two": TrainingRun(tmp_path / "a", *overrides, *TWO, _checkpoint(one, 30)),
+        "one": TrainingRun(tmp_path / "b", *overrides, _checkpoint(two, 30)),
+        "fsdp": TrainingRun(
+            tmp_path / "c", *overrides, *TWO, "strategy=fsdp", _checkpoint(one, 30)
+        ),
+    }
+    for run in onwards.values():
+        assert difference(one.weights(), run.finish().weights()) <= 1e-6

@@ -1,0 +1,72 @@
+"""N processes compute what one computes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.training_run import MLP, PLAIN_SGD, RESNET, TWO, TrainingRun, difference
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+TWENTY_STEPS = (
+    *PLAIN_SGD,
+    "trainer.max_steps=20",
+    "trainer.max_epochs=-1",
+    "trainer.val_every=0.5",
+)
+
+
+def _pair(
+    folder: Path, *overrides: str, model: tuple[str, ...] = MLP, two: tuple[str, ...] = TWO
+) -> tuple[TrainingRun, TrainingRun]:
+    alone = TrainingRun(folder / "one", *TWENTY_STEPS, *overrides, model=model).finish()
+    together = TrainingRun(folder / "two", *TWENTY_STEPS, *overrides, *two, model=model).finish()
+    return alone, together
+
+
+def _same(one: TrainingRun, other: TrainingRun) -> None:
+    assert difference(one.weights(), other.weights()) <= 1e-6
+    for name, value in one.summary["metrics"].items():
+        # Accuracy and F1 are ratios of counts: equal to the last bit, or a sample counted twice.
+        tolerance = 1e-5 if name.endswith("loss") else 0.0
+        assert other.summary["metrics"][name] == pytest.approx(value, abs=tolerance), name
+
+
+def test_property_04_two_processes_end_where_one_does_when_clipping_and_accumulating(
+    tmp_path: Path,
+) -> None:
+    # 179 validation samples in batches of 50: neither divides by two.
+    one, two = _pair(
+        tmp_path, "trainer.accumulate=2", "trainer.gradient_clip=0.1", "data.eval_batch_size=50"
+    )
+    assert one.summary["steps"] == two.summary["steps"] == 20
+    _same(one, two)
+
+
+@pytest.mark.soak
+def test_property_04_batch_normalisation_spans_all_processes_when_there_are_two(
+    tmp_path: Path,
+) -> None:
+    # Few steps: rounding soon moves a ReLU's input across zero, after which any two runs part.
+    one, two = _pair(tmp_path, "trainer.max_steps=3", model=RESNET)
+    assert any("running_mean" in name for name in one.weights())
+    assert difference(one.weights(), two.weights()) <= 1e-6
+
+
+def test_property_04_sharded_processes_end_where_one_does_when_strategy_is_fsdp(
+    tmp_path: Path,
+) -> None:
+    one, two = _pair(tmp_path, two=(*TWO, "strategy=fsdp"))
+    _same(one, two)
+
+
+@pytest.mark.soak
+def test_property_04_a_process_without_validation_batches_counts_none_when_there_is_one_sample(
+    tmp_path: Path,
+) -> None:
+    one, two = _pair(tmp_path, "data.limit=300", "data.val_fraction=0.005", "trainer.max_steps=2")
+    _same(one, two)

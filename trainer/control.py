@@ -1,0 +1,109 @@
+"""ControlFolder: what the processes of one node tell the launcher that started them."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+
+from bundle.command import describe
+from bundle.errors import TrainyardError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ENVIRONMENT = "TRAINYARD_CONTROL"
+"""The variable that names the folder to the workers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a worker ended."""
+
+    rank: int
+    message: str
+    exit_code: int
+    final: bool
+    """Whether the same would happen again: a wrong request, not a lost peer."""
+    field: str | None = None
+
+
+class ControlFolder:
+    """Files of one attempt: `<rank>.beat`, touched at every batch, and `<rank>.error`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config, for the workers."""
+        return self.path / "config.yaml"
+
+    def clear(self) -> None:
+        """Forget the attempt before."""
+        for pattern in ("*.beat", "*.error"):
+            for file in self.path.glob(pattern):
+                file.unlink(missing_ok=True)
+
+    def beat(self, rank: int) -> None:
+        """This worker has just finished a batch."""
+        (self.path / f"{rank}.beat").touch()
+
+    def rest(self, rank: int) -> None:
+        """This worker is busy with something that has no batches."""
+        (self.path / f"{rank}.beat").unlink(missing_ok=True)
+
+    def silent(self) -> dict[int, float]:
+        """Seconds since the last batch, for each rank that is in the middle of batches."""
+        now, found = time.time(), {}
+        for file in self.path.glob("*.beat"):
+            try:
+                found[int(file.stem)] = now - file.stat().st_mtime
+            except FileNotFoundError:
+                continue
+        return found
+
+    def report(self, rank: int, error: Exception) -> Failure:
+        """Leave word of the error that ends this worker."""
+        known = isinstance(error, TrainyardError)
+        text = describe(error) if isinstance(error, TrainyardError) else str(error)
+        failure = Failure(
+            rank=rank,
+            message=" ".join((text if known else f"{type(error).__name__}: {text}").split()),
+            exit_code=error.exit_code if isinstance(error, TrainyardError) else 1,
+            final=known,
+            field=error.field if isinstance(error, TrainyardError) else None,
+        )
+        partial = self.path / f"{rank}.partial"
+        partial.write_text(json.dumps(failure.__dict__), encoding="utf-8")
+        partial.rename(self.path / f"{rank}.error")
+        return failure
+
+    def failures(self) -> list[Failure]:
+        """Of all workers, in the order in which they failed; those that would recur first."""
+        files = sorted(self.path.glob("*.error"), key=lambda file: file.stat().st_mtime_ns)
+        found = [Failure(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
+        return sorted(found, key=lambda failure: not failure.final)
+
+
+class Heartbeat(pl.Callback):
+    """Tells the launcher that this process gets on."""
+
+    def __init__(self, control: ControlFolder, *, rank: int) -> None:
+        self._control = control
+        self._rank = rank
+
+    def on_train_batch_end(self, *args: Any) -> None:  # noqa: ARG002
+        self._control.beat(self._rank)
+
+    def on_validation_batch_end(self, *args: Any) -> None:  # noqa: ARG002
+        self._control.beat(self._rank)
+
+    def on_test_batch_end(self, *args: Any) -> None:  # noqa: ARG002
+        self._control.beat(self._rank)
+
+    def teardown(self, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        self._control.rest(self._rank)
