@@ -4,8 +4,9 @@ import pytest
 from omegaconf import OmegaConf
 from torch import nn
 
-from trainer.build import build_data, build_optimizer, plain, rebuild_model, run_name
+from trainer.build import build_data, build_optimizer, rebuild_model
 from trainer.errors import ConfigError
+from trainer.settle import plain, settle
 
 
 @pytest.mark.parametrize(
@@ -60,5 +61,5 @@ def test_plain_holds_nothing_but_json(config):
 
 
 def test_name_is_data_and_model_unless_it_is_given(config):
-    assert run_name(config()) == "digits-mlp"
-    assert run_name(config("name=mine")) == "mine"
+    assert settle(config()).name == "digits-mlp"
+    assert settle(config("name=mine")).name == "mine"
