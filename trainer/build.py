@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
 
 from bundle.errors import TrainyardError
 from bundle.preprocessing.config import ImageConfig, TextConfig
@@ -19,12 +20,10 @@ from bundle.preprocessing.text import TextPreprocessor
 from trainer.errors import ConfigError
 from trainer.models.pretrained import locate
 from trainer.optimizers import parameter_groups
-from trainer.settle import data_name, plain
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from omegaconf import DictConfig
     from torch import nn
     from torch.optim import Optimizer
 
@@ -39,6 +38,14 @@ TARGETS = {
 """Which part of the config may build what."""
 _NOT_ARGUMENTS = {"model": ("name", "modality", "lr"), "optim": ("schedule", "warmup", "floor")}
 """Fields that the trainer reads itself."""
+
+
+def plain(node: Any) -> dict[str, Any]:
+    """A config node as nested plain containers: interpolations resolved, enums as their names."""
+    value = OmegaConf.to_container(node, resolve=True, throw_on_missing=True, enum_to_str=True)
+    if not isinstance(value, dict):
+        raise ConfigError(f"expected fields, got {value!r}")
+    return {str(key): item for key, item in value.items()}
 
 
 def build_model(cfg: DictConfig, *, num_classes: int, preprocessor: DataPreprocessor) -> nn.Module:
@@ -95,6 +102,16 @@ def build_data(
     )
     _check_modality(cfg, module.task.partition("-")[0])
     return module
+
+
+def data_name(cfg: DictConfig) -> str:
+    """The data set's short name, such as mnist or bbc_news."""
+    return str(cfg.data._target_).rpartition(".")[2]
+
+
+def run_name(cfg: DictConfig) -> str:
+    """`cfg.name`, else `<data>-<model>`."""
+    return cfg.name or f"{data_name(cfg)}-{cfg.model.name}"
 
 
 _OTHER_MODELS = {

@@ -20,7 +20,6 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
 from trainer.errors import CheckpointError
-from trainer.json_file import sync_folder, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -139,8 +138,25 @@ def _publish(temporary: Path, path: Path, entry: Mapping[str, Any]) -> None:
     if before is not None:
         write_json(sidecar, {**entry, "previous": before})
     temporary.replace(path)
-    sync_folder(path.parent)
+    _fsync_folder(path.parent)
     write_json(sidecar, entry)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Replace a small JSON file in one step."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            json.dump(value, stream, indent=2, sort_keys=True, ensure_ascii=False)
+            stream.write("\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+        _fsync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class VerifiedCheckpointIO(CheckpointIO):
@@ -224,6 +240,14 @@ def _sha256(path: Path) -> str:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _fsync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _first_line(error: BaseException) -> str:

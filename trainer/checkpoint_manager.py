@@ -83,7 +83,7 @@ class CheckpointManager(pl.Callback):
         if not self._save_last:
             return
         path = self.folder / LAST
-        if self._keep_last > 1 and trainer.is_global_zero:
+        if self._keep_last > 1:
             self._put_aside(path)
         trainer.save_checkpoint(path, weights_only=False)
         self.last = path
@@ -104,9 +104,7 @@ class CheckpointManager(pl.Callback):
         self.best = self.folder / BEST
         self._improved = False
         if self.last is not None and self._saved_step == trainer.global_step:
-            if trainer.is_global_zero:
-                link_checkpoint(self.last, self.best)
-            trainer.strategy.barrier()
+            link_checkpoint(self.last, self.best)
         else:
             trainer.save_checkpoint(self.best, weights_only=False)
 

@@ -214,10 +214,8 @@ class _Window:
         self._sums = sums if self._sums is None else self._sums + sums
 
     def read(self, step: int) -> tuple[float, float]:
-        """Mean loss and accuracy of the window over all processes; it starts anew."""
+        """Mean loss and accuracy of the window, which starts anew."""
         self.read_at = step
-        if self._sums is not None and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(self._sums)
         loss, right, count = self._sums.tolist() if self._sums is not None else (0.0, 0.0, 0.0)
         self._sums = None
         return loss / max(count, 1.0), right / max(count, 1.0)

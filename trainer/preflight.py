@@ -109,12 +109,11 @@ def _check_strategy(cfg: DictConfig, plan: Plan) -> None:
             field="strategy",
             remedy="use strategy=auto, or one device",
         )
-    if strategy == StrategyName.fsdp:
-        reason = "is not supported yet"
-        if plan.accelerator == "cpu":
-            reason = "shards a model over GPUs, but this run is on the CPU"
+    if strategy == StrategyName.fsdp and plan.accelerator == "cpu":
         raise PreflightError(
-            f"strategy=fsdp {reason}", field="strategy", remedy="use strategy=ddp or strategy=auto"
+            "strategy=fsdp shards a model over GPUs, but this run is on the CPU",
+            field="strategy",
+            remedy="use strategy=auto",
         )
 
 

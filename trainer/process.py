@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -19,8 +18,6 @@ _NAGS = (
     r".*does not have many workers.*",
     # LightningModel writes a record at the end of a shorter epoch itself.
     r".*is smaller than the logging interval.*",
-    # They are reduced already, by torchmetrics.
-    r".*recommended to use .*sync_dist=True.*",
     # Lightning's own use of torch, which we cannot change.
     r".*isinstance\(treespec, LeafSpec\).*",
 )
@@ -28,21 +25,11 @@ _NAGS = (
 
 @contextmanager
 def nags_silenced() -> Iterator[None]:
-    """Hide Lightning's few warnings that no user can act on, and its info, which repeats the config
-    in other words.
-    """
-    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            for message in _NAGS:
-                warnings.filterwarnings("ignore", message=message)
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    """Hide the few warnings of Lightning that no user can act on."""
+    with warnings.catch_warnings():
+        for message in _NAGS:
+            warnings.filterwarnings("ignore", message=message)
+        yield
 
 
 @contextmanager

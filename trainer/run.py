@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from bundle.command import describe
-from bundle.errors import TrainyardError
-from trainer.build import build_data
+from trainer.build import build_data, data_name, plain, run_name
 from trainer.checkpoint import KEY, read_checkpoint
 from trainer.errors import Stopped, TrainerError
 from trainer.metrics_file import MetricsFile
-from trainer.place import Place, place_from_environment
-from trainer.preflight import Plan, preflight
+from trainer.preflight import preflight
 from trainer.process import nags_silenced, torch_settings
 from trainer.records import draw_pictures, record_environment, start_tracking, store_files
 from trainer.run_folder import FAILED, FINISHED, RUNNING, STOPPED, RunFolder
-from trainer.settle import data_name, plain, settle
 from trainer.setup import (
     check_resumable,
     make_checkpoint_manager,
@@ -30,7 +25,6 @@ from trainer.setup import (
     set_up_data,
 )
 from trainer.stop import StopSignals
-from trainer.tracking import ExperimentTracker
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -38,6 +32,7 @@ if TYPE_CHECKING:
     from trainer.checkpoint_manager import CheckpointManager
     from trainer.data.module import DataModule
     from trainer.lightning_model import LightningModel
+    from trainer.tracking import ExperimentTracker
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +45,10 @@ def train(cfg: DictConfig, *, folder: Path | None = None) -> dict[str, float]:
     """
     plan = preflight(cfg)
     cfg = settle(cfg)
-    place = place_from_environment()
-    files = RunFolder(folder, place=place)
+    files = RunFolder(folder)
     with StopSignals() as signals, torch_settings(cfg), nags_silenced():
-        data = build_data(cfg, assets_dir=files.assets if place.keeps_records else None)
-        tracker = start_tracking(cfg) if place.keeps_records else ExperimentTracker()
+        data = build_data(cfg, assets_dir=files.assets)
+        tracker = start_tracking(cfg)
         files.write_config(OmegaConf.to_yaml(cfg))
         files.summarize(
             status=RUNNING,
@@ -65,9 +59,9 @@ def train(cfg: DictConfig, *, folder: Path | None = None) -> dict[str, float]:
             steps=0,
             metrics={},
         )
-        run = _Run(cfg, files, tracker, data, place)
+        run = _Run(cfg, files, tracker, data)
         try:
-            run.prepare(signals, plan)
+            run.prepare(signals, accelerator=plan.accelerator)
             run.fit()
             run.test()
             run.close(FINISHED)
@@ -78,30 +72,31 @@ def train(cfg: DictConfig, *, folder: Path | None = None) -> dict[str, float]:
     return run.metrics
 
 
+def settle(cfg: DictConfig) -> DictConfig:
+    """The config with nothing left open: interpolations resolved, enums as names, a name."""
+    settled = OmegaConf.create(plain(cfg))
+    settled.name = run_name(cfg)
+    return settled
+
+
 class _Run:
     """The parts of one run, made one after the other."""
 
     def __init__(
-        self,
-        cfg: DictConfig,
-        files: RunFolder,
-        tracker: ExperimentTracker,
-        data: DataModule,
-        place: Place,
+        self, cfg: DictConfig, files: RunFolder, tracker: ExperimentTracker, data: DataModule
     ) -> None:
         self.cfg = cfg
-        self.place = place
         self.data = data
         self.files = files
         self.tracker = tracker
         self.metrics: dict[str, float] = {}
-        self.record = MetricsFile(files.metrics if place.keeps_records else Path(os.devnull))
+        self.record = MetricsFile(files.metrics)
         self.manager: CheckpointManager = make_checkpoint_manager(cfg, files.checkpoints)
         self.began = time.perf_counter()
         self.module: LightningModel
         self.trainer: pl.Trainer
 
-    def prepare(self, signals: StopSignals, plan: Plan) -> None:
+    def prepare(self, signals: StopSignals, *, accelerator: str) -> None:
         """Everything that is needed before the first step."""
         self.tracker.log_params(plain(self.cfg))
         self.tracker.log_file(self.files.config)
@@ -111,9 +106,9 @@ class _Run:
         self.trainer = make_trainer(
             self.cfg,
             self.data,
-            plan=plan,
+            accelerator=accelerator,
             folder=self.files.path,
-            loggers=[self.record, self.tracker] if self.place.keeps_records else [],
+            loggers=[self.record, self.tracker],
             signals=signals,
             manager=self.manager,
         )
@@ -141,8 +136,6 @@ class _Run:
     def close(self, status: str) -> None:
         """Leave the records of a run that came to its end."""
         self._summarize(status)
-        if not self.place.keeps_records:
-            return
         draw_pictures(self.record, self.module, self.data, self.files, title=self.cfg.name)
         self.record.close()
         store_files(self.tracker, self.files, self.manager, self.cfg)
@@ -150,8 +143,7 @@ class _Run:
 
     def abandon(self, status: str, error: BaseException) -> None:
         """Leave what there is; nothing that fails here may hide `error`."""
-        described = describe(error) if isinstance(error, TrainyardError) else repr(error)
-        self._summarize(status, error=described, exit_code=getattr(error, "exit_code", 1))
+        self._summarize(status, error=f"{type(error).__name__}: {error}")
         self.record.close()
         try:
             self.tracker.finish(status)

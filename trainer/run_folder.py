@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from trainer.checkpoint import write_json
 from trainer.errors import ConfigError
-from trainer.json_file import write_json
-
-if TYPE_CHECKING:
-    from trainer.place import Place
 
 FINISHED = "finished"
 RUNNING = "running"
@@ -22,15 +19,13 @@ STOPPED = "stopped"
 class RunFolder:
     """The paths of a run, and its summary, which is rewritten whole at every change."""
 
-    def __init__(self, path: Path | None = None, *, place: Place | None = None) -> None:
-        """`path`: made if it is not there; None: `outputs/<date>/<time>`. Only the process that
-        keeps the records writes.
+    def __init__(self, path: Path | None = None) -> None:
+        """`path`: made if it is not there; None: `outputs/<date>/<time>`.
 
         Raises ConfigError if a finished run is in it.
         """
         self.path = (path or _default_path()).absolute()
         self.path.mkdir(parents=True, exist_ok=True)
-        self._writes = place is None or place.keeps_records
         self.summary: dict[str, Any] = {}
         self._refuse_finished()
 
@@ -55,41 +50,24 @@ class RunFolder:
         return self.path / "pictures"
 
     @property
-    def workers(self) -> Path:
-        """What the processes beside rank 0 said."""
-        return self.path / "workers"
-
-    @property
     def assets(self) -> Path:
         return self.path / "assets"
 
     def write_config(self, yaml: str) -> None:
         """The resolved config, which everything after this reads."""
-        if not self._writes:
-            return
         self.config.write_text(yaml, encoding="utf-8")
 
     def summarize(self, **fields: Any) -> None:
         """Change fields of summary.json."""
-        if not self._writes:
-            return
         self.summary |= fields
         write_json(self.summary_file, self.summary)
 
-    def read_summary(self) -> dict[str, Any]:
-        """summary.json as it is now; empty if there is none."""
+    def _refuse_finished(self) -> None:
         try:
             summary = json.loads(self.summary_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return {}
-        return summary if isinstance(summary, dict) else {}
-
-    def forget_summary(self) -> None:
-        """Remove what an unfinished run left."""
-        self.summary_file.unlink(missing_ok=True)
-
-    def _refuse_finished(self) -> None:
-        if self.read_summary().get("status") == FINISHED:
+            return
+        if isinstance(summary, dict) and summary.get("status") == FINISHED:
             raise ConfigError(
                 f"hydra.run.dir={self.path}: a finished run is in it",
                 field="hydra.run.dir",

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
-from pytorch_lightning.strategies import DDPStrategy
 
 from trainer import environment
-from trainer.build import build_model, build_optimizer, describe_model
+from trainer.build import build_model, build_optimizer, describe_model, plain
 from trainer.checkpoint import CHECKPOINT_SCHEMA, KEY, VerifiedCheckpointIO, read_checkpoint
 from trainer.checkpoint_manager import CheckpointManager
 from trainer.errors import CheckpointError, ConfigError, DataError
@@ -22,7 +21,6 @@ from trainer.lightning_model import LightningModel
 from trainer.optimizers import rate_factor
 from trainer.progress import progress_callbacks
 from trainer.schema import Direction, PrecisionName, Progress, Schedule
-from trainer.settle import plain
 from trainer.stop import StopAtBatch, StopSignals
 
 if TYPE_CHECKING:
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
     from trainer.data.module import DataModule
-    from trainer.preflight import Plan
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +116,7 @@ def make_trainer(
     cfg: DictConfig,
     data: DataModule,
     *,
-    plan: Plan,
+    accelerator: str,
     folder: Path,
     loggers: list[Logger],
     signals: StopSignals,
@@ -144,10 +141,8 @@ def make_trainer(
         )
     callbacks += [manager, ValidateLastStep(), StopAtBatch(signals, manager)]
     return pl.Trainer(
-        accelerator=plan.accelerator,
-        devices=plan.devices,
-        num_nodes=plan.nodes,
-        strategy=_strategy(cfg, plan),
+        accelerator=accelerator,
+        devices=1,
         precision=_PRECISIONS[PrecisionName(cfg.precision.name)],  # type: ignore[arg-type]
         logger=loggers,
         callbacks=callbacks,
@@ -185,15 +180,6 @@ def check_resumable(path: Path, card: Mapping[str, Any]) -> None:
                 field="resume",
                 remedy="repeat the overrides of the first run; they are in its config.yaml",
             )
-
-
-def _strategy(cfg: DictConfig, plan: Plan) -> str | DDPStrategy:
-    if plan.world_size == 1:
-        return "auto"
-    return DDPStrategy(
-        process_group_backend="gloo" if plan.accelerator == "cpu" else "nccl",
-        find_unused_parameters=cfg.strategy.find_unused_parameters,
-    )
 
 
 def _validation_rhythm(every: float) -> dict[str, Any]:

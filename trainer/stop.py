@@ -32,9 +32,10 @@ class StopSignals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
-        if _may_handle():
-            self._before = {signum: signal.getsignal(signum) for signum in _ERRORS}
-        self.install()
+        # Only the main thread may handle signals; elsewhere the program's own handling stays.
+        if threading.current_thread() is threading.main_thread():
+            for signum in _ERRORS:
+                self._before[signum] = signal.signal(signum, self._handle)
         return self
 
     def __exit__(
@@ -45,12 +46,6 @@ class StopSignals:
     ) -> None:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
-
-    def install(self) -> None:
-        """Take the signals, also from who took them since."""
-        if _may_handle():
-            for signum in _ERRORS:
-                signal.signal(signum, self._handle)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
         error = _ERRORS[signum]
@@ -74,33 +69,17 @@ class StopAtBatch(pl.Callback):
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002
         self._signals.armed = False
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        # Lightning has put its own handler in front of ours, and it talks to the other processes
-        # in the middle of whatever they are doing.
-        self._signals.install()
-
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        self._signals.install()
-
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
         self._stop(trainer)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
-        if trainer.world_size == 1:
-            self._stop(trainer)
+        self._stop(trainer)
 
     def on_test_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
-        if trainer.world_size == 1:
-            self._stop(trainer)
+        self._stop(trainer)
 
     def _stop(self, trainer: pl.Trainer) -> None:
         error = self._signals.requested
-        if trainer.world_size > 1:
-            # A signal reaches the processes at different batches, and they must stop at one. Only
-            # in training do all of them see the same number of batches.
-            if not trainer.strategy.reduce_boolean_decision(error is not None, all=False):
-                return
-            error = error or Stopped
         if error is None:
             return
         if trainer.training or trainer.validating:
@@ -108,8 +87,3 @@ class StopAtBatch(pl.Callback):
         where = f"at step {trainer.global_step}"
         saved = f"; {self._manager.last} is its checkpoint" if self._manager.last else ""
         raise error(f"stopped {where}{saved}")
-
-
-def _may_handle() -> bool:
-    """Only the main thread may; elsewhere the program's own handling stays."""
-    return threading.current_thread() is threading.main_thread()

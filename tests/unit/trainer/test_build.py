@@ -4,9 +4,8 @@ import pytest
 from omegaconf import OmegaConf
 from torch import nn
 
-from trainer.build import build_data, build_optimizer, rebuild_model
+from trainer.build import build_data, build_optimizer, plain, rebuild_model, run_name
 from trainer.errors import ConfigError
-from trainer.settle import plain, settle
 
 
 @pytest.mark.parametrize(
@@ -61,5 +60,5 @@ def test_plain_holds_nothing_but_json(config):
 
 
 def test_name_is_data_and_model_unless_it_is_given(config):
-    assert settle(config()).name == "digits-mlp"
-    assert settle(config("name=mine")).name == "mine"
+    assert run_name(config()) == "digits-mlp"
+    assert run_name(config("name=mine")) == "mine"
