@@ -119,7 +119,7 @@ def make_bundle(folder: Path) -> str:
     export = [f"checkpoint={folder}/train/checkpoints/best.ckpt", f"output={folder}/bundle"]
     for script, arguments in (
         ("train.py", [*train, f"hydra.run.dir={folder}/train"]),
-        ("export.py", [*export, "target=none", "register=null", f"hydra.run.dir={folder}/export"]),
+        ("export.py", [*export, "target=none", "register=null"]),
     ):
         command = [sys.executable, str(ROOT / script), *arguments]
         subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)

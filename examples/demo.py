@@ -73,11 +73,10 @@ def main() -> None:
 
     step("2/4 export and register")
     printed = run(
-        ["export.py", f"checkpoint={checkpoint}", "target=none", f"output={folder}/bundle",
-         f"hydra.run.dir={folder}/export"],
+        ["export.py", f"checkpoint={checkpoint}", "target=none", f"output={folder}/bundle"],
         folder,
         settings,
-    )  # fmt: skip
+    )
     model = Model.load(printed.strip().splitlines()[-1])
     name = model.name
     variant = model.manifest.variant(model.manifest.default_variant)
