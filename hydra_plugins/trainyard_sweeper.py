@@ -26,11 +26,11 @@ class TrainyardSweeper(Sweeper):
         task_function: TaskFunction,  # noqa: ARG002 - a trial is a process, not a call
         config: DictConfig,
     ) -> None:
-        self.hydra_context = hydra_context
-        self.config = config
+        self._loader = hydra_context.config_loader
+        self._config = config
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the study; `arguments` are the command line's overrides."""
         from trainer.sweep.command import sweep  # every command of ours imports this module
 
-        return sweep(self.config, arguments, loader=self.hydra_context.config_loader)
+        return sweep(self._config, arguments, loader=self._loader)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
 from trainer.schema import Direction
@@ -36,7 +36,7 @@ def draw_sweep(
     fields = list(weights) or sorted(complete[0].params)
     slices = fields[:_MOST_SLICES]
     figure = Figure(figsize=(4 * max(2, len(slices)), 7.2), layout="constrained")
-    upper, lower = figure.subfigures(2, 1)
+    upper, lower = figure.subfigures(2, 1, squeeze=False)[:, 0]
     first, second = upper.subplots(1, 2)
     if len(goals) == 1:
         _draw_history(first, study, goals)
@@ -58,9 +58,12 @@ def importances(study: Study) -> dict[str, float]:
 
     Empty while there are too few trials, or if their values do not differ.
     """
-    target = None if len(study.directions) == 1 else _main_value
     try:
-        return dict(optuna.importance.get_param_importances(study, target=target))
+        return dict(
+            get_param_importances(
+                study, evaluator=FanovaImportanceEvaluator(seed=0), target=_main_value
+            )
+        )
     except (ValueError, RuntimeError):
         return {}
 

@@ -70,7 +70,7 @@ class SweepRunner:
         record: SweepRecord,
         prepare: Callable[[Path, int, dict[str, Any]], None],
         environment: Callable[[int], Mapping[str, str]],
-        changed: Callable[[], None],
+        changed: Callable[[], object],
         lock: int,
     ) -> None:
         """`prepare(folder, number, params)` writes a trial's config; `environment(slot)` is

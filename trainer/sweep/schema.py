@@ -129,7 +129,7 @@ class SweepConfig:
     """What to improve: a metric of summary.json or metrics.csv, or `seconds` or `steps`."""
     direction: Direction = Direction.max
     also: dict[str, Direction] = field(default_factory=dict)
-    """Further objectives, such as `{seconds: min}`; the result is then a Pareto front."""
+    """Further objectives (`+sweep.also.seconds=min`); the result is then a Pareto front."""
     trials: int = 20
     """Trials in the study in all: also those of an earlier start, and failed and pruned ones."""
     jobs: int = 1

@@ -201,9 +201,9 @@ def _range(sweep: RangeSweep, tags: set[str]) -> Distribution:
 
 
 def _choice(override: Override) -> Dimension:
-    items = list(override.sweep_iterator())
+    items: list[Any] = list(override.sweep_iterator())
     texts = [str(Transformer.str(item)) for item in items]
-    natural = [item.text if isinstance(item, QuotedString) else item for item in items]
+    natural: list[Any] = [item.text if isinstance(item, QuotedString) else item for item in items]
     plain = all(item is None or isinstance(item, str | int | float) for item in natural)
     # 1, 1.0 and true are one choice to Optuna; lists are none at all.
     choices = natural if plain and len(set(natural)) == len(natural) else texts

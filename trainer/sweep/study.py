@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from optuna.samplers import (
     TPESampler,
 )
 from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
 from optuna.trial import Trial
 
 from trainer.errors import ConfigError
@@ -38,7 +40,10 @@ DATABASE = "study.db"
 _NAME = "sweep"
 _LOCKED_SECONDS = 60
 """How long to wait for the database while something else reads it."""
-_DIRECTIONS = {Direction.max: "maximize", Direction.min: "minimize"}
+_DIRECTIONS = {
+    Direction.max: StudyDirection.MAXIMIZE,
+    Direction.min: StudyDirection.MINIMIZE,
+}
 _SPACE = "space"
 _METRICS = "metrics"
 
@@ -149,14 +154,12 @@ def _sampler(cfg: DictConfig, space: Space, *, before: int) -> BaseSampler:
 
 
 def _cmaes(cfg: DictConfig, *, seed: int) -> BaseSampler:
-    try:
-        import cmaes  # noqa: F401 - optional; Optuna itself asks for it in the second trial
-    except ImportError as error:
+    if importlib.util.find_spec("cmaes") is None:  # Optuna asks for it in the second trial only
         raise ConfigError(
             "sweep/sampler=cmaes: the package cmaes is not installed",
             field="sweep.sampler",
             remedy="pip install cmaes, or use sweep/sampler=tpe",
-        ) from error
+        )
     return CmaEsSampler(seed=seed, n_startup_trials=cfg.startup, warn_independent_sampling=False)
 
 
