@@ -20,7 +20,7 @@ from trainer.build import plain, run_name
 from trainer.checkpoint import write_json
 from trainer.compose import explain
 from trainer.errors import ConfigError, Stopped, TrainerError
-from trainer.launch import DistributedTrainer
+from trainer.preflight import preflight
 from trainer.stop import StopSignals
 from trainer.sweep.lock import locked
 from trainer.sweep.pictures import draw_sweep
@@ -58,7 +58,7 @@ def sweep(config: DictConfig, arguments: Sequence[str], *, loader: ConfigLoader)
     space = parse_space(arguments, cfg.space, loader=loader)
     composer = _Composer(config, space, loader)
     example = composer.compose(space.example())
-    plan = DistributedTrainer(example).preflight()
+    plan = preflight(example)
     limits = Limits(
         trials=trial_count(cfg, space),
         jobs=int(cfg.jobs),
@@ -100,6 +100,7 @@ def sweep(config: DictConfig, arguments: Sequence[str], *, loader: ConfigLoader)
             prepare=composer.write,
             environment=partial(_environment, plan=plan, jobs=limits.jobs),
             changed=lambda: save("running"),
+            resumes=example.resume == "auto",
             lock=lock,
         )
         status = "failed"

@@ -68,17 +68,25 @@ class TrialProcess:
 
 
 class MetricTail:
-    """The values of one metric in a `metrics.csv` that is being written, in order."""
+    """The values of one metric in a `metrics.csv` that is being written."""
 
     def __init__(self, path: Path, metric: str) -> None:
         self._path = path
         self._metric = metric
+        self._file = 0
         self._offset = 0
+        self._count = 0
 
-    def read(self) -> list[float]:
-        """The values that came since the last call."""
+    def read(self) -> list[tuple[int, float]]:
+        """What came since the last call: number of the value, from 0, and value.
+
+        A run that goes on from a checkpoint replaces the file: its values come again.
+        """
         try:
             with self._path.open("rb") as stream:
+                file = os.fstat(stream.fileno()).st_ino
+                if file != self._file:
+                    self._file, self._offset, self._count = file, 0, 0
                 stream.seek(self._offset)
                 lines = stream.read()
         except OSError:
@@ -86,4 +94,6 @@ class MetricTail:
         whole = lines[: lines.rfind(b"\n") + 1]
         self._offset += len(whole)
         rows = csv.reader(whole.decode("utf-8").splitlines())
-        return [float(row[2]) for row in rows if row[1:2] == [self._metric]]
+        values = [float(row[2]) for row in rows if row[1:2] == [self._metric]]
+        first, self._count = self._count, self._count + len(values)
+        return list(enumerate(values, start=first))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import TrialState
 
 from bundle.errors import TrainyardError
+from trainer.run_folder import FINISHED
 from trainer.sweep.outcome import explain_failure, is_finished, read_summary, read_values
 from trainer.sweep.process import MetricTail, TrialProcess
 from trainer.sweep.study import resume_trial
@@ -51,8 +52,8 @@ class _Active:
     process: TrialProcess
     tail: MetricTail
     slot: int
-    reported: frozenset[int] = frozenset()
-    validations: int = 0
+    reported: set[int]
+    """Numbers of the validations that the study knows."""
     pruned: bool = False
 
 
@@ -71,10 +72,12 @@ class SweepRunner:
         prepare: Callable[[Path, int, dict[str, Any]], None],
         environment: Callable[[int], Mapping[str, str]],
         changed: Callable[[], object],
+        resumes: bool,
         lock: int,
     ) -> None:
         """`prepare(folder, number, params)` writes a trial's config; `environment(slot)` is
         what the trial in that slot gets; `changed()` is called when a trial has ended.
+        `resumes`: an interrupted trial goes on by itself when it is started in its folder.
         """
         self.failures = 0
         self._study = study
@@ -86,6 +89,7 @@ class SweepRunner:
         self._prepare = prepare
         self._environment = environment
         self._changed = changed
+        self._resumes = resumes
         self._lock = lock
         self._active: list[_Active] = []
         states = (TrialState.RUNNING,)
@@ -135,7 +139,7 @@ class SweepRunner:
             self._finish(trial, folder, code=0, seconds=None, pruned=False)
             return
         self._set_aside(folder, trial.number)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         try:
             self._prepare(folder, trial.number, params)
         except TrainyardError as error:
@@ -144,16 +148,17 @@ class SweepRunner:
         slot = min(set(range(self._limits.jobs)) - {active.slot for active in self._active})
         process = TrialProcess(folder, environment=self._environment(slot), lock=self._lock)
         tail = MetricTail(folder / "metrics.csv", next(iter(self._goals)))
-        reported = frozenset(
-            self._study.get_trials(deepcopy=False)[trial.number].intermediate_values
-        )
+        known = self._study.get_trials(deepcopy=False)[trial.number].intermediate_values
         self._active.append(
-            _Active(trial=trial, process=process, tail=tail, slot=slot, reported=reported)
+            _Active(trial=trial, process=process, tail=tail, slot=slot, reported=set(known))
         )
 
     def _set_aside(self, folder: Path, number: int) -> None:
-        """An interrupted attempt is kept beside the trial's folder, as `0007.interrupted-1`."""
+        """An attempt that cannot go on is kept beside the folder, as `0007.interrupted-1`."""
         if not folder.exists():
+            return
+        if self._resumes:
+            log.info("trial %04d was interrupted: it goes on from its last checkpoint", number)
             return
         run_id = read_summary(folder).get("run_id")
         self._record.trial_ended(run_id, number=number, state="interrupted", metrics=None)
@@ -170,7 +175,8 @@ class SweepRunner:
         if code is None:
             return
         self._active.remove(active)
-        if stopping and code != 0:
+        finished = code == 0 and is_finished(active.process.folder)
+        if stopping and not finished:
             log.info("trial %04d stopped; it runs again when the sweep does", active.trial.number)
             return
         self._finish(
@@ -183,11 +189,12 @@ class SweepRunner:
 
     def _report(self, active: _Active) -> None:
         """Tell the study what came since the last look, and ask whether it is worth going on."""
-        for value in active.tail.read():
+        for number, value in active.tail.read():
             # An attempt that was interrupted has reported its first values already.
-            if active.validations not in active.reported and math.isfinite(value):
-                active.trial.report(value, active.validations)
-            active.validations += 1
+            if number in active.reported or not math.isfinite(value):
+                continue
+            active.reported.add(number)
+            active.trial.report(value, number)
             if not active.pruned and active.trial.should_prune():
                 active.pruned = True
                 active.process.stop(grace=self._limits.stop_seconds)
@@ -203,7 +210,7 @@ class SweepRunner:
         }
         for name, value in attributes.items():
             trial.set_user_attr(name, value)
-        if code == 0:
+        if code == 0 and summary.get("status") == FINISHED:
             try:
                 values = read_values(folder, self._goals)
             except ValueError as error:

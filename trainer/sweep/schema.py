@@ -137,8 +137,8 @@ class SweepConfig:
     max_failures: int = 5
     """More failed trials than this end the sweep (counted from its latest start); -1: any number
     may fail."""
-    stop_seconds: float = 60.0
-    """How long a trial that is to end may take, before it is killed."""
+    stop_seconds: float = 90.0
+    """How long a trial that is to end may take to save its state, before it is killed."""
     sampler: Any = MISSING
     pruner: Any = MISSING
 
