@@ -69,7 +69,7 @@ class SweepRecord:
         """Close the trial's run, which a killed process could not, and note its values."""
         if run_id is not None and self._client is not None:
             self._try("set_tag", STATE_TAG, state, run_id=run_id)
-            if state in {"failed", "interrupted"}:
+            if state != "complete":
                 ended = "FAILED" if state == "failed" else "KILLED"
                 self._try("set_terminated", ended, run_id=run_id)
         for name, value in (metrics or {}).items():

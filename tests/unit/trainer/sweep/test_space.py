@@ -21,7 +21,7 @@ def distribution(text: str) -> object:
         ("int(interval(1, 8))", IntDistribution(1, 8)),
         ("tag(int, log, interval(1, 64))", IntDistribution(1, 64, log=True)),
         ("range(1, 9, 2)", IntDistribution(1, 7, step=2)),
-        ("range(0.1, 0.4, 0.1)", FloatDistribution(0.1, 0.3, step=0.1)),
+        ("range(0.0, 0.75, 0.25)", FloatDistribution(0, 0.5, step=0.25)),
         ("choice(a, b)", CategoricalDistribution(["a", "b"])),
         ("1,2,3", CategoricalDistribution([1, 2, 3])),
         ("null,true,0.5", CategoricalDistribution([None, True, 0.5])),
