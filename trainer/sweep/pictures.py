@@ -73,6 +73,8 @@ def _main_value(trial: FrozenTrial) -> float:
 
 
 def _draw_history(axes: Axes, study: Study, goals: Mapping[str, Direction]) -> None:
+    from matplotlib.ticker import MaxNLocator  # see draw_sweep
+
     ((metric, direction),) = goals.items()
     trials = study.get_trials(deepcopy=False)
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
@@ -99,6 +101,7 @@ def _draw_history(axes: Axes, study: Study, goals: Mapping[str, Direction]) -> N
     handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
     axes.legend(unique.values(), unique.keys(), fontsize="small")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("trial")
     axes.set_ylabel(metric)
     axes.set_title("history")
@@ -131,7 +134,8 @@ def _draw_importances(axes: Axes, weights: Mapping[str, float]) -> None:
         axes.set_axis_off()
         return
     names = list(weights)[::-1]
-    axes.barh(names, [weights[name] for name in names])
+    axes.barh(names, [weights[name] for name in names], height=0.6)
+    axes.set_ylim(-1, len(names))
     axes.set_xlim(0, 1)
     axes.set_xlabel("share of the variance")
 
