@@ -51,6 +51,7 @@ class TrainingRun:
         *overrides: str,
         model: tuple[str, ...] = MLP,
         prefix: tuple[str, ...] = (),
+        flags: tuple[str, ...] = (),
         **env: str,
     ) -> None:
         self.folder = folder
@@ -62,6 +63,7 @@ class TrainingRun:
                     *prefix,
                     sys.executable,
                     str(ROOT / "train.py"),
+                    *flags,
                     *SMALL,
                     *model,
                     *overrides,

@@ -55,18 +55,21 @@ def hydra_command(
             schemas()
         failures: list[Exception] = []
         named: list[str] = []
+        home = os.getpid()
 
         def job(cfg: DictConfig) -> Any:
             try:
                 return main(cfg)
             except Stopped as error:
                 raise _SweepStoppedError(error) from error
-            except Exception as error:  # noqa: BLE001 - raised when Hydra is done
+            except Exception as error:
                 failures.append(error)
                 if is_sweep():
                     named.append(f"job {HydraConfig.get().job.num}")
                     line = f"error: {named[-1]}: {_described(error)}"
                     print(line, file=sys.stderr)
+                if os.getpid() != home:  # a launcher's process: its `failures` are a copy
+                    raise
                 return None
 
         # Hydra prints a shortened traceback and exits by itself unless this is set.
@@ -78,17 +81,24 @@ def hydra_command(
             decorate(job)()
         except _SweepStoppedError as error:
             raise error.stopped from None
+        except TrainyardError:  # of a launcher's process, or of a sweeper
+            raise
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             # Composing failed: what a job raises is in `failures`.
             raise explain(error) from error
-        if named:
-            wrong = all(isinstance(error, RequestError) for error in failures)
-            kind = ConfigError if wrong else TrainerError
-            raise kind(f"{', '.join(named)} of the sweep failed; each reason is named above")
-        if failures:
-            raise failures[0]
+        _raise(failures, named)
 
     return command
+
+
+def _raise(failures: Sequence[Exception], named: Sequence[str]) -> None:
+    """What became of the jobs, if not all went well. `named`: those of a sweep."""
+    if named:
+        wrong = all(isinstance(error, RequestError) for error in failures)
+        kind = ConfigError if wrong else TrainerError
+        raise kind(f"{', '.join(named)} of the sweep failed; each reason is named above")
+    if failures:
+        raise failures[0]
 
 
 def is_sweep() -> bool:
@@ -170,7 +180,8 @@ def _unknown_option(error: MissingConfigException) -> ConfigError:
     if not options:
         return ConfigError(_first_line(str(error)))
     text = f"{group}={option}: there is no such {group}; choose one of: {', '.join(options)}"
-    return ConfigError(text, field=group)
+    remedy = "or install the launcher: see docs/sweeps.md" if group == "hydra/launcher" else None
+    return ConfigError(text, field=group, remedy=remedy)
 
 
 def _first_line(text: str) -> str:

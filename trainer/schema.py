@@ -345,6 +345,8 @@ class TrainConfig:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    sweep: Any = None
+    """A study of many runs; see `trainer/sweep/schema.py`. A single run has none."""
 
 
 SCHEMAS: dict[str, dict[str, Any]] = {

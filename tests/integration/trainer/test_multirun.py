@@ -22,7 +22,6 @@ def _sweep(tmp_path: Path, *overrides: str) -> list[Path]:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     run = TrainingRun(
         tmp_path / "unused",
-        "-m",
         *TWO,
         "trainer.max_epochs=1",
         "tracking=mlflow",
@@ -30,6 +29,7 @@ def _sweep(tmp_path: Path, *overrides: str) -> list[Path]:
         f"hydra.sweep.dir={tmp_path}/sweep",
         *overrides,
         model=(),
+        flags=("-m",),
     ).finish()
     folders = sorted(path.parent for path in (tmp_path / "sweep").glob("*/summary.json"))
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]

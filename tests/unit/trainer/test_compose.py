@@ -28,7 +28,8 @@ def _command(path: Path) -> tuple[str, list[str]]:
     if path.parent == CONF:
         return path.stem, []
     group = path.parent.relative_to(CONF).as_posix()
-    return OWN_GROUPS.get(group, "train"), [f"{group}={path.stem}"]
+    parent = ["sweep=optuna"] if group.startswith("sweep/") else []
+    return OWN_GROUPS.get(group, "train"), [*parent, f"{group}={path.stem}"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(CONF)) for path in FILES])
@@ -44,7 +45,8 @@ def test_every_yaml_is_checked_against_a_dataclass(path):
     if path.parent.name in {"experiment", "debug"} or "hydra" in path.relative_to(CONF).parts:
         return
     cfg = compose(name, overrides, schemas=_register)
-    node = cfg if path.parent == CONF else cfg[path.parent.name]
+    where = ".".join(path.parent.relative_to(CONF).parts)
+    node = OmegaConf.select(cfg, where) if where else cfg
     assert OmegaConf.get_type(node) is not dict
 
 

@@ -1,0 +1,93 @@
+"""The sweep's own run on the tracking server: the parent of its trials' runs."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from trainer.errors import PreflightError
+from trainer.schema import Backend
+from trainer.tracking import MlflowTracker, tracking_uri
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from omegaconf import DictConfig
+
+log = logging.getLogger(__name__)
+
+PARENT_TAG = "mlflow.parentRunId"
+STATE_TAG = "trial_state"
+
+
+class SweepRecord:
+    """Says nothing to a server when the config has none."""
+
+    def __init__(
+        self, cfg: DictConfig, *, name: str, run_id: str | None, tags: dict[str, str]
+    ) -> None:
+        """`cfg`: of a trial. `run_id`: of the sweep's earlier start.
+
+        Raises PreflightError if the server cannot be reached.
+        """
+        self.run_id: str | None = None
+        self._client: Any = None
+        if cfg.tracking.backend != Backend.mlflow:
+            return
+        from mlflow import MlflowClient  # takes seconds, and not every sweep is tracked
+
+        uri = tracking_uri(cfg.tracking.uri)
+        if run_id is None:
+            run_id = MlflowTracker(
+                uri, experiment=cfg.tracking.experiment, run_name=name, tags=tags
+            ).run_id
+            self._client = MlflowClient(tracking_uri=uri)
+        else:
+            self._client = MlflowClient(tracking_uri=uri)
+            try:
+                self._client.update_run(run_id, status="RUNNING")
+            except Exception as error:
+                raise PreflightError(
+                    f"tracking.uri={uri}: the sweep's run {run_id} cannot go on ({error})",
+                    field="tracking.uri",
+                    remedy="repeat the first command's tracking, or use another hydra.sweep.dir",
+                ) from error
+        self.run_id = run_id
+
+    def trial_tags(self, *, sweep: str, number: int) -> dict[str, str]:
+        """What a trial's run is tagged with."""
+        tags = {"sweep": sweep, "trial": str(number)}
+        return tags | ({PARENT_TAG: self.run_id} if self.run_id else {})
+
+    def params(self, params: Mapping[str, Any]) -> None:
+        """What the sweep was asked for."""
+        for name, value in params.items():
+            self._try("log_param", name.replace("@", "/"), str(value)[:500])
+
+    def trial_ended(self, run_id: str | None, *, number: int, state: str, metrics: Any) -> None:
+        """Close the trial's run, which a killed process could not, and note its values."""
+        if run_id is not None and self._client is not None:
+            self._try("set_tag", STATE_TAG, state, run_id=run_id)
+            if state != "complete":
+                ended = "FAILED" if state == "failed" else "KILLED"
+                self._try("set_terminated", ended, run_id=run_id)
+        for name, value in (metrics or {}).items():
+            self._try("log_metric", name, value, step=number)
+
+    def finish(self, status: str, *, files: list[Path]) -> None:
+        """Keep the sweep's files and close its run."""
+        for path in files:
+            if path.exists():
+                self._try("log_artifact", str(path))
+        names = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
+        self._try("set_terminated", names[status])
+
+    def _try(self, name: str, *args: Any, run_id: str | None = None, **kwargs: Any) -> None:
+        """A server that goes away does not end a sweep: the study is on disk."""
+        if self._client is None:
+            return
+        try:
+            getattr(self._client, name)(run_id or self.run_id, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001
+            log.warning("tracking: %s failed (%s)", name, str(error).strip().partition("\n")[0])

@@ -1,0 +1,45 @@
+"""One trial, in a process of its own: `python -m trainer.sweep.trial FOLDER PARENT`.
+
+The folder has the trial's resolved config; Hydra is not asked again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from bundle.command import run_command
+from trainer.build import plain
+from trainer.errors import Stopped
+from trainer.launch import DistributedTrainer
+
+_PR_SET_PDEATHSIG = 1
+_LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def main() -> None:
+    """Train what the folder's config says."""
+    folder, parent = Path(sys.argv[1]), int(sys.argv[2])
+    _end_with(parent)
+    logging.basicConfig(level=logging.INFO, format=_LINE, stream=sys.stderr)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    cfg = OmegaConf.create(plain(OmegaConf.load(folder / "config.yaml")))
+    DistributedTrainer(cfg).run(folder)
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel send SIGTERM when the sweep dies, so that a killed one leaves no trials."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        raise Stopped("the sweep that started this trial is gone")
+
+
+if __name__ == "__main__":
+    run_command(main)
