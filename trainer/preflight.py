@@ -109,11 +109,12 @@ def _check_strategy(cfg: DictConfig, plan: Plan) -> None:
             field="strategy",
             remedy="use strategy=auto, or one device",
         )
-    if strategy == StrategyName.fsdp and plan.accelerator == "cpu":
+    if strategy == StrategyName.fsdp:
+        reason = "is not supported yet"
+        if plan.accelerator == "cpu":
+            reason = "shards a model over GPUs, but this run is on the CPU"
         raise PreflightError(
-            "strategy=fsdp shards a model over GPUs, but this run is on the CPU",
-            field="strategy",
-            remedy="use strategy=auto",
+            f"strategy=fsdp {reason}", field="strategy", remedy="use strategy=auto"
         )
 
 
