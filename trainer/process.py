@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -30,11 +31,21 @@ _NAGS = (
 
 @contextmanager
 def nags_silenced() -> Iterator[None]:
-    """Hide the few warnings of Lightning that no user can act on."""
-    with warnings.catch_warnings():
-        for message in _NAGS:
-            warnings.filterwarnings("ignore", message=message)
-        yield
+    """Hide Lightning's few warnings that no user can act on, and its info, which repeats the config
+    in other words.
+    """
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message in _NAGS:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from trainer import setup
 from trainer.checkpoint import verify_checkpoint
 from trainer.errors import Interrupted, Stopped
+from trainer.lightning_model import LightningModel
 from trainer.run import train
 from trainer.stop import StopSignals
 
@@ -49,6 +50,22 @@ def test_run_saves_and_stops_when_a_signal_comes(
     assert summary["status"] == "stopped"
     step = verify_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["step"]
     assert step == summary["steps"] == (6 if hook == "train" else 22)
+
+
+def test_run_saves_and_stops_when_the_signal_comes_after_the_batchs_hooks(
+    config, tmp_path, monkeypatch
+):
+    real = LightningModel.on_train_batch_end
+
+    def after_the_callbacks(self, *args):
+        real(self, *args)
+        if self.global_step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(LightningModel, "on_train_batch_end", after_the_callbacks)
+    with pytest.raises(Stopped):
+        train(config(), folder=tmp_path / "run")
+    assert verify_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["step"] == 6
 
 
 def test_stopped_run_goes_on_to_the_same_end(config, tmp_path, monkeypatch):
