@@ -36,9 +36,10 @@ class StopSignals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
-        if _may_handle():
-            self._before = {signum: signal.getsignal(signum) for signum in _ERRORS}
-        self.install()
+        # Only the main thread may handle signals; elsewhere the program's own handling stays.
+        if threading.current_thread() is threading.main_thread():
+            for signum in _ERRORS:
+                self._before[signum] = signal.signal(signum, self._handle)
         return self
 
     def __exit__(
@@ -49,12 +50,6 @@ class StopSignals:
     ) -> None:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
-
-    def install(self) -> None:
-        """Take the signals, also from who took them since."""
-        if _may_handle():
-            for signum in _ERRORS:
-                signal.signal(signum, self._handle)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
         error = _ERRORS[signum]
@@ -78,14 +73,6 @@ class StopAtBatch(pl.Callback):
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002
         self._signals.armed = False
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        # Lightning has put its own handler in front of ours. It ends the run with exit code 0 and
-        # without a checkpoint when the signal comes between two hooks.
-        self._signals.install()
-
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        self._signals.install()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
         self._stop(trainer)
@@ -149,8 +136,3 @@ class StopTogether(StopAtBatch):
         self._pending.wait()
         self._pending = None
         return bool(self._vote.item())
-
-
-def _may_handle() -> bool:
-    """Only the main thread may; elsewhere the program's own handling stays."""
-    return threading.current_thread() is threading.main_thread()

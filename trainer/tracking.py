@@ -7,14 +7,13 @@ import json
 import logging
 import os
 import re
-import socket
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from pytorch_lightning.loggers import Logger
 
+from bundle.errors import RegistryError
 from trainer.errors import PreflightError, TrackingError
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+    from bundle.registry.store import MlflowStore
     from trainer.metrics_file import Metric
 
 log = logging.getLogger(__name__)
@@ -34,8 +34,8 @@ LONGEST_VALUE = 6000
 _PARAMS_A_CALL = 100
 _METRICS_A_CALL = 1000
 _FLUSH_SECONDS = 5.0
-_CONNECT_SECONDS = 5.0
 _NOT_IN_NAMES = re.compile(r"[^\w\-. /:]")
+_NOT_IN_FOLDERS = re.compile(r"[^\w\-.]")
 _REMEDY = "start the server, or use tracking=none"
 
 
@@ -123,22 +123,23 @@ class MlflowTracker(ExperimentTracker):
         """
         super().__init__()
         self.uri = uri
-        _check_reachable(uri)
         self._pending: list[tuple[str, float, int, int]] = []
         self._flushed = time.monotonic()
+        store = _store(uri)
         try:
-            self._client = _connect(uri)
-            self.experiment_id = _experiment_id(self._client, experiment)
-            run = self._continue(run_id) if run_id else None
-            if run is None:
-                run = self._client.create_run(
-                    self.experiment_id, run_name=run_name, tags=dict(tags)
+            # Alone: runs that start together would each make the tables of a new database.
+            with store.writing(create=True) as self._client:
+                self.experiment_id = _experiment_id(
+                    self._client, experiment, artifacts=store.artifact_root
                 )
-        except Exception as error:
+                run = self._continue(run_id) if run_id else None
+                if run is None:
+                    run = self._client.create_run(
+                        self.experiment_id, run_name=run_name, tags=dict(tags)
+                    )
+        except RegistryError as error:
             raise PreflightError(
-                f"tracking.uri={uri}: MLflow refuses ({_first_line(error)})",
-                field="tracking.uri",
-                remedy=_REMEDY,
+                f"tracking.uri={uri}: {error}", field="tracking.uri", remedy=_REMEDY
             ) from error
         self.run_id = str(run.info.run_id)
         self._known_params: dict[str, str] = dict(run.data.params)
@@ -149,7 +150,7 @@ class MlflowTracker(ExperimentTracker):
         return "mlflow"
 
     def log_params(self, config: Mapping[str, Any]) -> None:
-        from mlflow.entities import Param  # see _connect
+        from mlflow.entities import Param  # see _store
 
         flat = flatten(config)
         known = self._known_params
@@ -176,7 +177,7 @@ class MlflowTracker(ExperimentTracker):
             self.log_metrics({row.name: row.value}, step=row.step)
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
-        from mlflow.entities import RunTag  # see _connect
+        from mlflow.entities import RunTag  # see _store
 
         self._call("log_batch", self.run_id, tags=[RunTag(k, str(v)) for k, v in tags.items()])
 
@@ -184,7 +185,7 @@ class MlflowTracker(ExperimentTracker):
         self._call("log_artifact", self.run_id, str(path), folder or None)
 
     def flush(self) -> None:
-        from mlflow.entities import Metric  # see _connect
+        from mlflow.entities import Metric  # see _store
 
         while self._pending:
             batch = [Metric(*entry) for entry in self._pending[:_METRICS_A_CALL]]
@@ -198,7 +199,7 @@ class MlflowTracker(ExperimentTracker):
         self._call("set_terminated", self.run_id, status=names[status])
 
     def _continue(self, run_id: str) -> Run | None:
-        from mlflow.exceptions import MlflowException  # see _connect
+        from mlflow.exceptions import MlflowException  # see _store
 
         try:
             run = self._client.get_run(run_id)
@@ -222,37 +223,22 @@ class MlflowTracker(ExperimentTracker):
             ) from error
 
 
-def _connect(uri: str) -> MlflowClient:
+def _store(uri: str) -> MlflowStore:
     """MLflow takes a second to import, so a run without it does not."""
-    from mlflow import MlflowClient
+    from bundle.registry.store import MlflowStore
 
     for name in ("mlflow.store.db.utils", "mlflow.tracking.fluent", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    return MlflowStore(uri)
 
 
-def _check_reachable(uri: str) -> None:
-    """MLflow itself would go on trying for minutes."""
-    parts = urlsplit(uri)
-    if parts.scheme not in {"http", "https"}:
-        return
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        socket.create_connection((parts.hostname or "", port), timeout=_CONNECT_SECONDS).close()
-    except OSError as error:
-        raise PreflightError(
-            f"tracking.uri={uri}: the MLflow server cannot be reached ({error})",
-            field="tracking.uri",
-            remedy=_REMEDY,
-        ) from error
-
-
-def _experiment_id(client: MlflowClient, name: str) -> str:
+def _experiment_id(client: MlflowClient, name: str, *, artifacts: Path | None) -> str:
     """The experiment's id; made if it is not there, also when another run makes it meanwhile."""
     found = client.get_experiment_by_name(name)
     if found is None:
+        location = None if artifacts is None else str(artifacts / _NOT_IN_FOLDERS.sub("_", name))
         try:
-            return str(client.create_experiment(name))
+            return str(client.create_experiment(name, artifact_location=location))
         except Exception:
             found = client.get_experiment_by_name(name)
             if found is None:

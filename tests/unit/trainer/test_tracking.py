@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,6 +20,8 @@ from trainer.tracking import (
     shorten,
     tracking_uri,
 )
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_flatten_names_every_leaf():
@@ -61,6 +67,36 @@ def test_tracker_refuses_at_once_when_the_server_is_away():
 def test_tracker_refuses_when_the_uri_is_nonsense():
     with pytest.raises(PreflightError, match=r"tracking\.uri=gopher"):
         MlflowTracker("gopher://nowhere", experiment="e", run_name="r", tags={})
+
+
+START = """
+import sys, time
+from trainer.tracking import MlflowTracker
+time.sleep(max(0, float(sys.argv[2]) - time.time()))
+tracker = MlflowTracker(sys.argv[1], experiment="e", run_name="r", tags={})
+tracker.finish("finished")
+print(tracker.run_id)
+"""
+
+
+def test_trackers_share_a_database_that_none_of_them_found(tmp_path):
+    uri = f"sqlite:///{tmp_path}/new.db"
+    command = [sys.executable, "-c", START, uri, str(time.time() + 8)]
+    runs = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(3)
+    ]
+    ids = {run.communicate(timeout=120)[0].strip() for run in runs}
+    assert [run.returncode for run in runs] == [0, 0, 0]
+    assert len(ids) == 3
+
+
+def test_tracker_keeps_its_artifacts_beside_a_database_file(tmp_path):
+    (tmp_path / "kept").write_text("here")
+    tracker = MlflowTracker(
+        f"sqlite:///{tmp_path}/mlflow.db", experiment="e", run_name="r", tags={}
+    )
+    tracker.log_file(tmp_path / "kept")
+    assert list((tmp_path / "mlruns" / "e").rglob("kept"))
 
 
 def test_tracker_without_a_server_takes_everything(tmp_path):
