@@ -232,9 +232,9 @@ def _locate(
     if error.index is None:
         return BadRequestError(str(error), code=error.code, field="instances" if batch else None)
     sample = samples[error.index]
-    field = sample.located(None)
-    if sample.field == "inputs" and error.field is not None:
-        field = f"{field}.{error.field}"
+    # Of a text or an image the sender does not know the tensors; nobody sends an output.
+    named = sample.field == "inputs" and (error.field or "").startswith("inputs.")
+    field = sample.located(error.field if named else None)
     message = f"{sample.path}: {error}" if sample.path else str(error)
     return BadRequestError(message, code=error.code, field=field)
 

@@ -168,6 +168,15 @@ def test_property_15_what_only_the_model_can_refuse_is_400(client):
         assert response.status_code == 400, response.text
 
 
+def test_property_15_a_tensor_that_does_not_fit_another_is_named_once(client):
+    inputs = {"input_ids": [4, 5, 6], "attention_mask": [1]}
+    response = client.post("/predict", json={"inputs": inputs, "model": "moods"})
+    check(response, 400, "invalid_input", "inputs.attention_mask")
+    document = {"instances": [{"inputs": inputs}], "model": "moods"}
+    response = client.post("/predict/batch", json=document)
+    check(response, 400, "invalid_input", "instances[0].inputs.attention_mask")
+
+
 @pytest.mark.parametrize(
     ("document", "status", "code", "field"),
     [
