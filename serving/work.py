@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from serving.batching import Batcher, Item
-from serving.wire import CANCEL, INFER, Message, Tensors
+from serving.wire import CANCEL, INFER, REPLY, Message, Tensors
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -120,7 +120,7 @@ class WorkQueue:
                 self._changed.notify()
         if not accepted:
             self._metrics.dropped(REJECTED, item.samples)
-            link.send("reply", {"answers": [answer(fields["id"], REJECTED)]}, [{}])
+            link.send(REPLY, {"answers": [answer(fields["id"], REJECTED)]}, [{}])
 
     def _discard(self, items: list[Item[Job]]) -> None:
         for item in items:
