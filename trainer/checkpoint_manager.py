@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
@@ -203,7 +204,9 @@ class CheckpointManager(pl.Callback):
                 field="callbacks.monitor",
             )
         score = float(metrics[self._monitor])
-        return (score if self._maximise else -score, -float(metrics["val/loss"]))
+        rank = (score if self._maximise else -score, -float(metrics["val/loss"]))
+        # NaN is not less than anything, and would be the best for ever.
+        return (_or_worst(rank[0]), _or_worst(rank[1]))
 
     def _rotate(self, path: Path, step: int) -> None:
         """`last.ckpt` → `step-00000120.ckpt`; the oldest beyond `keep_last` go."""
@@ -224,3 +227,7 @@ class CheckpointManager(pl.Callback):
         except CheckpointError as error:
             # It is about to be replaced by one that is whole.
             log.warning("not kept: %s", error)
+
+
+def _or_worst(value: float) -> float:
+    return -math.inf if math.isnan(value) else value
