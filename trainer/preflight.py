@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
@@ -205,6 +206,12 @@ def _check_length(cfg: DictConfig) -> None:
         raise ConfigError(
             f"trainer.val_every={every}: must be a share of an epoch or a whole number of epochs",
             field="trainer.val_every",
+        )
+    if not 0 < cfg.optim.lr < math.inf:
+        raise ConfigError(
+            f"optim.lr={cfg.optim.lr}: must be a number greater than 0",
+            field="optim.lr",
+            remedy=f"model={cfg.model.name} suggests optim.lr={cfg.model.lr}",
         )
     if not 0 <= cfg.loss.label_smoothing < 1:
         raise ConfigError(
