@@ -62,7 +62,7 @@ def train(cfg: DictConfig, *, folder: Path | None = None) -> dict[str, float]:
         try:
             start = start_at(files.path, choose_checkpoint(files.path, cfg.resume))
         except TrainerError as error:
-            files.refuse(FAILED, _told(error))
+            files.refuse(_status(error), _told(error))
             raise
         run = _Run(cfg, files, start, accelerator=plan.accelerator)
         try:
@@ -241,17 +241,21 @@ class _Run:
         """Leave what there is; nothing that fails here may hide `error`."""
         if not self.group.is_main:
             return
-        status = STOPPED if isinstance(error, Stopped | KeyboardInterrupt) else FAILED
+        try:
+            self._end_records(_status(error), _told(error))
+        except (TrainerError, OSError) as second:  # the disk may be full
+            log.warning("%s", second)
+
+    def _end_records(self, status: str, error: str) -> None:
         if self.record is None:
             if self.group.is_alone:  # else the launcher knows what was here before
-                self.files.refuse(status, _told(error))
+                self.files.refuse(status, error)
             return
-        self._summarize(status, error=_told(error))
-        self.record.close()
         try:
+            self._summarize(status, error=error)
+            self.record.close()
+        finally:
             self.tracker.finish(status)
-        except TrainerError as second:
-            log.warning("%s", second)
 
     def _open_records(self) -> None:
         """From here on the folder is this run's."""
@@ -286,6 +290,10 @@ class _Run:
             seconds=round(time.perf_counter() - self.began, 2),
             **fields,
         )
+
+
+def _status(error: BaseException) -> str:
+    return STOPPED if isinstance(error, Stopped | KeyboardInterrupt) else FAILED
 
 
 def _told(error: BaseException) -> str:
