@@ -60,6 +60,8 @@ class Agent(LocalElasticAgent):
         self._stop_timeout = stop_timeout
         self._kill_at: float | None = None
         self._had_batches = False
+        self.has_workers = False
+        """Whether there is somebody to ask: not before the nodes meet, nor before a restart."""
         self._ended: dict[int, int] = {}
         """Exit codes by local rank of the workers that ended before the others were killed."""
 
@@ -87,6 +89,7 @@ class Agent(LocalElasticAgent):
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
         self._control.clear()
         self._ended = {}
+        self.has_workers = True
         pids = super()._start_workers(worker_group)
         if self._pcontext is not None:
             self._pcontext.close = self._killing(self._pcontext)  # type: ignore[method-assign]
@@ -109,6 +112,10 @@ class Agent(LocalElasticAgent):
             self._stop_workers(worker_group)
             time.sleep(min(self._backoff * 2 ** (used - 1), _LONGEST_BACKOFF))
         super()._restart_workers(worker_group)
+
+    def _stop_workers(self, worker_group: WorkerGroup) -> None:
+        super()._stop_workers(worker_group)
+        self.has_workers = False
 
     # --- Judging ------------------------------------------------------------------------------
 

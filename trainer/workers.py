@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
+from torch.distributed.elastic.rendezvous import RendezvousError
 
 from trainer.agent import Agent, WorkerError
+from trainer.checkpoint_manager import BEST, LAST
 from trainer.control import ENVIRONMENT, ControlFolder
 from trainer.errors import Interrupted, Stopped, TrainerError
 from trainer.finished import finished_metrics
@@ -77,14 +79,18 @@ class _Launch:
 
     def _agent(self, control: ControlFolder) -> Agent:
         trainer = self._cfg.trainer
-        return Agent(
-            self._meeting.worker_spec(
+        try:
+            spec = self._meeting.worker_spec(
                 processes=self._plan.devices,
                 entrypoint=sys.executable,
                 arguments=("-m", "trainer.worker", str(self._files.path)),
                 max_restarts=trainer.max_restarts,
                 monitor_seconds=_MONITOR_SECONDS,
-            ),
+            )
+        except RendezvousError as cause:
+            raise self._explained(cause) from cause
+        return Agent(
+            spec,
             self._meeting.logs(str(control.path)),
             control=control,
             backoff=trainer.restart_backoff,
@@ -104,9 +110,7 @@ class _Launch:
                 raise
             except Exception as cause:
                 if type(cause).__module__.startswith("torch.distributed"):
-                    explained = self._meeting.explain(cause)
-                    self._abandon(FAILED, explained)
-                    raise explained from cause
+                    raise self._explained(cause) from cause
                 raise
             finally:
                 self._meeting.close()
@@ -119,6 +123,12 @@ class _Launch:
             )
             self._abandon(STOPPED, error)
             raise error
+
+    def _explained(self, cause: Exception) -> TrainerError:
+        """What the rendezvous said, for the user and in the summary."""
+        explained = self._meeting.explain(cause)
+        self._abandon(FAILED, explained)
+        return explained
 
     def _abandon(self, status: str, error: TrainerError) -> None:
         """Leave the records that the workers could not."""
@@ -133,7 +143,7 @@ class _Launch:
         if run_id is None:
             files.refuse(status, told)
             return
-        last, best = files.checkpoints / "last.ckpt", files.checkpoints / "best.ckpt"
+        last, best = files.checkpoints / LAST, files.checkpoints / BEST
         files.summarize(
             status=status,
             error=told,
@@ -147,7 +157,10 @@ class _Launch:
 
 
 class _StopRequests:
-    """While entered, SIGTERM and Ctrl-C ask the workers to save; a second one kills them."""
+    """While entered, SIGTERM and Ctrl-C ask the workers to save; a second one kills them.
+
+    While there are no workers, as before the nodes meet and before a restart, one ends the run.
+    """
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
@@ -166,9 +179,12 @@ class _StopRequests:
 
     def _handle(self, signum: int, frame: object) -> None:  # noqa: ARG002
         error = Interrupted if signum == signal.SIGINT else Stopped
+        name = signal.Signals(signum).name
         if self.error is not None:
-            raise error(f"killed by a second {signal.Signals(signum).name}")
+            raise error(f"killed by a second {name}")
         self.error = error
+        if not self._agent.has_workers:
+            raise error(f"stopped by {name} while no worker ran")
         self._agent.stop()
 
 
