@@ -74,8 +74,6 @@ def _log_to(path: Path, group: Group) -> None:
     logging.basicConfig(
         level=logging.INFO if group.is_main else logging.WARNING, handlers=[console, file]
     )
-    # Its info repeats the config in other words.
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":
