@@ -48,7 +48,6 @@ class ApiProcess:
         self,
         settings: Settings,
         *,
-        index: int,
         first: bool,
         control: Connection,
         directory: Path,
@@ -60,9 +59,7 @@ class ApiProcess:
         self._directory = directory
         self._catalog = Catalog()
         self._lifecycle = Lifecycle(expected_workers=settings.workers, first=first)
-        self._dispatcher = Dispatcher(
-            api=index, catalog=self._catalog, on_change=self._workers_changed
-        )
+        self._dispatcher = Dispatcher(catalog=self._catalog, on_change=self._workers_changed)
         self._predictor = Predictor(
             settings,
             catalog=self._catalog,

@@ -67,8 +67,7 @@ class Dispatcher:
     All of it runs on one event loop.
     """
 
-    def __init__(self, *, api: int, catalog: Catalog, on_change: Callable[[], None]) -> None:
-        self._api = api
+    def __init__(self, *, catalog: Catalog, on_change: Callable[[], None]) -> None:
         self._catalog = catalog
         self._on_change = on_change
         self._workers: dict[Link, _Worker] = {}
@@ -83,9 +82,7 @@ class Dispatcher:
     async def connect(self, address: Path) -> None:
         """Use the worker that listens there, for as long as it lives."""
         try:
-            link = await connect(
-                address, api=self._api, on_message=self._receive, on_lost=self._lost
-            )
+            link = await connect(address, on_message=self._receive, on_lost=self._lost)
         except (OSError, TimeoutError) as error:
             log.warning("a worker cannot be reached", extra={"fields": {"reason": str(error)}})
             return

@@ -91,7 +91,7 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
         """A new API process. `foreign` are the supervisor's own ends, which it must not keep."""
         process = multiprocessing.get_context("fork").Process(
             target=self._run_api,
-            args=(index, first, control, listener, foreign),
+            args=(first, control, listener, foreign),
             name=f"api-{index}",
         )
         process.start()
@@ -103,7 +103,6 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
 
     def _run_api(
         self,
-        index: int,
         first: bool,
         control: Connection,
         listener: socket.socket,
@@ -113,7 +112,6 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
             connection.close()
         self._api = ApiProcess(
             self.settings,
-            index=index,
             first=first,
             control=control,
             directory=self.directory,

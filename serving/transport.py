@@ -11,7 +11,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from serving.wire import CATALOG, HELLO, REPLY, Frames, Message, Tensors, WireError, decode, encode
+from serving.wire import CATALOG, REPLY, Frames, Message, Tensors, WireError, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -71,7 +71,6 @@ class Link(asyncio.Protocol):
 async def connect(
     address: Path,
     *,
-    api: int,
     on_message: Callable[[Link, Message], None],
     on_lost: Callable[[Link], None],
 ) -> Link:
@@ -81,7 +80,6 @@ async def connect(
         _, link = await loop.create_unix_connection(
             lambda: Link(on_message=on_message, on_lost=on_lost), str(address)
         )
-    link.send(HELLO, {"api": api})
     return link
 
 

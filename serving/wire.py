@@ -25,8 +25,6 @@ _LENGTHS = struct.Struct("<II")
 _ALIGNMENT = 16
 _STRING = "string"
 
-HELLO = "hello"
-"""API process → worker, first: {"api": its number}."""
 CATALOG = "catalog"
 """Worker → API process, first: {"models": [what it holds]}."""
 INFER = "infer"

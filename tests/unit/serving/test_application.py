@@ -29,7 +29,7 @@ class Server:
         catalog = Catalog()
         self.lifecycle = Lifecycle(expected_workers=1)
         self.headers: dict[str, str] = {}
-        dispatcher = Dispatcher(api=0, catalog=catalog, on_change=lambda: None)
+        dispatcher = Dispatcher(catalog=catalog, on_change=lambda: None)
         self.predictor = Predictor(
             Settings(), catalog=catalog, dispatcher=dispatcher, lifecycle=self.lifecycle
         )
