@@ -2,8 +2,7 @@
 
 The tensors are in the format of torch.distributed.checkpoint, and so can be read by another
 number of processes; everything else is in `state.pt`. `manifest.json` has the size and sha256 of
-each file. Neither part can run code: torch's own reader unpickles its index without a check, so
-this one brings its own.
+each file. Neither part can run code; see `trainer/shard_reader.py`.
 """
 
 from __future__ import annotations
@@ -11,23 +10,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
 import shutil
 import warnings
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
-from torch.distributed.checkpoint.filesystem import FileSystemReader
-from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from bundle.publish import publish
 from trainer.atomic_file import sha256_of, write_json
 from trainer.checkpoint_content import facts_of, load_plain
 from trainer.errors import CheckpointError
+from trainer.shard_reader import ShardReader
 from trainer.sidecar import SCHEMA, describe, read_json, sidecar_path, unwritable
 
 if TYPE_CHECKING:
@@ -36,20 +34,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 STATE = "state.pt"
-_INDEX = ".metadata"
 _TENSOR = "__tensor__"
-_SAFE_MODULES = (
-    "torch.distributed.checkpoint.metadata",
-    "torch.distributed.checkpoint.filesystem",
-    "torch.distributed.checkpoint.planner",
-)
-_SAFE_NAMES = {
-    ("torch", "Size"),
-    ("torch", "device"),
-    ("torch.serialization", "_get_layout"),
-    ("collections", "OrderedDict"),
-    ("pathlib", "PosixPath"),
-}
 
 
 def save_sharded(path: Path, checkpoint: Mapping[str, Any]) -> None:
@@ -130,7 +115,7 @@ def read_sharded(path: Path) -> dict[str, Any]:
     """The whole checkpoint in this process's memory, however many processes wrote it."""
     verify_sharded(path)
     rest = load_plain(path / STATE)
-    reader = _SafeReader(path)
+    reader = ShardReader(path)
     tensors = {
         name: torch.empty(entry.size, dtype=entry.properties.dtype)
         for name, entry in reader.read_metadata().state_dict_metadata.items()
@@ -153,7 +138,7 @@ def load_sharded(path: Path, state: Mapping[str, Any]) -> dict[str, Any]:
     verify_sharded(path)
     _, together = _place()
     tensors, _ = _split(state)
-    reader = _SafeReader(path)
+    reader = ShardReader(path)
     known = reader.read_metadata().state_dict_metadata
     missing = sorted(set(tensors) - set(known))
     if missing:
@@ -185,39 +170,6 @@ def remove_sharded(path: Path) -> None:
     hidden = path.with_name(f".{path.name}.{os.getpid()}.part")
     path.rename(hidden)
     shutil.rmtree(hidden, ignore_errors=True)
-
-
-class _SafeReader(FileSystemReader):
-    """Reads the index with an unpickler that knows the index's own classes only."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._index = path / _INDEX
-
-    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:  # noqa: ARG002
-        try:
-            with self._index.open("rb") as stream:
-                metadata = _IndexUnpickler(stream).load()
-        except Exception as error:
-            raise CheckpointError(f"{self._index}: refused ({error})") from error
-        if not isinstance(metadata, Metadata):
-            raise CheckpointError(f"{self._index}: not an index of shards")
-        return metadata
-
-
-class _IndexUnpickler(pickle.Unpickler):
-    def __init__(self, stream: IO[bytes]) -> None:
-        super().__init__(stream)
-
-    def find_class(self, module: str, name: str) -> Any:
-        known = module in _SAFE_MODULES and name.lstrip("_")[:1].isupper() and "." not in name
-        if known or (module, name) in _SAFE_NAMES or _is_dtype(module, name):
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"{module}.{name} is not part of an index")
-
-
-def _is_dtype(module: str, name: str) -> bool:
-    return module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
 
 
 def _split(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Tensor], Any]:
