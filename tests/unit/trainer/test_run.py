@@ -107,7 +107,7 @@ def test_run_refuses_patience_when_there_is_nothing_to_watch(config, tmp_path):
 
 
 def test_run_stops_early_when_nothing_improves(config, tmp_path):
-    cfg = config("callbacks=early_stopping", "callbacks.patience=1", "optim.lr=0")
+    cfg = config("callbacks=early_stopping", "callbacks.patience=1", "optim.lr=1e-12")
     cfg.trainer.max_epochs = 50
     train(cfg, folder=tmp_path / "run")
     assert _summary(tmp_path / "run")["steps"] == 44
