@@ -31,7 +31,8 @@ def rate_factor(
     `total_steps` < 1 (no end is known) holds the rate after 100 steps of warm-up.
     """
     endless = total_steps < 1
-    warm_steps = 100 if endless else round(warmup * total_steps)
+    # At least the last step falls, also where rounding would leave none.
+    warm_steps = 100 if endless else min(round(warmup * total_steps), total_steps - 1)
 
     def factor(step: int) -> float:
         if step < warm_steps:

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trainer.build import build_optimizer
@@ -34,6 +34,7 @@ def test_optimizer_has_the_configs_numbers(config, overrides):
         assert optimizer.defaults["momentum"] == 0.8
 
 
+@example(schedule=Schedule.cosine, total=2, warmup=0.75, floor=0.0)
 @given(
     schedule=st.sampled_from(Schedule),
     total=st.integers(2, 10_000),
