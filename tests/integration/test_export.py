@@ -27,7 +27,8 @@ from optimize.optimizer import ModelOptimizer
 from optimize.progress import StageProgress
 from optimize.schema import ExportConfig
 from tests.tiny_checkpoint import IMAGES, shared_checkpoint, train_tiny
-from trainer.checkpoint import VerifiedCheckpointIO, read_checkpoint
+from trainer.checkpoint import read_checkpoint
+from trainer.checkpoint_writer import CheckpointWriter
 from trainer.restore import restore
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ def test_nothing_is_published_when_the_weights_are_not_finite(digits, export, tm
     loaded = read_checkpoint(digits)
     next(t for name, t in loaded["state_dict"].items() if name.endswith("bias")).fill_(math.nan)
     broken = tmp_path / "broken.ckpt"
-    VerifiedCheckpointIO().save_checkpoint(loaded, broken)
+    CheckpointWriter().save_checkpoint(loaded, broken)
     done = export(f"checkpoint={broken}", "output=b", FAST)
     assert done.code == 1
     assert "NaN or infinity" in done.err.splitlines()[-1]
@@ -248,7 +249,7 @@ def test_export_is_refused_when_the_checkpoint_is_damaged(damage, digits, export
     path.write_bytes(content)
     done = export(f"checkpoint={path}", "output=b")
     assert (done.code, done.out) == (1, "")
-    assert done.err.splitlines()[-1].startswith(f"error: {path}: ")
+    assert done.err.splitlines()[-1].startswith(f"error: {path}")  # or of what lies beside it
     assert "Traceback" not in done.err
     assert not (tmp_path / "b").exists()
 

@@ -191,8 +191,11 @@ def test_importing_the_trainer_leaves_heavy_optional_parts_alone():
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     ("arguments", "accuracy"),
-    [([], 0.975), (["data=digits"], 0.98), (["model=bert"], 0.95)],
-    ids=["mnist", "digits", "bbc_news"],
+    [
+        pytest.param([], 0.975, id="mnist"),
+        pytest.param(["data=digits"], 0.98, id="digits"),
+        pytest.param(["model=bert"], 0.95, id="bbc_news", marks=pytest.mark.soak),
+    ],
 )
 def test_default_recipes_reach_their_accuracy(command, tmp_path, arguments, accuracy):
     done = command(*arguments, "tracking=none", "hydra.run.dir=run")

@@ -121,6 +121,7 @@ def test_sweep_records_failed_and_pruned_trials_and_finds_the_best(
         "sweep.pruner.warmup=0",
         "trainer.max_epochs=40",
         "trainer.gradient_clip=null",
+        "trainer.log_every=1",  # fails at once, not only after the pruner saw a validation
         "optim.warmup=0",
         "optim.lr=choice(0.01,1e-8,1e30)",
     )
@@ -158,6 +159,7 @@ def test_sweep_ends_when_more_trials_fail_than_may_and_runs_two_at_a_time(tmp_pa
         "sweep.trials=8",
         "trainer.max_epochs=1",
         "trainer.gradient_clip=null",
+        "trainer.log_every=1",  # fails at once, not only after the pruner saw a validation
         "optim.lr=interval(1e30, 1e31)",
     )
     _, err = command.run(code=1)
