@@ -39,7 +39,7 @@ def publish(folder: Path, target: Path, *, overwrite: bool = False) -> None:
     Afterwards `folder` is gone, or is what was replaced. Raises RequestError if the name is taken.
     """
     for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-        _fsync(path)
+        fsync_folder(path)
     try:
         folder.rename(target)
     except OSError:
@@ -48,7 +48,7 @@ def publish(folder: Path, target: Path, *, overwrite: bool = False) -> None:
         if not overwrite:
             raise taken(target) from None
         exchange(folder, target)
-    _fsync(target.parent)
+    fsync_folder(target.parent)
 
 
 def taken(target: Path) -> RequestError:
@@ -59,7 +59,8 @@ def taken(target: Path) -> RequestError:
     )
 
 
-def _fsync(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

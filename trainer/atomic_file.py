@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from bundle.publish import fsync_folder
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-_CHUNK = 1 << 20
 
 
 class HashingStream:
@@ -70,21 +70,3 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
             os.fsync(stream.fileno())
         temporary.replace(path)
         fsync_folder(path.parent)
-
-
-def sha256_of(path: Path) -> str:
-    """Of a file's content."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def fsync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -21,8 +21,9 @@ from torch import Tensor
 from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
+from bundle.archive import sha256_file
 from bundle.publish import publish
-from trainer.atomic_file import sha256_of, write_json
+from trainer.atomic_file import write_json
 from trainer.checkpoint_content import facts_of, load_plain
 from trainer.errors import CheckpointError
 from trainer.shard_reader import ShardReader
@@ -93,7 +94,7 @@ def verify_sharded(path: Path) -> dict[str, Any]:
         file = path / name
         if file.is_symlink() or not file.is_file() or file.stat().st_size != entry["bytes"]:
             raise CheckpointError(f"{file}: damaged, of another size than was written")
-        if sha256_of(file) != entry["sha256"]:
+        if sha256_file(file) != entry["sha256"]:
             raise CheckpointError(f"{file}: damaged, its sha256 is not that which was written")
     listing = json.dumps(files, sort_keys=True).encode()
     return {**manifest, "sha256": hashlib.sha256(listing).hexdigest()}
@@ -212,7 +213,7 @@ def _write_state(path: Path, rest: Any) -> None:
 
 def _finish(folder: Path, path: Path, facts: Mapping[str, Any]) -> None:
     files = {
-        file.name: {"sha256": sha256_of(file), "bytes": file.stat().st_size}
+        file.name: {"sha256": sha256_file(file), "bytes": file.stat().st_size}
         for file in sorted(folder.iterdir())
     }
     size = sum(file.stat().st_size for file in folder.iterdir())

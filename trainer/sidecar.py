@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from trainer.atomic_file import fsync_folder, sha256_of, write_json
+from bundle.archive import sha256_file
+from bundle.publish import fsync_folder
+from trainer.atomic_file import write_json
 from trainer.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def verify_file(path: Path) -> dict[str, Any]:
             remedy=_REMEDY,
         )
     try:
-        digest = sha256_of(path)
+        digest = sha256_file(path)
     except OSError as error:
         raise CheckpointError(f"{path}: unreadable ({error})", remedy=_REMEDY) from error
     for entry in described:
