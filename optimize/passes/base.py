@@ -1,0 +1,71 @@
+"""What every pass over an ONNX graph is, and what it may look at besides the graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from optimize.reference import Tensors
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Calibration:
+    """Samples that a pass may learn ranges from, and where they come from."""
+
+    split: str
+    """The split that they are; the gate refuses what was calibrated on anything but real data."""
+    fingerprint: str
+    """Of the raw samples and their order."""
+    samples: int
+    batches: Callable[[], Iterator[Tensors]]
+    """Anew at every call. Texts are padded to one length (percentiles need equal shapes)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tuning:
+    """Samples on which a pass may choose among its options; the gate sees none of them."""
+
+    split: str
+    fingerprint: str
+    samples: int
+    batches: Callable[[], Iterator[Tensors]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerShape:
+    """What ONNX Runtime's transformer fusion must be told."""
+
+    heads: int
+    hidden_size: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Material:
+    """What a pass may look at besides the graph."""
+
+    calibration: Calibration
+    tuning: Tuning
+    transformer: TransformerShape | None = None
+    """None for models that are no transformers."""
+    threads: int | None = None
+
+
+class GraphPass(Protocol):
+    """ONNX bytes → ONNX bytes, depending on nothing but them, the parameters and the material."""
+
+    @property
+    def name(self) -> str:
+        """One word, as in the lineage and in a cache key."""
+
+    @property
+    def version(self) -> int:
+        """Raised whenever the same input would give another result."""
+
+    def parameters(self) -> Mapping[str, Any]:
+        """Everything that the result depends on, as JSON values."""
+
+    def run(self, graph: bytes, material: Material) -> bytes:
+        """Raises OptimizeError, with its reason, if it cannot be applied to this graph."""
