@@ -60,7 +60,7 @@ class EngineLoop(LitLoop):  # type: ignore[misc] # LitServe ships no types
         while (batch := request_queue.take()) is not None:
             started = time.monotonic()
             transport.reply(execute(batch, lit_api.models, lit_api.metrics))
-            request_queue.measured(time.monotonic() - started)
+            request_queue.measured(batch, time.monotonic() - started)
         transport.close()
         raise SystemExit(0)
 

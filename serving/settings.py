@@ -52,6 +52,12 @@ class Settings:
     """Most samples that run at once."""
     batch_delay_ms: float = _number(2.0, 0, 10_000)
     """Longest that a sample waits for company, in milliseconds."""
+    batch_tokens: int = _number(512, 0, 2**30)
+    """Most tokens, padding included, that run at once; 0 is no limit. About 512 is best on a CPU,
+    where longer batches leave its caches; a GPU takes many thousands."""
+    latency_target_ms: float = _number(0.0, 0, 3_600_000)
+    """What a request should take at most, in milliseconds: where the batches alone take that long,
+    samples wait less for company. 0 sets no target."""
     queue_size: int = _number(1024, 1, 1_000_000)
     """Most samples that wait for a worker; requests over it are answered 503."""
     timeout_ms: float = _number(30_000.0, 1, 3_600_000)

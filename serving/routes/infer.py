@@ -93,7 +93,11 @@ class InferRoutes:
         wanted = parse_infer_request(body, header_length)
         chosen = choose_outputs(wanted, served.manifest.outputs)
         tensors = read_tensors(wanted, served.manifest.inputs)
-        parts = served.from_tensors(tensors, batch_size=self._settings.batch_size)
+        parts = served.from_tensors(
+            tensors,
+            batch_size=self._settings.batch_size,
+            batch_tokens=self._settings.batch_tokens or None,
+        )
         samples = sum(len(part.indices) for part in parts)
         if samples > self._settings.max_batch_instances:
             raise TooLargeError(

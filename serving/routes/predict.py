@@ -85,7 +85,12 @@ class Predictor:
         exchange.choose(served.info)
         exchange.record.samples = len(wanted.samples)
         parts = await intake.call(
-            partial(served.to_parts, wanted.samples, batch_size=self._settings.batch_size),
+            partial(
+                served.to_parts,
+                wanted.samples,
+                batch_size=self._settings.batch_size,
+                batch_tokens=self._settings.batch_tokens or None,
+            ),
             inline=small and not served.heavy,
         )
         try:
