@@ -72,6 +72,12 @@ class Settings:
     milliseconds; longer than the period of whatever probes it."""
     drain_timeout_ms: float = _number(30_000.0, 0, 3_600_000)
     """After SIGTERM, how long requests in flight may take altogether, in milliseconds."""
+    head_timeout_ms: float = _number(10_000.0, 10, 3_600_000)
+    """Longest that the headers of a request may take to arrive, in milliseconds."""
+    api_keys_file: str = ""
+    """TOML file with a table [[key]] for each API key: name, scopes (predict, metrics, admin) and
+    key or its sha256. Keys may also come in TRAINYARD_API_KEYS. Without any, everybody may predict
+    and nobody administrate."""
     log_level: str = _choice("info", LOG_LEVELS)
     """debug (a line for every request), info, warning or error; JSON lines on stderr."""
 

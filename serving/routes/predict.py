@@ -26,6 +26,7 @@ from serving.errors import (
     RefusedSampleError,
     UnsupportedMediaError,
 )
+from serving.guard import PREDICT
 from serving.intake import SMALL_BYTES
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ class Predictor:
     def endpoints(self) -> list[Endpoint]:
         """The two paths."""
         return [
-            Endpoint("/predict", "POST", self._predict),
-            Endpoint("/predict/batch", "POST", self._predict_batch),
+            Endpoint("/predict", "POST", self._predict, PREDICT),
+            Endpoint("/predict/batch", "POST", self._predict_batch, PREDICT),
         ]
 
     async def _predict(self, request: Request, exchange: Exchange) -> Response:
