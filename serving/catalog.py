@@ -12,7 +12,7 @@ from bundle.errors import EngineError, InputError
 from bundle.manifest import Manifest
 from bundle.prediction import to_predictions
 from bundle.preprocessing.select import create_preprocessor
-from serving.batching import cut
+from serving.batch import cut
 from serving.codec.tensors import row_shape, to_array
 from serving.errors import (
     BadRequestError,

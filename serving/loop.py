@@ -15,7 +15,7 @@ from serving.work import FAILED, OK, REFUSED, Job, WorkQueue, answer
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from serving.batching import Item
+    from serving.batch import Item
     from serving.catalog import ModelKey
     from serving.metrics import MetricsCollector
     from serving.models import LoadedModel

@@ -8,7 +8,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from serving.batching import Batcher, Item
+from serving.batch import Item
+from serving.batching import Batcher
 from serving.service_time import ServiceTime
 from serving.wire import CANCEL, INFER, REPLY, Message, Tensors
 

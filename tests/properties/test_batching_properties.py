@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from serving.batching import Batcher, Item, alike, cut
+from serving.batch import Item, alike, cut
+from serving.batching import Batcher
 
 BATCH_SIZE = 5
 BATCH_TOKENS = 100

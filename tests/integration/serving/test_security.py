@@ -169,7 +169,7 @@ def test_500_slow_clients_neither_stop_the_server_nor_fill_its_memory(server, cl
     try:
         began = time.monotonic()
         while time.monotonic() - began < 1.5:
-            for number, connection in enumerate(connections):
+            for connection in connections:
                 try:
                     connection.sendall(b"P" if time.monotonic() - began < 0.5 else b"X")
                 except OSError:

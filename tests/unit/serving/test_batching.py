@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from serving.batching import Batcher, Item, cut
+from serving.batch import Item, cut
+from serving.batching import Batcher
 
 
 def item(

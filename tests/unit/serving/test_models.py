@@ -11,7 +11,7 @@ from bundle.archive import write_bundle
 from bundle.errors import BundleError, IntegrityError
 from bundle.model import Model
 from bundle.uri import resolve
-from serving.batching import Item
+from serving.batch import Item
 from serving.catalog import Catalog, ServedModel
 from serving.codec.request import Sample
 from serving.errors import BadRequestError, RefusedSampleError, UnknownTargetError
