@@ -10,12 +10,9 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import (
-    MulticlassAccuracy,
-    MulticlassConfusionMatrix,
-    MulticlassF1Score,
-)
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
+from trainer.answers import Answers
 from trainer.checkpoint import KEY
 from trainer.errors import TrainerError
 from trainer.randomness import step_seed
@@ -70,9 +67,8 @@ class LightningModel(pl.LightningModule):
         """The metrics of the last pass through a validation or test split."""
         self.val_metrics = SplitMetrics("val", num_classes=num_classes)
         self.test_metrics = SplitMetrics("test", num_classes=num_classes)
-        self.confusion = MulticlassConfusionMatrix(num_classes)
-        self.confusion_matrix: Tensor | None = None
-        """After a test: counts (true class, predicted class)."""
+        self.answers = Answers()
+        """Of the last test."""
 
     def configure_model(self) -> None:
         """Shard the model if the strategy does; once, though Lightning calls this again."""
@@ -137,13 +133,12 @@ class LightningModel(pl.LightningModule):
 
     def test_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:  # noqa: ARG002
         logits = self._evaluate(self.test_metrics, batch)
-        self.confusion.update(logits, batch[LABEL])
+        self.answers.add(logits, batch[LABEL])
 
     def on_test_epoch_end(self) -> None:
         scatter(self.model)
         self._report(self.test_metrics)
-        self.confusion_matrix = self.confusion.compute().cpu()  # (num_classes, num_classes)
-        self.confusion.reset()
+        self.answers.gather()
 
     def configure_optimizers(self) -> Any:
         """One optimiser; its rate changes every step."""

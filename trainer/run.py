@@ -17,7 +17,13 @@ from trainer.group import Group
 from trainer.metrics_file import MetricsFile
 from trainer.preflight import check_space, preflight
 from trainer.process import nags_silenced, torch_settings
-from trainer.records import draw_pictures, record_environment, start_tracking, store_files
+from trainer.records import (
+    record_environment,
+    start_tracking,
+    store_files,
+    write_predictions,
+)
+from trainer.report.leave import leave_report
 from trainer.resume import AUTO, choose_checkpoint, start_at
 from trainer.run_folder import FAILED, FINISHED, STOPPED, RunFolder
 from trainer.setup import (
@@ -185,7 +191,7 @@ class _Run:
             self._open_records()
         self.module.card["run_id"] = self.tracker.run_id
         if self.group.is_main:
-            record_environment(self.tracker, self.data)
+            record_environment(self.tracker, self.data, self.files)
         if self.cfg.callbacks.save_last or self.cfg.callbacks.save_best:
             check_space(
                 self.files.checkpoints,
@@ -226,14 +232,16 @@ class _Run:
         if len(self.data.splits.test):
             self.trainer.test(self.module, datamodule=self.data, verbose=False)
             self.metrics |= self.module.evaluated
+        if self.group.is_main:
+            write_predictions(self.module, self.data, self.files)
 
     def close(self) -> None:
         """Leave the records of a run that came to its end."""
         if self.record is None:
             return
         self._summarize(FINISHED)
-        draw_pictures(self.record, self.module, self.data, self.files, title=self.cfg.name)
         self.record.close()
+        leave_report(self.files.path)
         store_files(self.tracker, self.files, self.manager, self.cfg)
         self.tracker.finish(FINISHED)
 

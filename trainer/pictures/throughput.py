@@ -1,0 +1,47 @@
+"""How fast a run was: samples a second, time of a step, and what of it was waiting for data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainer.metric import Metric, series
+from trainer.pictures.figure import (
+    BLUE,
+    ORANGE,
+    drawing,
+    finish_axes,
+    make_figure,
+    plot_series,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.figure import Figure
+
+_PANELS = (
+    ("Throughput", "samples a second", {"throughput/samples": BLUE}, 1.0),
+    ("Time of a step", "milliseconds", {"time/step": BLUE, "time/step_p95": ORANGE}, 1000.0),
+    ("Waiting for data", "% of the step", {"time/data_share": BLUE}, 100.0),
+)
+NAMES = tuple(name for _, _, lines, _ in _PANELS for name in lines)
+"""The metrics of which at least one must be there."""
+
+
+def draw_throughput(rows: Sequence[Metric]) -> Figure:
+    """Three panels, each from zero; the 95th percentile of the step time is dashed."""
+    with drawing():
+        figure = make_figure(12, 3.2)
+        for number, (title, label, lines, factor) in enumerate(_PANELS, start=1):
+            axes = figure.add_subplot(1, len(_PANELS), number)
+            highest = 0.0
+            for name, color in lines.items():
+                steps, values = series(rows, name)
+                if steps:
+                    scaled = [value * factor for value in values]
+                    highest = max(highest, *scaled)
+                    dotted = name.endswith("_p95")
+                    plot_series(axes, steps, scaled, label=name, color=color, dotted=dotted)
+            finish_axes(axes, title=title, x="step", y=label)
+            axes.set_ylim(0, highest * 1.08 or 1)
+    return figure
