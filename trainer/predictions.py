@@ -67,7 +67,7 @@ class Predictions:
 def read_predictions(path: Path) -> Predictions:
     """Raises DataError if the file is missing, damaged or not one of these."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             columns = {name: arrays[name] for name in _COLUMNS}
             labels = tuple(str(name) for name in arrays["labels"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trainer.calibration import wilson_interval
-from trainer.pictures.figure import BLUE, INK, ORANGE, drawing, finish_axes, make_figure
+from trainer.pictures.figure import BLUE, INK, ORANGE, drawing, finish_axes, make_row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,8 +19,7 @@ def draw_calibration(calibration: Calibration) -> Figure:
     centres = [(b.low + b.high) / 2 for b in bins]
     width = 1 / len(calibration.bins)
     with drawing():
-        figure = make_figure(10, 3.8)
-        first, second = figure.subplots(1, 2)
+        figure, (first, second) = make_row(10, 3.8, 2)
         first.bar(centres, [b.accuracy for b in bins], width * 0.92, color=BLUE, label="accuracy")
         ends = [wilson_interval(b.accuracy, b.samples) for b in bins]
         first.vlines(

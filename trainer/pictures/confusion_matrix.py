@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainer.pictures.figure import BLUE, INK, ON_BLUE, drawing, make_figure, shorten
+from trainer.pictures.figure import BLUE, INK, ON_BLUE, SOFT, drawing, make_figure, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,7 @@ def draw_confusion_matrix(
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     with drawing():
         from matplotlib.colors import LinearSegmentedColormap, to_rgb  # see figure.drawing
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
 
         size = min(12.0, max(3.6, 1.6 + 0.42 * number))
         figure = make_figure(size * 1.25, size)
@@ -36,7 +37,9 @@ def draw_confusion_matrix(
         blue = to_rgb(BLUE)
         shades = LinearSegmentedColormap.from_list("shades", [(*blue, 0.0), (*blue, 1.0)])
         image = axes.imshow(shares, cmap=shades, vmin=0, vmax=1, interpolation="none")
-        bar = figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+        bar = figure.colorbar(
+            image, ax=axes, label="share of the true class", shrink=0.8, use_gridspec=False
+        )
         bar.outline.set_visible(False)
         bar.ax.tick_params(length=0)
         axes.set_xlabel("predicted class")
@@ -50,8 +53,10 @@ def draw_confusion_matrix(
         axes.set_yticks(ticks, names)
         if number <= _MOST_NUMBERS:
             for (row, column), count in np.ndenumerate(counts):
-                color = ON_BLUE if shares[row, column] >= _DARK else INK
+                color = ON_BLUE if shares[row, column] >= _DARK else INK if count else SOFT
                 axes.text(
                     column, row, str(count), ha="center", va="center", color=color, fontsize=9
                 )
+        # Once: as the figure's own engine it would measure every text for each file anew.
+        ConstrainedLayoutEngine().execute(figure)
     return figure

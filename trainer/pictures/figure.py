@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _DPI = 120
 INK = "#1f2430"
 """Texts and the diagonal."""
+SOFT = "#545d6b"
+"""Texts that matter less."""
 FAINT = "#c9d0da"
 """Grids and frames."""
 BLUE = "#1f5fbf"
@@ -28,6 +30,7 @@ ON_BLUE = "#fefefe"
 """Texts on what is filled with BLUE."""
 VARIABLES = {
     INK: "--ink",
+    SOFT: "--soft",
     FAINT: "--chart-faint",
     BLUE: "--chart-blue",
     ORANGE: "--chart-orange",
@@ -81,21 +84,49 @@ def make_figure(width: float, height: float) -> Figure:
     """Inches. No pyplot: it would choose a window system and keep every figure alive."""
     from matplotlib.figure import Figure  # see drawing
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height))
+
+
+def make_row(width: float, height: float, panels: int) -> tuple[Figure, list[Axes]]:
+    """A figure, in inches, and its panels beside each other.
+
+    Their margins are fixed: a layout that measures every text takes as long as three drawings.
+    """
+    figure = make_figure(width, height)
+    figure.subplots_adjust(
+        left=0.75 / width,
+        right=1 - 0.12 / width,
+        bottom=0.5 / height,
+        top=1 - 0.32 / height,
+        wspace=0.85 / (width / panels - 0.85),
+    )
+    return figure, list(figure.subplots(1, panels))
+
+
+def printable(text: str) -> str:
+    """The text without what neither XML nor a font has."""
+    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def shorten(label: str) -> str:
-    """A label that fits beside an axis and can stand in XML."""
-    clean = _UNPRINTABLE.sub("\ufffd", label)
+    """A label that fits beside an axis."""
+    clean = printable(label)
     return clean if len(clean) <= 20 else f"{clean[:19]}…"
 
 
 def plot_series(
-    axes: Axes, steps: list[int], values: list[float], *, label: str, color: str, dotted: bool
+    axes: Axes,
+    steps: list[int],
+    values: list[float],
+    *,
+    label: str,
+    color: str,
+    dashed: bool = False,
+    dotted: bool = False,
 ) -> None:
     """One line over the steps. `dotted`: few values, each of which is shown."""
     marker = "o" if dotted or len(steps) == 1 else None
-    style = "--" if dotted else "-"
+    style = "--" if dashed else "-"
     axes.plot(steps, values, style, label=label, marker=marker, markersize=3.5, color=color)
 
 
@@ -136,7 +167,7 @@ def as_svg(figure: Figure, *, name: str, alt: str) -> str:
     _tidy(root, name)
     for attribute in ("width", "height", "version"):
         root.attrib.pop(attribute, None)
-    root.attrib |= {"role": "img", "aria-label": alt, "class": "chart"}
+    root.attrib |= {"role": "img", "aria-label": printable(alt), "class": "chart"}
     ET.register_namespace("", _SVG)
     ET.register_namespace("xlink", _XLINK)
     return ET.tostring(root, encoding="unicode")

@@ -11,7 +11,7 @@ from trainer.pictures.figure import (
     ORANGE,
     drawing,
     finish_axes,
-    make_figure,
+    make_row,
     plot_series,
 )
 
@@ -26,7 +26,7 @@ _PANELS = (
     ("Loss", "cross entropy", {"train/loss": BLUE, "val/loss": ORANGE}),
     (
         "Score",
-        "share of right answers, F1",
+        "accuracy, F1",
         {"train/accuracy": BLUE, "val/accuracy": ORANGE, "val/f1": GREEN},
     ),
     ("Learning rate", "learning rate", {"lr": BLUE}),
@@ -38,13 +38,14 @@ NAMES = tuple(name for _, _, lines in _PANELS for name in lines)
 def draw_learning_curves(rows: Sequence[Metric]) -> Figure:
     """Three panels; validation is dashed, with a dot for each pass."""
     with drawing():
-        figure = make_figure(12, 3.4)
-        for number, (title, label, lines) in enumerate(_PANELS, start=1):
-            axes = figure.add_subplot(1, len(_PANELS), number)
+        figure, panels = make_row(10.5, 3.2, len(_PANELS))
+        for axes, (title, label, lines) in zip(panels, _PANELS, strict=True):
             for name, color in lines.items():
                 steps, values = series(rows, name)
                 if steps:
-                    dotted = name.startswith("val/")
-                    plot_series(axes, steps, values, label=name, color=color, dotted=dotted)
+                    val = name.startswith("val/")
+                    plot_series(
+                        axes, steps, values, label=name, color=color, dashed=val, dotted=val
+                    )
             finish_axes(axes, title=title, x="step", y=label)
     return figure

@@ -10,7 +10,7 @@ from trainer.pictures.figure import (
     ORANGE,
     drawing,
     finish_axes,
-    make_figure,
+    make_row,
     plot_series,
 )
 
@@ -31,17 +31,19 @@ NAMES = tuple(name for _, _, lines, _ in _PANELS for name in lines)
 def draw_throughput(rows: Sequence[Metric]) -> Figure:
     """Three panels, each from zero; the 95th percentile of the step time is dashed."""
     with drawing():
-        figure = make_figure(12, 3.2)
-        for number, (title, label, lines, factor) in enumerate(_PANELS, start=1):
-            axes = figure.add_subplot(1, len(_PANELS), number)
+        from matplotlib.ticker import EngFormatter  # see figure.drawing
+
+        figure, panels = make_row(10.5, 3.1, len(_PANELS))
+        for axes, (title, label, lines, factor) in zip(panels, _PANELS, strict=True):
             highest = 0.0
             for name, color in lines.items():
                 steps, values = series(rows, name)
                 if steps:
                     scaled = [value * factor for value in values]
                     highest = max(highest, *scaled)
-                    dotted = name.endswith("_p95")
-                    plot_series(axes, steps, scaled, label=name, color=color, dotted=dotted)
+                    dashed = name.endswith("_p95")
+                    plot_series(axes, steps, scaled, label=name, color=color, dashed=dashed)
             finish_axes(axes, title=title, x="step", y=label)
             axes.set_ylim(0, highest * 1.08 or 1)
+            axes.yaxis.set_major_formatter(EngFormatter(sep=""))
     return figure

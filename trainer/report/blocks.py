@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -27,14 +27,15 @@ class Gap:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """The first column names its row; `numbers`: the others are aligned as numbers."""
+    """The first column names its row."""
 
     kind: str = field(default="table", init=False)
     caption: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     foot: tuple[tuple[str, ...], ...] = ()
-    numbers: bool = True
+    columns: Literal["numbers", "texts", "digests"] = "numbers"
+    """How they are set; of `digests` only the last one may be broken over lines."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,6 +62,5 @@ def _drawn(folder: Path) -> tuple[Recorded, Calibration | None, dict[str, Pictur
 
 def _write(path: Path, text: str) -> None:
     with staged(path) as temporary:
-        # A lone surrogate, as in a file's name, has no UTF-8.
-        temporary.write_text(text, encoding="utf-8", errors="replace")
+        temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)

@@ -27,7 +27,7 @@ def checkpoints_section(run: Recorded) -> Section:
                 caption="As their descriptions say; the bytes were not read again for this page.",
                 head=("Checkpoint", "Step", "Epoch", "Size", "Saved", "sha256"),
                 rows=tuple(_checkpoint(item) for item in run.checkpoints),
-                numbers=False,
+                columns="digests",
             )
         )
     else:
@@ -75,7 +75,7 @@ def lineage_section(run: Recorded) -> Section:
         *_data(known.get("data")),
         ("Config, sha256", _config_digest(run)),
         ("Seed", str(run.config.get("seed", ""))),
-        ("Resumed with", str(run.config.get("resume", ""))),
+        ("Resume", str(run.config.get("resume", ""))),
         ("Processes", ", ".join(str(size) for size in sorted(world, key=str))),
     ]
     blocks: list[Block] = [Facts(rows=tuple((name, value) for name, value in rows if value))]
@@ -98,7 +98,7 @@ def environment_section(run: Recorded) -> Section:
     if versions:
         rows = tuple((str(name), str(value)) for name, value in sorted(versions.items()))
         blocks.append(
-            Table(caption="Versions.", head=("Package", "Version"), rows=rows, numbers=False)
+            Table(caption="Versions.", head=("Package", "Version"), rows=rows, columns="texts")
         )
     if not host:
         why = run.missing.get(ENVIRONMENT, f"{ENVIRONMENT} does not say")
@@ -135,13 +135,16 @@ def _data(told: Any) -> list[tuple[str, str]]:
     if not isinstance(fields, dict):
         return [("Data", str(told))]
     return [
-        (
-            f"Data, {str(name).replace('_', ' ')}",
-            value if isinstance(value, str) else json.dumps(value, ensure_ascii=False),
-        )
+        (f"Data, {str(name).replace('_', ' ')}", _plain(value))
         for name, value in fields.items()
         if name != "fingerprint"
     ]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(item)}" for name, item in value.items())
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _config_digest(run: Recorded) -> str:

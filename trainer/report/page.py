@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from trainer.report.charts import Picture
     from trainer.report.recorded import Recorded
 
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+"""What HTML does not allow, all but line breaks and tabs."""
+
 
 def page_of(run: Recorded, calibration: Calibration | None, drawn: dict[str, Picture]) -> str:
     """The whole page as text; it refers to nothing outside itself."""
@@ -37,7 +41,7 @@ def page_of(run: Recorded, calibration: Calibration | None, drawn: dict[str, Pic
         lstrip_blocks=True,
     )
     word, tone = status_of(run)
-    return environment.get_template("page.html").render(
+    text = environment.get_template("page.html").render(
         name=str(run.summary.get("name") or run.config.get("name") or run.folder.absolute().name),
         status=word,
         tone=tone,
@@ -45,6 +49,7 @@ def page_of(run: Recorded, calibration: Calibration | None, drawn: dict[str, Pic
         tiles=tiles(run, calibration),
         sections=_sections(run, calibration, drawn),
     )
+    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def _sections(

@@ -131,6 +131,7 @@ def _confusions(
             )
             for true, taken, count in worst
         ),
+        columns="texts",
     )
     return (table,)
 

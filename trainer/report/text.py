@@ -26,7 +26,7 @@ def number(value: Any, digits: int = 4) -> str:
 
 def percent(value: Any) -> str:
     """A share, 0…1."""
-    return f"{100 * value:.1f} %" if isinstance(value, int | float) else str(value)
+    return f"{100 * value:.1f}\N{NO-BREAK SPACE}%" if isinstance(value, int | float) else str(value)
 
 
 def share(value: float) -> str:
