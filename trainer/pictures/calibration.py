@@ -22,9 +22,8 @@ def draw_calibration(calibration: Calibration) -> Figure:
         figure, (first, second) = make_row(10, 3.8, 2)
         first.bar(centres, [b.accuracy for b in bins], width * 0.92, color=BLUE, label="accuracy")
         ends = [wilson_interval(b.accuracy, b.samples) for b in bins]
-        first.vlines(
-            centres, *zip(*ends, strict=True), colors=INK, linewidth=1.2, label="95 % interval"
-        )
+        lows, highs = zip(*ends, strict=True)
+        first.vlines(centres, lows, highs, colors=INK, linewidth=1.2, label="95 % interval")
         first.plot(
             [b.confidence for b in bins],
             [b.confidence for b in bins],
