@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from trainer.batch_size import earlier_batch_size, find_batch_size
 from trainer.build import plain, run_name
 from trainer.checkpoint import KEY, read_checkpoint, read_description
+from trainer.data.schema import AUTO as AUTO_SIZE
 from trainer.errors import Stopped, TrainerError
 from trainer.events import record
 from trainer.finished import finished_metrics
 from trainer.group import Group
+from trainer.memory import running_out_explained
 from trainer.metrics_file import MetricsFile
 from trainer.preflight import check_space, preflight
 from trainer.process import nags_silenced, torch_settings
@@ -181,13 +185,15 @@ class _Run:
     def prepare(self, signals: StopSignals) -> None:
         """Everything that is needed before the first step."""
         checkpoint = self.start.checkpoint
-        if checkpoint is None:
+        if checkpoint is None and self.cfg.data.batch_size != AUTO_SIZE:
             self._open_records()
             self._make_module()
         else:
-            # One that is refused leaves the records of the run before as they are.
+            # A checkpoint that is refused leaves the records of the run before as they are, and
+            # the batch size that is found is one of the parameters on record.
             self._make_module()
-            check_resumable(checkpoint, self.module.card)
+            if checkpoint is not None:
+                check_resumable(checkpoint, self.module.card)
             self._open_records()
         self.module.card["run_id"] = self.tracker.run_id
         if self.group.is_main:
@@ -218,9 +224,10 @@ class _Run:
             step = read_description(checkpoint)["step"]
             log.info("going on from %s, step %s", checkpoint, step)
             record(self.files.path, "resume", checkpoint=str(checkpoint), step=step)
-        self.trainer.fit(
-            self.module, datamodule=self.data, ckpt_path=str(checkpoint) if checkpoint else None
-        )
+        with running_out_explained():
+            self.trainer.fit(
+                self.module, datamodule=self.data, ckpt_path=str(checkpoint) if checkpoint else None
+            )
 
     def test(self) -> None:
         """Bring the best weights back, and look at data never seen before."""
@@ -230,7 +237,8 @@ class _Run:
             load_weights(self.module, checkpoint["state_dict"])
             self.metrics = dict(checkpoint[KEY]["metrics"])
         if len(self.data.splits.test):
-            self.trainer.test(self.module, datamodule=self.data, verbose=False)
+            with running_out_explained():
+                self.trainer.test(self.module, datamodule=self.data, verbose=False)
             self.metrics |= self.module.evaluated
         if self.group.is_main:
             write_predictions(self.module, self.data, self.files)
@@ -284,8 +292,25 @@ class _Run:
         self.tracker.replay(self.record.rows)
 
     def _make_module(self) -> None:
+        search = self.cfg.data.batch_size == AUTO_SIZE
+        if search:
+            earlier = earlier_batch_size(self.start.checkpoint)
+            search = earlier is None
+            self.cfg.data.batch_size = earlier or self.group.world_size
         self.data = set_up_data(self.cfg, assets_dir=self.files.assets, group=self.group)
-        self.module = make_module(self.cfg, self.data, group=self.group)
+        if search:
+            self._find_batch_size()
+        notice = partial(record, self.files.path, "out_of_memory")
+        self.module = make_module(self.cfg, self.data, group=self.group, notice=notice)
+
+    def _find_batch_size(self) -> None:
+        # Not the run's own module, and one that waits for no other process.
+        module = make_module(self.cfg, self.data, group=Group())
+        size = find_batch_size(
+            self.cfg, self.data, module, accelerator=self.accelerator, group=self.group
+        )
+        self.cfg.data.batch_size = size
+        self.data.set_batch_size(size)
 
     def _summarize(self, status: str, **fields: Any) -> None:
         best, last = self.manager.best, self.manager.last
