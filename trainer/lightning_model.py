@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from trainer.answers import Answers
 from trainer.checkpoint import KEY
 from trainer.errors import TrainerError
 from trainer.randomness import step_seed
 from trainer.replicas import ReplicaStrategy
+from trainer.split_metrics import SplitMetrics
 from trainer.strategies import gather, scatter, shard
 
 if TYPE_CHECKING:
@@ -251,39 +250,6 @@ class LightningModel(pl.LightningModule):
         self.evaluated = {name: float(value) for name, value in values.items()}
         for logger in self.trainer.loggers:
             logger.log_metrics(self.evaluated, step=self.global_step)
-
-
-class SplitMetrics(nn.Module):
-    """Accuracy, macro F1 and cross entropy over one pass through a split."""
-
-    def __init__(self, split: str, *, num_classes: int) -> None:
-        super().__init__()
-        self._loss_name = f"{split}/loss"
-        self._loss = MeanMetric()
-        self._scores = MetricCollection(
-            {
-                "accuracy": MulticlassAccuracy(num_classes, average="micro"),
-                "f1": MulticlassF1Score(num_classes, average="macro"),
-            },
-            prefix=f"{split}/",
-            # Groups would form at the first update, which a process without a batch never has.
-            compute_groups=False,
-        )
-
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch: logits (batch, num_classes), labels (batch,)."""
-        self._scores.update(logits, labels)
-        self._loss.update(functional.cross_entropy(logits, labels), weight=len(labels))
-
-    def take(self) -> dict[str, Tensor]:
-        """The values by name; counting starts anew."""
-        values: dict[str, Tensor] = {
-            **self._scores.compute(),
-            self._loss_name: self._loss.compute(),
-        }
-        self._scores.reset()
-        self._loss.reset()
-        return values
 
 
 class _Window:

@@ -28,7 +28,7 @@ from trainer.records import (
     write_predictions,
 )
 from trainer.report.leave import leave_report
-from trainer.resume import AUTO, choose_checkpoint, start_at
+from trainer.resume import choose_checkpoint, choose_together, start_at
 from trainer.run_folder import FAILED, FINISHED, STOPPED, RunFolder
 from trainer.setup import (
     check_resumable,
@@ -101,7 +101,7 @@ def train_in_group(
         group.joined(accelerator=plan.accelerator, timeout=cfg.trainer.hang_timeout or _FOREVER),
     ):
         files = RunFolder(folder)
-        start = start_at(files.path, _choose_together(cfg, files, group))
+        start = start_at(files.path, choose_together(cfg, files, group))
         run = _Run(cfg, files, start, accelerator=plan.accelerator, group=group, control=control)
         try:
             run.prepare(signals)
@@ -112,37 +112,6 @@ def train_in_group(
             run.abandon(error)
             raise
     return run.metrics
-
-
-def _choose_together(cfg: DictConfig, files: RunFolder, group: Group) -> Path | None:
-    """The main process chooses, for all; its error is everyone's.
-
-    Whether this is a restart is told by the summary, in which the launcher has left no run id: an
-    agent knows only its own restarts.
-    """
-    chosen: Path | TrainerError | None = None
-    if group.is_main:
-        try:
-            restarted = files.refresh().get("run_id") is not None
-            chosen = choose_checkpoint(files.path, AUTO if restarted else cfg.resume)
-            if restarted:
-                _note_restart(files)
-                if chosen is None:
-                    chosen = choose_checkpoint(files.path, cfg.resume)
-                if chosen is None:
-                    log.info("going on from the start: there is no checkpoint yet")
-        except TrainerError as error:
-            chosen = error
-    chosen = group.broadcast(chosen)
-    if isinstance(chosen, TrainerError):
-        raise chosen
-    return chosen
-
-
-def _note_restart(files: RunFolder) -> None:
-    number = int(files.summary.get("restarts", 0)) + 1
-    files.summarize(restarts=number)
-    record(files.path, "restart", number=number)
 
 
 def settle(cfg: DictConfig) -> DictConfig:
