@@ -39,12 +39,13 @@ class Normalized(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.before = nn.Linear(WIDTH, WIDTH)
         self.first = nn.BatchNorm2d(WIDTH)
         self.pairs = Pairs()
         self.last = nn.BatchNorm2d(OUTPUTS)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.first(x[:, :, None, None])[:, :, 0, 0]
+        x = self.first(self.before(x)[:, :, None, None])[:, :, 0, 0]
         return self.last(self.pairs(x)[:, :, None, None])[:, :, 0, 0]
 
 

@@ -211,7 +211,7 @@ class LightningModel(pl.LightningModule):
         }
         world_size = self.trainer.world_size
         checkpoint[KEY] = {**self.card, "metrics": metrics, "world_size": world_size}
-        if self._pieces is not None:
+        if self._pieces is not None and self._pieces.size is not None:
             checkpoint[KEY]["micro_batch"] = self._pieces.size
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
