@@ -22,6 +22,7 @@ from trainer.errors import CheckpointError, ConfigError, DataError
 from trainer.last_step import ValidateLastStep
 from trainer.lightning_model import LightningModel
 from trainer.optimizers import rate_factor
+from trainer.profiler import NoProfiler
 from trainer.progress import progress_callbacks
 from trainer.schema import Direction, PrecisionName, Progress, Schedule
 from trainer.stop import StopAtBatch, StopSignals, StopTogether
@@ -194,6 +195,7 @@ def make_trainer(
         overfit_batches=cfg.trainer.overfit_batches,
         log_every_n_steps=cfg.trainer.log_every,
         num_sanity_val_steps=0,
+        profiler=NoProfiler(),
         # The sampler is ours: Lightning's would shuffle differently in every number of processes.
         use_distributed_sampler=False,
         enable_checkpointing=False,
