@@ -1,6 +1,7 @@
 """Training against a plain PyTorch loop and bare Lightning: steps a second, as ratios of one run.
 
-    python benchmarks/training.py [--rounds N] [--threads N] [--quick] [--output FILE]
+    python benchmarks/training.py [--rounds N] [--threads N] [--model NAME …] [--quick]
+                                  [--output FILE]
 
 Three loops train the same model on the same 5,000 MNIST digits in batches of 64, with AdamW, a
 cosine schedule and clipped gradients: one by hand, bare Lightning with one `self.log`, and
@@ -55,7 +56,7 @@ class Length:
     steps: int
 
 
-LENGTHS = {"mlp": Length(100, 1500), "resnet_tiny": Length(10, 100)}
+LENGTHS = {"mlp": Length(100, 600), "resnet_tiny": Length(10, 60)}
 QUICK = {"mlp": Length(5, 60), "resnet_tiny": Length(1, 3)}
 
 
@@ -64,11 +65,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="of every process")
+    parser.add_argument("--model", nargs="+", choices=list(LENGTHS), default=list(LENGTHS))
     parser.add_argument("--quick", action="store_true", help="one short round, to see it work")
     parser.add_argument("--output", type=Path, help="also write the figures here, as JSON")
     args = parser.parse_args()
     rounds = 1 if args.quick else args.rounds
-    lengths = QUICK if args.quick else LENGTHS
+    lengths = {name: (QUICK if args.quick else LENGTHS)[name] for name in args.model}
     figures: dict[str, Any] = {
         "settings": {
             "rounds": rounds,
