@@ -27,17 +27,15 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[0] = str(ROOT)  # this file's own folder would offer itself as packages of other names
 
-import pytorch_lightning as pl
-import torch
-
-from benchmarks.loops.ours import overrides
-from benchmarks.loops.stopwatch import Laps
+from benchmarks.loops.laps import Laps
+from benchmarks.loops.request import overrides
 from benchmarks.rounds import Interval, interval, ratio, take_turns
 
 if TYPE_CHECKING:
@@ -229,8 +227,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "load_before": os.getloadavg()[0],
         "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "pytorch_lightning": pl.__version__,
+        **{name: version(name) for name in ("torch", "pytorch-lightning", "mlflow")},
     }
 
 

@@ -19,7 +19,7 @@ from bundle.preprocessing.config import ImageConfig, TextConfig
 from bundle.preprocessing.text import TextPreprocessor
 from trainer.errors import ConfigError
 from trainer.models.pretrained import locate
-from trainer.optimizers import parameter_groups, step_options
+from trainer.optimizers import keep_form, parameter_groups, step_options
 from trainer.schema import PrecisionName
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
     scaled = cfg.precision.name == PrecisionName.fp16
     options = step_options(get_class(str(node["_target_"])), groups, scaled=scaled)
     optimizer: Optimizer = _instantiate("optim", {**options, **node}, params=groups)
+    keep_form(optimizer)
     return optimizer
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
+_FORMS = ("fused", "foreach")
+
 
 def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
     """Matrices and kernels with weight decay; norms, biases and other vectors without."""
@@ -44,6 +46,16 @@ def step_options(
     if "fused" in known and not scaled and all(p.is_contiguous() for p in parameters):
         return {"fused": True}
     return {"foreach": True} if "foreach" in known else {}
+
+
+def keep_form(optimizer: Optimizer) -> None:
+    """Let no checkpoint replace the form of the step: it may come from another strategy."""
+    form = {name: optimizer.defaults[name] for name in _FORMS if name in optimizer.defaults}
+
+    def own(_: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+        return {**state, "param_groups": [{**group, **form} for group in state["param_groups"]]}
+
+    optimizer.register_load_state_dict_pre_hook(own)
 
 
 def rate_factor(

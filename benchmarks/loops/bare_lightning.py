@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.optim import AdamW
 
 from benchmarks.loops import subject
+from benchmarks.loops.request import CLIP, RATE, WEIGHT_DECAY
 from benchmarks.loops.stopwatch import Stopwatch, arguments, write_laps
 
 
@@ -39,9 +40,7 @@ class Classifier(pl.LightningModule):
             self._first_step = None
 
     def configure_optimizers(self) -> Any:
-        optimizer = AdamW(
-            self.model.parameters(), lr=subject.RATE, weight_decay=subject.WEIGHT_DECAY
-        )
+        optimizer = AdamW(self.model.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
         schedule = subject.make_schedule(optimizer, steps=self._steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -54,7 +53,7 @@ def train(model_name: str, *, steps: int, first_step: Path | None = None) -> Non
             accelerator="cpu",
             max_steps=steps,
             max_epochs=-1,
-            gradient_clip_val=subject.CLIP,
+            gradient_clip_val=CLIP,
             logger=CSVLogger(folder),
             log_every_n_steps=10,
             enable_checkpointing=False,

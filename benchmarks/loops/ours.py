@@ -5,34 +5,11 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from benchmarks.loops import subject
+from benchmarks.loops.request import overrides
 from benchmarks.loops.stopwatch import Stopwatch, arguments, write_laps
 from trainer.compose import compose
 from trainer.run import train
 from trainer.schema import register_schemas
-
-
-def overrides(model: str, *, steps: int, threads: int, folder: Path) -> list[str]:
-    """The command line that asks for what the other loops do: all digits as they are, and no
-    passes through a validation or test split.
-    """
-    return [
-        f"model={model}",
-        f"optim.lr={subject.RATE}",
-        "data=mnist",
-        f"data.batch_size={subject.BATCH}",
-        "data.val_fraction=0",
-        "data.test_fraction=0",
-        "data.augmentation.shift=0",
-        "data.augmentation.rotate=0",
-        "trainer.accelerator=cpu",
-        f"trainer.threads={threads}",
-        "trainer.max_epochs=-1",
-        f"trainer.max_steps={steps}",
-        "trainer.progress=bar",
-        "tracking=mlflow",
-        f"tracking.uri=sqlite:///{folder}/mlflow.db",
-    ]
 
 
 def main() -> None:

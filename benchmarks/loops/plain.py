@@ -8,6 +8,7 @@ from torch.nn import functional
 from torch.optim import AdamW
 
 from benchmarks.loops import subject
+from benchmarks.loops.request import CLIP, RATE, WEIGHT_DECAY
 from benchmarks.loops.stopwatch import Stopwatch, arguments, write_laps
 
 
@@ -15,7 +16,7 @@ def train(model_name: str, *, steps: int) -> None:
     """`steps` steps, epoch after epoch."""
     model = subject.make_model(model_name)
     model.train()
-    optimizer = AdamW(model.parameters(), lr=subject.RATE, weight_decay=subject.WEIGHT_DECAY)
+    optimizer = AdamW(model.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
     schedule = subject.make_schedule(optimizer, steps=steps)
     loader = subject.make_loader()
     step = 0
@@ -24,7 +25,7 @@ def train(model_name: str, *, steps: int) -> None:
             loss = functional.cross_entropy(model(images), labels)
             optimizer.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), subject.CLIP)
+            nn.utils.clip_grad_norm_(model.parameters(), CLIP)
             optimizer.step()
             schedule.step()
             step += 1

@@ -6,28 +6,14 @@ import argparse
 import json
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-
-@dataclass(frozen=True)
-class Laps:
-    """What one process measured between two of its steps."""
-
-    steps: int
-    seconds: float
-    cpu_seconds: float
-    """Of all threads of the process; other processes' load does not add to it."""
-    threads: int
-    """torch's, inside the loop."""
-    load: float
-    """Of the machine: running processes, averaged over the last minute."""
-    weights: int
-    """That the optimiser moves."""
+from benchmarks.loops.laps import Laps
 
 
 class Stopwatch:

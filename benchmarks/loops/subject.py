@@ -10,18 +10,13 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.loops.request import BATCH, WARMUP
 from trainer.data.sources.mnist import MnistSource
 from trainer.models.mlp import MLP
 from trainer.models.resnet import ResNet
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
-
-BATCH = 64
-RATE = 1e-3
-WEIGHT_DECAY = 0.01
-CLIP = 1.0
-_WARMUP = 0.05
 
 
 class Digits(Dataset[tuple[Tensor, int]]):
@@ -55,7 +50,7 @@ def make_model(name: str) -> nn.Module:
 
 def make_schedule(optimizer: Optimizer, *, steps: int) -> LambdaLR:
     """Up from 0, then down along a cosine."""
-    warm = round(_WARMUP * steps)
+    warm = round(WARMUP * steps)
 
     def factor(step: int) -> float:
         if step < warm:
