@@ -27,7 +27,7 @@ def take_turns(sides: Mapping[str, Callable[[], T]], *, rounds: int) -> dict[str
     """Every side once a round; each round the other way round."""
     found: dict[str, list[T]] = {name: [] for name in sides}
     for number in range(rounds):
-        order = list(sides) if number % 2 == 0 else list(reversed(sides))
+        order = list(sides) if number % 2 == 0 else list(reversed(list(sides)))
         for name in order:
             found[name].append(sides[name]())
     return found

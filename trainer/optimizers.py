@@ -6,14 +6,13 @@ import inspect
 import math
 from typing import TYPE_CHECKING, Any
 
-from torch.distributed.tensor import DTensor
+from torch import nn
 
 from trainer.schema import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import nn
     from torch.optim import Optimizer
 
 _FORMS = ("fused", "foreach")
@@ -41,7 +40,7 @@ def step_options(
     """
     known = inspect.signature(optimizer).parameters
     parameters = [parameter for group in groups for parameter in group["params"]]
-    if any(isinstance(parameter, DTensor) for parameter in parameters):
+    if any(type(parameter) is not nn.Parameter for parameter in parameters):  # sharded
         return {}
     if "fused" in known and not scaled and all(p.is_contiguous() for p in parameters):
         return {"fused": True}
