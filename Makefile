@@ -13,10 +13,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready-$(EXTRAS)
 LOCK := requirements/dev.lock
 
-.PHONY: help setup demo test test-fast soak train export serve models bench lint type format lock clean
+.PHONY: help setup demo test test-fast soak train export serve models bench bench-training lint type format lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  ARGS='…' goes to the command: make train ARGS='model=bert data=reviews'"
 
 setup: $(READY) ## make .venv with the locked dependencies (EXTRAS=gpu for CUDA; TORCH_INDEX=URL for another index of torch)
@@ -67,6 +67,9 @@ models: $(READY) ## python models.py (ARGS='list')
 
 bench: $(READY) ## measure: latency and throughput of a served model against its bare engine
 	@$(BIN)/python benchmarks/serving.py $(ARGS)
+
+bench-training: $(READY) ## measure: training against a hand-written loop and bare Lightning
+	@$(BIN)/python benchmarks/training.py $(ARGS)
 
 lint: $(READY) ## ruff and the import contracts
 	@$(BIN)/ruff check .

@@ -19,7 +19,8 @@ from bundle.preprocessing.config import ImageConfig, TextConfig
 from bundle.preprocessing.text import TextPreprocessor
 from trainer.errors import ConfigError
 from trainer.models.pretrained import locate
-from trainer.optimizers import parameter_groups
+from trainer.optimizers import keep_form, parameter_groups, step_options
+from trainer.schema import PrecisionName
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +81,11 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
     for name in _NOT_ARGUMENTS["optim"]:
         node.pop(name)
     groups = parameter_groups(model, weight_decay=node.pop("weight_decay"))
-    optimizer: Optimizer = _instantiate("optim", node, params=groups)
+    _check_target("optim", node)
+    scaled = cfg.precision.name == PrecisionName.fp16
+    options = step_options(get_class(str(node["_target_"])), groups, scaled=scaled)
+    optimizer: Optimizer = _instantiate("optim", {**options, **node}, params=groups)
+    keep_form(optimizer)
     return optimizer
 
 

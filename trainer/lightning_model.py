@@ -78,6 +78,15 @@ class LightningModel(pl.LightningModule):
         self.answers = Answers()
         """Of the last test."""
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Lightning notes the hook it is in, a text or None, some forty times a step; torch's way
+        would look each time whether it is a parameter.
+        """
+        if (value is None or type(value) is str) and name in self.__dict__:
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def configure_model(self) -> None:
         """Shard the model if the strategy does; once, though Lightning calls this again."""
         mesh = self.device_mesh

@@ -23,6 +23,7 @@ from trainer.last_step import ValidateLastStep
 from trainer.lightning_model import LightningModel
 from trainer.microbatch import MicroBatches
 from trainer.optimizers import rate_factor
+from trainer.profiler import NoProfiler
 from trainer.progress import progress_callbacks
 from trainer.schema import Direction, OutOfMemory, PrecisionName, Progress, Schedule, StrategyName
 from trainer.stop import StopAtBatch, StopSignals, StopTogether
@@ -208,6 +209,7 @@ def make_trainer(
         overfit_batches=cfg.trainer.overfit_batches,
         log_every_n_steps=cfg.trainer.log_every,
         num_sanity_val_steps=0,
+        profiler=NoProfiler(),
         # The sampler is ours: Lightning's would shuffle differently in every number of processes.
         use_distributed_sampler=False,
         enable_checkpointing=False,

@@ -32,8 +32,12 @@ class BatchLoader:
         num_workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
+        self._dataset = dataset
         self._sampler = sampler
-        self._loader: DataLoader[Any] = DataLoader(
+        self._loader: DataLoader[Any] | None = None
+        if num_workers == 0 and not pin_memory:
+            return  # torch's loader would add its own cost to every batch, and nothing else
+        self._loader = DataLoader(
             _Guarded(dataset),
             batch_sampler=sampler,  # type: ignore[arg-type]  # batches come as Batch, not list
             num_workers=num_workers,
@@ -53,16 +57,20 @@ class BatchLoader:
 
         Left to the garbage collector, each process takes five seconds to go.
         """
-        return self._loader._iterator  # noqa: SLF001 - the loader is ours
+        return None if self._loader is None else self._loader._iterator  # noqa: SLF001 - it is ours
 
     @_iterator.setter
     def _iterator(self, iterator: Any) -> None:
-        self._loader._iterator = iterator  # noqa: SLF001 - the loader is ours
+        if self._loader is not None:
+            self._loader._iterator = iterator  # noqa: SLF001 - the loader is ours
 
     def __len__(self) -> int:
         return len(self._sampler)
 
     def __iter__(self) -> Iterator[Tensors]:
+        if self._loader is None:
+            yield from map(self._dataset.__getitems__, self._sampler)
+            return
         for batch in self._loader:
             if isinstance(batch, DataError):
                 raise batch
