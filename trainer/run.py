@@ -11,13 +11,19 @@ from omegaconf import DictConfig, OmegaConf
 from trainer.build import plain, run_name
 from trainer.checkpoint import KEY, read_checkpoint, read_description
 from trainer.errors import Stopped, TrainerError
-from trainer.events import record
+from trainer.events import ENDS, record
 from trainer.finished import finished_metrics
 from trainer.group import Group
 from trainer.metrics_file import MetricsFile
 from trainer.preflight import check_space, preflight
 from trainer.process import nags_silenced, torch_settings
-from trainer.records import draw_pictures, record_environment, start_tracking, store_files
+from trainer.records import (
+    draw_pictures,
+    record_environment,
+    start_tracking,
+    store_files,
+    store_tables,
+)
 from trainer.resume import AUTO, choose_checkpoint, start_at
 from trainer.run_folder import FAILED, FINISHED, STOPPED, RunFolder
 from trainer.setup import (
@@ -234,8 +240,10 @@ class _Run:
         self._summarize(FINISHED)
         draw_pictures(self.record, self.module, self.data, self.files, title=self.cfg.name)
         self.record.close()
+        store_tables(self.tracker, self.files)
         store_files(self.tracker, self.files, self.manager, self.cfg)
         self.tracker.finish(FINISHED)
+        self.files.summarize(run_id=self.tracker.run_id)  # which may have been made only now
 
     def abandon(self, error: BaseException) -> None:
         """Leave what there is; nothing that fails here may hide `error`."""
@@ -252,8 +260,11 @@ class _Run:
                 self.files.refuse(status, error)
             return
         try:
+            step = self.trainer.global_step if hasattr(self, "trainer") else None
+            record(self.files.path, ENDS[status], step=step, error=error)
             self._summarize(status, error=error)
             self.record.close()
+            store_tables(self.tracker, self.files)
         finally:
             self.tracker.finish(status)
 
@@ -264,7 +275,7 @@ class _Run:
         # After a restart the launcher's summary has the run id, also before the first checkpoint.
         run_id = self.start.run_id or self.files.summary.get("run_id")
         restarts = self.files.summary.get("restarts", 0)
-        self.tracker = start_tracking(self.cfg, run_id=run_id)
+        self.tracker = start_tracking(self.cfg, folder=self.files.path, run_id=run_id)
         self.files.write_config(OmegaConf.to_yaml(self.cfg))
         self.files.begin(name=self.cfg.name)
         self.files.summarize(
@@ -283,6 +294,7 @@ class _Run:
         best, last = self.manager.best, self.manager.last
         self.files.summarize(
             status=status,
+            run_id=self.tracker.run_id,
             best_checkpoint=str(best) if best else None,
             last_checkpoint=str(last) if last else None,
             steps=self.trainer.global_step if hasattr(self, "trainer") else 0,
