@@ -15,6 +15,7 @@ from trainer.events import ENDS, record
 from trainer.finished import finished_metrics
 from trainer.group import Group
 from trainer.metrics_file import MetricsFile
+from trainer.performance import PerformanceFile, measure
 from trainer.preflight import check_space, preflight
 from trainer.process import nags_silenced, torch_settings
 from trainer.records import (
@@ -24,7 +25,7 @@ from trainer.records import (
     store_files,
     store_tables,
 )
-from trainer.resume import AUTO, choose_checkpoint, start_at
+from trainer.resume import choose_checkpoint, choose_together, start_at
 from trainer.run_folder import FAILED, FINISHED, STOPPED, RunFolder
 from trainer.setup import (
     check_resumable,
@@ -97,7 +98,7 @@ def train_in_group(
         group.joined(accelerator=plan.accelerator, timeout=cfg.trainer.hang_timeout or _FOREVER),
     ):
         files = RunFolder(folder)
-        start = start_at(files.path, _choose_together(cfg, files, group))
+        start = start_at(files.path, choose_together(cfg.resume, files, group))
         run = _Run(cfg, files, start, accelerator=plan.accelerator, group=group, control=control)
         try:
             run.prepare(signals)
@@ -108,37 +109,6 @@ def train_in_group(
             run.abandon(error)
             raise
     return run.metrics
-
-
-def _choose_together(cfg: DictConfig, files: RunFolder, group: Group) -> Path | None:
-    """The main process chooses, for all; its error is everyone's.
-
-    Whether this is a restart is told by the summary, in which the launcher has left no run id: an
-    agent knows only its own restarts.
-    """
-    chosen: Path | TrainerError | None = None
-    if group.is_main:
-        try:
-            restarted = files.refresh().get("run_id") is not None
-            chosen = choose_checkpoint(files.path, AUTO if restarted else cfg.resume)
-            if restarted:
-                _note_restart(files)
-                if chosen is None:
-                    chosen = choose_checkpoint(files.path, cfg.resume)
-                if chosen is None:
-                    log.info("going on from the start: there is no checkpoint yet")
-        except TrainerError as error:
-            chosen = error
-    chosen = group.broadcast(chosen)
-    if isinstance(chosen, TrainerError):
-        raise chosen
-    return chosen
-
-
-def _note_restart(files: RunFolder) -> None:
-    number = int(files.summary.get("restarts", 0)) + 1
-    files.summarize(restarts=number)
-    record(files.path, "restart", number=number)
 
 
 def settle(cfg: DictConfig) -> DictConfig:
@@ -170,6 +140,7 @@ class _Run:
         self.metrics: dict[str, float] = {}
         self.tracker = ExperimentTracker()
         self.record: MetricsFile | None = None
+        self.timings: PerformanceFile | None = None
         self.manager: CheckpointManager = make_checkpoint_manager(
             cfg, files.checkpoints, resumed_from=start.checkpoint if start.own else None
         )
@@ -190,6 +161,13 @@ class _Run:
             check_resumable(checkpoint, self.module.card)
             self._open_records()
         self.module.card["run_id"] = self.tracker.run_id
+        self.module.performance = measure(
+            self.cfg,
+            self.module.model,
+            accelerator=self.accelerator,
+            group=self.group,
+            loggers=(self.timings, self.tracker) if self.timings is not None else (),
+        )
         if self.group.is_main:
             record_environment(self.tracker, self.data)
         if self.cfg.callbacks.save_last or self.cfg.callbacks.save_best:
@@ -235,11 +213,12 @@ class _Run:
 
     def close(self) -> None:
         """Leave the records of a run that came to its end."""
-        if self.record is None:
+        if self.record is None or self.timings is None:
             return
         self._summarize(FINISHED)
         draw_pictures(self.record, self.module, self.data, self.files, title=self.cfg.name)
         self.record.close()
+        self.timings.close()
         store_tables(self.tracker, self.files)
         store_files(self.tracker, self.files, self.manager, self.cfg)
         self.tracker.finish(FINISHED)
@@ -282,9 +261,10 @@ class _Run:
             run_id=self.tracker.run_id, steps=self.start.step or 0, restarts=restarts
         )
         self.record = MetricsFile(self.files.metrics, resumed_at=self.start.step)
+        self.timings = PerformanceFile(self.files.performance, resumed=self.start.step is not None)
         self.tracker.log_params(plain(self.cfg))
         self.tracker.log_file(self.files.config)
-        self.tracker.replay(self.record.rows)
+        self.tracker.replay([*self.record.rows, *self.timings.rows])
 
     def _make_module(self) -> None:
         self.data = set_up_data(self.cfg, assets_dir=self.files.assets, group=self.group)
