@@ -199,7 +199,10 @@ def journals(folder: Path) -> list[Path]:
 def known_run_id(folder: Path, run_id: str) -> str:
     """The server's id of the run that called itself `run_id`; the same if it is not known here."""
     for path in journals(folder):
-        journal = Journal(path)
+        try:
+            journal = Journal(path)
+        except OSError:  # a folder that may only be read was never a run's own
+            continue
         journal.close()
         if journal.header and journal.key == run_id:
             return journal.run_id or run_id

@@ -110,6 +110,8 @@ class Sender:
         if self.away is not None:
             log.info("tracking: the server is back and has all records")
         self.away = None
+        if isinstance(self.wrong, PreflightError):
+            self.wrong = None
 
 
 def send_all(

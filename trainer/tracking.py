@@ -216,7 +216,7 @@ class MlflowTracker(ExperimentTracker):
         sender, journal = self._sender, self._journal
         if not complete:
             waiting = len(journal.pending())
-            reason = sender.wrong or sender.away or "the server is slow"
+            reason = sender.away or sender.wrong or "the server is slow"
             told = f"{waiting} records of this run wait in {journal.path} ({reason})"
             if self._must_answer:
                 raise TrackingError(told, remedy=_replay_command(self._folder))
