@@ -181,7 +181,7 @@ def open_journal(folder: Path, *, run_id: str | None, **fields: Any) -> Journal:
     seen = 0
     if path.exists():
         found = Journal(path)
-        if found.header and run_id in {found.key, found.run_id}:
+        if found.header and run_id is not None and run_id in {found.key, found.run_id}:
             return found
         seen = found.events
         found.close()
