@@ -243,6 +243,8 @@ class _Run:
             record(self.files.path, ENDS[status], step=step, error=error)
             self._summarize(status, error=error)
             self.record.close()
+            if self.timings is not None:
+                self.timings.close()
             store_tables(self.tracker, self.files)
         finally:
             self.tracker.finish(status)
