@@ -89,10 +89,11 @@ class StepClock:
         """The window, which starts anew; None if there was no step. All processes call this."""
         if not self._seconds:
             return None
-        counts = torch.tensor([self._samples, self._tokens], dtype=torch.int64)
+        samples, tokens = self._samples, self._tokens
         if distributed.is_available() and distributed.is_initialized():
+            counts = torch.tensor([samples, tokens], dtype=torch.int64)
             distributed.all_reduce(counts)
-        samples, tokens = counts.tolist()
+            samples, tokens = counts.tolist()
         window = Window(
             seconds=tuple(self._seconds), waited=self._waited, samples=samples, tokens=tokens
         )
