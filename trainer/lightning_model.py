@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from trainer.microbatch import MicroBatches
+    from trainer.performance import Performance
 
 LABEL = "label"
 """The key of the classes in a batch; every other key is an input of the model."""
@@ -68,6 +69,8 @@ class LightningModel(pl.LightningModule):
         self._batch: Mapping[str, Tensor] | None = None
         self.register_buffer("class_weights", class_weights, persistent=False)
         self._window = _Window()
+        self.performance: Performance | None = None
+        """Told of every batch, if there is one."""
         self._sharded = False
         self.latest: dict[str, float] = {}
         """The training metrics that were read last."""
@@ -102,6 +105,8 @@ class LightningModel(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         """Dropout depends on nothing but seed, batch and rank, so a resumed run repeats it."""
+        if self.performance is not None:
+            self.performance.begin()
         self._fix_randomness()
 
     def _fix_randomness(self, *piece: int) -> None:
@@ -175,13 +180,31 @@ class LightningModel(pl.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         """Read and record the metrics since the last record."""
         step = self.global_step
-        if step != self._window.read_at and step % self._log_every == 0:
-            self._record(step)
+        due = step != self._window.read_at and step % self._log_every == 0
+        values = self._read(step) if due else None  # which waits for the device: part of the step
+        if self.performance is not None:
+            self.performance.end(batch, step=step)
+        if values is not None:
+            self._record(values, step)
+            if self.performance is not None:
+                self.performance.record(batch, step=step)
 
     def on_train_epoch_end(self) -> None:
         """An epoch shorter than `log_every` steps still leaves a record."""
-        if self.global_step != self._window.read_at:
-            self._record(self.global_step)
+        step = self.global_step
+        if step != self._window.read_at:
+            self._record(self._read(step), step)
+        if self.performance is not None:
+            self.performance.record(None, step=step)
+            self.performance.end_epoch(step=step)
+
+    def on_train_epoch_start(self) -> None:
+        if self.performance is not None:
+            self.performance.begin_epoch()
+
+    def on_validation_end(self) -> None:
+        if self.performance is not None:
+            self.performance.clock.skip()
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:  # noqa: ARG002
         self._evaluate(self.val_metrics, batch)
@@ -228,7 +251,8 @@ class LightningModel(pl.LightningModule):
         if self._pieces is not None:
             self._pieces.size = checkpoint.get(KEY, {}).get("micro_batch")
 
-    def _record(self, step: int) -> None:
+    def _read(self, step: int) -> dict[str, float]:
+        """The training metrics since the last reading."""
         loss, accuracy = self._window.read(step)
         if loss != loss:  # noqa: PLR0124 - NaN
             raise TrainerError(
@@ -237,9 +261,13 @@ class LightningModel(pl.LightningModule):
                 remedy="lower optim.lr, or set trainer.gradient_clip",
             )
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.latest = {"train/loss": loss, "train/accuracy": accuracy, "lr": float(rate)}
+        values = {"train/loss": loss, "train/accuracy": accuracy, "lr": float(rate)}
         if self._pieces is not None and self._pieces.size is not None:
-            self.latest["train/micro_batch"] = float(self._pieces.size)
+            values["train/micro_batch"] = float(self._pieces.size)
+        return values
+
+    def _record(self, values: dict[str, float], step: int) -> None:
+        self.latest = values
         for logger in self.trainer.loggers:
             logger.log_metrics(self.latest, step=step)
 

@@ -20,8 +20,6 @@ from trainer.events import record
 from trainer.sidecar import SUFFIX, is_pending, sidecar_path
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
     from trainer.group import Group
     from trainer.run_folder import RunFolder
 
@@ -64,31 +62,6 @@ def choose_checkpoint(folder: Path, resume: str) -> Path | None:
     return path
 
 
-def choose_together(cfg: DictConfig, files: RunFolder, group: Group) -> Path | None:
-    """The main process chooses, for all; its error is everyone's.
-
-    Whether this is a restart is told by the summary, in which the launcher has left no run id: an
-    agent knows only its own restarts.
-    """
-    chosen: Path | TrainerError | None = None
-    if group.is_main:
-        try:
-            restarted = files.refresh().get("run_id") is not None
-            chosen = choose_checkpoint(files.path, AUTO if restarted else cfg.resume)
-            if restarted:
-                _note_restart(files)
-                if chosen is None:
-                    chosen = choose_checkpoint(files.path, cfg.resume)
-                if chosen is None:
-                    log.info("going on from the start: there is no checkpoint yet")
-        except TrainerError as error:
-            chosen = error
-    chosen = group.broadcast(chosen)
-    if isinstance(chosen, TrainerError):
-        raise chosen
-    return chosen
-
-
 def check_resume(resume: str) -> None:
     """Raises ConfigError if the value cannot be right; nothing is read or fetched."""
     if resume in {AUTO, NEVER} or is_url(resume) or Path(resume).exists():
@@ -123,6 +96,37 @@ def start_at(folder: Path, checkpoint: Path | None) -> Start:
     return Start(
         checkpoint=checkpoint, own=True, step=int(entry["step"]), run_id=entry.get("run_id")
     )
+
+
+def choose_together(resume: str, files: RunFolder, group: Group) -> Path | None:
+    """The main process chooses, for all; its error is everyone's.
+
+    Whether this is a restart is told by the summary, in which the launcher has left no run id: an
+    agent knows only its own restarts.
+    """
+    chosen: Path | TrainerError | None = None
+    if group.is_main:
+        try:
+            restarted = files.refresh().get("run_id") is not None
+            chosen = choose_checkpoint(files.path, AUTO if restarted else resume)
+            if restarted:
+                _note_restart(files)
+                if chosen is None:
+                    chosen = choose_checkpoint(files.path, resume)
+                if chosen is None:
+                    log.info("going on from the start: there is no checkpoint yet")
+        except TrainerError as error:
+            chosen = error
+    chosen = group.broadcast(chosen)
+    if isinstance(chosen, TrainerError):
+        raise chosen
+    return chosen
+
+
+def _note_restart(files: RunFolder) -> None:
+    number = int(files.summary.get("restarts", 0)) + 1
+    files.summarize(restarts=number)
+    record(files.path, "restart", number=number)
 
 
 def _newest(folder: Path, checkpoints: Path) -> Path | None:
@@ -205,9 +209,3 @@ def _set_aside(folder: Path, checkpoints: Path) -> None:
     shutil.move(checkpoints, aside)
     log.warning("resume=never: earlier checkpoints were set aside in %s", aside)
     record(folder, "set_aside", checkpoints=aside.name)
-
-
-def _note_restart(files: RunFolder) -> None:
-    number = int(files.summary.get("restarts", 0)) + 1
-    files.summarize(restarts=number)
-    record(files.path, "restart", number=number)

@@ -14,17 +14,19 @@ from trainer.build import plain, run_name
 from trainer.checkpoint import KEY, read_checkpoint, read_description
 from trainer.data.schema import AUTO as AUTO_SIZE
 from trainer.errors import Stopped, TrainerError
-from trainer.events import record
+from trainer.events import ENDS, record
 from trainer.finished import finished_metrics
 from trainer.group import Group
 from trainer.memory import running_out_explained
 from trainer.metrics_file import MetricsFile
+from trainer.performance import PerformanceFile, measure
 from trainer.preflight import check_space, preflight
 from trainer.process import nags_silenced, torch_settings
 from trainer.records import (
     record_environment,
     start_tracking,
     store_files,
+    store_tables,
     write_predictions,
 )
 from trainer.report.leave import leave_report
@@ -101,7 +103,7 @@ def train_in_group(
         group.joined(accelerator=plan.accelerator, timeout=cfg.trainer.hang_timeout or _FOREVER),
     ):
         files = RunFolder(folder)
-        start = start_at(files.path, choose_together(cfg, files, group))
+        start = start_at(files.path, choose_together(cfg.resume, files, group))
         run = _Run(cfg, files, start, accelerator=plan.accelerator, group=group, control=control)
         try:
             run.prepare(signals)
@@ -143,6 +145,7 @@ class _Run:
         self.metrics: dict[str, float] = {}
         self.tracker = ExperimentTracker()
         self.record: MetricsFile | None = None
+        self.timings: PerformanceFile | None = None
         self.manager: CheckpointManager = make_checkpoint_manager(
             cfg, files.checkpoints, resumed_from=start.checkpoint if start.own else None
         )
@@ -165,6 +168,13 @@ class _Run:
                 check_resumable(checkpoint, self.module.card)
             self._open_records()
         self.module.card["run_id"] = self.tracker.run_id
+        self.module.performance = measure(
+            self.cfg,
+            self.module.model,
+            accelerator=self.accelerator,
+            group=self.group,
+            loggers=(self.timings, self.tracker) if self.timings is not None else (),
+        )
         if self.group.is_main:
             record_environment(self.tracker, self.data, self.files)
         if self.cfg.callbacks.save_last or self.cfg.callbacks.save_best:
@@ -214,13 +224,16 @@ class _Run:
 
     def close(self) -> None:
         """Leave the records of a run that came to its end."""
-        if self.record is None:
+        if self.record is None or self.timings is None:
             return
         self._summarize(FINISHED)
         self.record.close()
+        self.timings.close()
         leave_report(self.files.path)
+        store_tables(self.tracker, self.files)
         store_files(self.tracker, self.files, self.manager, self.cfg)
         self.tracker.finish(FINISHED)
+        self.files.summarize(run_id=self.tracker.run_id)  # which may have been made only now
 
     def abandon(self, error: BaseException) -> None:
         """Leave what there is; nothing that fails here may hide `error`."""
@@ -237,8 +250,13 @@ class _Run:
                 self.files.refuse(status, error)
             return
         try:
+            step = self.trainer.global_step if hasattr(self, "trainer") else None
+            record(self.files.path, ENDS[status], step=step, error=error)
             self._summarize(status, error=error)
             self.record.close()
+            if self.timings is not None:
+                self.timings.close()
+            store_tables(self.tracker, self.files)
         finally:
             self.tracker.finish(status)
 
@@ -249,16 +267,17 @@ class _Run:
         # After a restart the launcher's summary has the run id, also before the first checkpoint.
         run_id = self.start.run_id or self.files.summary.get("run_id")
         restarts = self.files.summary.get("restarts", 0)
-        self.tracker = start_tracking(self.cfg, run_id=run_id)
+        self.tracker = start_tracking(self.cfg, folder=self.files.path, run_id=run_id)
         self.files.write_config(OmegaConf.to_yaml(self.cfg))
         self.files.begin(name=self.cfg.name)
         self.files.summarize(
             run_id=self.tracker.run_id, steps=self.start.step or 0, restarts=restarts
         )
         self.record = MetricsFile(self.files.metrics, resumed_at=self.start.step)
+        self.timings = PerformanceFile(self.files.performance, resumed=self.start.step is not None)
         self.tracker.log_params(plain(self.cfg))
         self.tracker.log_file(self.files.config)
-        self.tracker.replay(self.record.rows)
+        self.tracker.replay([*self.record.rows, *self.timings.rows])
 
     def _make_module(self) -> None:
         search = self.cfg.data.batch_size == AUTO_SIZE
@@ -285,6 +304,7 @@ class _Run:
         best, last = self.manager.best, self.manager.last
         self.files.summarize(
             status=status,
+            run_id=self.tracker.run_id,
             best_checkpoint=str(best) if best else None,
             last_checkpoint=str(last) if last else None,
             steps=self.trainer.global_step if hasattr(self, "trainer") else 0,

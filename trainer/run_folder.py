@@ -59,6 +59,11 @@ class RunFolder:
         return self.path / "metrics.csv"
 
     @property
+    def performance(self) -> Path:
+        """Like `metrics`, of what depends on the machine and the moment."""
+        return self.path / "performance.csv"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 

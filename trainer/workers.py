@@ -22,8 +22,9 @@ from trainer.agent import Agent, WorkerError
 from trainer.checkpoint_manager import BEST, LAST
 from trainer.control import ENVIRONMENT, ControlFolder
 from trainer.errors import Interrupted, Stopped, TrainerError
+from trainer.events import ENDS, record
 from trainer.finished import finished_metrics
-from trainer.records import start_tracking
+from trainer.records import start_tracking, store_tables
 from trainer.rendezvous import Meeting
 from trainer.run import settle
 from trainer.run_folder import FAILED, FINISHED, STOPPED, RunFolder
@@ -143,6 +144,7 @@ class _Launch:
         if run_id is None:
             files.refuse(status, told)
             return
+        record(files.path, ENDS[status], error=told)
         last, best = files.checkpoints / LAST, files.checkpoints / BEST
         files.summarize(
             status=status,
@@ -151,7 +153,9 @@ class _Launch:
             best_checkpoint=str(best) if best.exists() else None,
         )
         try:
-            start_tracking(self._cfg, run_id=run_id).finish(status)
+            tracker = start_tracking(self._cfg, folder=files.path, run_id=run_id)
+            store_tables(tracker, files)
+            tracker.finish(status)
         except TrainerError as second:
             log.warning("%s", second)
 

@@ -14,7 +14,7 @@ from trainer.checkpoint import KEY, read_checkpoint
 from trainer.errors import TrainerError
 from trainer.events import read_events
 from trainer.lightning_model import LightningModel
-from trainer.metrics_file import read_metrics
+from trainer.metric import read_metrics
 
 LAST = "checkpoints/last.ckpt"
 STEADY = (*PLAIN_SGD, "model.dropout=0")
