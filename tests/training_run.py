@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -97,6 +98,16 @@ class TrainingRun:
 
     def signal(self, signum: signal.Signals) -> None:
         self.process.send_signal(signum)
+
+    def kill(self) -> None:
+        """kill -9 for all of its processes, the launcher first."""
+        launcher = psutil.Process(self.process.pid)
+        processes = [launcher, *launcher.children(recursive=True)]
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.process.wait()
+        psutil.wait_procs(processes, timeout=PATIENCE)
 
     def workers(self) -> list[psutil.Process]:
         """The worker processes, by rank."""

@@ -9,7 +9,6 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 
 from tests.training_run import TWO, TrainingRun, difference
@@ -83,15 +82,6 @@ def _start(folder: Path, machines: list[str], *overrides: str) -> list[TrainingR
     return runs
 
 
-def _kill_machine(run: TrainingRun) -> None:
-    """Everything on it, at once."""
-    processes = [psutil.Process(run.process.pid)]
-    processes += processes[0].children(recursive=True)
-    for process in processes:
-        process.kill()
-    run.process.wait()
-
-
 def test_two_machines_train_as_one_does_with_two_processes(
     tmp_path: Path, machines: list[str]
 ) -> None:
@@ -112,7 +102,7 @@ def test_machine_finishes_alone_when_the_other_is_lost_and_one_is_enough(
         tmp_path, machines, "trainer.max_steps=2000", "trainer.min_nodes=1", "trainer.val_every=50"
     )
     first.until_step(30)
-    _kill_machine(second)
+    second.kill()
     lost = time.monotonic()
     assert first.wait() == 0, first.text
     assert first.summary["steps"] == 2000
@@ -126,7 +116,7 @@ def test_machine_exits_in_one_line_when_the_one_that_is_host_is_lost(
 ) -> None:
     first, second = _start(tmp_path, machines, "trainer.max_steps=1000000")
     first.until_step(30)
-    _kill_machine(first)
+    first.kill()
     lost = time.monotonic()
     assert second.wait() == 1, second.text
     assert time.monotonic() - lost < SAFE_SECONDS
