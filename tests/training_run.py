@@ -39,7 +39,7 @@ PLAIN_SGD = (
     "optim.warmup=0",
 )
 TWO = ("trainer.devices=2",)
-PATIENCE = 120.0
+PATIENCE = 240.0
 """Longest wait for anything, in seconds; only a hang reaches it."""
 
 
@@ -101,13 +101,16 @@ class TrainingRun:
 
     def kill(self) -> None:
         """kill -9 for all of its processes, the launcher first."""
-        launcher = psutil.Process(self.process.pid)
-        processes = [launcher, *launcher.children(recursive=True)]
+        processes = [psutil.Process(self.process.pid), *self.descendants()]
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self.process.wait()
         psutil.wait_procs(processes, timeout=PATIENCE)
+
+    def descendants(self) -> list[psutil.Process]:
+        """Every process that this one has started, and theirs."""
+        return psutil.Process(self.process.pid).children(recursive=True)
 
     def workers(self) -> list[psutil.Process]:
         """The worker processes, by rank."""

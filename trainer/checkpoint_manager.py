@@ -51,18 +51,6 @@ class CheckpointManager(pl.Callback):
         resumed_from: Path | None = None,
     ) -> None:
         """`resumed_from`: the checkpoint in `folder` that this run goes on from."""
-        if keep_last < 1 or (every_steps is not None and every_steps < 1):
-            raise ConfigError(
-                f"callbacks.keep_last={keep_last}, callbacks.save_every_steps={every_steps}:"
-                " must be at least 1",
-                field="callbacks.keep_last",
-            )
-        if background and sharded:
-            raise ConfigError(
-                "callbacks.async_save=true, callbacks.sharded=true: one or the other",
-                field="callbacks.async_save",
-                remedy="shards are written by all processes together, and all wait for them",
-            )
         self.folder = folder
         self.writer = CheckpointWriter(background=background, rotate=self._rotate)
         self.best: Path | None = None

@@ -13,13 +13,14 @@ from trainer.batch_size import earlier_batch_size, find_batch_size
 from trainer.build import plain, run_name
 from trainer.checkpoint import KEY, read_checkpoint, read_description
 from trainer.data.schema import AUTO as AUTO_SIZE
+from trainer.disk import check_space
 from trainer.errors import Stopped, TrainerError
 from trainer.events import record
 from trainer.finished import finished_metrics
 from trainer.group import Group
 from trainer.memory import running_out_explained
 from trainer.metrics_file import MetricsFile
-from trainer.preflight import check_space, preflight
+from trainer.preflight import preflight
 from trainer.process import nags_silenced, torch_settings
 from trainer.records import (
     record_environment,

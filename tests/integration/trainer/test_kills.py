@@ -65,6 +65,7 @@ def test_run_fails_in_one_line_when_its_restarts_are_used_up(tmp_path: Path) -> 
     assert "Traceback" not in run.text
     assert run.summary["status"] == "failed"
     assert run.summary["last_checkpoint"]
+    assert run.summary["steps"] == run.saved_step() >= 10
 
 
 @pytest.mark.soak

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(1800)]
 STEPS = (
     "model.dropout=0.1",
-    "callbacks.save_every_steps=2",
+    "callbacks.save_every_steps=3",
     "callbacks.keep_last=3",
     "trainer.max_epochs=-1",
-    "trainer.max_steps=3000",
+    "trainer.max_steps=600",
     "trainer.val_every=0.5",
     "trainer.progress=none",
 )
@@ -84,8 +85,8 @@ def test_property_03_job_ends_the_same_when_it_is_killed_and_started_again_and_a
 
 @pytest.mark.parametrize(
     "options",
-    [(), ("data.num_workers=2",), TWO, (*TWO, "callbacks.async_save=true")],
-    ids=["one", "one-loaders", "two", "two-background"],
+    [TWO, (*TWO, "callbacks.async_save=true"), (*TWO, "data.num_workers=2")],
+    ids=["plain", "background", "loaders"],
 )
 def test_property_03_job_saves_and_ends_the_same_when_it_is_stopped_again_and_again(
     tmp_path: Path, dice: random.Random, options: tuple[str, ...]
@@ -106,9 +107,25 @@ def test_property_03_job_saves_and_ends_the_same_when_it_is_stopped_again_and_ag
     _as_if_nothing_had_happened(run, calm)
 
 
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("devices", [(), TWO], ids=["one", "two"])
+def test_job_saves_and_stops_when_a_signal_reaches_all_its_processes_at_once(
+    tmp_path: Path, devices: tuple[str, ...], signum: signal.Signals
+) -> None:
+    run = TrainingRun(
+        tmp_path / "run", *STEPS, *devices, "data.num_workers=2", "trainer.max_steps=1000000"
+    )
+    run.until_step(9)
+    for process in [run.process.pid, *(child.pid for child in run.descendants())]:
+        os.kill(process, signum)
+    assert run.wait() == 128 + signum, run.text
+    assert "Traceback" not in run.text
+    assert verify_checkpoint(run.folder / "checkpoints/last.ckpt")["step"] == run.summary["steps"]
+
+
 def _as_if_nothing_had_happened(run: TrainingRun, calm: TrainingRun) -> None:
     assert "quarantine" not in {event["kind"] for event in read_events(run.folder)}
     for name in ("last", "best"):
         assert difference(run.weights(name), calm.weights(name)) == 0
     assert run.summary["metrics"] == calm.summary["metrics"]
-    assert run.summary["steps"] == calm.summary["steps"] == 3000
+    assert run.summary["steps"] == calm.summary["steps"] == 600
