@@ -74,11 +74,11 @@ print(json.dumps({"runs": number + 1, "ended": ended}))
 def test_property_03_run_ends_the_same_when_its_process_is_lost_at_any_moment(
     tmp_path: Path, dice: random.Random, signum: int, options: tuple[str, ...]
 ) -> None:
-    saves = ("callbacks.save_every_steps=2", "callbacks.keep_last=3", "trainer.val_every=0.5")
+    length = ("trainer.max_epochs=20", "trainer.val_every=0.5", "model.dropout=0.1")
+    saves = ("callbacks.save_every_steps=2", "callbacks.keep_last=3")
     numbers = [str(dice.randrange(2**32)), str(signum), "10"]
     done = subprocess.run(
-        [sys.executable, "-c", LOOP, str(tmp_path), *numbers, *saves, *options]
-        + ["trainer.max_epochs=20", "model.dropout=0.1"],
+        [sys.executable, "-c", LOOP, str(tmp_path), *numbers, *length, *saves, *options],
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         cwd=ROOT,
         capture_output=True,

@@ -111,14 +111,17 @@ def test_machine_finishes_alone_when_the_other_is_lost_and_one_is_enough(
 
 
 @pytest.mark.soak
-def test_machine_exits_in_one_line_when_the_one_that_is_host_is_lost(
-    tmp_path: Path, machines: list[str]
+@pytest.mark.parametrize("lost", [0, 1], ids=["host", "other"])
+def test_machine_exits_in_one_line_when_one_that_is_needed_is_lost(
+    tmp_path: Path, machines: list[str], lost: int
 ) -> None:
-    first, second = _start(tmp_path, machines, "trainer.max_steps=1000000")
-    first.until_step(30)
-    first.kill()
-    lost = time.monotonic()
-    assert second.wait() == 1, second.text
-    assert time.monotonic() - lost < SAFE_SECONDS
-    assert "error:" in second.text.splitlines()[-1]
-    assert "Traceback" not in second.text
+    runs = _start(tmp_path, machines, "trainer.max_steps=1000000")
+    runs[0].until_step(30)
+    runs[lost].kill()
+    began = time.monotonic()
+    left = runs[1 - lost]
+    assert left.wait() == 1, left.text
+    assert time.monotonic() - began < SAFE_SECONDS
+    assert "error:" in left.text.splitlines()[-1]
+    assert "trainer.rendezvous" in left.text.splitlines()[-1]
+    assert "Traceback" not in left.text
