@@ -40,7 +40,7 @@ PLAIN_SGD = (
 )
 TWO = ("trainer.devices=2",)
 THREE = ("trainer.devices=3", "data.batch_size=63")
-PATIENCE = 240.0
+PATIENCE = 280.0
 """Longest wait for anything, in seconds; only a hang reaches it."""
 
 
