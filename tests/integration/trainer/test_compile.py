@@ -39,9 +39,9 @@ def test_compiled_run_learns_what_another_learns_and_is_exported(tmp_path: Path)
     assert difference(plain, compiled) <= 1e-5
 
     best = tmp_path / "compiled" / "checkpoints" / "best.ckpt"
+    options = ("output=bundle", "register=false", "optimize.exporter=torchscript")
     done = subprocess.run(
-        [sys.executable, str(ROOT / "export.py"), f"checkpoint={best}", "output=bundle"]
-        + ["register=false", "optimize.exporter=torchscript"],
+        [sys.executable, str(ROOT / "export.py"), f"checkpoint={best}", *options],
         cwd=tmp_path,
         capture_output=True,
         text=True,
