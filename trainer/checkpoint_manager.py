@@ -71,11 +71,11 @@ class CheckpointManager(pl.Callback):
         self._owed = False
         """Whether a save waits for a validation."""
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Take up the best and the last checkpoint of a run that goes on."""
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Take up the best and the last checkpoint of a run that goes on, if only to its test."""
         if self._resumed_from is None:
             return
-        self._saved_step = trainer.global_step
+        self._saved_step = int(read_description(self._resumed_from)["step"])
         if trainer.is_global_zero:
             self._take_up_best(self._resumed_from)
         trainer.strategy.barrier("checkpoints taken up")
