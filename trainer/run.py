@@ -13,6 +13,7 @@ from trainer.batch_size import earlier_batch_size, find_batch_size
 from trainer.build import plain, run_name
 from trainer.checkpoint import KEY, read_checkpoint, read_description
 from trainer.data.schema import AUTO as AUTO_SIZE
+from trainer.disk import check_space
 from trainer.errors import Stopped, TrainerError
 from trainer.events import ENDS, record
 from trainer.finished import finished_metrics
@@ -20,7 +21,7 @@ from trainer.group import Group
 from trainer.memory import running_out_explained
 from trainer.metrics_file import MetricsFile
 from trainer.performance import PerformanceFile, measure
-from trainer.preflight import check_space, preflight
+from trainer.preflight import preflight
 from trainer.process import nags_silenced, torch_settings
 from trainer.records import (
     record_environment,

@@ -161,7 +161,9 @@ def make_trainer(
     group: Group,
     control: ControlFolder | None = None,
 ) -> pl.Trainer:
-    """Lightning's trainer. The manager comes after early stopping, whose state it saves."""
+    """Lightning's trainer. The manager comes after early stopping, whose state it saves,
+    and after what asks for a validation.
+    """
     callbacks: list[pl.Callback] = []
     if group.is_main:
         callbacks += progress_callbacks(Progress(cfg.trainer.progress))
@@ -185,7 +187,7 @@ def make_trainer(
     if cfg.callbacks.ema_decay is not None:
         callbacks.append(WeightAverage(cfg.callbacks.ema_decay))
     stop = StopAtBatch if group.is_alone else StopTogether
-    callbacks += [manager, ValidateLastStep(), stop(signals, manager)]
+    callbacks += [ValidateLastStep(), manager, stop(signals, manager)]
     if control is not None:
         callbacks.append(Heartbeat(control, rank=group.rank))
     trainer = pl.Trainer(

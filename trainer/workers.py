@@ -19,9 +19,10 @@ from omegaconf import OmegaConf
 from torch.distributed.elastic.rendezvous import RendezvousError
 
 from trainer.agent import Agent, WorkerError
+from trainer.checkpoint import read_description
 from trainer.checkpoint_manager import BEST, LAST
 from trainer.control import ENVIRONMENT, ControlFolder
-from trainer.errors import Interrupted, Stopped, TrainerError
+from trainer.errors import CheckpointError, Interrupted, Stopped, TrainerError
 from trainer.events import ENDS, record
 from trainer.finished import finished_metrics
 from trainer.records import start_tracking, store_tables
@@ -151,6 +152,7 @@ class _Launch:
             error=told,
             last_checkpoint=str(last) if last.exists() else None,
             best_checkpoint=str(best) if best.exists() else None,
+            steps=max(int(summary.get("steps") or 0), _saved_step(last)),
         )
         try:
             tracker = start_tracking(self._cfg, folder=files.path, run_id=run_id)
@@ -158,6 +160,14 @@ class _Launch:
             tracker.finish(status)
         except TrainerError as second:
             log.warning("%s", second)
+
+
+def _saved_step(checkpoint: Path) -> int:
+    """What is certain of a run whose processes can tell no more."""
+    try:
+        return int(read_description(checkpoint).get("step", 0))
+    except CheckpointError:
+        return 0
 
 
 class _StopRequests:

@@ -24,7 +24,7 @@ def train(model_name: str, *, steps: int) -> None:
         for images, labels in loader:
             loss = functional.cross_entropy(model(images), labels)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), CLIP)
             optimizer.step()
             schedule.step()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from trainer.data.loader_signals import outlive_first_signal
 from trainer.errors import DataError
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class BatchLoader:
             pin_memory=pin_memory,
             collate_fn=_unchanged,  # type: ignore[arg-type]  # likewise
             generator=torch.Generator(),
+            worker_init_fn=outlive_first_signal,
         )
 
     @property

@@ -139,6 +139,8 @@ class ImageDataConfig(DataConfig):
     """Largest image that is decoded, in pixels; larger ones count as unreadable."""
     cache_bytes: int = 1_073_741_824
     """Most memory for images kept ready as uint8, in bytes; a larger data set is read as needed."""
+    cache_dir: str | None = None
+    """Folder where decoded images are kept for other runs, of whatever size; null keeps none."""
     augmentation: ImageAugmentationConfig = field(default_factory=ImageAugmentationConfig)
     """Random changes to training images."""
 
