@@ -57,7 +57,7 @@ def resolve_target(requested: Target) -> ResolvedTarget:
         Target.cuda: (Target.cuda,),
         Target.tensorrt: (Target.tensorrt, Target.cuda),
     }[requested]
-    missing = []
+    missing: list[str] = []
     for target in candidates:
         reason = provider_missing(str(target))
         if reason is None:
