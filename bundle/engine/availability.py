@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 
-from bundle.engine.onnx import PROVIDERS, OnnxEngine
+from bundle.engine.onnx import OnnxEngine
+from bundle.engine.providers import PROVIDERS
 from bundle.errors import EngineError, RequestError
 
 AUTO = PROVIDERS[0]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from bundle.engine import onnx as onnx_engine
+from bundle.engine import providers
 from bundle.engine.base import InferenceEngine
 from bundle.engine.cores import available_cores
 from bundle.engine.onnx import OnnxEngine
@@ -226,13 +226,13 @@ def test_auto_falls_back_to_the_cpu_and_says_why():
 
     if engine.provider != "cpu":
         pytest.skip("this machine has a GPU")
-    assert "cuda" in engine.metadata()["fallback_reason"]
-    assert engine.metadata()["requested_provider"] == "auto"
+    assert "cuda" in engine.metadata()["reason"]
+    assert engine.metadata()["requested"] == "auto"
 
 
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
 def test_provider_that_is_not_installed_is_an_error_with_a_remedy(provider):
-    if onnx_engine._RUNTIME_NAMES[provider] in onnx_engine.onnxruntime.get_available_providers():
+    if providers.RUNTIME_NAMES[provider] in providers.onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has it")
     with pytest.raises(EngineError, match=f"provider={provider}") as found:
         OnnxEngine(tensor_model(), provider=provider)
@@ -243,9 +243,9 @@ def test_provider_that_is_not_installed_is_an_error_with_a_remedy(provider):
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
 def test_provider_that_is_listed_but_does_not_run_is_an_error(provider, monkeypatch):
     """The list of available providers is no proof: the session is asked what runs."""
-    runtime = onnx_engine.onnxruntime
+    runtime = providers.onnxruntime
     session = runtime.InferenceSession
-    every = list(onnx_engine._RUNTIME_NAMES.values())
+    every = list(providers.RUNTIME_NAMES.values())
     monkeypatch.setattr(runtime, "get_available_providers", lambda: every)
     monkeypatch.setattr(
         runtime,
@@ -259,7 +259,7 @@ def test_provider_that_is_listed_but_does_not_run_is_an_error(provider, monkeypa
     assert found.value.field == "provider"
     engine = OnnxEngine(tensor_model(), provider="auto")
     assert engine.provider == "cpu"
-    assert "runs on CPUExecutionProvider" in engine.metadata()["fallback_reason"]
+    assert "runs on CPUExecutionProvider" in engine.metadata()["reason"]
 
 
 @pytest.mark.parametrize(
