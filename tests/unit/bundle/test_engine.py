@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from bundle.engine import providers
+from bundle.engine.availability import provider_missing
 from bundle.engine.base import InferenceEngine
 from bundle.engine.cores import available_cores
 from bundle.engine.onnx import OnnxEngine
@@ -183,6 +184,27 @@ def test_every_element_type_goes_in_and_comes_out(dtype, values):
     assert result.dtype == (object if dtype == "string" else dtype)
 
 
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_declared_fallback_runs_and_says_what_was_asked_for(provider):
+    if provider_missing("cuda") is None:
+        pytest.skip("this machine has a GPU")
+
+    engine = OnnxEngine(tensor_model(), provider=provider, fallback=True)
+
+    metadata = engine.metadata()
+    assert (metadata["requested"], metadata["actual"]) == (provider, "cpu")
+    assert metadata["reason"] == engine.fallback_reason
+    assert f"provider={provider}" in engine.fallback_reason
+    assert engine.predict({"x": [1, 2, 3, 4]})["y"].tolist() == [-1, -2, -3, -4]
+
+
+def test_what_runs_as_asked_has_no_reason(engine):
+    metadata = engine.metadata()
+
+    assert (metadata["requested"], metadata["actual"], metadata["reason"]) == ("cpu", "cpu", None)
+    assert not metadata["io_binding"]
+
+
 def test_metadata_is_json_and_tells_what_runs(engine):
     metadata = json.loads(json.dumps(engine.metadata()))
 
@@ -342,7 +364,7 @@ def test_unknown_variant_is_refused_with_the_known_ones(image_bundle):
             RequestError,
             "lost 3 points",
         ),
-        (Variant(name="trt", file="model.onnx", format="tensorrt"), EngineError, "'tensorrt'"),
+        (Variant(name="trt", file="model.onnx", format="tensorrt"), EngineError, "TensorRT"),
     ],
 )
 def test_variant_that_cannot_run_is_refused(variant, error, message, tmp_path):
