@@ -12,7 +12,13 @@ from bundle.engine.base import InferenceEngine
 from bundle.engine.binding import Binding
 from bundle.engine.cores import available_cores
 from bundle.engine.cuda import Stream
-from bundle.engine.providers import FALLBACKS, ProviderSettings, check_built_in, check_provider
+from bundle.engine.providers import (
+    FALLBACKS,
+    ON_GPU,
+    ProviderSettings,
+    check_built_in,
+    check_provider,
+)
 from bundle.engine.session import first_line, open_session
 from bundle.engine.signature import dimension_names, read_specs
 from bundle.errors import EngineError, RequestError
@@ -23,7 +29,6 @@ if TYPE_CHECKING:
     from bundle.engine.profile import ShapeProfile
     from bundle.preprocessing.preprocessor import Array
 
-_ON_GPU = ("cuda", "tensorrt")
 _UNBOUND = ("string", "bfloat16")
 """Element types that numpy cannot hand over as plain memory."""
 
@@ -127,7 +132,7 @@ def _open_on(
     model: Path | str | bytes, provider: str, settings: ProviderSettings
 ) -> tuple[Any, str, Stream | None]:
     check_built_in(provider)  # before a stream, which starts CUDA
-    stream = _stream() if provider in _ON_GPU else None
+    stream = _stream() if provider in ON_GPU else None
     if stream is not None:
         settings = replace(settings, stream=stream.handle)
     return open_session(model, provider, settings), provider, stream

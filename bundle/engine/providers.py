@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
+import io
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnxruntime
@@ -13,11 +16,10 @@ import onnxruntime
 from bundle.errors import EngineError, RequestError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bundle.engine.profile import ShapeProfile
 
 PROVIDERS = ("auto", "cpu", "cuda", "tensorrt", "openvino")
+ON_GPU = ("cuda", "tensorrt")
 
 RUNTIME_NAMES = {
     "cpu": "CPUExecutionProvider",
@@ -106,12 +108,34 @@ def check_built_in(provider: str) -> None:
 
 
 def prepare(provider: str) -> None:
-    """What must have happened before a session asks for the provider."""
+    """What must have happened before a session asks for the provider.
+
+    ONNX Runtime opens NVIDIA's libraries by name and does not look into their wheels; a process
+    that has imported torch has them open already, and a server has not.
+    """
+    if provider in ON_GPU:
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
+            onnxruntime.preload_dlls()
     if provider == "tensorrt":
-        # Its wheel brings the libraries that ONNX Runtime opens by name, and loads them. Without
-        # the wheel they may still be installed on the system: the session tells.
+        # Its wheel brings its libraries and opens them. Without the wheel they may still be
+        # installed on the system: the session tells.
         with contextlib.suppress(ImportError, OSError):
             importlib.import_module("tensorrt")
+
+
+def library_problem(provider: str) -> str | None:
+    """Why the provider's own library cannot be opened, which ONNX Runtime only logs; None if it can
+    be, or has none.
+    """
+    name = f"libonnxruntime_providers_{provider}.so"
+    path = Path(onnxruntime.__file__).parent / "capi" / name
+    if not path.is_file():
+        return None
+    try:
+        ctypes.CDLL(str(path))
+    except OSError as error:
+        return str(error)
+    return None
 
 
 def request(provider: str, settings: ProviderSettings) -> list[Any]:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import onnxruntime
 
-from bundle.engine.providers import REMEDIES, RUNTIME_NAMES, prepare, request
+from bundle.engine.providers import (
+    REMEDIES,
+    RUNTIME_NAMES,
+    library_problem,
+    prepare,
+    request,
+)
 from bundle.errors import EngineError
 
 if TYPE_CHECKING:
@@ -24,6 +30,7 @@ def open_session(model: Path | str | bytes, provider: str, settings: ProviderSet
     only the finished session tells.
     """
     prepare(provider)
+    onnxruntime.set_default_logger_severity(_QUIET)
     try:
         session = onnxruntime.InferenceSession(
             model if isinstance(model, bytes) else str(model),
@@ -33,14 +40,17 @@ def open_session(model: Path | str | bytes, provider: str, settings: ProviderSet
         )
     except Exception as error:  # the runtime's exceptions share no class
         name = "the model" if isinstance(model, bytes) else Path(model).name
+        reason = library_problem(provider) or first_line(error)
         raise EngineError(
-            f"ONNX Runtime cannot load {name} on {provider}: {first_line(error)}",
+            f"ONNX Runtime cannot load {name} on {provider}: {reason}",
             remedy=None if provider == "cpu" else REMEDIES[provider],
         ) from error
     running = session.get_providers()
     if RUNTIME_NAMES[provider] not in running:
+        reason = library_problem(provider)
         raise EngineError(
-            f"provider={provider} was asked for, but ONNX Runtime runs on {', '.join(running)}",
+            f"provider={provider} was asked for, but ONNX Runtime runs on {', '.join(running)}"
+            + (f": {reason}" if reason else ""),
             field="provider",
             remedy=REMEDIES[provider],
         )

@@ -194,7 +194,7 @@ def test_declared_fallback_runs_and_says_what_was_asked_for(provider):
     metadata = engine.metadata()
     assert (metadata["requested"], metadata["actual"]) == (provider, "cpu")
     assert metadata["reason"] == engine.fallback_reason
-    assert f"provider={provider}" in engine.fallback_reason
+    assert provider in engine.fallback_reason
     assert engine.predict({"x": [1, 2, 3, 4]})["y"].tolist() == [-1, -2, -3, -4]
 
 
