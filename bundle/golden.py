@@ -85,9 +85,7 @@ def read_golden(bundle: Bundle) -> list[tuple[dict[str, Array], dict[str, Array]
 def _unpack(
     bundle: Bundle, file: str, count: int, sides: Sequence[str]
 ) -> list[tuple[dict[str, Array], ...]]:
-    batches: list[tuple[dict[str, Array], ...]] = [
-        tuple({} for _ in sides) for _ in range(count)
-    ]
+    batches: list[tuple[dict[str, Array], ...]] = [tuple({} for _ in sides) for _ in range(count)]
     for key, array in _read_arrays(bundle, file).items():
         number, _, rest = key.partition("/")
         side, _, name = rest.partition("/")

@@ -136,7 +136,7 @@ class _Process:
         }
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(  # noqa: S603 - our own module
+        self._process = subprocess.Popen(
             [sys.executable, "-m", "optimize.benchmark_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -71,9 +71,7 @@ def standings(
         if candidate.graph is not None
     ]
     return found + [
-        _standing(
-            each.name, contest, certified=False, agreement=each.agreement, size=each.bytes
-        )
+        _standing(each.name, contest, certified=False, agreement=each.agreement, size=each.bytes)
         for each in baselines
     ]
 

@@ -109,9 +109,7 @@ class Forge:
         entry = self._cache.get_or_make(key, run)
         return self._store(entry.content, (Step(name=f"export:{lane}", found=entry.found),))
 
-    def _apply(
-        self, each: GraphPass, graph: Graph, material: Material, *, variant: str
-    ) -> Graph:
+    def _apply(self, each: GraphPass, graph: Graph, material: Material, *, variant: str) -> Graph:
         key = {
             "kind": "pass",
             "input": graph.sha256,
@@ -140,9 +138,7 @@ class Forge:
             reason = text[0] if text else "no reason was given"
             raise OptimizeError(f"{each.name}: {type(error).__name__}: {reason}") from error
         sources = (*graph.sources, *(Source(**facts) for facts in entry.facts["sources"]))
-        made = self._store(
-            entry.content, (*graph.steps, Step(name=each.name, found=entry.found))
-        )
+        made = self._store(entry.content, (*graph.steps, Step(name=each.name, found=entry.found)))
         return replace(made, sources=tuple(dict.fromkeys(sources)))
 
     def _store(self, content: bytes, steps: tuple[Step, ...]) -> Graph:

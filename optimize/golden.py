@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bundle.engine.base import InferenceEngine
-    from bundle.manifest import Golden
+    from bundle.manifest import Golden, GoldenAnswers
     from optimize.schema import GoldenConfig
     from optimize.subject import Subject
 
@@ -49,7 +49,8 @@ def make_golden(
         preprocessor.collate(subject.rows[:1]),
         example_batch(subject.rows, preprocessor, max_length=subject.max_length),
     ]
-    answers, files = {}, {}
+    answers: dict[str, GoldenAnswers] = {}
+    files: dict[str, bytes] = {}
     for name, variant in variants.items():
         engine = variant.load()
         outputs = [engine.predict_batch(batch) for batch in batches]
@@ -62,8 +63,6 @@ def make_golden(
                 rtol=settings.rtol,
             )
         else:
-            answers[name], content = write_answers(
-                name, outputs, atol=atol, rtol=settings.rtol
-            )
+            answers[name], content = write_answers(name, outputs, atol=atol, rtol=settings.rtol)
         files |= content
     return replace(golden, answers=answers), files

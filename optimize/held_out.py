@@ -89,9 +89,7 @@ def _unusable(index: int, error: Exception) -> OptimizeError:
     )
 
 
-def load_held_out(
-    restored: Restored, data: DataModule, *, max_samples: int | None
-) -> HeldOut:
+def load_held_out(restored: Restored, data: DataModule, *, max_samples: int | None) -> HeldOut:
     """The test split of the checkpoint's data, or what there is instead.
 
     Raises OptimizeError if the data have other classes than the model, and what the data raise.

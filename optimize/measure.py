@@ -1,4 +1,4 @@
-"""Measure: the benchmark of a subject's candidates and baselines, taken once and kept."""
+"""Measure: who takes part in the benchmark of a subject; its result is kept with the cache."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from optimize.reference import Tensors
     from optimize.schema import OptimizeConfig
     from optimize.subject import Subject
+    from optimize.variants import Candidate
 
 VERSION = 1
 """Raised when the same contestants would be measured otherwise."""
@@ -31,7 +32,37 @@ BASELINES = {TORCH_FP32: "fp32", TORCH_BF16: "bf16"}
 """Eager torch, by precision; speed-ups are over the first."""
 
 
-def torch_baselines(subject: Subject, *, provider: str) -> list[Contestant]:
+def hold_contest(
+    subject: Subject,
+    candidates: Sequence[Candidate],
+    settings: OptimizeConfig,
+    *,
+    provider: str,
+    cache: ContentCache,
+    progress: StageProgress,
+) -> tuple[Contest, dict[str, Any]]:
+    """Eager torch, and every candidate that runs, refused ones too: what they would have gained
+    is worth knowing. The contest, and when and where it took place.
+
+    Raises OptimizeError if the baseline cannot run.
+    """
+    graphs = [
+        Contestant(
+            name=candidate.name,
+            kind=Kind.onnx,
+            path=candidate.graph.path,
+            sha256=candidate.graph.sha256,
+            precision=candidate.precision,
+            provider=provider,
+        )
+        for candidate in candidates
+        if candidate.graph is not None and candidate.assessment is not None
+    ]
+    contestants = [*_torch_baselines(subject, provider=provider), *graphs]
+    return _measure(subject, contestants, settings, cache=cache, progress=progress)
+
+
+def _torch_baselines(subject: Subject, *, provider: str) -> list[Contestant]:
     """What a model runs on if nothing is done about it."""
     restored = subject.restored
     return [
@@ -47,7 +78,7 @@ def torch_baselines(subject: Subject, *, provider: str) -> list[Contestant]:
     ]
 
 
-def measure(
+def _measure(
     subject: Subject,
     contestants: Sequence[Contestant],
     settings: OptimizeConfig,
@@ -55,7 +86,6 @@ def measure(
     cache: ContentCache,
     progress: StageProgress,
 ) -> tuple[Contest, dict[str, Any]]:
-    """The contest, and when it took place. Raises OptimizeError if the baseline cannot run."""
     bench = settings.benchmark
     threads = bench.threads or settings.threads or available_cores()
     batches: dict[int, Tensors] = {

@@ -47,11 +47,15 @@ def _page(manifest: Manifest, findings: Findings, *, picture: Path | None) -> st
     lines = [
         f"# {manifest.name}: what was exported, and on what evidence",
         "",
-        f"Target {findings.target.actual} (asked for: {findings.target.requested}). "
-        f"Default variant: **{findings.choice.name}**, {findings.choice.reason}.",
+        (
+            f"Target {findings.target.actual} (asked for: {findings.target.requested}). "
+            f"Default variant: **{findings.choice.name}**, {findings.choice.reason}."
+        ),
         "",
-        f"Judged on {len(proof.evaluation.labels)} samples of the {findings.split} split, of which "
-        f"the checkpoint gets {proof.evaluation.accuracy('torch'):.2%} right.",
+        (
+            f"Judged on {len(proof.evaluation.labels)} samples of the {findings.split} split, of which "
+            f"the checkpoint gets {proof.evaluation.accuracy('torch'):.2%} right."
+        ),
         "",
         "## Gate",
         "",
@@ -75,11 +79,13 @@ def _speed(findings: Findings) -> list[str]:
     lines = [
         *_markdown(*tables.speed_table(findings)),
         "",
-        f"Medians of {contest.rounds} interleaved rounds with {contest.threads} threads; in "
-        "brackets the bootstrap's 95 % interval of the ratio. "
-        f"Measured {occasion.get('measured', 'at an unknown time')} on "
-        f"{occasion.get('machine', {}).get('cpu', 'an unknown processor')}; other processes used "
-        f"{load['others']:.0%} of {load['cores']} cores meanwhile.",
+        (
+            f"Medians of {contest.rounds} interleaved rounds with {contest.threads} threads; in "
+            "brackets the bootstrap's 95 % interval of the ratio. "
+            f"Measured {occasion.get('measured', 'at an unknown time')} on "
+            f"{occasion.get('machine', {}).get('cpu', 'an unknown processor')}; other processes used "
+            f"{load['others']:.0%} of {load['cores']} cores meanwhile."
+        ),
         "",
         *_markdown(*_tails(findings)),
     ]

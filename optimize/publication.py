@@ -10,6 +10,7 @@ from mlflow.entities import Metric
 from bundle.errors import NotFoundError, RegistryError
 from bundle.registry import ModelRegistry
 from bundle.registry.store import MlflowStore
+from bundle.registry.version import EXPORT_METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from optimize.progress import StageProgress
     from optimize.timing import Contest
 
-METRIC_PREFIX = "optimize/"
 REPORT_FOLDER = "optimize"
 """Of the run's artifacts."""
 
@@ -90,11 +90,13 @@ def gate_metrics(manifest: Manifest, contest: Contest | None) -> dict[str, float
             "batch_invariant": None if gate.batch_invariant is None else +gate.batch_invariant,
             "bytes": float(variant.bytes) if variant.file else None,
         }
-        for size, timing in ({} if contest is None else contest.timings.get(variant.name, {})).items():
+        for size, timing in (
+            {} if contest is None else contest.timings.get(variant.name, {})
+        ).items():
             values[f"p50_ms_batch_{size}"] = timing.p50_ms
             values[f"p99_ms_batch_{size}"] = timing.p99_ms
             values[f"samples_per_second_batch_{size}"] = timing.samples_per_second
             values[f"speedup_batch_{size}"] = timing.speedup
-        prefix = f"{METRIC_PREFIX}{variant.name}/"
+        prefix = f"{EXPORT_METRICS}{variant.name}/"
         found |= {prefix + key: float(v) for key, v in values.items() if v is not None}
     return found

@@ -32,9 +32,7 @@ class TorchReference:
 
     @torch.inference_mode()
     def __call__(self, batch: Tensors) -> Array:
-        inputs = {
-            name: torch.from_numpy(array).to(self._device) for name, array in batch.items()
-        }
+        inputs = {name: torch.from_numpy(array).to(self._device) for name, array in batch.items()}
         logits: torch.Tensor = self._model(**inputs)  # (batch, classes)
         return np.asarray(logits.float().cpu().numpy())
 

@@ -40,7 +40,7 @@ def _facts(outcome: Outcome) -> str:
         f"max |Δlogit| {invariance.max_abs_diff:.1e}",
         "default variant": f"{findings.choice.name}: {findings.choice.reason}",
     }
-    if outcome.cache_bytes:
+    if outcome.cache_folder is not None:
         rows["cache"] = f"{size(outcome.cache_bytes)} in {outcome.cache_folder}"
     if outcome.report is not None:
         rows["report"] = str(outcome.report)

@@ -94,9 +94,7 @@ def _batches(
     """All batches are padded to the same length."""
 
     def read() -> Iterator[Tensors]:
-        rows: list[Row] = [
-            read_row(samples, index, preprocessor) for index in range(len(samples))
-        ]
+        rows: list[Row] = [read_row(samples, index, preprocessor) for index in range(len(samples))]
         together = preprocessor.collate(rows)
         for start in range(0, len(rows), batch_size):
             yield {name: array[start : start + batch_size] for name, array in together.items()}

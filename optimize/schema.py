@@ -10,7 +10,6 @@ from hydra.core.config_store import ConfigStore
 
 from bundle.errors import RequestError
 
-
 _SMALLEST_BUDGET = 1e-4
 """A budget of nothing can be certified by no number of samples."""
 

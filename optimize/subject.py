@@ -50,9 +50,7 @@ class Subject:
         if not isinstance(model, Bert):
             return None
         config = model.encoder.config
-        return TransformerShape(
-            heads=config.num_attention_heads, hidden_size=config.hidden_size
-        )
+        return TransformerShape(heads=config.num_attention_heads, hidden_size=config.hidden_size)
 
     @property
     def max_length(self) -> int | None:

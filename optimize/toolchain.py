@@ -1,4 +1,4 @@
-"""What a result depends on besides its inputs: the packages, the code of the passes, the machine."""
+"""What a result depends on besides its inputs: packages, the code of the passes, the machine."""
 
 from __future__ import annotations
 

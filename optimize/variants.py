@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from optimize.schema import OptimizeConfig
     from optimize.subject import Subject
 
+FP32 = "fp32"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
@@ -42,8 +44,10 @@ class Candidate:
     """None if it could not be made."""
     assessment: Assessment | None
     """None if it could not be run."""
-    deviation: float | None = None
-    """Largest difference of a logit from the original's, over the samples; None if not finite."""
+    deviation: float = 0.0
+    """Largest difference of a logit from the original's, over the samples."""
+    always_shipped: bool = False
+    """Also where it is not certified: fp32, which is proved by parity."""
 
     @property
     def certified(self) -> bool:
@@ -52,7 +56,7 @@ class Candidate:
     @property
     def file(self) -> str | None:
         """Its name in the bundle; what is not certified is not shipped."""
-        return f"{self.name}.onnx" if self.certified else None
+        return f"{self.name}.onnx" if self.certified or self.always_shipped else None
 
     def to_variant(self) -> Variant:
         """As the manifest has it."""
@@ -113,16 +117,17 @@ class VariantMaker:
             deviation=self._deviation(assessment),
         )
 
-    def identity(self, graph: Graph) -> dict[str, str]:
-        """What an assessment of the graph is of."""
-        return {"graph": graph.sha256, "provider": self._provider}
+    def identity(self, graph: Graph, *, provider: str | None = None) -> dict[str, str]:
+        """What an assessment of the graph is of. `provider`: None takes the maker's."""
+        return {"graph": graph.sha256, "provider": provider or self._provider}
 
-    def engine(self, path: Path) -> InferenceEngine:
+    def engine(self, path: Path, *, provider: str | None = None) -> InferenceEngine:
         """Raises EngineError."""
-        return OnnxEngine(path, provider=self._provider, threads=self._settings.threads)
+        return OnnxEngine(path, provider=provider or self._provider, threads=self._settings.threads)
 
-    def predictor(self, path: Path) -> Predictor:
-        engine = self.engine(path)
+    def predictor(self, path: Path, *, provider: str | None = None) -> Predictor:
+        """Raises EngineError, also when it is called."""
+        engine = self.engine(path, provider=provider)
         return lambda batch: engine.predict_batch(batch)[LOGITS]
 
     def _judge(self, name: str, graph: Graph, assessment: Assessment) -> Verdict:
@@ -140,11 +145,9 @@ class VariantMaker:
             settings=self._settings.gate,
         )
 
-    def _deviation(self, assessment: Assessment) -> float | None:
-        if not np.isfinite(assessment.logits).all():
-            return None
+    def _deviation(self, assessment: Assessment) -> float:
         difference = np.abs(assessment.logits - self._reference.logits)
-        return float(difference.max(initial=0.0))
+        return float(np.nan_to_num(difference).max(initial=0.0))
 
 
 def _failed(recipe: Recipe, reason: str, *, graph: Graph | None = None) -> Candidate:
