@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
+
     from optimize.reference import Array, Tensors
 
 Run = Callable[["Tensors"], Any]
@@ -20,11 +21,13 @@ class Kind(StrEnum):
 
     torch = "torch"
     onnx = "onnx"
+    openvino = "openvino"
+    plan = "plan"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contestant:
-    """`path` is a checkpoint for torch, else a graph; `sha256` is of its content."""
+    """`path` is a checkpoint, a plan or a graph, as the kind needs; `sha256` is of its content."""
 
     name: str
     kind: Kind
@@ -32,7 +35,7 @@ class Contestant:
     sha256: str
     precision: str = "fp32"
     provider: str = "cpu"
-    """Where it runs: cpu, cuda or tensorrt."""
+    """Where it runs: cpu, cuda, tensorrt or openvino."""
 
     def identity(self) -> dict[str, str]:
         """All but where the file lies, as JSON."""
@@ -50,7 +53,12 @@ def load(contestant: Contestant, *, threads: int) -> Run:
 
     Raises whatever its runtime raises, and RuntimeError where it takes other threads.
     """
-    loaders = {Kind.torch: _load_torch, Kind.onnx: _load_onnx}
+    loaders = {
+        Kind.torch: _load_torch,
+        Kind.onnx: _load_onnx,
+        Kind.openvino: _load_openvino,
+        Kind.plan: _load_plan,
+    }
     return loaders[contestant.kind](contestant, threads)
 
 
@@ -87,6 +95,22 @@ def _load_onnx(contestant: Contestant, threads: int) -> Run:
     if found != threads:
         raise RuntimeError(f"ONNX Runtime has {found} threads instead of {threads}")
     return engine.predict_batch
+
+
+def _load_openvino(contestant: Contestant, threads: int) -> Run:
+    from bundle.engine.openvino import OpenVinoEngine
+
+    precision = {"bf16": "bf16", "fp16": "f16"}.get(contestant.precision, "f32")
+    engine = OpenVinoEngine(
+        contestant.path, threads=threads, precision=precision, max_batch_size=1 << 16
+    )
+    return engine.predict_batch
+
+
+def _load_plan(contestant: Contestant, threads: int) -> Run:  # noqa: ARG001 # all on the GPU
+    from bundle.engine.tensorrt import TensorRTEngine
+
+    return TensorRTEngine(contestant.path, max_batch_size=1 << 16).predict_batch
 
 
 @dataclass(frozen=True, kw_only=True)

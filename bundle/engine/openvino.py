@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,6 @@ import numpy as np
 
 from bundle.engine.base import InferenceEngine
 from bundle.engine.cores import available_cores
-from bundle.engine.session import first_line
 from bundle.errors import EngineError, RequestError
 from bundle.tensor import DYNAMIC, TensorSpec
 
@@ -33,7 +33,7 @@ _DTYPES = {
 
 
 class OpenVinoEngine(InferenceEngine):
-    """Safe to call from several threads: every run has a request of its own."""
+    """Safe to call from several threads: every run has a request of its own, and gives it back."""
 
     def __init__(
         self,
@@ -72,6 +72,7 @@ class OpenVinoEngine(InferenceEngine):
         except Exception as error:  # the runtime's exceptions share no class
             name = "the model" if isinstance(model, bytes) else Path(model).name
             raise EngineError(f"OpenVINO cannot load {name}: {_last_line(error)}") from error
+        self._idle: deque[Any] = deque()
         super().__init__(
             inputs=tuple(map(_spec, self._model.inputs)),
             outputs=tuple(map(_spec, self._model.outputs)),
@@ -95,11 +96,20 @@ class OpenVinoEngine(InferenceEngine):
         }
 
     def _run(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        request = self._request()
         try:
-            results = self._model.create_infer_request().infer(inputs, share_inputs=True)
+            results = request.infer(inputs, share_inputs=True)
+            return {spec.name: np.array(results[index]) for index, spec in enumerate(self._outputs)}
         except Exception as error:  # the runtime's exceptions share no class
-            raise EngineError(f"the model failed: {first_line(error)}") from error
-        return {spec.name: np.array(results[index]) for index, spec in enumerate(self._outputs)}
+            raise EngineError(f"the model failed: {_last_line(error)}") from error
+        finally:
+            self._idle.append(request)
+
+    def _request(self) -> Any:
+        try:
+            return self._idle.pop()
+        except IndexError:  # all are at work
+            return self._model.create_infer_request()
 
 
 def load_openvino() -> Any:

@@ -47,10 +47,10 @@ def open_session(model: Path | str | bytes, provider: str, settings: ProviderSet
         ) from error
     running = session.get_providers()
     if RUNTIME_NAMES[provider] not in running:
-        reason = library_problem(provider)
+        problem = library_problem(provider)
         raise EngineError(
             f"provider={provider} was asked for, but ONNX Runtime runs on {', '.join(running)}"
-            + (f": {reason}" if reason else ""),
+            + (f": {problem}" if problem else ""),
             field="provider",
             remedy=REMEDIES[provider],
         )
