@@ -6,14 +6,18 @@ before prometheus_client is first imported; a scrape adds them up.
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from serving.gpu_metrics import GpuMetrics
 
 if TYPE_CHECKING:
     from serving.catalog import ModelInfo
@@ -141,14 +145,20 @@ class MetricsCollector:
         mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
+@functools.cache
+def _gpu_metrics(directory: str) -> GpuMetrics:
+    """One a process: the driver is opened once."""
+    return GpuMetrics(Path(directory))
+
+
 def scrape(accept: str) -> tuple[bytes, str]:
     """The sum over all processes, and its Content-Type, in the format that `accept` asks for."""
     encoder, content_type = choose_encoder(accept)
     for attempt in range(SCRAPE_ATTEMPTS):
         registry = CollectorRegistry()
-        MultiProcessCollector(  # type: ignore[no-untyped-call]
-            registry, path=os.environ[DIRECTORY_VARIABLE]
-        )
+        directory = os.environ[DIRECTORY_VARIABLE]
+        MultiProcessCollector(registry, path=directory)  # type: ignore[no-untyped-call]
+        registry.register(_gpu_metrics(directory))
         try:
             return encoder(registry), content_type
         except (OSError, struct.error, ValueError):
