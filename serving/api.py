@@ -16,9 +16,13 @@ from serving.control import Drain, Ready, WorkerUp, listen
 from serving.dispatch import Dispatcher
 from serving.drain import DrainPlan, Lifecycle
 from serving.errors import ServingError, UnavailableError
+from serving.intake import Intake
 from serving.logs import configure_logging
 from serving.metrics import MetricsCollector
+from serving.routes.infer import InferRoutes
 from serving.routes.metrics import metrics_endpoints
+from serving.routes.models import model_endpoints
+from serving.routes.open_inference import open_inference_endpoints
 from serving.routes.predict import Predictor
 from serving.routes.probes import probe_endpoints
 from serving.signals import ignore_signals
@@ -60,20 +64,21 @@ class ApiProcess:
         self._catalog = Catalog()
         self._lifecycle = Lifecycle(expected_workers=settings.workers, first=first)
         self._dispatcher = Dispatcher(catalog=self._catalog, on_change=self._workers_changed)
-        self._predictor = Predictor(
-            settings,
-            catalog=self._catalog,
-            dispatcher=self._dispatcher,
-            lifecycle=self._lifecycle,
+        metrics = MetricsCollector()
+        self._intake = Intake(
+            settings, dispatcher=self._dispatcher, lifecycle=self._lifecycle, metrics=metrics
         )
         self._application = Application(
             [
-                *self._predictor.endpoints(),
+                *Predictor(settings, catalog=self._catalog, intake=self._intake).endpoints(),
+                *InferRoutes(settings, catalog=self._catalog, intake=self._intake).endpoints(),
                 *probe_endpoints(self._lifecycle, self._catalog),
+                *model_endpoints(settings, self._lifecycle, self._catalog),
+                *open_inference_endpoints(self._lifecycle, self._catalog),
                 *metrics_endpoints(),
             ],
             lifespan=lifespan,
-            metrics=MetricsCollector(),
+            metrics=metrics,
             extra_headers=self._extra_headers,
         )
         self._listening = False
@@ -108,7 +113,7 @@ class ApiProcess:
         )
         yield
         self._dispatcher.close()
-        self._predictor.close()
+        self._intake.close()
 
     def _obey(self, message: object) -> None:
         if isinstance(message, WorkerUp):

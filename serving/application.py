@@ -74,7 +74,7 @@ class Application:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         route, handler = self._find(scope)
-        exchange = Exchange.begin(Headers(scope=scope), route=route)
+        exchange = Exchange.begin(Headers(scope=scope), route=route, path=scope["path"])
         response = await _respond(handler, Request(scope, receive), exchange)
         status = CLIENT_GONE if response is None else response.status_code
         seconds = time.monotonic() - exchange.started

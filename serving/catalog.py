@@ -104,6 +104,28 @@ class ServedModel:
             for start in range(0, len(rows), limit)
         ]
 
+    def from_tensors(self, tensors: Tensors, *, batch_size: int) -> list[Part]:
+        """Tensors as the model's signature has them, batch dimension included, as parts.
+
+        Raises BadRequestError where the inputs are batches of different sizes.
+        """
+        if not self.info.batchable:
+            stacked = {name: array[np.newaxis] for name, array in tensors.items()}
+            return [Part(stacked, (0,), _signature(tensors))]
+        sizes = {name: len(array) for name, array in tensors.items()}
+        if len(set(sizes.values())) > 1:
+            told = ", ".join(f"{name} {size}" for name, size in sizes.items())
+            raise BadRequestError(f"the inputs have different batch sizes: {told}", field="inputs")
+        count = next(iter(sizes.values()))
+        return [
+            Part(
+                {name: array[start : start + batch_size] for name, array in tensors.items()},
+                tuple(range(start, min(start + batch_size, count))),
+                _signature({name: array[0] for name, array in tensors.items()}),
+            )
+            for start in range(0, count, batch_size)
+        ]
+
     def to_answers(self, outputs: Tensors, part: Part) -> list[dict[str, Any]]:
         """What the outputs say, a sample each. Raises RefusedSampleError where they say NaN."""
         for name, array in outputs.items():
@@ -156,7 +178,7 @@ class ServedModel:
                     remedy=f"the model takes {', '.join(self._shapes)}",
                 )
             row[spec.name] = to_array(values[spec.name], spec, shape=self._shapes[spec.name])
-        return ";".join(f"{array.shape}" for array in row.values()), row
+        return _signature(row), row
 
     def _join(self, signature: str, rows: list[tuple[int, Tensors]]) -> Part:
         indices = tuple(index for index, _ in rows)
@@ -165,6 +187,11 @@ class ServedModel:
             return Part(self.preprocessor.collate(tensors), indices, signature)
         joined = {name: np.stack([row[name] for row in tensors]) for name in tensors[0]}
         return Part(joined, indices, signature)
+
+
+def _signature(row: Tensors) -> str:
+    """Samples of the same shapes can be joined into one batch."""
+    return ";".join(f"{array.shape}" for array in row.values())
 
 
 class Catalog:

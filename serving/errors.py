@@ -12,6 +12,7 @@ TrainyardError
     ├── TooLargeError            the body, or its number of instances              413
     ├── UnsupportedMediaError    a media type or encoding that is not read         415
     ├── ModelFailedError         the model cannot answer, whatever the request     500
+    ├── NotSupportedError        a part of a protocol that is not offered          501
     ├── UnavailableError         starting, full, stopping, or the worker died      503, Retry-After
     └── DeadlineExceededError    no answer before the request's deadline           504
 """
@@ -51,6 +52,10 @@ class ServingError(TrainyardError):
         super().__init__(message, field=field, remedy=remedy)
         self.code = code
         self.headers = headers or {}
+
+    def told(self) -> str:
+        """The message and the remedy as one text, for a protocol that has no place for more."""
+        return f"{self}; {self.remedy}" if self.remedy else str(self)
 
     def body(self, request_id: str | int) -> dict[str, Any]:
         """The answer's JSON, as surface.md fixes it."""
@@ -146,6 +151,15 @@ class ModelFailedError(ServingError):
     """The model cannot answer, and no other request would change that."""
 
     status = 500
+
+
+class NotSupportedError(ServingError):
+    """A part of a protocol that is not offered."""
+
+    status = 501
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message, code="not_supported", field=field)
 
 
 class UnavailableError(ServingError):

@@ -35,13 +35,16 @@ class Exchange:
     model: ModelInfo | None = None
     error: str = ""
     """The code of the error it was answered with."""
+    open_inference: bool = False
+    """Whether errors have that protocol's shape."""
 
     @classmethod
-    def begin(cls, headers: Headers, *, route: str) -> Exchange:
+    def begin(cls, headers: Headers, *, route: str, path: str = "") -> Exchange:
         """A request id from outside is kept if it is short and harmless, else replaced."""
         given = headers.get(REQUEST_ID, "")
         request_id = given if _ACCEPTABLE_ID.fullmatch(given) else os.urandom(16).hex()
-        return cls(request_id, RequestRecord(route))
+        protocol = path == "/v2" or path.startswith("/v2/")
+        return cls(request_id, RequestRecord(route), open_inference=protocol)
 
     @property
     def id(self) -> str | int:
@@ -72,8 +75,9 @@ class Exchange:
     def refuse(self, error: ServingError) -> Response:
         """The answer to a request that failed."""
         self.error = error.code
+        body = {"error": error.told()} if self.open_inference else error.body(self.id)
         return Response(
-            dump(error.body(self.id)),
+            dump(body),
             error.status,
             {**self.headers(), **error.headers},
             "application/json",

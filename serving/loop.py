@@ -92,7 +92,7 @@ def _run(
             return [(batch, [_failure(model, batch[0], error)])]
         return [outcome for item in batch for outcome in _run(model, [item], metrics)]
     seconds = time.monotonic() - started
-    metrics.batch((model.name, model.version, model.variant), samples)
+    metrics.batch((model.name, model.version, model.variant), samples, seconds)
     return [(batch, [_success(item, tensors, started, seconds)
                      for item, tensors in zip(batch, outputs, strict=True)])]  # fmt: skip
 

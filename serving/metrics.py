@@ -6,20 +6,18 @@ before prometheus_client is first imported; a scrape adds them up.
 
 from __future__ import annotations
 
-import functools
 import os
 import struct
+import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from serving.gpu_metrics import GpuMetrics
-
 if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
     from serving.catalog import ModelInfo
 
 DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -85,6 +83,32 @@ class MetricsCollector:
             buckets=SIZES,
             registry=registry,
         )
+        self._executions = Counter(
+            "trainyard_batches",
+            "Batches that ran, by their number of samples.",
+            (*_MODEL, "size"),
+            registry=registry,
+        )
+        self._execution_seconds = Counter(
+            "trainyard_batch_seconds",
+            "How long those batches ran altogether.",
+            (*_MODEL, "size"),
+            registry=registry,
+        )
+        self._last = Gauge(
+            "trainyard_last_inference_timestamp_seconds",
+            "When the model last ran.",
+            _MODEL,
+            multiprocess_mode="max",
+            registry=registry,
+        )
+        self._in_flight = Gauge(
+            "trainyard_requests_in_flight",
+            "Requests for the model that are not answered yet.",
+            _MODEL,
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
         self._depth = Gauge(
             "trainyard_queue_depth",
             "Samples that wait for a worker.",
@@ -121,9 +145,16 @@ class MetricsCollector:
         if record.samples and status == 200:
             self._samples.labels(*model).inc(record.samples)
 
-    def batch(self, model: tuple[str, str, str], samples: int) -> None:
-        """A batch of that many samples ran."""
+    def in_flight(self, record: RequestRecord, change: int) -> None:
+        """A request for a model came (1), or left (-1)."""
+        self._in_flight.labels(record.model, record.version, record.variant).inc(change)
+
+    def batch(self, model: tuple[str, str, str], samples: int, seconds: float) -> None:
+        """A batch of that many samples ran for so long."""
         self._batches.labels(*model).observe(samples)
+        self._executions.labels(*model, str(samples)).inc()
+        self._execution_seconds.labels(*model, str(samples)).inc(seconds)
+        self._last.labels(*model).set(time.time())
 
     def queue_depth(self, samples: int) -> None:
         """That many samples wait in this process."""
@@ -145,22 +176,14 @@ class MetricsCollector:
         mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
-@functools.cache
-def _gpu_metrics(directory: str) -> GpuMetrics:
-    """One a process: the driver is opened once."""
-    return GpuMetrics(Path(directory))
-
-
-def scrape(accept: str) -> tuple[bytes, str]:
-    """The sum over all processes, and its Content-Type, in the format that `accept` asks for."""
-    encoder, content_type = choose_encoder(accept)
+def collect() -> list[Metric]:
+    """The sums over all processes, dead ones included."""
     for attempt in range(SCRAPE_ATTEMPTS):
-        registry = CollectorRegistry()
-        directory = os.environ[DIRECTORY_VARIABLE]
-        MultiProcessCollector(registry, path=directory)  # type: ignore[no-untyped-call]
-        registry.register(_gpu_metrics(directory))
         try:
-            return encoder(registry), content_type
+            collector = MultiProcessCollector(  # type: ignore[no-untyped-call]
+                CollectorRegistry(), path=os.environ[DIRECTORY_VARIABLE]
+            )
+            return list(collector.collect())  # type: ignore[no-untyped-call]
         except (OSError, struct.error, ValueError):
             # A process has just come or gone, and with it a file that was being read.
             if attempt == SCRAPE_ATTEMPTS - 1:

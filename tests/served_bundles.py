@@ -150,3 +150,13 @@ def logarithm_onnx() -> bytes:
         outputs=[value("y", TensorProto.FLOAT, ["batch", 2])],
         weights={},
     )
+
+
+def identity_onnx(kinds: dict[str, int]) -> bytes:
+    """`in_NAME` → `out_NAME`, (N, 2, 3), each of its own element type."""
+    return serialize(
+        [helper.make_node("Identity", [f"in_{name}"], [f"out_{name}"]) for name in kinds],
+        inputs=[value(f"in_{name}", kind, ["batch", 2, 3]) for name, kind in kinds.items()],
+        outputs=[value(f"out_{name}", kind, ["batch", 2, 3]) for name, kind in kinds.items()],
+        weights={},
+    )

@@ -52,16 +52,6 @@ class MediaType:
         return name
 
 
-def check_encoding(headers: Headers) -> None:
-    """Refuse compressed bodies. Raises UnsupportedMediaError."""
-    encoding = headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("", "identity"):
-        raise UnsupportedMediaError(
-            f"the content encoding {encoding[:64]!r} is not read",
-            remedy="send the body uncompressed",
-        )
-
-
 def decode_text(body: bytes, encoding: str) -> str:
     """Raises BadRequestError where the bytes are not of that encoding."""
     try:

@@ -21,7 +21,7 @@ from serving.codec.request import (
 from serving.errors import BadRequestError, TooLargeError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
 _JSON_NAMES = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
@@ -111,7 +111,7 @@ def decode_image(text: str, where: str) -> bytes:
         ) from error  # fmt: skip
 
 
-def dump(document: Mapping[str, Any]) -> bytes:
+def dump(document: Mapping[str, Any] | Sequence[Any]) -> bytes:
     """The body of an answer; a number in it, read back, is the number that went in."""
     return orjson.dumps(document)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -44,12 +45,28 @@ def to_array(value: object, spec: TensorSpec, *, shape: tuple[int, ...]) -> npt.
         )
     if 0 in found:
         raise _error(spec, "is empty", remedy="send at least one value along every dimension")
+    return _typed(value, types, spec).reshape(found)
+
+
+def flat_array(value: object, spec: TensorSpec, *, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """The values of a tensor of that shape, row-major, from lists nested like it or from one list.
+
+    Raises InputError where their number, nesting or types are others.
+    """
+    types, found = _scan(value, spec)
+    if found not in (shape, (math.prod(shape),)):
+        raise _error(spec, f"has data of shape {list(found)}, but its shape is {list(shape)}")
+    return _typed(value, types, spec).reshape(-1)
+
+
+def _typed(value: object, types: set[type], spec: TensorSpec) -> npt.NDArray[Any]:
+    """Checked leaves of the given types as an array of the spec's."""
     _check_types(types, spec)
     if spec.dtype == "string":
-        return np.array(value, dtype=object).reshape(found)
+        return np.array(value, dtype=object)
     if spec.dtype.startswith("float"):
-        return _floats(value, spec).reshape(found)
-    return _integers(value, spec).reshape(found)
+        return _floats(value, spec)
+    return _integers(value, spec)
 
 
 def _scan(value: object, spec: TensorSpec) -> tuple[set[type], tuple[int, ...]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 
 from serving.application import Endpoint
-from serving.metrics import scrape
+from serving.scrape import scrape
 
 if TYPE_CHECKING:
     from starlette.requests import Request

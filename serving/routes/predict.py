@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
 from serving.application import Endpoint
-from serving.codec.body import MediaType, check_encoding, decode_text, read_body
+from serving.codec.body import MediaType, decode_text
 from serving.codec.json import dump, parse_object, read_batch, read_single
 from serving.codec.multipart import parse_form
 from serving.codec.request import (
@@ -26,9 +24,9 @@ from serving.codec.request import (
 from serving.errors import (
     BadRequestError,
     RefusedSampleError,
-    UnavailableError,
     UnsupportedMediaError,
 )
+from serving.intake import SMALL_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,16 +34,11 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from serving.catalog import Catalog, Part, ServedModel
-    from serving.dispatch import Answer, Dispatcher
-    from serving.drain import Lifecycle
+    from serving.dispatch import Answer
     from serving.exchange import Exchange
+    from serving.intake import Intake
     from serving.settings import Settings
 
-T = TypeVar("T")
-
-SMALL_BYTES = 16 * 1024
-"""Bodies up to this are parsed on the event loop: a thread would take longer to be woken."""
-DECODE_THREADS = 4
 JSON = "application/json"
 FORM = "multipart/form-data"
 IMAGES = ("image/png", "image/jpeg")
@@ -55,20 +48,10 @@ TEXT = "text/plain"
 class Predictor:
     """From a body to an answer, by way of the workers."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        catalog: Catalog,
-        dispatcher: Dispatcher,
-        lifecycle: Lifecycle,
-    ) -> None:
+    def __init__(self, settings: Settings, *, catalog: Catalog, intake: Intake) -> None:
         self._settings = settings
         self._catalog = catalog
-        self._dispatcher = dispatcher
-        self._lifecycle = lifecycle
-        self._threads = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
-        self._in_flight = 0
+        self._intake = intake
 
     def endpoints(self) -> list[Endpoint]:
         """The two paths."""
@@ -77,34 +60,13 @@ class Predictor:
             Endpoint("/predict/batch", "POST", self._predict_batch),
         ]
 
-    def close(self) -> None:
-        """Let the threads go."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
     async def _predict(self, request: Request, exchange: Exchange) -> Response:
-        return await self._admitted(request, exchange, self._parse_single, batch=False)
+        with self._intake.admitted():
+            return await self._answer(request, exchange, self._parse_single, batch=False)
 
     async def _predict_batch(self, request: Request, exchange: Exchange) -> Response:
-        return await self._admitted(request, exchange, self._parse_batch, batch=True)
-
-    async def _admitted(
-        self,
-        request: Request,
-        exchange: Exchange,
-        parse: Callable[[Request, Exchange, bytes], PredictRequest],
-        *,
-        batch: bool,
-    ) -> Response:
-        """Bound how many requests are held at once, before anything is read of them."""
-        if not self._lifecycle.started:
-            raise UnavailableError("the server is starting", code="starting")
-        if self._in_flight >= self._settings.queue_size:
-            raise UnavailableError("too many requests are in flight", code="overloaded")
-        self._in_flight += 1
-        try:
-            return await self._answer(request, exchange, parse, batch=batch)
-        finally:
-            self._in_flight -= 1
+        with self._intake.admitted():
+            return await self._answer(request, exchange, self._parse_batch, batch=True)
 
     async def _answer(
         self,
@@ -114,39 +76,28 @@ class Predictor:
         *,
         batch: bool,
     ) -> Response:
-        limit_ms = self._settings.timeout_ms
-        check_encoding(request.headers)
-        body = await read_body(
-            request.headers,
-            request.receive,
-            maximum=self._settings.max_body_bytes,
-            seconds=limit_ms / 1000,
-        )
+        intake = self._intake
+        body = await intake.body(request)
         small = len(body) <= SMALL_BYTES
-        wanted = await self._call(partial(parse, request, exchange, body), inline=small)
+        wanted = await intake.call(partial(parse, request, exchange, body), inline=small)
         options = wanted.options
-        limit_ms = min(limit_ms, options.timeout_ms or limit_ms)
         served = self._catalog.find(options.model, options.version)
         exchange.choose(served.info)
         exchange.record.samples = len(wanted.samples)
-        parts = await self._call(
+        parts = await intake.call(
             partial(served.to_parts, wanted.samples, batch_size=self._settings.batch_size),
             inline=small and not served.heavy,
         )
-        sent = exchange.phase("decode", exchange.started)
         try:
-            answers = await self._dispatcher.run(
+            answers = await intake.infer(
+                request,
+                exchange,
                 served,
                 parts,
-                deadline=exchange.started + limit_ms / 1000,
-                timeout_ms=limit_ms,
+                timeout_ms=options.timeout_ms,
                 priority=options.priority,
-                disconnected=lambda: _disconnected(request),
             )
             received = time.monotonic()
-            infer = max(answer.infer_seconds for answer in answers)
-            exchange.record.phases["infer"] = infer
-            exchange.record.phases["queue"] = max(0.0, received - sent - infer)
             predictions = _assemble(served, parts, answers)
         except RefusedSampleError as error:
             raise _locate(error, wanted.samples, batch=batch) from error
@@ -187,18 +138,6 @@ class Predictor:
         return read_batch(
             document, read_options(document), maximum=self._settings.max_batch_instances
         )
-
-    async def _call(self, function: Callable[[], T], *, inline: bool) -> T:
-        """What takes long is done beside the event loop."""
-        if inline:
-            return function()
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
-
-
-async def _disconnected(request: Request) -> None:
-    """Return when the client has gone; the body has been read."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _parse_json(media: MediaType, body: bytes, query: Mapping[str, str]) -> dict[str, Any]:

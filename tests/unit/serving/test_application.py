@@ -12,6 +12,7 @@ from serving.application import Application, Endpoint
 from serving.catalog import Catalog
 from serving.dispatch import Dispatcher
 from serving.drain import Lifecycle
+from serving.intake import Intake
 from serving.metrics import MetricsCollector
 from serving.routes.predict import Predictor
 from serving.routes.probes import probe_endpoints
@@ -30,17 +31,18 @@ class Server:
         self.lifecycle = Lifecycle(expected_workers=1)
         self.headers: dict[str, str] = {}
         dispatcher = Dispatcher(catalog=catalog, on_change=lambda: None)
-        self.predictor = Predictor(
-            Settings(), catalog=catalog, dispatcher=dispatcher, lifecycle=self.lifecycle
+        metrics = MetricsCollector()
+        self.intake = Intake(
+            Settings(), dispatcher=dispatcher, lifecycle=self.lifecycle, metrics=metrics
         )
         self.application = Application(
             [
-                *self.predictor.endpoints(),
+                *Predictor(Settings(), catalog=catalog, intake=self.intake).endpoints(),
                 *probe_endpoints(self.lifecycle, catalog),
                 Endpoint("/fail", "GET", fail),
             ],
             lifespan=fail,
-            metrics=MetricsCollector(),
+            metrics=metrics,
             extra_headers=lambda: self.headers,
         )
 
@@ -57,7 +59,7 @@ class Server:
 def server():
     server = Server()
     yield server
-    server.predictor.close()
+    server.intake.close()
 
 
 def test_a_server_that_starts_lives_and_answers_503(server):

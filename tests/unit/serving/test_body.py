@@ -8,7 +8,7 @@ import pytest
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 
-from serving.codec.body import MediaType, check_encoding, decode_text, read_body
+from serving.codec.body import MediaType, decode_text, read_body
 from serving.errors import BadRequestError, BodyTimeoutError, TooLargeError, UnsupportedMediaError
 
 MAXIMUM = 100
@@ -126,13 +126,6 @@ def test_media_type_knows_its_text_encoding(header, encoding):
 def test_media_type_refuses_encodings_that_are_not_read(charset):
     with pytest.raises(UnsupportedMediaError):
         MediaType("text/plain", {"charset": charset}).text_encoding()
-
-
-def test_check_encoding_refuses_compressed_bodies():
-    check_encoding(Headers({}))
-    check_encoding(Headers({"content-encoding": "Identity"}))
-    with pytest.raises(UnsupportedMediaError):
-        check_encoding(Headers({"content-encoding": "gzip"}))
 
 
 def test_decode_text_refuses_bytes_of_another_encoding():

@@ -1,0 +1,131 @@
+"""Intake: how a request gets in and its parts get to the workers, whatever protocol it speaks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from serving.codec.body import read_body
+from serving.codec.compression import content_encoding, inflate
+from serving.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from starlette.requests import Request
+
+    from serving.catalog import Part, ServedModel
+    from serving.dispatch import Answer, Dispatcher
+    from serving.drain import Lifecycle
+    from serving.exchange import Exchange
+    from serving.metrics import MetricsCollector
+    from serving.settings import Settings
+
+T = TypeVar("T")
+
+SMALL_BYTES = 16 * 1024
+"""Bodies up to this are parsed on the event loop: a thread would take longer to be woken."""
+DECODE_THREADS = 4
+INFLATIONS = 2
+"""Bodies that are inflated at once: each may take the largest body's memory."""
+
+
+class Intake:
+    """Bounds what is held: requests in number, bodies in bytes and in time."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        dispatcher: Dispatcher,
+        lifecycle: Lifecycle,
+        metrics: MetricsCollector,
+    ) -> None:
+        self._settings = settings
+        self._dispatcher = dispatcher
+        self._lifecycle = lifecycle
+        self._metrics = metrics
+        self._threads = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
+        self._inflating = asyncio.Semaphore(INFLATIONS)
+        self._in_flight = 0
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    @contextlib.contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Bound how many requests are held at once, before anything is read of them."""
+        if not self._lifecycle.started:
+            raise UnavailableError("the server is starting", code="starting")
+        if self._in_flight >= self._settings.queue_size:
+            raise UnavailableError("too many requests are in flight", code="overloaded")
+        self._in_flight += 1
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+
+    async def body(self, request: Request) -> bytes:
+        """All of the body, inflated. Raises a ServingError or ClientDisconnect."""
+        maximum = self._settings.max_body_bytes
+        encoding = content_encoding(request.headers)
+        body = await read_body(
+            request.headers,
+            request.receive,
+            maximum=maximum,
+            seconds=self._settings.timeout_ms / 1000,
+        )
+        if not encoding:
+            return body
+        async with self._inflating:
+            return await self.call(partial(inflate, body, encoding, maximum=maximum), inline=False)
+
+    async def call(self, function: Callable[[], T], *, inline: bool) -> T:
+        """What takes long is done beside the event loop."""
+        if inline:
+            return function()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+    async def infer(
+        self,
+        request: Request,
+        exchange: Exchange,
+        served: ServedModel,
+        parts: Sequence[Part],
+        *,
+        timeout_ms: float | None,
+        priority: int,
+    ) -> list[Answer]:
+        """The workers' answers to the parts, in order; the phases so far are recorded.
+
+        The request's own `timeout_ms` can only shorten the server's. Raises a ServingError.
+        """
+        limit_ms = min(self._settings.timeout_ms, timeout_ms or self._settings.timeout_ms)
+        sent = exchange.phase("decode", exchange.started)
+        self._metrics.in_flight(exchange.record, 1)
+        try:
+            answers = await self._dispatcher.run(
+                served,
+                parts,
+                deadline=exchange.started + limit_ms / 1000,
+                timeout_ms=limit_ms,
+                priority=priority,
+                disconnected=partial(_disconnected, request),
+            )
+        finally:
+            self._metrics.in_flight(exchange.record, -1)
+        infer = max(answer.infer_seconds for answer in answers)
+        exchange.record.phases["infer"] = infer
+        exchange.record.phases["queue"] = max(0.0, time.monotonic() - sent - infer)
+        return answers
+
+
+async def _disconnected(request: Request) -> None:
+    """Return when the client has gone; the body has been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

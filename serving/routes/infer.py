@@ -1,0 +1,133 @@
+"""POST /v2/models/{model}[/versions/{version}]/infer: tensors in, tensors out."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from starlette.responses import Response
+
+from serving.application import Endpoint
+from serving.codec.compression import answer_encoding, deflate
+from serving.codec.infer_request import HEADER_LENGTH, parse_infer_request, read_tensors
+from serving.codec.infer_response import choose_outputs, write_infer_response
+from serving.errors import TooLargeError
+from serving.intake import SMALL_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.requests import Request
+
+    from bundle.tensor import TensorSpec
+    from serving.catalog import Catalog, Part, ServedModel
+    from serving.codec.infer_request import InferRequest
+    from serving.dispatch import Answer
+    from serving.exchange import Exchange
+    from serving.intake import Intake
+    from serving.settings import Settings
+    from serving.wire import Tensors
+
+
+class InferRoutes:
+    """The Open Inference Protocol's way to the workers."""
+
+    def __init__(self, settings: Settings, *, catalog: Catalog, intake: Intake) -> None:
+        self._settings = settings
+        self._catalog = catalog
+        self._intake = intake
+
+    def endpoints(self) -> list[Endpoint]:
+        """With and without a version."""
+        return [
+            Endpoint("/v2/models/{model}/infer", "POST", self._infer),
+            Endpoint("/v2/models/{model}/versions/{version}/infer", "POST", self._infer),
+        ]
+
+    async def _infer(self, request: Request, exchange: Exchange) -> Response:
+        with self._intake.admitted():
+            return await self._answer(request, exchange)
+
+    async def _answer(self, request: Request, exchange: Exchange) -> Response:
+        intake = self._intake
+        path = request.path_params
+        served = self._catalog.find(path["model"], path.get("version"))
+        exchange.choose(served.info)
+        body = await intake.body(request)
+        small = len(body) <= SMALL_BYTES
+        header_length = request.headers.get(HEADER_LENGTH)
+        wanted, parts, chosen = await intake.call(
+            partial(self._read, served, body, header_length), inline=small
+        )
+        exchange.record.samples = sum(len(part.indices) for part in parts)
+        answers = await intake.infer(
+            request,
+            exchange,
+            served,
+            parts,
+            timeout_ms=wanted.timeout_ms,
+            priority=wanted.priority,
+        )
+        received = time.monotonic()
+        encoding = answer_encoding(request.headers)
+        content, length = await intake.call(
+            partial(_write, exchange, served, wanted, answers, chosen, encoding=encoding),
+            inline=small,
+        )
+        headers = exchange.headers()
+        headers["Content-Type"] = (
+            "application/json" if length is None else "application/octet-stream"
+        )
+        if length is not None:
+            headers[HEADER_LENGTH] = str(length)
+        if encoding:
+            headers["Content-Encoding"] = encoding
+        exchange.phase("encode", received)
+        return Response(content, 200, headers)
+
+    def _read(
+        self, served: ServedModel, body: bytes, header_length: str | None
+    ) -> tuple[InferRequest, list[Part], list[tuple[TensorSpec, bool]]]:
+        wanted = parse_infer_request(body, header_length)
+        chosen = choose_outputs(wanted, served.manifest.outputs)
+        tensors = read_tensors(wanted, served.manifest.inputs)
+        parts = served.from_tensors(tensors, batch_size=self._settings.batch_size)
+        samples = sum(len(part.indices) for part in parts)
+        if samples > self._settings.max_batch_instances:
+            raise TooLargeError(
+                f"the batch has {samples} samples, at most {self._settings.max_batch_instances} "
+                "are taken",
+                code="too_many_instances",
+                field="inputs",
+            )
+        return wanted, parts, chosen
+
+
+def _write(
+    exchange: Exchange,
+    served: ServedModel,
+    wanted: InferRequest,
+    answers: Sequence[Answer],
+    chosen: Sequence[tuple[TensorSpec, bool]],
+    *,
+    encoding: str,
+) -> tuple[bytes, int | None]:
+    head: dict[str, Any] = {
+        "id": wanted.id or str(exchange.id),
+        "model_name": served.info.name,
+        "model_version": served.info.version,
+    }
+    outputs = _join([answer.outputs for answer in answers], batchable=served.info.batchable)
+    content, length = write_infer_response(head, outputs, chosen)
+    return (deflate(content, encoding) if encoding else content), length
+
+
+def _join(pieces: Sequence[Tensors], *, batchable: bool) -> Tensors:
+    """The outputs of all parts, as the model's signature has them."""
+    if not batchable:
+        return {name: array[0] for name, array in pieces[0].items()}
+    if len(pieces) == 1:
+        return pieces[0]
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}

@@ -1,0 +1,100 @@
+"""What a scrape of /metrics sees: our metrics, and Triton's names for the same numbers.
+
+Dashboards and perf_analyzer know the latter (https://github.com/triton-inference-server/server,
+docs/user_guide/metrics.md). They are worked out when somebody asks, and cost a request nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+
+from serving.gpu_metrics import GpuMetrics
+from serving.metrics import DIRECTORY_VARIABLE, collect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+ModelLabels = tuple[str, str]
+"""A model's name and version."""
+
+_REASONS = {"overloaded": "REJECTED", "client_gone": "CANCELED", "model_failed": "BACKEND"}
+_DURATIONS = {"queue": "queue", "decode": "compute_input", "infer": "compute_infer",
+              "encode": "compute_output"}  # fmt: skip
+
+
+def scrape(accept: str) -> tuple[bytes, str]:
+    """All metrics and their Content-Type, in the format that `accept` asks for."""
+    encoder, content_type = choose_encoder(accept)
+    families = collect()
+    gpus = _gpu_metrics(os.environ[DIRECTORY_VARIABLE]).collect()
+    return encoder(_Families([*families, *triton_metrics(families), *gpus])), content_type
+
+
+@functools.cache
+def _gpu_metrics(directory: str) -> GpuMetrics:
+    """One a process: the driver is opened once."""
+    return GpuMetrics(Path(directory))
+
+
+def samples(families: Iterable[Metric], name: str) -> Iterator[tuple[dict[str, str], float]]:
+    """Labels and value of every sample of that name that belongs to a model."""
+    for family in families:
+        for sample in family.samples:
+            if sample.name == name and sample.labels.get("model"):
+                yield sample.labels, sample.value
+
+
+def triton_metrics(families: Iterable[Metric]) -> list[Metric]:
+    """The same numbers under Triton's names, by model and version."""
+    families = list(families)
+    found: dict[str, dict[tuple[str, ...], float]] = defaultdict(lambda: defaultdict(float))
+    for labels, value in samples(families, "trainyard_requests_total"):
+        if labels["status"] == "200":
+            found["nv_inference_request_success"][key(labels)] += value
+        else:
+            reason = _REASONS.get(labels["error"], "OTHER")
+            found["nv_inference_request_failure"][*key(labels), reason] += value
+    for labels, value in samples(families, "trainyard_samples_total"):
+        found["nv_inference_count"][key(labels)] += value
+    for labels, value in samples(families, "trainyard_batches_total"):
+        found["nv_inference_exec_count"][key(labels)] += value
+    for labels, value in samples(families, "trainyard_requests_in_flight"):
+        found["nv_inference_pending_request_count"][key(labels)] += value
+    for labels, value in samples(families, "trainyard_request_seconds_sum"):
+        if labels["status"] == "200":
+            found["nv_inference_request_duration_us"][key(labels)] += value * 1e6
+    for labels, value in samples(families, "trainyard_phase_seconds_sum"):
+        name = f"nv_inference_{_DURATIONS[labels['phase']]}_duration_us"
+        found[name][key(labels)] += value * 1e6
+    return [_metric(name, values) for name, values in sorted(found.items())]
+
+
+def key(labels: dict[str, str]) -> ModelLabels:
+    """A model's name and version; its variants are added up."""
+    return labels["model"], labels["version"]
+
+
+def _metric(name: str, values: dict[tuple[str, ...], float]) -> Metric:
+    # Not a counter to the client library, which would add "_total" to Triton's name.
+    metric = Metric(name, f"As Triton counts {name.removeprefix('nv_inference_')}.", "unknown")
+    for found, value in values.items():
+        labels = dict(zip(("model", "version", "reason"), found, strict=False))
+        metric.add_sample(name, labels, value)
+    return metric
+
+
+class _Families:
+    """What an encoder takes for a registry."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        return self._families
