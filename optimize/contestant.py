@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
+
     from optimize.reference import Array, Tensors
 
 Run = Callable[["Tensors"], Any]
