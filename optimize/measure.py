@@ -104,7 +104,7 @@ def _measure(
         "threads": threads,
         "packages": toolchain.packages(),
         "machine": toolchain.machine(),
-        "code": toolchain.code(),
+        "code": toolchain.answering_code(),
     }
 
     def run() -> tuple[bytes, dict[str, Any]]:

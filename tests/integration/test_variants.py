@@ -245,6 +245,7 @@ def command(folder: Path, digits: Path, *arguments: str) -> list[str]:
     return [
         *(sys.executable, str(ROOT / "export.py"), f"checkpoint={digits}"),
         *("output=b", "target=cpu", "optimize.exporter=torchscript", "optimize.threads=1"),
+        "optimize.recipes=[int8-static]",
         *(f"optimize.gate.{field}={value}" for field, value in LENIENT.items()),
         f"optimize.cache.folder={folder}/cache",
         *arguments,
