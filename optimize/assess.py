@@ -72,6 +72,7 @@ class Assessor:
             "threads": settings.threads,
             "packages": toolchain.packages(),
             "machine": toolchain.machine(),
+            "code": toolchain.answering_code(),
         }
         entry = self._cache.get_or_make(key, lambda: self._measure(name, load()))
         company = entry.facts["invariance"]

@@ -57,13 +57,16 @@ class ContentCache:
         self,
         key: Mapping[str, Any],
         make: Callable[[], tuple[bytes, Mapping[str, Any]]],
+        *,
+        anew: bool = False,
     ) -> Entry:
         """The entry of `key`, made if it is not there or damaged. Raises what `make` raises.
 
-        `key` holds everything that the result depends on, as JSON.
+        `key` holds everything that the result depends on, as JSON. `anew`: what is there is
+        replaced.
         """
         name = fingerprint({"format": FORMAT, **key})
-        found = self._read(name)
+        found = None if anew else self._read(name)
         if found is not None:
             return found
         content, made = make()

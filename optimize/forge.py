@@ -93,7 +93,7 @@ class Forge:
             "parameters": {**asdict(write), "lane": str(lane)},
             "example": {name: list(array.shape) for name, array in example.items()},
             "packages": toolchain.packages(),
-            "code": toolchain.code(),
+            "code": toolchain.writing_code(),
         }
 
         def run() -> tuple[bytes, dict[str, Any]]:
@@ -118,7 +118,7 @@ class Forge:
             "parameters": dict(each.parameters()),
             "material": describe_material(material),
             "packages": toolchain.packages(),
-            "code": toolchain.code(),
+            "code": toolchain.writing_code(),
         }
 
         def run() -> tuple[bytes, dict[str, Any]]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from optimize.subject import Subject
     from optimize.variants import Candidate
 
+_BUSY = 0.1
+"""Share of the cores in others' hands from which on times are not to be trusted."""
 VERSION = 1
 """Raised when the same contestants would be measured otherwise."""
 TORCH_FP32 = "torch fp32"
@@ -102,7 +104,7 @@ def _measure(
         "threads": threads,
         "packages": toolchain.packages(),
         "machine": toolchain.machine(),
-        "code": toolchain.code(),
+        "code": toolchain.answering_code(),
     }
 
     def run() -> tuple[bytes, dict[str, Any]]:
@@ -120,8 +122,13 @@ def _measure(
         measured = datetime.now(UTC).isoformat(timespec="seconds")
         return json.dumps(contest.to_dict()).encode(), {"measured": measured}
 
-    entry = cache.get_or_make(key, run)
+    entry = cache.get_or_make(key, run, anew=bench.anew)
     contest = Contest.from_dict(json.loads(entry.content))
+    if contest.load["others"] > _BUSY:
+        progress.notice(
+            f"other processes used {contest.load['others']:.0%} of the cores while the variants "
+            "were timed: measure on an idle machine, with optimize.benchmark.anew=true"
+        )
     return contest, {**entry.facts, "found": entry.found, "machine": toolchain.machine()}
 
 

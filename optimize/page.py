@@ -53,8 +53,8 @@ def _page(manifest: Manifest, findings: Findings, *, picture: Path | None) -> st
         ),
         "",
         (
-            f"Judged on {len(proof.evaluation.labels)} samples of the {findings.split} split, of which "
-            f"the checkpoint gets {proof.evaluation.accuracy('torch'):.2%} right."
+            f"Judged on {len(proof.evaluation.labels)} samples of the {findings.split} split, "
+            f"of which the checkpoint gets {proof.evaluation.accuracy('torch'):.2%} right."
         ),
         "",
         "## Gate",
@@ -83,8 +83,8 @@ def _speed(findings: Findings) -> list[str]:
             f"Medians of {contest.rounds} interleaved rounds with {contest.threads} threads; in "
             "brackets the bootstrap's 95 % interval of the ratio. "
             f"Measured {occasion.get('measured', 'at an unknown time')} on "
-            f"{occasion.get('machine', {}).get('cpu', 'an unknown processor')}; other processes used "
-            f"{load['others']:.0%} of {load['cores']} cores meanwhile."
+            f"{occasion.get('machine', {}).get('cpu', 'an unknown processor')}; other processes "
+            f"used {load['others']:.0%} of {load['cores']} cores meanwhile."
         ),
         "",
         *_markdown(*_tails(findings)),

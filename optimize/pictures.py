@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from optimize.findings import standings
+from optimize.tables import size as size_of_file
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -20,8 +23,6 @@ _COLOURS = {"certified": "tab:green", "refused": "tab:red", "baseline": "tab:gra
 def draw_frontier(findings: Findings, path: Path, *, title: str) -> Path | None:
     """Median latency of one sample against agreement, size as area, as a PNG; None: not timed."""
     from matplotlib.figure import Figure  # takes half a second, and only a report needs it
-
-    from optimize.findings import standings
 
     contest = findings.contest
     if contest is None:
@@ -54,13 +55,14 @@ def draw_frontier(findings: Findings, path: Path, *, title: str) -> Path | None:
         )
         kinds[kind] = None
         axes.annotate(
-            f"{each.name}\n{each.bytes / 1e6:.1f} MB",
+            f"{each.name}\n{size_of_file(each.bytes)}",
             (timings[size].p50_ms, 100 * (each.agreement or 0.0)),
             fontsize="small",
             ha="center",
             va="center",
         )
     axes.set_xlabel(f"median latency, batch {size}, {contest.threads} threads, ms")
+    axes.set_xscale("log")
     axes.set_ylabel("answers that are the original's, %")
     axes.set_title(f"{title}: area is size; outlined: on the Pareto frontier")
     axes.margins(0.2)

@@ -86,7 +86,7 @@ def compare_shapes(
         "threads": settings.threads,
         "packages": toolchain.packages(),
         "machine": toolchain.machine(),
-        "code": toolchain.code(),
+        "code": toolchain.answering_code(),
     }
 
     def compare() -> tuple[bytes, dict[str, Any]]:

@@ -86,6 +86,8 @@ class BenchmarkConfig:
     """Time a variant has in one turn at one batch size; at least one call is made."""
     threads: int | None = None
     """Threads of every variant, asserted; null: `optimize.threads`, else the cores there are."""
+    anew: bool = False
+    """Measure again what was measured before: a busy machine spoils a measurement for good."""
     length: int | None = None
     """Tokens of every text; null: as long as the held-out samples are."""
 

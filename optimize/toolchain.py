@@ -7,11 +7,15 @@ import hashlib
 import platform
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnxruntime
 import torch
 
 from bundle.engine.cores import available_cores
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 PACKAGES = (
     "numpy",
@@ -24,8 +28,19 @@ PACKAGES = (
     "nncf",
     "tensorrt",
 )
-_ROOT = Path(__file__).resolve().parent
-_CODE = (_ROOT / "passes", _ROOT.parent / "trainer" / "models")
+_ROOT = Path(__file__).resolve().parent.parent
+_WRITING = ("optimize/passes", "trainer/models")
+_ANSWERING = (
+    "bundle/engine",
+    "bundle/preprocessing",
+    "trainer/models",
+    "optimize/assess.py",
+    "optimize/contestant.py",
+    "optimize/evaluate.py",
+    "optimize/probes.py",
+    "optimize/reference.py",
+    "optimize/verify.py",
+)
 _CPUINFO = Path("/proc/cpuinfo")
 _CPU_FACTS = ("model name", "flags", "Features", "CPU part")
 
@@ -47,12 +62,23 @@ def packages() -> dict[str, str]:
 
 
 @functools.cache
-def code() -> str:
-    """sha256 of the code that writes graphs: of the passes, and of the models."""
+def writing_code() -> str:
+    """sha256 of the code that makes graphs: the passes, and the models."""
+    return _hash_of(_WRITING)
+
+
+@functools.cache
+def answering_code() -> str:
+    """sha256 of the code that asks graphs and models: preprocessing, engines, evaluation."""
+    return _hash_of(_ANSWERING)
+
+
+def _hash_of(names: Iterable[str]) -> str:
     total = hashlib.sha256()
-    for folder in _CODE:
-        for path in sorted(folder.rglob("*.py")):
-            total.update(path.relative_to(folder).as_posix().encode())
+    for name in names:
+        found = _ROOT / name
+        for path in [found] if found.is_file() else sorted(found.rglob("*.py")):
+            total.update(path.relative_to(_ROOT).as_posix().encode())
             total.update(path.read_bytes())
     return total.hexdigest()
 

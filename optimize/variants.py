@@ -80,7 +80,7 @@ class VariantMaker:
         *,
         forge: Forge,
         assessor: Assessor,
-        reference: Assessment,
+        reference: Callable[[], Assessment],
         provider: str,
     ) -> None:
         self._subject = subject
@@ -100,10 +100,10 @@ class VariantMaker:
             assessment = self._assessor.assess(
                 recipe.name, self.identity(graph), lambda: self.predictor(graph.path)
             )
-            if assessment.logits.shape != self._reference.logits.shape:
+            if assessment.logits.shape != self._reference().logits.shape:
                 raise OptimizeError(
                     f"its answers have shape {list(assessment.logits.shape)}, "
-                    f"the original's {list(self._reference.logits.shape)}"
+                    f"the original's {list(self._reference().logits.shape)}"
                 )
         except TrainyardError as error:
             return _failed(recipe, f"failed: {error}", graph=graph)
@@ -135,7 +135,7 @@ class VariantMaker:
         return judge(
             Evaluation(
                 labels=held_out.labels,
-                logits={REFERENCE: self._reference.logits, name: assessment.logits},
+                logits={REFERENCE: self._reference().logits, name: assessment.logits},
             ),
             reference=REFERENCE,
             candidate=name,
@@ -146,7 +146,7 @@ class VariantMaker:
         )
 
     def _deviation(self, assessment: Assessment) -> float:
-        difference = np.abs(assessment.logits - self._reference.logits)
+        difference = np.abs(assessment.logits - self._reference().logits)
         return float(np.nan_to_num(difference).max(initial=0.0))
 
 

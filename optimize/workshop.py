@@ -5,11 +5,11 @@ Whatever was finished before, by this export or an earlier one, comes from the c
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optimize import toolchain
 from optimize.assess import Assessor
 from optimize.evaluate import Evaluation
 from optimize.findings import Baseline
@@ -58,9 +58,6 @@ class Workshop:
         self._cache = cache
         self._progress = progress
         self._assessor = Assessor(subject, settings, cache=cache, progress=progress)
-        self._reference = self._assessor.assess(
-            REFERENCE, self._torch_identity(FP32), lambda: subject.reference
-        )
         self._forge = Forge(
             subject, opset=settings.opset, folder=folder, cache=cache, progress=progress
         )
@@ -69,8 +66,16 @@ class Workshop:
             settings,
             forge=self._forge,
             assessor=self._assessor,
-            reference=self._reference,
+            reference=lambda: self._reference,
             provider=provider,
+        )
+
+    @functools.cached_property
+    def _reference(self) -> Assessment:
+        """The checkpoint's answers: they may take minutes, which a wrong opset need not wait for."""
+        subject = self._subject
+        return self._assessor.assess(
+            REFERENCE, self._torch_identity(FP32), lambda: subject.reference
         )
 
     @property
@@ -160,7 +165,6 @@ class Workshop:
         return {
             "checkpoint": self._subject.restored.sha256,
             "precision": precision,
-            "code": toolchain.code(),
         }
 
     def _material(self) -> Material:
