@@ -72,7 +72,7 @@ class Workshop:
 
     @functools.cached_property
     def _reference(self) -> Assessment:
-        """The checkpoint's answers: they may take minutes, which a wrong opset need not wait for."""
+        """The checkpoint's answers: it may take minutes to ask, which a wrong opset should not."""
         subject = self._subject
         return self._assessor.assess(
             REFERENCE, self._torch_identity(FP32), lambda: subject.reference
