@@ -9,7 +9,10 @@ from optimize.errors import OptimizeError
 from optimize.passes.export import Lane
 from optimize.passes.float16 import Float16
 from optimize.passes.fuse import Fuse
+from optimize.passes.mixed import Mixed
 from optimize.passes.quantize_dynamic import QuantizeDynamic
+from optimize.passes.quantize_embeddings import QuantizeEmbeddings
+from optimize.passes.quantize_rows import QuantizeRows
 from optimize.passes.quantize_static import QuantizeStatic, Scheme
 from optimize.schema import Target
 
@@ -46,47 +49,46 @@ def recipes_for(*, target: Target, task: str) -> tuple[Recipe, ...]:
     return _RECIPES.get((target, task), ())
 
 
-_FUSE = Fuse()
+_FUSED = (Fuse(),)
+_SMALL = (Fuse(for_quantization=True), QuantizeEmbeddings())
+_CPU_STATIC = QuantizeStatic(scheme=Scheme.u8s8, reduce_range=True)
+_TENSORRT_TEXT = QuantizeStatic(scheme=Scheme.s8s8, operators=("MatMul",))
+_TENSORRT_IMAGE = QuantizeStatic(scheme=Scheme.s8s8)
+
+
+def _text(name: str, precision: str, passes: tuple[GraphPass, ...]) -> Recipe:
+    """For a runtime that has the fused operators."""
+    return Recipe(name=name, precision=precision, lane=Lane.torchscript, passes=passes)
+
+
+def _plain(name: str, precision: str, *passes: GraphPass) -> Recipe:
+    """Of standard operators alone, as TensorRT needs and images want."""
+    return Recipe(name=name, precision=precision, lane=Lane.dynamo, passes=passes)
+
+
 _RECIPES: dict[tuple[Target, str], tuple[Recipe, ...]] = {
     (Target.cpu, TEXT): (
-        Recipe(name="fp32-fused", precision="fp32", lane=Lane.torchscript, passes=(_FUSE,)),
-        Recipe(
-            name="int8-dynamic",
-            precision="int8",
-            lane=Lane.torchscript,
-            passes=(_FUSE, QuantizeDynamic()),
-        ),
+        _text("fp32-fused", "fp32", _FUSED),
+        _text("int8-rows", "int8", (*_SMALL, QuantizeRows())),
+        _text("int8-mixed", "int8", (*_SMALL, Mixed(quantizer=QuantizeRows()))),
+        _text("int8-dynamic", "int8", (*_SMALL, QuantizeDynamic())),
     ),
     (Target.cpu, IMAGE): (
-        Recipe(
-            name="int8-static",
-            precision="int8",
-            lane=Lane.dynamo,
-            passes=(QuantizeStatic(scheme=Scheme.u8s8),),
-        ),
+        _plain("int8-static", "int8", _CPU_STATIC),
+        _plain("int8-mixed", "int8", Mixed(quantizer=_CPU_STATIC, samples=16)),
+        _plain("fp16", "fp16", Float16()),
     ),
     (Target.cuda, TEXT): (
-        Recipe(name="fp32-fused", precision="fp32", lane=Lane.torchscript, passes=(_FUSE,)),
-        Recipe(
-            name="fp16-fused",
-            precision="fp16",
-            lane=Lane.torchscript,
-            passes=(_FUSE, Float16()),
-        ),
+        _text("fp32-fused", "fp32", _FUSED),
+        _text("fp16-fused", "fp16", (*_FUSED, Float16())),
     ),
-    (Target.cuda, IMAGE): (
-        Recipe(name="fp16", precision="fp16", lane=Lane.dynamo, passes=(Float16(),)),
+    (Target.cuda, IMAGE): (_plain("fp16", "fp16", Float16()),),
+    (Target.tensorrt, TEXT): (
+        _plain("fp16", "fp16", Float16()),
+        _plain("int8-static", "int8", _TENSORRT_TEXT),
     ),
-    **{
-        (Target.tensorrt, task): (
-            Recipe(name="fp16", precision="fp16", lane=Lane.dynamo, passes=(Float16(),)),
-            Recipe(
-                name="int8-static",
-                precision="int8",
-                lane=Lane.dynamo,
-                passes=(QuantizeStatic(scheme=Scheme.s8s8),),
-            ),
-        )
-        for task in (TEXT, IMAGE)
-    },
+    (Target.tensorrt, IMAGE): (
+        _plain("fp16", "fp16", Float16()),
+        _plain("int8-static", "int8", _TENSORRT_IMAGE),
+    ),
 }

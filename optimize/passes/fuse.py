@@ -34,12 +34,12 @@ class Fuse:
 
     name: str = "fuse"
     version: int = 1
-    separate_projections: bool = False
-    """Keep the projections of query, key and value as MatMuls, which later passes can quantize,
-    in front of MultiHeadAttention; otherwise Attention swallows them."""
+    for_quantization: bool = False
+    """Leave the projections of query, key and value as MatMuls and the embeddings as Gathers, which
+    later passes can quantize; otherwise the fused operators swallow them."""
 
     def parameters(self) -> Mapping[str, Any]:
-        return {"separate_projections": self.separate_projections}
+        return {"for_quantization": self.for_quantization}
 
     def run(self, graph: bytes, material: Material) -> bytes:
         """Raises OptimizeError if not every layer that should be there was recognised."""
@@ -47,7 +47,10 @@ class Fuse:
         if shape is None:
             raise OptimizeError("there is nothing to fuse: the model is no transformer")
         options = FusionOptions("bert")
-        options.use_multi_head_attention = self.separate_projections
+        options.use_multi_head_attention = self.for_quantization
+        options.enable_embed_layer_norm = not self.for_quantization
+        # The mask as it is: the alternative, its sum, is right for padding at the end only.
+        options.use_raw_attention_mask()
         with quiet():
             fused = optimize_model(
                 onnx.load_model_from_string(graph),

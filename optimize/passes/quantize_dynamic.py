@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from optimize.passes.base import Material
 
-OPERATORS = ("Attention", "EmbedLayerNormalization", "Gather", "MatMul")
+OPERATORS = ("Attention", "MatMul")
 _INTEGER = ("MatMulInteger", "QAttention")
 
 

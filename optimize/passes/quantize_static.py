@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
 from onnxruntime.quantization.calibrate import create_calibrator
+from onnxruntime.quantization.quant_utils import save_and_reload_model_with_shape_infer
 
 from optimize.errors import OptimizeError
 from optimize.passes.fold import fold
@@ -22,12 +23,13 @@ from optimize.passes.samples import check_provenance
 from optimize.passes.strip import strip, to_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from optimize.passes.base import Calibration, Material
     from optimize.reference import Tensors
 
 OPERATORS = ("Add", "AveragePool", "Conv", "Gemm", "GlobalAveragePool", "MatMul", "MaxPool", "Relu")
+_COMPUTING = ("Add", "Conv", "Gemm", "MatMul")
 _IDENTITY = ("name", "version")
 
 
@@ -78,26 +80,43 @@ class QuantizeStatic:
 
     def run(self, graph: bytes, material: Material) -> bytes:
         """Raises OptimizeError for calibration samples of unknown origin."""
+        return self.prepare(graph, material)(self.exclude)
+
+    def candidates(self, graph: bytes) -> tuple[str, ...]:
+        """Names of the nodes that compute; the others follow what stands before them."""
+        nodes = onnx.load_model_from_string(fold(graph)).graph.node
+        wanted = set(self.operators) & set(_COMPUTING)
+        return tuple(node.name for node in nodes if node.op_type in wanted)
+
+    def prepare(self, graph: bytes, material: Material) -> Callable[[Collection[str]], bytes]:
+        """Learn the ranges; then from the names of the nodes left out to the quantized graph."""
         check_provenance(material.calibration)
-        with tempfile.TemporaryDirectory() as folder, quiet():
-            path = Path(folder) / "folded.onnx"
-            path.write_bytes(fold(graph))
-            ranges = self._ranges(path, material.calibration)
-            symmetric = self.scheme is Scheme.s8s8
+        folded = fold(graph)
+        with quiet():
+            ranges = self._ranges(folded, material.calibration)
+        return lambda exclude: self._quantize(folded, ranges, exclude)
+
+    def _quantize(self, graph: bytes, ranges: Any, exclude: Collection[str]) -> bytes:
+        symmetric = self.scheme is Scheme.s8s8
+        with quiet():
             quantizer = QDQQuantizer(
-                onnx.load(path),
+                save_and_reload_model_with_shape_infer(onnx.load_model_from_string(graph)),
                 per_channel=True,
                 reduce_range=self.reduce_range,
                 weight_qType=QuantType.QInt8,
                 activation_qType=QuantType.QInt8 if symmetric else QuantType.QUInt8,
                 tensors_range=ranges,
                 nodes_to_quantize=[],
-                nodes_to_exclude=list(self.exclude),
+                nodes_to_exclude=list(exclude),
                 op_types_to_quantize=list(self.operators),
-                extra_options={"ActivationSymmetric": symmetric, "MatMulConstBOnly": True},
+                extra_options={
+                    "ActivationSymmetric": symmetric,
+                    "MatMulConstBOnly": True,
+                    "QuantizeBias": not symmetric,  # TensorRT takes no bias of integers
+                },
             )
             quantizer.quantize_model()
-            model = quantizer.model.model
+        model = quantizer.model.model
         if not any(node.op_type == "QuantizeLinear" for node in model.graph.node):
             raise OptimizeError(
                 f"the graph has no operator of {', '.join(self.operators)} to quantize"
@@ -105,34 +124,33 @@ class QuantizeStatic:
         strip(model)
         return to_bytes(model)
 
-    def _ranges(self, path: Path, calibration: Calibration) -> Any:
+    def _ranges(self, graph: bytes, calibration: Calibration) -> Any:
         """The range of every activation, over all calibration samples."""
         options = {"percentile": self.percentile} if self.ranges is Ranges.percentile else {}
-        calibrator = create_calibrator(
-            path,
-            list(self.operators),
-            augmented_model_path=str(path.with_name("augmented.onnx")),
-            calibrate_method=_METHODS[self.ranges],
-            extra_options=options,
-        )
-        # Batch by batch: what is collected in one go is kept in memory in one go.
-        for batch in calibration.batches():
-            calibrator.collect_data(_Reader(iter([batch])))
-        return calibrator.compute_data()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "graph.onnx"
+            path.write_bytes(graph)
+            calibrator = create_calibrator(
+                path,
+                list(self.operators),
+                augmented_model_path=str(path.with_name("augmented.onnx")),
+                calibrate_method=_METHODS[self.ranges],
+                extra_options=options,
+            )
+            # Batch by batch: what is collected in one go is kept in memory in one go.
+            for batch in calibration.batches():
+                calibrator.collect_data(_Reader(batch))
+            return calibrator.compute_data()
 
 
 class _Reader:
-    """Batches as ONNX Runtime's calibrators ask for them."""
+    """One batch, as ONNX Runtime's calibrators ask for it."""
 
-    def __init__(self, batches: Iterator[Tensors]) -> None:
-        self._batches = batches
+    def __init__(self, batch: Tensors) -> None:
+        self._batches = iter([dict(batch)])
 
     def get_next(self) -> dict[str, Any] | None:
-        batch = next(self._batches, None)
-        return None if batch is None else dict(batch)
+        return next(self._batches, None)
 
-    def __iter__(self) -> _Reader:
-        return self
-
-    def __next__(self) -> dict[str, Any]:
-        return dict(next(self._batches))
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return self._batches
