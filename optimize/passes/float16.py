@@ -10,7 +10,7 @@ from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_floa
 
 from optimize.errors import OptimizeError
 from optimize.passes.quiet import quiet
-from optimize.passes.strip import strip, to_bytes
+from optimize.passes.strip import prune_imports, strip, to_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,5 +42,6 @@ class Float16:
             tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer
         ):
             raise OptimizeError("the graph has no float32 weight that could be float16")
+        prune_imports(model)
         strip(model)
         return to_bytes(model)

@@ -17,7 +17,7 @@ from onnxruntime.transformers.optimizer import optimize_model
 
 from optimize.errors import OptimizeError
 from optimize.passes.quiet import quiet
-from optimize.passes.strip import strip, to_bytes
+from optimize.passes.strip import prune_imports, strip, to_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,6 +61,7 @@ class Fuse:
                 opt_level=1,
             ).model
         _check(fused)
+        prune_imports(fused)
         strip(fused)
         return to_bytes(fused)
 

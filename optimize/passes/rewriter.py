@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MICROSOFT = "com.microsoft"
 """The domain of ONNX Runtime's own operators."""
+_STANDARD = ("", "ai.onnx")
 _VERSIONS = {MICROSOFT: 1}
 
 
@@ -36,6 +37,13 @@ class Rewriter:
         if tensor is None or tensor.data_type != onnx.TensorProto.FLOAT or len(tensor.dims) != 2:
             return None
         return numpy_helper.to_array(tensor)
+
+    @property
+    def opset(self) -> int:
+        """Version of the standard operators."""
+        return next(
+            int(entry.version) for entry in self.model.opset_import if entry.domain in _STANDARD
+        )
 
     def keep(self, node: onnx.NodeProto) -> None:
         self._emitted.append(node)
