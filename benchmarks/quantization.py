@@ -64,7 +64,8 @@ def main() -> None:
     torch.set_num_threads(1)
     subject = load_subject(restore(options.checkpoint), max_samples=options.samples, rows=BATCH)
     graphs = make(subject, options.only)
-    models = {TORCH: subject.reference, **{name: engine(graph) for name, graph in graphs.items()}}
+    models: dict[str, Predictor] = {TORCH: subject.reference}
+    models.update((name, engine(graph)) for name, graph in graphs.items())
     largest = max(len(graph) for graph in graphs.values())
     report = judge(subject, models)
     for name, ratios in speed(subject, models, rounds=options.rounds).items():
@@ -192,7 +193,11 @@ def _material(subject: Subject) -> Material:
             rows = [subject.preprocessor(sample) for sample in chosen[start : start + BATCH]]
             yield subject.preprocessor.collate(rows)
 
-    common = {"split": "val", "fingerprint": data.fingerprint, "samples": CALIBRATION_SAMPLES}
+    common: dict[str, Any] = {
+        "split": "val",
+        "fingerprint": data.fingerprint,
+        "samples": CALIBRATION_SAMPLES,
+    }
     config = getattr(getattr(subject.restored.model, "encoder", None), "config", None)
     return Material(
         calibration=Calibration(**common, batches=lambda: batches(0)),
@@ -228,7 +233,7 @@ def _one_thread(count: int) -> None:
 
 
 def _length(row: Any) -> int:
-    return max(array.shape[0] for array in row.values())
+    return max(int(array.shape[0]) for array in row.values())
 
 
 def _cpu_flags() -> str:
