@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -16,9 +17,11 @@ from serving.control import Drain, Ready, WorkerUp, listen
 from serving.dispatch import Dispatcher
 from serving.drain import DrainPlan, Lifecycle
 from serving.errors import ServingError, UnavailableError
+from serving.guard import Guard
 from serving.intake import Intake
 from serving.logs import configure_logging
-from serving.metrics import MetricsCollector
+from serving.metrics import MetricsCollector, RequestRecord
+from serving.protocol import HttpProtocol
 from serving.routes.infer import InferRoutes
 from serving.routes.metrics import metrics_endpoints
 from serving.routes.models import model_endpoints
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+    from serving.guard import ApiKey
     from serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -56,6 +60,7 @@ class ApiProcess:
         control: Connection,
         directory: Path,
         lifespan: ASGIApp,
+        keys: tuple[ApiKey, ...],
     ) -> None:
         """`first`: whether the server starts, rather than this one process."""
         self._settings = settings
@@ -64,7 +69,7 @@ class ApiProcess:
         self._catalog = Catalog()
         self._lifecycle = Lifecycle(expected_workers=settings.workers, first=first)
         self._dispatcher = Dispatcher(catalog=self._catalog, on_change=self._workers_changed)
-        metrics = MetricsCollector()
+        self._metrics = metrics = MetricsCollector()
         self._intake = Intake(
             settings, dispatcher=self._dispatcher, lifecycle=self._lifecycle, metrics=metrics
         )
@@ -79,6 +84,7 @@ class ApiProcess:
             ],
             lifespan=lifespan,
             metrics=metrics,
+            guard=Guard(keys),
             extra_headers=self._extra_headers,
         )
         self._listening = False
@@ -97,6 +103,11 @@ class ApiProcess:
             server_header=False,
             proxy_headers=False,
             ws="none",
+            http=partial(  # type: ignore[arg-type] # uvicorn calls it as it would a class
+                HttpProtocol,
+                head_seconds=self._settings.head_timeout_ms / 1000,
+                on_refused=self._refused,
+            ),
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )
         self._server = _HttpServer(config, on_listening=self._started_listening)
@@ -122,6 +133,10 @@ class ApiProcess:
             task.add_done_callback(self._connecting.discard)
         elif isinstance(message, Drain):
             self._drain(message.plan)
+
+    def _refused(self, status: int, code: str) -> None:
+        """What came was no request."""
+        self._metrics.request(RequestRecord("malformed"), status=status, error=code, seconds=0.0)
 
     def _drain(self, plan: DrainPlan) -> None:
         self._lifecycle.drain()

@@ -27,6 +27,7 @@ from serving.exchange import Exchange
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from serving.guard import Guard
     from serving.metrics import MetricsCollector
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ class Endpoint:
     path: str
     method: str
     handler: Handler
+    scope: str = ""
+    """What an API key must allow; empty for what is open to all."""
 
 
 class Application:
@@ -55,15 +58,17 @@ class Application:
         *,
         lifespan: ASGIApp,
         metrics: MetricsCollector,
+        guard: Guard,
         extra_headers: Callable[[], Mapping[str, str]],
     ) -> None:
         """`lifespan` is told of start and stop; `extra_headers` go out with every answer."""
         self._routes = [
-            (Route(endpoint.path, endpoint=_unused, methods=[endpoint.method]), endpoint.handler)
+            (Route(endpoint.path, endpoint=_unused, methods=[endpoint.method]), endpoint)
             for endpoint in endpoints
         ]
         self._lifespan = lifespan
         self._metrics = metrics
+        self._guard = guard
         self._extra_headers = extra_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,9 +78,9 @@ class Application:
             await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route, handler = self._find(scope)
-        exchange = Exchange.begin(Headers(scope=scope), route=route, path=scope["path"])
-        response = await _respond(handler, Request(scope, receive), exchange)
+        endpoint = self._find(scope)
+        exchange = Exchange.begin(Headers(scope=scope), route=endpoint.path, path=scope["path"])
+        response = await self._respond(endpoint, Request(scope, receive), exchange)
         status = CLIENT_GONE if response is None else response.status_code
         seconds = time.monotonic() - exchange.started
         self._metrics.request(exchange.record, status=status, error=exchange.error, seconds=seconds)
@@ -85,14 +90,34 @@ class Application:
             response.headers.update(self._extra_headers())
             await response(scope, receive, send)
 
-    def _find(self, scope: Scope) -> tuple[str, Handler]:
-        """The route's template and its handler."""
+    async def _respond(
+        self, endpoint: Endpoint, request: Request, exchange: Exchange
+    ) -> Response | None:
+        """The answer, or the one to its error; None if nobody is left to be answered."""
+        try:
+            with self._guard.passing(request.headers, endpoint.scope) as exchange.principal:
+                return await endpoint.handler(request, exchange)
+        except ServingError as error:
+            return exchange.refuse(error)
+        except InputError as error:
+            return exchange.refuse(BadRequestError.from_input_error(error))
+        except (ClientDisconnect, ClientGoneError):
+            exchange.error = "client_gone"
+            return None
+        except Exception:
+            log.exception("unexpected error", extra={"fields": {"id": exchange.request_id}})
+            return exchange.refuse(
+                ModelFailedError("the server has a fault; its log says more", code="internal_error")
+            )
+
+    def _find(self, scope: Scope) -> Endpoint:
+        """What answers the path and the method, if only to say that nothing does."""
         allowed: list[str] = []
-        for route, handler in self._routes:
+        for route, endpoint in self._routes:
             match, child_scope = route.matches(scope)
             if match is Match.FULL:
                 scope.update(child_scope)
-                return route.path, handler
+                return endpoint
             if match is Match.PARTIAL:
                 allowed += sorted(route.methods or ())
         path, method = str(scope["path"]), str(scope["method"])
@@ -103,25 +128,7 @@ class Application:
                 raise MethodNotAllowedError(method, shown, allowed=", ".join(allowed))
             raise UnknownTargetError(f"there is no {shown!r} here", code="not_found")
 
-        return "other", refuse
-
-
-async def _respond(handler: Handler, request: Request, exchange: Exchange) -> Response | None:
-    """The handler's answer, or the one to its error; None if nobody is left to be answered."""
-    try:
-        return await handler(request, exchange)
-    except ServingError as error:
-        return exchange.refuse(error)
-    except InputError as error:
-        return exchange.refuse(BadRequestError.from_input_error(error))
-    except (ClientDisconnect, ClientGoneError):
-        exchange.error = "client_gone"
-        return None
-    except Exception:
-        log.exception("unexpected error", extra={"fields": {"id": exchange.request_id}})
-        return exchange.refuse(
-            ModelFailedError("the server has a fault; its log says more", code="internal_error")
-        )
+        return Endpoint("other", method, refuse)
 
 
 async def _unused(_: Request) -> Response:  # pragma: no cover - routes are only matched

@@ -1,39 +1,23 @@
 """Batcher: which waiting samples run next, and when. Pure: it is told the time, and owns no clock.
 
-Items of one group may run together. A group is sent when it is full, or when its oldest item has
-waited for `delay` seconds, or when waiting longer would miss an item's deadline.
+Items of one group may run together. A group is sent when it holds a batch's worth of samples or of
+tokens, or when one of its items is due. The item that has waited longest goes first, and takes
+along those that are nearest to it in length, so that little padding is paid for.
 """
 
 from __future__ import annotations
 
-import heapq
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
+
+from serving.batch import Batch, Item
+from serving.waiting import Group, ItemHeap
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
 P = TypeVar("P")
-
-MOST_GONE = 64
-"""Entries of items that no longer wait, above which a group is tidied."""
-
-
-@dataclass(eq=False, slots=True)
-class Item(Generic[P]):
-    """Samples of one request that stay together."""
-
-    payload: P
-    group: Hashable
-    samples: int
-    arrived: float
-    """Seconds on the clock that `Batcher.poll` is told."""
-    deadline: float
-    """From when on nobody wants the answer."""
-    priority: int = 1
-    """1 goes first."""
-    waiting: bool = field(default=False, init=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,60 +32,21 @@ class Poll(Generic[P]):
     """When there is something to do, if nothing arrives before; None: not before an arrival."""
 
 
-class _Heap(Generic[P]):
-    """Waiting items by a key. An item that stops waiting is dropped when it gets to the front, or
-    when there are too many like it.
-    """
-
-    def __init__(self) -> None:
-        self._entries: list[tuple[float, int, Item[P]]] = []
-        self._gone = 0
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def push(self, key: float, sequence: int, item: Item[P]) -> None:
-        heapq.heappush(self._entries, (key, sequence, item))
-
-    def forget_one(self) -> None:
-        """One of the items has stopped waiting."""
-        self._gone += 1
-        if self._gone > MOST_GONE and self._gone * 2 > len(self._entries):
-            self._entries = [entry for entry in self._entries if entry[2].waiting]
-            heapq.heapify(self._entries)
-            self._gone = 0
-
-    def first(self) -> tuple[float, Item[P]] | None:
-        """The smallest key of an item that waits, and the item."""
-        while self._entries and not self._entries[0][2].waiting:
-            heapq.heappop(self._entries)
-            self._gone -= 1
-        return (self._entries[0][0], self._entries[0][2]) if self._entries else None
-
-
-class _Group(Generic[P]):
-    """The waiting items of one group, in the order in which they run."""
-
-    def __init__(self) -> None:
-        self.samples = 0
-        self.items: _Heap[P] = _Heap()
-
-
 class Batcher(Generic[P]):
     """A bounded queue of items that is emptied batch by batch."""
 
-    def __init__(self, *, batch_size: int, delay: float, capacity: int) -> None:
-        """`batch_size` and `capacity` count samples, `delay` is in seconds."""
+    def __init__(self, *, batch_size: int, capacity: int, batch_tokens: int | None = None) -> None:
+        """`batch_size` and `capacity` count samples; `batch_tokens` counts a batch's tokens with
+        their padding, which only a batch of one item may exceed.
+        """
         self._batch_size = batch_size
-        self._delay = delay
+        self._batch_tokens = batch_tokens
         self._capacity = capacity
-        self._groups: dict[Hashable, _Group[P]] = {}
+        self._groups: dict[Hashable, Group[P]] = {}
         self._full: dict[Hashable, None] = {}
-        self._due: _Heap[P] = _Heap()
+        self._due: ItemHeap[P] = ItemHeap()
         self._sequence = itertools.count()
         self._samples = 0
-        self.service_time = 0.0
-        """How long a batch takes, in seconds: what must be left of a deadline when it is sent."""
 
     def __len__(self) -> int:
         """Number of samples that wait."""
@@ -113,15 +58,13 @@ class Batcher(Generic[P]):
             raise ValueError(f"an item has 1 to {self._batch_size} samples, not {item.samples}")
         if self._samples + item.samples > self._capacity:
             return False
-        sequence = next(self._sequence)
-        group = self._groups.setdefault(item.group, _Group())
+        item.sequence = next(self._sequence)
         item.waiting = True
-        group.items.push(item.priority, sequence, item)
-        group.samples += item.samples
+        group = self._groups.setdefault(item.group, Group())
+        group.add(item)
         self._samples += item.samples
-        due = min(item.arrived + self._delay, item.deadline - self.service_time)
-        self._due.push(due, sequence, item)
-        if group.samples >= self._batch_size:
+        self._due.push(item.due, item.sequence, item)
+        if self._is_full(group):
             self._full[item.group] = None
         return True
 
@@ -154,29 +97,31 @@ class Batcher(Generic[P]):
 
     def _take(self, key: Hashable, now: float, expired: list[Item[P]]) -> list[Item[P]]:
         """As many items of the group as fit; what is past its deadline goes to `expired`."""
-        batch: list[Item[P]] = []
-        room = self._batch_size
-        group = self._groups[key]
-        while (first := group.items.first()) is not None:
-            _, head = first
-            if head.deadline <= now:
-                expired.append(head)
-            elif head.samples <= room:
-                room -= head.samples
-                batch.append(head)
-            else:
+        batch = Batch[P](self._batch_size, self._batch_tokens)
+        for item in self._groups[key].in_order():
+            if item.deadline <= now:
+                expired.append(item)
+            elif batch.takes(item):
+                batch.add(item)
+            elif batch.full:
                 break
-            self._remove(head)
-        return batch
+        for item in itertools.chain(batch.items, expired):
+            if item.waiting:
+                self._remove(item)
+        return batch.items
+
+    def _is_full(self, group: Group[P]) -> bool:
+        if group.samples >= self._batch_size:
+            return True
+        return self._batch_tokens is not None and group.tokens >= self._batch_tokens
 
     def _remove(self, item: Item[P]) -> None:
         item.waiting = False
-        group = self._groups[item.group]
-        group.samples -= item.samples
-        group.items.forget_one()
         self._due.forget_one()
         self._samples -= item.samples
+        group = self._groups[item.group]
+        group.remove(item)
         if group.samples == 0:
             del self._groups[item.group]
-        if group.samples < self._batch_size:
+        if not self._is_full(group):
             self._full.pop(item.group, None)

@@ -12,6 +12,7 @@ from bundle.errors import EngineError, InputError
 from bundle.manifest import Manifest
 from bundle.prediction import to_predictions
 from bundle.preprocessing.select import create_preprocessor
+from serving.batch import cut
 from serving.codec.tensors import row_shape, to_array
 from serving.errors import (
     BadRequestError,
@@ -70,6 +71,8 @@ class Part:
     """Which of the request's samples these are."""
     signature: str
     """Parts of the same model and signature can be joined into one batch."""
+    length: int = 1
+    """Tokens of a row, padding included; 1 for what is no sequence."""
 
 
 class ServedModel:
@@ -91,39 +94,62 @@ class ServedModel:
         """Whether a small body can be much work: a compressed image is large once decoded."""
         return self.preprocessor is not None and self.preprocessor.sample_field == "image"
 
-    def to_parts(self, samples: Sequence[Sample], *, batch_size: int) -> list[Part]:
-        """The samples as tensors, in as few parts as possible. Raises BadRequestError."""
+    @property
+    def sequential(self) -> bool:
+        """Whether samples have lengths, and batches the padding that comes with them."""
+        return self.preprocessor is not None and self.preprocessor.sample_field == "text"
+
+    def to_parts(
+        self, samples: Sequence[Sample], *, batch_size: int, batch_tokens: int | None = None
+    ) -> list[Part]:
+        """The samples as tensors, in as few parts as can run at once. Raises BadRequestError."""
         groups: dict[str, list[tuple[int, Tensors]]] = {}
         for index, sample in enumerate(samples):
             signature, row = self._to_row(sample)
             groups.setdefault(signature, []).append((index, row))
         limit = batch_size if self.info.batchable else 1
-        return [
-            self._join(signature, rows[start : start + limit])
-            for signature, rows in groups.items()
-            for start in range(0, len(rows), limit)
-        ]
+        parts = []
+        for signature, rows in groups.items():
+            if not self.sequential:
+                parts += [
+                    self._join(signature, rows[start : start + limit])
+                    for start in range(0, len(rows), limit)
+                ]
+                continue
+            rows.sort(key=lambda entry: _length(entry[1]))
+            lengths = [_length(row) for _, row in rows]
+            parts += [
+                self._join(signature, rows[piece])
+                for piece in cut(lengths, batch_size=limit, batch_tokens=batch_tokens)
+            ]
+        return parts
 
-    def from_tensors(self, tensors: Tensors, *, batch_size: int) -> list[Part]:
+    def from_tensors(
+        self, tensors: Tensors, *, batch_size: int, batch_tokens: int | None = None
+    ) -> list[Part]:
         """Tensors as the model's signature has them, batch dimension included, as parts.
 
         Raises BadRequestError where the inputs are batches of different sizes.
         """
         if not self.info.batchable:
             stacked = {name: array[np.newaxis] for name, array in tensors.items()}
-            return [Part(stacked, (0,), _signature(tensors))]
+            return [Part(stacked, (0,), self._signature(tensors))]
         sizes = {name: len(array) for name, array in tensors.items()}
         if len(set(sizes.values())) > 1:
             told = ", ".join(f"{name} {size}" for name, size in sizes.items())
             raise BadRequestError(f"the inputs have different batch sizes: {told}", field="inputs")
         count = next(iter(sizes.values()))
+        first = {name: array[0] for name, array in tensors.items()}
+        length = _length(first) if self.sequential else 1
+        lengths = [length] * count
         return [
             Part(
-                {name: array[start : start + batch_size] for name, array in tensors.items()},
-                tuple(range(start, min(start + batch_size, count))),
-                _signature({name: array[0] for name, array in tensors.items()}),
+                {name: array[piece] for name, array in tensors.items()},
+                tuple(range(count))[piece],
+                self._signature(first),
+                length,
             )
-            for start in range(0, count, batch_size)
+            for piece in cut(lengths, batch_size=batch_size, batch_tokens=batch_tokens)
         ]
 
     def to_answers(self, outputs: Tensors, part: Part) -> list[dict[str, Any]]:
@@ -178,20 +204,40 @@ class ServedModel:
                     remedy=f"the model takes {', '.join(self._shapes)}",
                 )
             row[spec.name] = to_array(values[spec.name], spec, shape=self._shapes[spec.name])
-        return _signature(row), row
+        if self.sequential:
+            _check_lengths(row)
+        return self._signature(row), row
+
+    def _signature(self, row: Tensors) -> str:
+        """Samples of the same shapes can be joined into one batch; sequences are padded."""
+        if self.sequential:
+            return "text"
+        return ";".join(f"{array.shape}" for array in row.values())
 
     def _join(self, signature: str, rows: list[tuple[int, Tensors]]) -> Part:
         indices = tuple(index for index, _ in rows)
         tensors = [row for _, row in rows]
+        length = max(map(_length, tensors)) if self.sequential else 1
         if self.preprocessor is not None and signature == self.preprocessor.sample_field:
-            return Part(self.preprocessor.collate(tensors), indices, signature)
+            return Part(self.preprocessor.collate(tensors), indices, signature, length)
         joined = {name: np.stack([row[name] for row in tensors]) for name in tensors[0]}
-        return Part(joined, indices, signature)
+        return Part(joined, indices, signature, length)
 
 
-def _signature(row: Tensors) -> str:
-    """Samples of the same shapes can be joined into one batch."""
-    return ";".join(f"{array.shape}" for array in row.values())
+def _length(row: Tensors) -> int:
+    """Tokens of one sample of a sequence model."""
+    return max(len(array) for array in row.values())
+
+
+def _check_lengths(row: Tensors) -> None:
+    """The tensors of one sequence have one length, to be padded together. Raises InputError."""
+    (first, length), *others = ((name, array.shape) for name, array in row.items())
+    for name, shape in others:
+        if shape != length:
+            raise InputError(
+                f"inputs.{name} has shape {list(shape)}, but inputs.{first} has {list(length)}",
+                field=f"inputs.{name}",
+            )
 
 
 class Catalog:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from serving.errors import SettingsError
 from serving.flags import read_command_line
+from serving.guard import read_keys
 from serving.logs import configure_logging
 from serving.resolver import resolve_all
 
@@ -43,6 +44,7 @@ def main() -> int:
     configure_logging(settings.log_level)
     for warning in command.warnings:
         log.warning(warning)
+    keys = read_keys(settings.api_keys_file, os.environ)
     sources = resolve_all(settings.model)
     with _private_folder() as directory:
         metrics = directory / "metrics"
@@ -52,7 +54,7 @@ def main() -> int:
         # metrics are kept in files that all processes share.
         from serving.supervisor import Supervisor
 
-        return Supervisor(settings, sources, directory).run()
+        return Supervisor(settings, sources, directory, keys=keys).run()
 
 
 @contextlib.contextmanager

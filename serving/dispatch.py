@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -158,6 +159,7 @@ class Dispatcher:
                 "id": entry.id,
                 "model": served.info.key,
                 "signature": part.signature,
+                "length": part.length,
                 "deadline": deadline,
                 "priority": priority,
             },
@@ -203,6 +205,12 @@ class Dispatcher:
         self._on_change()
 
 
+def _overloaded(wait: float, *, hopeless: bool) -> ServingError:
+    """`wait`: seconds until what waits now has run."""
+    what = "the deadline would pass before its turn" if hopeless else "the queue is full"
+    return UnavailableError(what, code="overloaded", retry_after=max(1, math.ceil(wait)))
+
+
 def _worker_lost() -> ServingError:
     return UnavailableError("the worker died while it had the request", code="worker_lost")
 
@@ -224,7 +232,7 @@ def _settle(entry: _Pending, found: dict[str, Any], tensors: Tensors) -> None:
 def _error(entry: _Pending, found: dict[str, Any]) -> ServingError:
     status = found["status"]
     if status == work.REJECTED:
-        return UnavailableError("the queue is full", code="overloaded")
+        return _overloaded(found["wait"], hopeless=found["hopeless"])
     if status == work.REFUSED:
         index = found["index"]
         return RefusedSampleError(

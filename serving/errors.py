@@ -6,11 +6,14 @@ TrainyardError
 └── ServingError                 one request is answered with an error body        its HTTP status
     ├── BadRequestError          the body or a header is wrong                     400
     │   └── RefusedSampleError   the model does not take one of the samples        400
+    ├── UnauthorizedError        no valid API key                                  401
+    ├── ForbiddenError           the API key does not allow this                   403
     ├── UnknownTargetError       no such path, model or version                    404
     ├── MethodNotAllowedError    the path has other methods                        405
     ├── BodyTimeoutError         the body did not arrive in time                   408
     ├── TooLargeError            the body, or its number of instances              413
     ├── UnsupportedMediaError    a media type or encoding that is not read         415
+    ├── QuotaError               the API key has used up what it may               429, Retry-After
     ├── ModelFailedError         the model cannot answer, whatever the request     500
     ├── NotSupportedError        a part of a protocol that is not offered          501
     ├── UnavailableError         starting, full, stopping, or the worker died      503, Retry-After
@@ -106,6 +109,29 @@ class RefusedSampleError(BadRequestError):
         self.index = index
 
 
+class UnauthorizedError(ServingError):
+    """No valid API key."""
+
+    status = 401
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message,
+            code="unauthorized",
+            remedy="send Authorization: Bearer KEY or X-API-Key: KEY",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+
+
+class ForbiddenError(ServingError):
+    """The API key does not allow this."""
+
+    status = 403
+
+    def __init__(self, message: str, *, remedy: str) -> None:
+        super().__init__(message, code="forbidden", remedy=remedy)
+
+
 class UnknownTargetError(ServingError):
     """No such path, model or version."""
 
@@ -145,6 +171,20 @@ class UnsupportedMediaError(ServingError):
 
     def __init__(self, message: str, *, remedy: str) -> None:
         super().__init__(message, code="unsupported_media_type", remedy=remedy)
+
+
+class QuotaError(ServingError):
+    """The API key has used up what it may."""
+
+    status = 429
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message,
+            code="quota_exceeded",
+            remedy="wait for answers before sending more",
+            headers={"Retry-After": "1"},
+        )
 
 
 class ModelFailedError(ServingError):

@@ -35,6 +35,8 @@ class Exchange:
     model: ModelInfo | None = None
     error: str = ""
     """The code of the error it was answered with."""
+    principal: str = ""
+    """The name of the API key that it came with."""
     open_inference: bool = False
     """Whether errors have that protocol's shape."""
 

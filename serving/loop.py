@@ -15,7 +15,7 @@ from serving.work import FAILED, OK, REFUSED, Job, WorkQueue, answer
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from serving.batching import Item
+    from serving.batch import Item
     from serving.catalog import ModelKey
     from serving.metrics import MetricsCollector
     from serving.models import LoadedModel
@@ -60,7 +60,7 @@ class EngineLoop(LitLoop):  # type: ignore[misc] # LitServe ships no types
         while (batch := request_queue.take()) is not None:
             started = time.monotonic()
             transport.reply(execute(batch, lit_api.models, lit_api.metrics))
-            request_queue.measured(time.monotonic() - started)
+            request_queue.measured(batch, time.monotonic() - started)
         transport.close()
         raise SystemExit(0)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bundle.uri import Resolved
+    from serving.guard import ApiKey
     from serving.settings import Settings
 
 
@@ -36,10 +37,18 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
     process must have no threads and no engine.
     """
 
-    def __init__(self, settings: Settings, *, sources: Sequence[Resolved], directory: Path) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        sources: Sequence[Resolved],
+        directory: Path,
+        keys: tuple[ApiKey, ...] = (),
+    ) -> None:
         """`directory` is private to this server, and holds its sockets."""
         self.settings = settings
         self.directory = directory
+        self._keys = keys
         self._api: ApiProcess | None = None
         super().__init__(
             ModelsAPI(settings, sources),
@@ -116,5 +125,6 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
             control=control,
             directory=self.directory,
             lifespan=self.app,
+            keys=self._keys,
         )
         self._api.run(listener)

@@ -58,6 +58,12 @@ class Settings:
     """Most samples that run at once."""
     batch_delay_ms: float = _number(2.0, 0, 10_000)
     """Longest that a sample waits for company, in milliseconds."""
+    batch_tokens: int = _number(512, 0, 2**30)
+    """Most tokens, padding included, that run at once; 0 is no limit. About 512 is best on a CPU,
+    where longer batches leave its caches; a GPU takes many thousands."""
+    latency_target_ms: float = _number(0.0, 0, 3_600_000)
+    """What a request should take at most, in milliseconds: where the batches alone take that long,
+    samples wait less for company. 0 sets no target."""
     queue_size: int = _number(1024, 1, 1_000_000)
     """Most samples that wait for a worker; requests over it are answered 503."""
     timeout_ms: float = _number(30_000.0, 1, 3_600_000)
@@ -72,6 +78,12 @@ class Settings:
     milliseconds; longer than the period of whatever probes it."""
     drain_timeout_ms: float = _number(30_000.0, 0, 3_600_000)
     """After SIGTERM, how long requests in flight may take altogether, in milliseconds."""
+    head_timeout_ms: float = _number(10_000.0, 10, 3_600_000)
+    """Longest that the headers of a request may take to arrive, in milliseconds."""
+    api_keys_file: str = ""
+    """TOML file with a table [[key]] for each API key: name, scopes (predict, metrics, admin) and
+    key or its sha256. Keys may also come in TRAINYARD_API_KEYS. Without any, everybody may predict
+    and nobody administrate."""
     log_level: str = _choice("info", LOG_LEVELS)
     """debug (a line for every request), info, warning or error; JSON lines on stderr."""
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bundle.uri import Resolved
+    from serving.guard import ApiKey
     from serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -90,10 +91,17 @@ class Slot:
 class Supervisor:
     """One run of the server."""
 
-    def __init__(self, settings: Settings, sources: list[Resolved], directory: Path) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        sources: list[Resolved],
+        directory: Path,
+        *,
+        keys: tuple[ApiKey, ...],
+    ) -> None:
         self._settings = settings
         self._metrics = MetricsCollector()
-        self._server = TrainyardServer(settings, sources=sources, directory=directory)
+        self._server = TrainyardServer(settings, sources=sources, directory=directory, keys=keys)
         self._slots = [Slot(API, index) for index in range(settings.api_processes)]
         self._slots += [Slot(WORKER, index) for index in range(settings.workers)]
         self._announced = False

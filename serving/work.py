@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from serving.batching import Batcher, Item
+from serving.batch import Item
+from serving.batching import Batcher
+from serving.service_time import ServiceTime
 from serving.wire import CANCEL, INFER, REPLY, Message, Tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Sequence
 
     from serving.catalog import ModelKey
     from serving.metrics import MetricsCollector
@@ -47,9 +50,25 @@ class WorkQueue:
     """Thread-safe. Answers at once what cannot be queued or has expired; the rest is taken."""
 
     def __init__(
-        self, *, batch_size: int, delay: float, capacity: int, metrics: MetricsCollector
+        self,
+        *,
+        batch_size: int,
+        delay: float,
+        capacity: int,
+        metrics: MetricsCollector,
+        batch_tokens: int | None = None,
+        target: float | None = None,
     ) -> None:
-        self._batcher: Batcher[Job] = Batcher(batch_size=batch_size, delay=delay, capacity=capacity)
+        """`delay` and `target` in seconds: how long a sample waits for company at most, and how
+        long it may take altogether, which shortens the wait where batches take long.
+        """
+        self._batcher: Batcher[Job] = Batcher(
+            batch_size=batch_size, batch_tokens=batch_tokens, capacity=capacity
+        )
+        self._delay = delay
+        self._target = target
+        self._service = ServiceTime()
+        self._waiting: Counter[ModelKey] = Counter()
         self._metrics = metrics
         self._changed = threading.Condition()
         self._items: dict[Link, dict[int, Item[Job]]] = {}
@@ -87,11 +106,11 @@ class WorkQueue:
                 self._changed.wait(None if poll.wake is None else poll.wake - time.monotonic())
         return None
 
-    def measured(self, seconds: float) -> None:
-        """A batch took that long: deadlines are met by sending that much earlier."""
+    def measured(self, batch: Sequence[Item[Job]], seconds: float) -> None:
+        """The batch took that long: what is still to come is planned by it."""
         with self._changed:
-            known = self._batcher.service_time
-            self._batcher.service_time = seconds if not known else 0.8 * known + 0.2 * seconds
+            samples = sum(item.samples for item in batch)
+            self._service.measured(batch[0].payload.model, samples=samples, seconds=seconds)
 
     def close(self) -> None:
         """Let `take` return None."""
@@ -103,30 +122,45 @@ class WorkQueue:
         fields = message.fields
         tensors = message.tensors[0]
         model: ModelKey = (fields["model"][0], fields["model"][1])
-        group: Hashable = (model, fields["signature"])
-        item = Item(
-            Job(link, fields["id"], model, tensors),
-            group=group,
-            samples=len(next(iter(tensors.values()))),
-            arrived=time.monotonic(),
-            deadline=fields["deadline"],
-            priority=fields["priority"],
-        )
+        samples = len(next(iter(tensors.values())))
+        now, deadline = time.monotonic(), fields["deadline"]
         with self._changed:
-            accepted = self._batcher.add(item)
+            item = Item(
+                Job(link, fields["id"], model, tensors),
+                group=(model, fields["signature"]),
+                samples=samples,
+                arrived=now,
+                due=min(now + self._patience(model), deadline - self._service.batch(model)),
+                deadline=deadline,
+                priority=fields["priority"],
+                length=fields["length"],
+            )
+            wait = self._service.wait(self._waiting)
+            hopeless = len(self._batcher) > 0 and now + wait > deadline
+            accepted = not hopeless and self._batcher.add(item)
             if accepted:
                 self._items.setdefault(link, {})[fields["id"]] = item
+                self._waiting[model] += samples
                 self._metrics.queue_depth(len(self._batcher))
                 self._changed.notify()
         if not accepted:
-            self._metrics.dropped(REJECTED, item.samples)
-            link.send(REPLY, {"answers": [answer(fields["id"], REJECTED)]}, [{}])
+            self._metrics.dropped(REJECTED, samples)
+            refusal = answer(fields["id"], REJECTED, wait=wait, hopeless=hopeless)
+            link.send(REPLY, {"answers": [refusal]}, [{}])
+
+    def _patience(self, model: ModelKey) -> float:
+        """How long a sample waits for company: less where the batches alone take up the target."""
+        if self._target is None:
+            return self._delay
+        return min(self._delay, max(0.0, self._target - 2 * self._service.batch(model)))
 
     def _discard(self, items: list[Item[Job]]) -> None:
         for item in items:
             if self._batcher.discard(item):
+                self._waiting[item.payload.model] -= item.samples
                 self._metrics.dropped("cancelled", item.samples)
         self._metrics.queue_depth(len(self._batcher))
 
     def _forget(self, item: Item[Job]) -> None:
+        self._waiting[item.payload.model] -= item.samples
         self._items.get(item.payload.link, {}).pop(item.payload.id, None)

@@ -131,6 +131,8 @@ def run_worker(start: WorkerStart) -> None:
         delay=settings.batch_delay_ms / 1000,
         capacity=settings.queue_size,
         metrics=metrics,
+        batch_tokens=settings.batch_tokens or None,
+        target=settings.latency_target_ms / 1000 or None,
     )
     listen(
         start.control,

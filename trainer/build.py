@@ -36,7 +36,11 @@ TARGETS = {
     "optim": "torch.optim.",
 }
 """Which part of the config may build what."""
-_NOT_ARGUMENTS = {"model": ("name", "modality", "lr"), "optim": ("schedule", "warmup", "floor")}
+_NOT_ARGUMENTS = {
+    "data": ("max_batch_size",),
+    "model": ("name", "modality", "lr"),
+    "optim": ("schedule", "warmup", "floor"),
+}
 """Fields that the trainer reads itself."""
 
 
@@ -89,7 +93,7 @@ def build_data(
     learned from them, which is written to `assets_dir`. Raises ConfigError if the model reads
     another kind of sample than the data give.
     """
-    node = plain(cfg.data)
+    node = {k: v for k, v in plain(cfg.data).items() if k not in _NOT_ARGUMENTS["data"]}
     pretrained = cfg.model.get("pretrained")
     if tokenizer_file is None and pretrained and plain(cfg.model)["modality"] == "text":
         tokenizer_file = locate(pretrained) / "tokenizer.json"

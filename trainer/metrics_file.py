@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import csv
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning.loggers import Logger
 
 from trainer.atomic_file import staged
+from trainer.metric import Metric, read_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
 
-class Metric(NamedTuple):
-    """One value of one metric, at an optimiser step."""
-
-    step: int
-    name: str
-    value: float
-
-
 class MetricsFile(Logger):
-    """Lightning's logger for a run without a tracking server, and the pictures' source."""
+    """Lightning's logger for a run without a tracking server, and the source of its pictures."""
 
     def __init__(self, path: Path, *, resumed_at: int | None = None) -> None:
         """`resumed_at`: keep what the file has up to this step; what came after will come again."""
@@ -59,26 +52,6 @@ class MetricsFile(Logger):
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """They are in config.yaml."""
 
-    def series(self, name: str) -> tuple[list[int], list[float]]:
-        """Steps and values of one metric."""
-        rows = [row for row in self.rows if row.name == name]
-        return [row.step for row in rows], [row.value for row in rows]
-
     def close(self) -> None:
         """Nothing is recorded after this."""
         self._stream.close()
-
-
-def read_metrics(path: Path) -> list[Metric]:
-    """The lines of a metrics.csv; a line that a crash cut short is left out."""
-    rows = []
-    with path.open(encoding="utf-8", newline="") as stream:
-        for line in stream:
-            if not line.endswith("\n"):
-                break
-            try:
-                step, name, value = next(csv.reader([line]))
-                rows.append(Metric(int(step), name, float(value)))
-            except ValueError:
-                continue  # the header, too
-    return rows

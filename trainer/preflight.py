@@ -14,6 +14,7 @@ import psutil
 import torch
 from omegaconf import OmegaConf
 
+from trainer.data.schema import AUTO
 from trainer.errors import ConfigError, PreflightError
 from trainer.resume import check_resume
 from trainer.schema import Accelerator, PrecisionName, StrategyName
@@ -49,6 +50,7 @@ def preflight(cfg: DictConfig) -> Plan:
     _check_strategy(cfg, plan)
     _check_precision(cfg, plan)
     _check_length(cfg)
+    _check_batch_size(cfg, plan)
     _check_launch(cfg, plan)
     if cfg.callbacks.monitor not in MONITORS:
         raise ConfigError(
@@ -223,6 +225,27 @@ def _check_length(cfg: DictConfig) -> None:
             f"trainer.accumulate={cfg.trainer.accumulate},"
             f" trainer.log_every={cfg.trainer.log_every}: must be at least 1",
             field="trainer.accumulate",
+        )
+
+
+def _check_batch_size(cfg: DictConfig, plan: Plan) -> None:
+    size, most = cfg.data.batch_size, cfg.data.max_batch_size
+    if isinstance(size, str) and size != AUTO:
+        raise ConfigError(
+            f"data.batch_size={size} must be a whole number or 'auto'", field="data.batch_size"
+        )
+    if most < plan.world_size:
+        raise ConfigError(
+            f"data.max_batch_size={most} must be at least the number of processes,"
+            f" {plan.world_size}",
+            field="data.max_batch_size",
+        )
+    if size == AUTO and cfg.strategy.name == StrategyName.fsdp:
+        raise ConfigError(
+            "data.batch_size=auto does not go with strategy=fsdp: what fits into one process does"
+            " not tell what fits when the model is in shards",
+            field="data.batch_size",
+            remedy="give a number, or use strategy=ddp",
         )
 
 

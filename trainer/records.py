@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer import environment
+from trainer.atomic_file import write_json
 from trainer.checkpoint import consolidate
-from trainer.pictures import draw_confusion_matrix, draw_learning_curves
 from trainer.schema import Backend
 from trainer.sidecar import sidecar_path
 from trainer.tracking import ExperimentTracker, MlflowTracker, tracking_uri
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from trainer.checkpoint_manager import CheckpointManager
     from trainer.data.module import DataModule
     from trainer.lightning_model import LightningModel
-    from trainer.metrics_file import MetricsFile
     from trainer.run_folder import RunFolder
 
 
@@ -40,8 +39,8 @@ def start_tracking(cfg: DictConfig, *, run_id: str | None = None) -> ExperimentT
     )
 
 
-def record_environment(tracker: ExperimentTracker, data: DataModule) -> None:
-    """Code, machine, versions and data, as tags."""
+def record_environment(tracker: ExperimentTracker, data: DataModule, files: RunFolder) -> None:
+    """Code, machine, versions and data, as tags and as environment.json."""
     commit = environment.git_commit() or "unknown"
     tags = {
         "git_commit": commit.removesuffix("-dirty"),
@@ -52,28 +51,25 @@ def record_environment(tracker: ExperimentTracker, data: DataModule) -> None:
         **{f"host.{name}": value for name, value in environment.host().items()},
     }
     tracker.log_tags(tags)
+    write_json(files.environment, tags)
 
 
-def draw_pictures(
-    record: MetricsFile, module: LightningModel, data: DataModule, files: RunFolder, *, title: str
-) -> None:
-    """Learning curves always, the confusion matrix if there was a test."""
-    draw_learning_curves(record, files.pictures / "learning_curves.png", title=title)
-    if module.confusion_matrix is not None:
-        draw_confusion_matrix(
-            module.confusion_matrix.numpy(),
-            data.labels,
-            files.pictures / "confusion_matrix.png",
-            title=title,
-        )
+def write_predictions(module: LightningModel, data: DataModule, files: RunFolder) -> None:
+    """What the model answered to the test split, if there is one."""
+    predictions = module.answers.predictions(labels=data.labels, indices=data.splits.test)
+    if predictions is not None:
+        predictions.write(files.predictions)
 
 
 def store_files(
     tracker: ExperimentTracker, files: RunFolder, manager: CheckpointManager, cfg: DictConfig
 ) -> None:
-    """Summary, metrics, pictures and the best checkpoint, as artifacts of the run."""
+    """Summary, metrics, report, pictures and the best checkpoint, as artifacts of the run."""
     tracker.log_file(files.summary_file)
     tracker.log_file(files.metrics)
+    for file in (files.predictions, files.environment, files.report):
+        if file.is_file():
+            tracker.log_file(file)
     for picture in sorted(files.pictures.glob("*.png")):
         tracker.log_file(picture, folder="pictures")
     best = manager.best or manager.last

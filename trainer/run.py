@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from trainer.batch_size import earlier_batch_size, find_batch_size
 from trainer.build import plain, run_name
 from trainer.checkpoint import KEY, read_checkpoint, read_description
+from trainer.data.schema import AUTO as AUTO_SIZE
 from trainer.errors import Stopped, TrainerError
 from trainer.events import record
 from trainer.finished import finished_metrics
 from trainer.group import Group
+from trainer.memory import running_out_explained
 from trainer.metrics_file import MetricsFile
 from trainer.preflight import check_space, preflight
 from trainer.process import nags_silenced, torch_settings
-from trainer.records import draw_pictures, record_environment, start_tracking, store_files
-from trainer.resume import AUTO, choose_checkpoint, start_at
+from trainer.records import (
+    record_environment,
+    start_tracking,
+    store_files,
+    write_predictions,
+)
+from trainer.report.leave import leave_report
+from trainer.resume import choose_checkpoint, choose_together, start_at
 from trainer.run_folder import FAILED, FINISHED, STOPPED, RunFolder
 from trainer.setup import (
     check_resumable,
@@ -91,7 +101,7 @@ def train_in_group(
         group.joined(accelerator=plan.accelerator, timeout=cfg.trainer.hang_timeout or _FOREVER),
     ):
         files = RunFolder(folder)
-        start = start_at(files.path, _choose_together(cfg, files, group))
+        start = start_at(files.path, choose_together(cfg, files, group))
         run = _Run(cfg, files, start, accelerator=plan.accelerator, group=group, control=control)
         try:
             run.prepare(signals)
@@ -102,37 +112,6 @@ def train_in_group(
             run.abandon(error)
             raise
     return run.metrics
-
-
-def _choose_together(cfg: DictConfig, files: RunFolder, group: Group) -> Path | None:
-    """The main process chooses, for all; its error is everyone's.
-
-    Whether this is a restart is told by the summary, in which the launcher has left no run id: an
-    agent knows only its own restarts.
-    """
-    chosen: Path | TrainerError | None = None
-    if group.is_main:
-        try:
-            restarted = files.refresh().get("run_id") is not None
-            chosen = choose_checkpoint(files.path, AUTO if restarted else cfg.resume)
-            if restarted:
-                _note_restart(files)
-                if chosen is None:
-                    chosen = choose_checkpoint(files.path, cfg.resume)
-                if chosen is None:
-                    log.info("going on from the start: there is no checkpoint yet")
-        except TrainerError as error:
-            chosen = error
-    chosen = group.broadcast(chosen)
-    if isinstance(chosen, TrainerError):
-        raise chosen
-    return chosen
-
-
-def _note_restart(files: RunFolder) -> None:
-    number = int(files.summary.get("restarts", 0)) + 1
-    files.summarize(restarts=number)
-    record(files.path, "restart", number=number)
 
 
 def settle(cfg: DictConfig) -> DictConfig:
@@ -175,17 +154,19 @@ class _Run:
     def prepare(self, signals: StopSignals) -> None:
         """Everything that is needed before the first step."""
         checkpoint = self.start.checkpoint
-        if checkpoint is None:
+        if checkpoint is None and self.cfg.data.batch_size != AUTO_SIZE:
             self._open_records()
             self._make_module()
         else:
-            # One that is refused leaves the records of the run before as they are.
+            # A checkpoint that is refused leaves the records of the run before as they are, and
+            # the batch size that is found is one of the parameters on record.
             self._make_module()
-            check_resumable(checkpoint, self.module.card)
+            if checkpoint is not None:
+                check_resumable(checkpoint, self.module.card)
             self._open_records()
         self.module.card["run_id"] = self.tracker.run_id
         if self.group.is_main:
-            record_environment(self.tracker, self.data)
+            record_environment(self.tracker, self.data, self.files)
         if self.cfg.callbacks.save_last or self.cfg.callbacks.save_best:
             check_space(
                 self.files.checkpoints,
@@ -212,9 +193,10 @@ class _Run:
             step = read_description(checkpoint)["step"]
             log.info("going on from %s, step %s", checkpoint, step)
             record(self.files.path, "resume", checkpoint=str(checkpoint), step=step)
-        self.trainer.fit(
-            self.module, datamodule=self.data, ckpt_path=str(checkpoint) if checkpoint else None
-        )
+        with running_out_explained():
+            self.trainer.fit(
+                self.module, datamodule=self.data, ckpt_path=str(checkpoint) if checkpoint else None
+            )
 
     def test(self) -> None:
         """Bring the best weights back, and look at data never seen before."""
@@ -224,16 +206,19 @@ class _Run:
             load_weights(self.module, checkpoint["state_dict"])
             self.metrics = dict(checkpoint[KEY]["metrics"])
         if len(self.data.splits.test):
-            self.trainer.test(self.module, datamodule=self.data, verbose=False)
+            with running_out_explained():
+                self.trainer.test(self.module, datamodule=self.data, verbose=False)
             self.metrics |= self.module.evaluated
+        if self.group.is_main:
+            write_predictions(self.module, self.data, self.files)
 
     def close(self) -> None:
         """Leave the records of a run that came to its end."""
         if self.record is None:
             return
         self._summarize(FINISHED)
-        draw_pictures(self.record, self.module, self.data, self.files, title=self.cfg.name)
         self.record.close()
+        leave_report(self.files.path)
         store_files(self.tracker, self.files, self.manager, self.cfg)
         self.tracker.finish(FINISHED)
 
@@ -276,8 +261,25 @@ class _Run:
         self.tracker.replay(self.record.rows)
 
     def _make_module(self) -> None:
+        search = self.cfg.data.batch_size == AUTO_SIZE
+        if search:
+            earlier = earlier_batch_size(self.start.checkpoint)
+            search = earlier is None
+            self.cfg.data.batch_size = earlier or self.group.world_size
         self.data = set_up_data(self.cfg, assets_dir=self.files.assets, group=self.group)
-        self.module = make_module(self.cfg, self.data, group=self.group)
+        if search:
+            self._find_batch_size()
+        notice = partial(record, self.files.path, "out_of_memory")
+        self.module = make_module(self.cfg, self.data, group=self.group, notice=notice)
+
+    def _find_batch_size(self) -> None:
+        # Not the run's own module, and one that waits for no other process.
+        module = make_module(self.cfg, self.data, group=Group())
+        size = find_batch_size(
+            self.cfg, self.data, module, accelerator=self.accelerator, group=self.group
+        )
+        self.cfg.data.batch_size = size
+        self.data.set_batch_size(size)
 
     def _summarize(self, status: str, **fields: Any) -> None:
         best, last = self.manager.best, self.manager.last

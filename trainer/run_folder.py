@@ -5,6 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import os
+import struct
+import sys
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
+from trainer import predictions
 from trainer.atomic_file import write_json
 from trainer.errors import ConfigError
 
@@ -25,6 +29,10 @@ RUNNING = "running"
 FAILED = "failed"
 STOPPED = "stopped"
 CONFIG = "config.yaml"
+SUMMARY = "summary.json"
+_LOCK = ".lock"
+_FLOCK = "@hhqqi"
+"""C's `struct flock` on Linux: type, whence, start, length, process."""
 
 
 class RunFolder:
@@ -44,7 +52,7 @@ class RunFolder:
 
     @property
     def summary_file(self) -> Path:
-        return self.path / "summary.json"
+        return self.path / SUMMARY
 
     @property
     def metrics(self) -> Path:
@@ -62,6 +70,18 @@ class RunFolder:
     def assets(self) -> Path:
         return self.path / "assets"
 
+    @property
+    def predictions(self) -> Path:
+        return self.path / predictions.FILE
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
     def write_config(self, yaml: str) -> None:
         """The resolved config, which everything after this reads."""
         self.config.write_text(yaml, encoding="utf-8")
@@ -73,6 +93,8 @@ class RunFolder:
 
     def begin(self, *, name: str) -> None:
         """The summary of a run that is about to start; what an earlier one left is forgotten."""
+        for file in (self.predictions, self.report):
+            file.unlink(missing_ok=True)
         self.summary = {}
         self.summarize(
             status=RUNNING,
@@ -101,7 +123,7 @@ class RunFolder:
         Of a run in several processes the launcher claims it. Raises ConfigError if another run
         has it.
         """
-        with (self.path / ".lock").open("a") as lock:
+        with (self.path / _LOCK).open("a") as lock:
             try:
                 # Unlike flock, not inherited by loader processes that may outlive this one.
                 fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -128,6 +150,25 @@ class RunFolder:
         except (OSError, ValueError):
             return {}
         return summary if isinstance(summary, dict) else {}
+
+
+def is_claimed(folder: Path) -> bool | None:
+    """Whether another process of this machine trains in `folder`; None where that is not told.
+
+    Never for a folder that this process has claimed: closing the file would end the claim.
+    """
+    if sys.platform != "linux":
+        return None
+    free = struct.pack(_FLOCK, fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
+    try:
+        with (folder / _LOCK).open("rb") as lock:
+            # Asks, and unlike an attempt never stands in the way of a run that begins.
+            answer = fcntl.fcntl(lock, fcntl.F_GETLK, free)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
 
 
 def _default_path() -> Path:

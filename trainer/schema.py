@@ -66,6 +66,13 @@ class Progress(StrEnum):
     none = "none"
 
 
+class OutOfMemory(StrEnum):
+    """What a batch that does not fit into memory does: come again in pieces, or end the run."""
+
+    retry = "retry"
+    fail = "fail"
+
+
 class Backend(StrEnum):
     """Where a run is recorded."""
 
@@ -123,6 +130,10 @@ class TrainerConfig:
     """Optimiser steps; -1 leaves the end to `max_epochs`."""
     gradient_clip: float | None = 1.0
     """Largest norm of the gradient; null does not clip."""
+    out_of_memory: OutOfMemory = OutOfMemory.retry
+    """`retry` computes a batch that does not fit in micro-batches, of half the size until they do,
+    in all processes alike. `fail` ends the run; several processes then send their gradients while
+    they still compute. Not with strategy=fsdp, which always fails."""
     accumulate: int = 1
     """Batches whose gradients are added up before a step."""
     log_every: int = 10

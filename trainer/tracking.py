@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
     from bundle.registry.store import MlflowStore
-    from trainer.metrics_file import Metric
+    from trainer.metric import Metric
 
 log = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from serving.codec.compression import answer_encoding, deflate
 from serving.codec.infer_request import HEADER_LENGTH, parse_infer_request, read_tensors
 from serving.codec.infer_response import choose_outputs, write_infer_response
 from serving.errors import TooLargeError
+from serving.guard import PREDICT
 from serving.intake import SMALL_BYTES
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ class InferRoutes:
     def endpoints(self) -> list[Endpoint]:
         """With and without a version."""
         return [
-            Endpoint("/v2/models/{model}/infer", "POST", self._infer),
-            Endpoint("/v2/models/{model}/versions/{version}/infer", "POST", self._infer),
+            Endpoint("/v2/models/{model}/infer", "POST", self._infer, PREDICT),
+            Endpoint("/v2/models/{model}/versions/{version}/infer", "POST", self._infer, PREDICT),
         ]
 
     async def _infer(self, request: Request, exchange: Exchange) -> Response:
@@ -93,7 +94,11 @@ class InferRoutes:
         wanted = parse_infer_request(body, header_length)
         chosen = choose_outputs(wanted, served.manifest.outputs)
         tensors = read_tensors(wanted, served.manifest.inputs)
-        parts = served.from_tensors(tensors, batch_size=self._settings.batch_size)
+        parts = served.from_tensors(
+            tensors,
+            batch_size=self._settings.batch_size,
+            batch_tokens=self._settings.batch_tokens or None,
+        )
         samples = sum(len(part.indices) for part in parts)
         if samples > self._settings.max_batch_instances:
             raise TooLargeError(

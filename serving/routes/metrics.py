@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 
 from serving.application import Endpoint
+from serving.guard import METRICS
 from serving.scrape import scrape
 
 if TYPE_CHECKING:
@@ -23,4 +24,4 @@ def metrics_endpoints() -> list[Endpoint]:
         content, content_type = await asyncio.to_thread(scrape, request.headers.get("accept", ""))
         return Response(content, 200, {**exchange.headers(), "Content-Type": content_type})
 
-    return [Endpoint("/metrics", "GET", metrics)]
+    return [Endpoint("/metrics", "GET", metrics, METRICS)]

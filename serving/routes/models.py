@@ -10,6 +10,7 @@ from starlette.responses import Response
 from serving.application import Endpoint
 from serving.codec.datatype import DATATYPES, config_type
 from serving.codec.json import dump
+from serving.guard import METRICS, PREDICT
 from serving.metrics import collect
 from serving.statistics import model_statistics
 
@@ -60,17 +61,18 @@ def model_endpoints(settings: Settings, lifecycle: Lifecycle, catalog: Catalog) 
         families = await asyncio.to_thread(collect)
         return json(exchange, {"model_stats": [model_statistics(families, k) for k in wanted]})
 
-    endpoints = [Endpoint("/v2/models/stats", "GET", statistics)]
+    endpoints = [Endpoint("/v2/models/stats", "GET", statistics, METRICS)]
     for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
         endpoints += [
-            Endpoint(model, "GET", answering(metadata)),
+            Endpoint(model, "GET", answering(metadata), PREDICT),
             Endpoint(f"{model}/ready", "GET", ready),
             Endpoint(
                 f"{model}/config",
                 "GET",
                 answering(lambda served: _config(served, batch_size=settings.batch_size)),
+                PREDICT,
             ),
-            Endpoint(f"{model}/stats", "GET", statistics),
+            Endpoint(f"{model}/stats", "GET", statistics, METRICS),
         ]
     return endpoints
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from serving.application import Endpoint
 from serving.codec.json import dump
 from serving.errors import NotSupportedError
+from serving.guard import ADMIN, PREDICT
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -69,8 +70,8 @@ def open_inference_endpoints(lifecycle: Lifecycle, catalog: Catalog) -> list[End
         Endpoint("/v2", "GET", server),
         Endpoint("/v2/health/live", "GET", live),
         Endpoint("/v2/health/ready", "GET", ready),
-        Endpoint("/v2/repository/index", "POST", index),
-        *(Endpoint(path, "POST", load) for path in LOADING),
+        Endpoint("/v2/repository/index", "POST", index, PREDICT),
+        *(Endpoint(path, "POST", load, ADMIN) for path in LOADING),
         *(endpoint for what in sorted({name for _, name in UNSUPPORTED})
           for endpoint in refusing(what)),
     ]  # fmt: skip

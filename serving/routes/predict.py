@@ -26,6 +26,7 @@ from serving.errors import (
     RefusedSampleError,
     UnsupportedMediaError,
 )
+from serving.guard import PREDICT
 from serving.intake import SMALL_BYTES
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ class Predictor:
     def endpoints(self) -> list[Endpoint]:
         """The two paths."""
         return [
-            Endpoint("/predict", "POST", self._predict),
-            Endpoint("/predict/batch", "POST", self._predict_batch),
+            Endpoint("/predict", "POST", self._predict, PREDICT),
+            Endpoint("/predict/batch", "POST", self._predict_batch, PREDICT),
         ]
 
     async def _predict(self, request: Request, exchange: Exchange) -> Response:
@@ -85,7 +86,12 @@ class Predictor:
         exchange.choose(served.info)
         exchange.record.samples = len(wanted.samples)
         parts = await intake.call(
-            partial(served.to_parts, wanted.samples, batch_size=self._settings.batch_size),
+            partial(
+                served.to_parts,
+                wanted.samples,
+                batch_size=self._settings.batch_size,
+                batch_tokens=self._settings.batch_tokens or None,
+            ),
             inline=small and not served.heavy,
         )
         try:

@@ -108,6 +108,7 @@ def test_command_leaves_what_the_surface_promises(command, tmp_path):
     assert {"host.hostname", "host.torch_threads", "version.python"} <= set(tags)
     stored = {item.path for item in client.list_artifacts(run.info.run_id)}
     assert {"config.yaml", "summary.json", "metrics.csv", "pictures", "checkpoints"} <= stored
+    assert {"report.html", "predictions.npz", "environment.json"} <= stored
     copy = client.download_artifacts(run.info.run_id, "checkpoints", str(tmp_path))
     assert verify_checkpoint(Path(copy) / "best.ckpt")
 

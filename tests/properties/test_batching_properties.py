@@ -6,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from serving.batching import Batcher, Item
+from serving.batch import Item, alike, cut
+from serving.batching import Batcher
 
 BATCH_SIZE = 5
+BATCH_TOKENS = 100
 DELAY = 2.0
 CAPACITY = 17
 
@@ -19,7 +21,9 @@ class BatcherMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.batcher: Batcher[int] = Batcher(batch_size=BATCH_SIZE, delay=DELAY, capacity=CAPACITY)
+        self.batcher: Batcher[int] = Batcher(
+            batch_size=BATCH_SIZE, batch_tokens=BATCH_TOKENS, capacity=CAPACITY
+        )
         self.waiting: dict[int, Item[int]] = {}
         self.count = 0
 
@@ -27,16 +31,20 @@ class BatcherMachine(RuleBasedStateMachine):
         samples=st.integers(1, BATCH_SIZE),
         group=st.sampled_from("abc"),
         life=st.floats(0.0, 6.0),
+        patience=st.floats(0.0, DELAY),
         priority=st.integers(1, 3),
+        length=st.integers(1, 150),
     )
-    def add(self, samples, group, life, priority):
+    def add(self, *, samples, group, life, patience, priority, length):
         item = Item(
             self.count,
             group=group,
             samples=samples,
             arrived=self.now,
+            due=self.now + patience,
             deadline=self.now + life,
             priority=priority,
+            length=length,
         )
         held = sum(other.samples for other in self.waiting.values())
         accepted = self.batcher.add(item)
@@ -70,28 +78,32 @@ class BatcherMachine(RuleBasedStateMachine):
     def check_batch(self, batch):
         assert len({item.group for item in batch}) == 1
         total = sum(item.samples for item in batch)
+        lengths = [item.length for item in batch]
         assert 1 <= total <= BATCH_SIZE
+        if len(batch) > 1:
+            assert total * max(lengths) <= BATCH_TOKENS
+            assert alike(min(lengths), max(lengths))
         assert all(item.deadline > self.now for item in batch)
         company = [item for item in self.waiting.values() if item.group == batch[0].group]
-        held = sum(item.samples for item in company)
-        due = any(min(i.arrived + DELAY, i.deadline) <= self.now for i in company)
-        assert held >= BATCH_SIZE or due
-        left = [item for item in company if item not in batch and item.deadline > self.now]
-        if left:
-            first = min(left, key=lambda item: (item.priority, item.payload))
-            assert total + first.samples > BATCH_SIZE
-            assert all(
-                (item.priority, item.payload) < (first.priority, first.payload) for item in batch
-            )
+        assert self.full(company) or any(item.due <= self.now for item in company)
+        # Whoever waited longest among those of the highest priority is served.
+        alive = [item for item in company if item.deadline > self.now]
+        highest = min(item.priority for item in alive)
+        if highest == min(item.priority for item in company):
+            oldest = min(item.payload for item in company if item.priority == highest)
+            assert self.waiting[oldest] in batch or self.waiting[oldest].deadline <= self.now
 
     def check_nothing_to_do(self, wake):
-        groups: dict[object, int] = {}
-        for item in self.waiting.values():
-            groups[item.group] = groups.get(item.group, 0) + item.samples
-            assert min(item.arrived + DELAY, item.deadline) > self.now
-        assert all(samples < BATCH_SIZE for samples in groups.values())
-        dues = [min(item.arrived + DELAY, item.deadline) for item in self.waiting.values()]
-        assert wake == min(dues, default=None)
+        for group in {item.group for item in self.waiting.values()}:
+            assert not self.full([i for i in self.waiting.values() if i.group == group])
+        assert all(item.due > self.now for item in self.waiting.values())
+        assert wake == min((item.due for item in self.waiting.values()), default=None)
+
+    @staticmethod
+    def full(items):
+        samples = sum(item.samples for item in items)
+        tokens = sum(item.samples * item.length for item in items)
+        return samples >= BATCH_SIZE or tokens >= BATCH_TOKENS
 
     @invariant()
     def counts_what_waits(self):
@@ -102,23 +114,59 @@ test_batcher_keeps_its_promises_in_any_order_of_events = BatcherMachine.TestCase
 
 
 @given(
-    arrivals=st.lists(st.tuples(st.floats(0, 10), st.integers(1, BATCH_SIZE)), max_size=30),
+    arrivals=st.lists(
+        st.tuples(st.floats(0, 10), st.integers(1, BATCH_SIZE), st.integers(1, 150)), max_size=30
+    ),
 )
 def test_batcher_runs_every_item_once_and_by_its_time_when_polled_as_it_asks(arrivals):
-    batcher: Batcher[int] = Batcher(batch_size=BATCH_SIZE, delay=DELAY, capacity=1000)
-    pending = sorted((at, number, samples) for number, (at, samples) in enumerate(arrivals))
+    batcher: Batcher[int] = Batcher(batch_size=BATCH_SIZE, batch_tokens=BATCH_TOKENS, capacity=1000)
+    pending = sorted((at, number) for number, (at, _, _) in enumerate(arrivals))
     sent: list[int] = []
     now = 0.0
     while pending or len(batcher):
         poll = batcher.poll(now)
         for item in poll.batch:
-            assert item.arrived <= now <= item.arrived + DELAY
+            assert item.arrived <= now <= item.due
         sent += [item.payload for item in poll.batch]
         if poll.batch:
             continue
-        now = min([at for at, _, _ in pending[:1]] + [poll.wake or float("inf")])
+        now = min([at for at, _ in pending[:1]] + [poll.wake or float("inf")])
         while pending and pending[0][0] <= now:
-            at, number, samples = pending.pop(0)
-            batcher.add(Item(number, group="g", samples=samples, arrived=at, deadline=float("inf")))
-    assert sent == sorted(sent, key=lambda number: (arrivals[number][0], number))
+            at, number = pending.pop(0)
+            _, samples, length = arrivals[number]
+            batcher.add(
+                Item(
+                    number,
+                    group="g",
+                    samples=samples,
+                    arrived=at,
+                    due=at + DELAY,
+                    deadline=float("inf"),
+                    length=length,
+                )
+            )
     assert sorted(sent) == list(range(len(arrivals)))
+
+
+@given(arrivals=st.lists(st.tuples(st.floats(0, 10), st.just(1)), max_size=30))
+def test_batcher_keeps_the_order_of_arrival_among_samples_of_one_length(arrivals):
+    batcher: Batcher[int] = Batcher(batch_size=BATCH_SIZE, capacity=1000)
+    for number, (at, samples) in enumerate(sorted(arrivals)):
+        batcher.add(
+            Item(number, group="g", samples=samples, arrived=at, due=at, deadline=float("inf"))
+        )
+    sent: list[int] = []
+    while poll := batcher.poll(100.0).batch:
+        sent += [item.payload for item in poll]
+    assert sent == list(range(len(arrivals)))
+
+
+@given(lengths=st.lists(st.integers(1, 300), max_size=40), size=st.integers(1, 8))
+def test_cut_loses_nothing_and_every_piece_can_run(lengths, size):
+    lengths = sorted(lengths)
+    pieces = [lengths[piece] for piece in cut(lengths, batch_size=size, batch_tokens=BATCH_TOKENS)]
+    assert [length for piece in pieces for length in piece] == lengths
+    for piece in pieces:
+        assert 1 <= len(piece) <= size
+        assert len(piece) == 1 or len(piece) * piece[-1] <= BATCH_TOKENS
+        assert alike(piece[0], piece[-1])

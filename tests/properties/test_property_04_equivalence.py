@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.training_run import MLP, PLAIN_SGD, RESNET, TWO, TrainingRun, difference
+from trainer.predictions import read_predictions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +35,18 @@ def _same(one: TrainingRun, other: TrainingRun) -> None:
         # Accuracy and F1 are ratios of counts: equal to the last bit, or a sample counted twice.
         tolerance = 1e-5 if name.endswith("loss") else 0.0
         assert other.summary["metrics"][name] == pytest.approx(value, abs=tolerance), name
+    _answers_are_the_same(one, other)
+
+
+def _answers_are_the_same(one: TrainingRun, other: TrainingRun) -> None:
+    """Each test sample once, in the same order, whoever looked at it."""
+    first, second = (read_predictions(run.folder / "predictions.npz") for run in (one, other))
+    assert len(first) > 0
+    assert len(set(first.index.tolist())) == len(first)
+    for name in ("index", "label", "predicted"):
+        assert getattr(first, name).tolist() == getattr(second, name).tolist(), name
+    for name in ("confidence", "squared_error"):
+        assert getattr(second, name) == pytest.approx(getattr(first, name), abs=1e-5), name
 
 
 def test_property_04_two_processes_end_where_one_does_when_clipping_and_accumulating(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mlflow import MlflowClient
 
 from trainer.compose import compose
-from trainer.metrics_file import read_metrics
+from trainer.metric import read_metrics
 from trainer.run import train
 from trainer.schema import register_schemas
 from trainer.tracking import MlflowTracker

@@ -18,7 +18,7 @@ from tests.integration.trainer.conftest import SAVES, STOPPED_AT, stop_at
 from tests.training import same, train_tiny, weights
 from trainer.errors import CheckpointError, ConfigError
 from trainer.events import read_events
-from trainer.metrics_file import read_metrics
+from trainer.metric import read_metrics
 from trainer.restore import restore
 
 pytestmark = [

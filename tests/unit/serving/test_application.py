@@ -12,6 +12,7 @@ from serving.application import Application, Endpoint
 from serving.catalog import Catalog
 from serving.dispatch import Dispatcher
 from serving.drain import Lifecycle
+from serving.guard import Guard
 from serving.intake import Intake
 from serving.metrics import MetricsCollector
 from serving.routes.predict import Predictor
@@ -43,6 +44,7 @@ class Server:
             ],
             lifespan=fail,
             metrics=metrics,
+            guard=Guard(),
             extra_headers=lambda: self.headers,
         )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from serving.batching import Batcher, Item
+from serving.batch import Item, cut
+from serving.batching import Batcher
 
 
 def item(
@@ -15,14 +16,26 @@ def item(
     group: str = "g",
     deadline: float = 100.0,
     priority: int = 1,
+    due: float | None = None,
+    length: int = 1,
 ) -> Item[str]:
+    """Due a second after it arrived, unless told otherwise."""
     return Item(
-        name, group=group, samples=samples, arrived=arrived, deadline=deadline, priority=priority
+        name,
+        group=group,
+        samples=samples,
+        arrived=arrived,
+        due=arrived + 1.0 if due is None else due,
+        deadline=deadline,
+        priority=priority,
+        length=length,
     )
 
 
-def batcher(*, batch_size: int = 4, delay: float = 1.0, capacity: int = 100) -> Batcher[str]:
-    return Batcher(batch_size=batch_size, delay=delay, capacity=capacity)
+def batcher(
+    *, batch_size: int = 4, capacity: int = 100, batch_tokens: int | None = None
+) -> Batcher[str]:
+    return Batcher(batch_size=batch_size, capacity=capacity, batch_tokens=batch_tokens)
 
 
 def names(items: list[Item[str]]) -> list[str]:
@@ -49,9 +62,9 @@ def test_batcher_sends_at_once_when_full():
     assert names(queue.poll(0.0).batch) == ["a", "b"]
 
 
-def test_batcher_sends_at_once_when_the_delay_is_zero():
-    queue = batcher(delay=0.0)
-    queue.add(item("a", arrived=3.0))
+def test_batcher_sends_at_once_what_is_due_when_it_comes():
+    queue = batcher()
+    queue.add(item("a", arrived=3.0, due=3.0))
     assert names(queue.poll(3.0).batch) == ["a"]
 
 
@@ -98,14 +111,6 @@ def test_batcher_never_runs_what_is_past_its_deadline():
     assert len(queue) == 0
 
 
-def test_batcher_does_not_wait_past_a_deadline_that_could_be_met():
-    queue = batcher(delay=1.0)
-    queue.service_time = 0.1
-    queue.add(item("urgent", deadline=0.5))
-    assert queue.poll(0.0).wake == pytest.approx(0.4)
-    assert names(queue.poll(0.4).batch) == ["urgent"]
-
-
 def test_batcher_refuses_what_exceeds_its_capacity_and_takes_it_later():
     queue = batcher(batch_size=2, capacity=3)
     assert queue.add(item("a", samples=2))
@@ -132,12 +137,59 @@ def test_batcher_forgets_what_is_discarded():
 
 
 def test_batcher_holds_no_entries_of_items_that_were_discarded_behind_others():
-    queue = batcher(batch_size=1000, capacity=10_000, delay=1e9)
-    queue.add(item("stays", priority=1))
+    queue = batcher(batch_size=1000, capacity=10_000)
+    queue.add(item("stays", priority=1, due=1e9))
     for number in range(1000):
-        late = item(str(number), priority=9)
+        late = item(str(number), priority=9, due=1e9)
         queue.add(late)
         queue.discard(late)
     [group] = queue._groups.values()
-    assert len(group.items) < 200
+    assert list(group.queues) == [1]
     assert len(queue._due) < 200
+
+
+def test_batcher_runs_the_oldest_with_what_is_nearest_to_it_in_length():
+    queue = batcher(batch_size=3)
+    for name, length in (("oldest", 50), ("far", 90), ("near", 52), ("short", 20), ("nearer", 49)):
+        queue.add(item(name, length=length))
+    assert names(queue.poll(0.0).batch) == ["oldest", "nearer", "near"]
+
+
+def test_batcher_keeps_a_batch_within_its_tokens_padding_included():
+    queue = batcher(batch_size=10, batch_tokens=100)
+    for name, length in (("a", 30), ("b", 25), ("c", 31), ("d", 24), ("e", 20)):
+        queue.add(item(name, length=length))
+    assert names(queue.poll(0.0).batch) == ["a", "c", "b"]
+    assert names(queue.poll(1.0).batch) == ["d", "e"]
+
+
+def test_batcher_sends_at_once_when_the_tokens_are_full():
+    queue = batcher(batch_size=10, batch_tokens=100)
+    queue.add(item("a", length=60))
+    assert queue.poll(0.0).batch == []
+    queue.add(item("b", length=40))
+    assert names(queue.poll(0.0).batch) == ["a"]
+
+
+def test_batcher_runs_alone_what_has_more_tokens_than_a_batch():
+    queue = batcher(batch_size=10, batch_tokens=100)
+    queue.add(item("long", length=500))
+    queue.add(item("short", length=5))
+    assert names(queue.poll(0.0).batch) == ["long"]
+    assert names(queue.poll(1.0).batch) == ["short"]
+
+
+def test_batcher_does_not_pad_a_sample_to_many_times_its_length():
+    queue = batcher(batch_size=10)
+    queue.add(item("long", length=200))
+    queue.add(item("short", length=20))
+    queue.add(item("half", length=100))
+    assert names(queue.poll(1.0).batch) == ["long", "half"]
+    assert names(queue.poll(1.0).batch) == ["short"]
+
+
+def test_cut_makes_pieces_that_can_run_as_one_batch():
+    lengths = [5, 6, 7, 20, 21, 22, 90]
+    pieces = [lengths[piece] for piece in cut(lengths, batch_size=4, batch_tokens=64)]
+    assert pieces == [[5, 6, 7], [20, 21], [22], [90]]
+    assert cut([], batch_size=4, batch_tokens=64) == []

@@ -11,7 +11,7 @@ from bundle.archive import write_bundle
 from bundle.errors import BundleError, IntegrityError
 from bundle.model import Model
 from bundle.uri import resolve
-from serving.batching import Item
+from serving.batch import Item
 from serving.catalog import Catalog, ServedModel
 from serving.codec.request import Sample
 from serving.errors import BadRequestError, RefusedSampleError, UnknownTargetError
@@ -58,6 +58,7 @@ def job(number, tensors, model) -> Item[Job]:
         group="g",
         samples=len(next(iter(tensors.values()))),
         arrived=0.0,
+        due=0.0,
         deadline=9e9,
     )
 
@@ -90,7 +91,8 @@ def test_answers_are_those_of_the_model_in_process(folder):
         expected = Model.load(folder / name, provider="cpu", threads=1).predict_batch(
             [{sample.field: sample.value} for sample in samples]
         )
-        assert face.to_answers(outputs, part) == expected
+        found = dict(zip(part.indices, face.to_answers(outputs, part), strict=True))
+        assert [found[index] for index in range(len(samples))] == expected
 
 
 def test_samples_of_different_shapes_become_parts_that_remember_their_places(folder, tmp_path):
@@ -155,10 +157,13 @@ def test_the_poisoned_sample_of_an_item_is_named(folder):
 
 
 def test_tensors_that_do_not_fit_each_other_are_the_inputs_fault(folder):
-    model, face = served(folder / "text")
-    sample = Sample("inputs", {"input_ids": [4, 5, 6], "attention_mask": [1, 1]})
-    answers = run(model, face.to_parts([sample], batch_size=8))
-    assert answers[0][0]["status"] == REFUSED
+    _, face = served(folder / "text")
+    sample = Sample("inputs", {"input_ids": [4, 5, 6], "attention_mask": [1, 1]}, "instances[1]")
+    with pytest.raises(
+        BadRequestError, match=r"has shape \[2\], but inputs.input_ids has \[3\]"
+    ) as e:
+        face.to_parts([sample], batch_size=8)
+    assert e.value.field == "instances[1].inputs.attention_mask"
 
 
 def test_a_model_that_no_longer_answers_its_probe_is_at_fault(folder):

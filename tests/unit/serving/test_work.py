@@ -30,7 +30,7 @@ def queue() -> WorkQueue:
 
 def infer(number: int, *, samples: int = 1, seconds: float = 60.0, signature: str = "s") -> Message:
     fields = {
-        "id": number, "model": ["m", "1"], "signature": signature, "priority": 1,
+        "id": number, "model": ["m", "1"], "signature": signature, "priority": 1, "length": 1,
         "deadline": time.monotonic() + seconds,
     }  # fmt: skip
     return Message(INFER, fields, [{"x": np.zeros((samples, 2), np.float32)}])
@@ -60,7 +60,8 @@ def test_receive_rejects_what_exceeds_the_capacity(queue):
     queue.receive(link, infer(0, samples=4))
     queue.receive(link, infer(1, samples=3))
     queue.receive(link, infer(2, samples=2))
-    assert link.sent == [{"kind": "reply", "answers": [{"id": 1, "status": REJECTED}]}]
+    refusal = {"id": 1, "status": REJECTED, "wait": 0.0, "hopeless": False}
+    assert link.sent == [{"kind": "reply", "answers": [refusal]}]
     assert ids(queue.take()) == [0]
     assert ids(queue.take()) == [2]
 
@@ -115,3 +116,33 @@ def test_nothing_is_remembered_of_what_was_handed_out(queue):
         queue.receive(link, infer(number))
     queue.take()
     assert queue._items == {link: {}}
+
+
+def test_receive_rejects_what_would_wait_past_its_deadline(queue):
+    link = Recorder()
+    queue.receive(link, infer(0, samples=4))
+    queue.measured(queue.take(), 8.0)  # two seconds a sample
+    queue.receive(link, infer(1, samples=3, seconds=5.0))  # nothing waits before it
+    queue.receive(link, infer(2, seconds=5.0))
+    [refusal] = link.sent[0]["answers"]
+    assert refusal == {"id": 2, "status": REJECTED, "wait": 6.0, "hopeless": True}
+    queue.receive(link, infer(3, seconds=7.0))
+    assert len(link.sent) == 1
+
+
+def test_samples_do_not_wait_for_company_where_batches_take_up_the_target():
+    queue = WorkQueue(batch_size=4, delay=30.0, capacity=6, target=1.0, metrics=MetricsCollector())
+    link = Recorder()
+    queue.receive(link, infer(0, samples=4))
+    queue.measured(queue.take(), 0.6)
+    queue.receive(link, infer(1))
+    assert ids(queue.take()) == [1]  # at once, not after 30 seconds
+
+
+def test_samples_leave_in_time_for_their_deadline(queue):
+    queue = WorkQueue(batch_size=4, delay=30.0, capacity=6, metrics=MetricsCollector())
+    link = Recorder()
+    queue.receive(link, infer(0, samples=4))
+    queue.measured(queue.take(), 9.0)
+    queue.receive(link, infer(1, seconds=9.05))
+    assert ids(queue.take()) == [1]

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from trainer.checkpoint import read_checkpoint, verify_checkpoint
 from trainer.errors import CheckpointError, ConfigError, DataError, TrainerError
-from trainer.metrics_file import read_metrics
+from trainer.metric import read_metrics
 from trainer.run import train
 
 

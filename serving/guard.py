@@ -1,0 +1,174 @@
+"""Guard: who may ask for what. Without keys everybody may predict, and nobody administrate."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serving.errors import ForbiddenError, QuotaError, SettingsError, UnauthorizedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from starlette.datastructures import Headers
+
+VARIABLE = "TRAINYARD_API_KEYS"
+"""Holds keys as NAME:SCOPE+SCOPE:KEY, separated by commas, where a file would be a nuisance."""
+PREDICT, METRICS, ADMIN = "predict", "metrics", "admin"
+SCOPES = (PREDICT, METRICS, ADMIN)
+SHORTEST_KEY = 16
+_FIELDS = ("name", "key", "sha256", "scopes", "max_in_flight")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiKey:
+    """A key as the server keeps it: never the key itself."""
+
+    name: str
+    digest: bytes
+    """sha256 of the key."""
+    scopes: frozenset[str]
+    max_in_flight: int | None = None
+    """Requests of this key that one API process answers at once; None is no limit."""
+
+
+class Guard:
+    """Checks keys in a time that does not depend on them."""
+
+    def __init__(self, keys: tuple[ApiKey, ...] = ()) -> None:
+        self._keys = keys
+        self._in_flight = dict.fromkeys((key.name for key in keys), 0)
+
+    @contextlib.contextmanager
+    def passing(self, headers: Headers, scope: str) -> Iterator[str]:
+        """The name of the key, empty without one, while its request is answered.
+
+        Raises UnauthorizedError, ForbiddenError or QuotaError.
+        """
+        key = self._check(headers, scope) if scope else None
+        if key is None:
+            yield ""
+            return
+        if key.max_in_flight is not None and self._in_flight[key.name] >= key.max_in_flight:
+            raise QuotaError(
+                f"the key {key.name!r} has {key.max_in_flight} requests in flight, its quota"
+            )
+        self._in_flight[key.name] += 1
+        try:
+            yield key.name
+        finally:
+            self._in_flight[key.name] -= 1
+
+    def _check(self, headers: Headers, scope: str) -> ApiKey | None:
+        if not self._keys:
+            if scope == ADMIN:
+                raise ForbiddenError(
+                    "administration is off", remedy="start the server with a key of scope admin"
+                )
+            return None
+        key = self._find(_presented(headers))
+        if key is None:
+            raise UnauthorizedError("a valid API key is needed")
+        if scope not in key.scopes:
+            raise ForbiddenError(
+                f"the key {key.name!r} has no scope {scope!r}",
+                remedy=f"use a key with the scope {scope}",
+            )
+        return key
+
+    def _find(self, presented: str) -> ApiKey | None:
+        digest = hashlib.sha256(presented.encode()).digest()
+        found = None
+        for key in self._keys:  # all of them, whichever it is
+            if hmac.compare_digest(key.digest, digest):
+                found = key
+        return found if presented else None
+
+
+def read_keys(file: str, environment: Mapping[str, str]) -> tuple[ApiKey, ...]:
+    """The keys of a TOML file and of TRAINYARD_API_KEYS. Raises SettingsError.
+
+    The file has a table `[[key]]` for each: `name`, `scopes`, and `key` or its `sha256`;
+    `max_in_flight` if there is a quota.
+    """
+    keys = [*_from_file(Path(file))] if file else []
+    for entry in filter(None, environment.get(VARIABLE, "").split(",")):
+        name, scopes, secret = [*entry.strip().split(":", 2), "", ""][:3]
+        fields = {"name": name, "scopes": scopes.split("+"), "key": secret}
+        keys.append(_key(fields, source=VARIABLE))
+    names = [key.name for key in keys]
+    for name in names:
+        if names.count(name) > 1:
+            raise SettingsError(f"two API keys are called {name!r}", field="api_keys_file")
+    return tuple(keys)
+
+
+def _from_file(path: Path) -> Iterator[ApiKey]:
+    source = f"--api-keys-file {path}"
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _wrong(f"{source} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise _wrong(f"{source} is not TOML: {error}") from error
+    entries = document.pop("key", None)
+    if document or not isinstance(entries, list) or not entries:
+        raise _wrong(f"{source} must hold tables [[key]], and nothing else")
+    for entry in entries:
+        yield _key(entry, source=source)
+
+
+def _key(entry: Mapping[str, Any], *, source: str) -> ApiKey:
+    name = entry.get("name")
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise _wrong(f"{source}: an API key has no name")
+    where = f"{source}: the API key {name!r}"
+    for field in entry:
+        if field not in _FIELDS:
+            raise _wrong(f"{where} has an unknown field {field!r}; known are {', '.join(_FIELDS)}")
+    scopes = entry.get("scopes")
+    if not isinstance(scopes, list) or not scopes or not set(map(str, scopes)) <= set(SCOPES):
+        raise _wrong(f"{where} has scopes {scopes!r}; choose from {', '.join(SCOPES)}")
+    quota = entry.get("max_in_flight")
+    if quota is not None and (type(quota) is not int or quota < 1):
+        raise _wrong(f"{where} has max_in_flight={quota!r}; it must be 1 or more")
+    return ApiKey(
+        name=name,
+        digest=_digest(entry, where),
+        scopes=frozenset(scopes),
+        max_in_flight=quota,
+    )
+
+
+def _digest(entry: Mapping[str, Any], where: str) -> bytes:
+    key, sha256 = entry.get("key"), entry.get("sha256")
+    if (key is None) == (sha256 is None):
+        raise _wrong(f"{where} needs either key or sha256")
+    if sha256 is not None:
+        try:
+            digest = bytes.fromhex(sha256)
+        except (ValueError, TypeError):
+            digest = b""
+        if len(digest) != hashlib.sha256().digest_size:
+            raise _wrong(f"{where} has a sha256 that is not 64 hexadecimal digits")
+        return digest
+    if not isinstance(key, str) or len(key) < SHORTEST_KEY:
+        raise _wrong(f"{where} is shorter than {SHORTEST_KEY} characters")
+    return hashlib.sha256(key.encode()).digest()
+
+
+def _presented(headers: Headers) -> str:
+    """From `Authorization: Bearer KEY` or `X-API-Key: KEY`."""
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip()
+    return headers.get("x-api-key", "").strip()
+
+
+def _wrong(message: str) -> SettingsError:
+    return SettingsError(message, field="api_keys_file")

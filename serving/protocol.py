@@ -1,0 +1,112 @@
+"""HttpProtocol: a connection whose request heads are bounded in time and in size."""
+
+from __future__ import annotations
+
+import os
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from serving.codec.json import dump
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Of the request line and all headers together."""
+
+
+class _HeadTooLargeError(Exception):
+    """Raised through the parser, which then stops."""
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """What is malformed, too slow or too large before there is a request is answered in JSON."""
+
+    def __init__(
+        self,
+        *args: Any,
+        head_seconds: float,
+        on_refused: Callable[[int, str], None],
+        **kwargs: Any,
+    ) -> None:
+        """`head_seconds`: from a request's first byte, or the connection's start, to the end of its
+        headers. `on_refused` is told the status and the code of what never became a request.
+        """
+        super().__init__(*args, **kwargs)
+        self._head_seconds = head_seconds
+        self._on_refused = on_refused
+        self._timer: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        self._refusal = (HTTPStatus.BAD_REQUEST, "malformed_http", "this is not HTTP/1.1")
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(self._head_seconds, self._nothing_came)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_bytes = 0
+        self._stop_timer()
+        self._timer = self.loop.call_later(self._head_seconds, self._head_is_late)
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words are replaced
+        """Called by uvicorn when the parser gives up."""
+        status, code, message = self._refusal
+        self._on_refused(status.value, code)
+        if self.transport.is_closing():
+            return
+        body = dump({"error": {"code": code, "message": message}, "id": os.urandom(16).hex()})
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+            "content-type: application/json\r\n"
+            f"content-length: {len(body)}\r\n"
+            "connection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode("ascii") + body)
+        self.transport.close()
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refusal = (
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "head_too_large",
+                f"the request line and its headers are larger than {MAX_HEAD_BYTES} bytes",
+            )
+            raise _HeadTooLargeError
+
+    def _head_is_late(self) -> None:
+        self._refusal = (
+            HTTPStatus.REQUEST_TIMEOUT,
+            "head_timeout",
+            f"the headers did not arrive within {self._head_seconds * 1000:g} ms",
+        )
+        self.send_400_response("")
+
+    def _nothing_came(self) -> None:
+        self._timer = None
+        self.transport.close()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,33 @@
+"""ServiceTime: how long batches take, as measured, and what that promises to who waits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from serving.catalog import ModelKey
+
+MEMORY = 0.8
+"""Share of an average that the next measurement leaves as it was."""
+
+
+class ServiceTime:
+    """Moving averages by model, in seconds. Knows nothing before the first batch."""
+
+    def __init__(self) -> None:
+        self._batch: dict[ModelKey, float] = {}
+        self._sample: dict[ModelKey, float] = {}
+
+    def measured(self, model: ModelKey, *, samples: int, seconds: float) -> None:
+        """A batch of that many samples ran for so long."""
+        for averages, value in ((self._batch, seconds), (self._sample, seconds / samples)):
+            known = averages.get(model, value)
+            averages[model] = MEMORY * known + (1 - MEMORY) * value
+
+    def batch(self, model: ModelKey) -> float:
+        """What a batch takes; 0 if that is not known."""
+        return self._batch.get(model, 0.0)
+
+    def wait(self, waiting: dict[ModelKey, int]) -> float:
+        """How long it takes to run so many samples of each model."""
+        return sum(self._sample.get(model, 0.0) * count for model, count in waiting.items())

@@ -1,0 +1,183 @@
+"""Keys, and clients that mean no good: slow, endless or malformed requests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import time
+
+import pytest
+
+from tests.running_server import run_until_exit, running_server
+
+PREDICT_KEY = "a-key-that-may-predict"
+ADMIN_KEY = "a-key-that-may-do-it-all"
+BODY = {"inputs": {"x": [1, 2, 3, 4]}}
+
+
+@pytest.fixture(scope="module")
+def server(bundles, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("server")
+    digest = hashlib.sha256(ADMIN_KEY.encode()).hexdigest()
+    (folder / "keys.toml").write_text(
+        f'[[key]]\nname = "boss"\nsha256 = "{digest}"\nscopes = ["predict", "metrics", "admin"]\n'
+    )
+    with running_server(
+        *("--model", str(bundles / "double.onnx"), "--threads", "1"),
+        *("--head-timeout-ms", "1000", "--api-keys-file", str(folder / "keys.toml")),
+        folder=folder,
+        environment={"TRAINYARD_API_KEYS": f"shop:predict:{PREDICT_KEY}"},
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server):
+    with server.client() as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ({}, 401, "unauthorized"),
+        ({"Authorization": "Bearer nonsense"}, 401, "unauthorized"),
+        ({"Authorization": f"Basic {PREDICT_KEY}"}, 401, "unauthorized"),
+        ({"X-API-Key": ""}, 401, "unauthorized"),
+        ({"X-API-Key": PREDICT_KEY + " x"}, 401, "unauthorized"),
+    ],
+)
+def test_a_request_without_a_valid_key_is_401(client, headers, status, code):
+    response = client.post("/predict", json=BODY, headers=headers)
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert client.post("/v2/models/double/infer", json={}, headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Authorization": f"Bearer {PREDICT_KEY}"}, {"authorization": f"bearer {ADMIN_KEY}"},
+     {"X-API-Key": PREDICT_KEY}],
+)  # fmt: skip
+def test_a_request_with_a_key_of_the_scope_is_answered(client, headers):
+    assert client.post("/predict", json=BODY, headers=headers).status_code == 200
+    assert client.get("/v2/models/double", headers=headers).status_code == 200
+
+
+def test_a_key_without_the_scope_is_403(client):
+    headers = {"X-API-Key": PREDICT_KEY}
+    response = client.get("/metrics", headers=headers)
+    assert (response.status_code, response.json()["error"]["code"]) == (403, "forbidden")
+    assert client.get("/metrics", headers={"X-API-Key": ADMIN_KEY}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready", "/v2/health/ready"])
+def test_probes_need_no_key(client, path):
+    assert client.get(path).status_code == 200
+
+
+def test_the_log_and_the_settings_hold_no_key(server):
+    assert PREDICT_KEY not in server.log
+    assert ADMIN_KEY not in server.log
+
+
+def test_without_keys_nobody_administrates(bundles, tmp_path):
+    arguments = ("--model", str(bundles / "double.onnx"), "--threads", "1")
+    with running_server(*arguments, folder=tmp_path) as server, server.client() as client:
+        assert client.get("/metrics").status_code == 200
+        assert client.post("/v2/repository/models/double/unload").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("nonsense", "not TOML"),
+        ("", r"\[\[key\]\]"),
+        ('[[key]]\nscopes = ["predict"]\nkey = "0123456789abcdef"', "no name"),
+        ('[[key]]\nname = "a"\nscopes = ["fly"]\nkey = "0123456789abcdef"', "fly"),
+        ('[[key]]\nname = "a"\nscopes = ["predict"]\nkey = "short"', "16 characters"),
+        ('[[key]]\nname = "a"\nscopes = ["predict"]', "key or sha256"),
+        ('[[key]]\nname = "a"\nscopes = ["predict"]\nsha256 = "xyz"', "64 hexadecimal"),
+        ('[[key]]\nname = "a"\nscops = []\nkey = "0123456789abcdef"', "scops"),
+    ],
+)
+def test_a_wrong_key_file_is_refused_at_the_start(bundles, tmp_path, content, named):
+    (tmp_path / "keys.toml").write_text(content)
+    arguments = ("--model", str(bundles / "double.onnx"))
+    code, log = run_until_exit(
+        *arguments, "--api-keys-file", str(tmp_path / "keys.toml"), folder=tmp_path
+    )
+    assert code == 2
+    assert named.replace("\\", "") in log
+    assert "Traceback" not in log
+
+
+def talk(server, *pieces: bytes, seconds: float = 10.0) -> bytes:
+    """What a raw connection answers until it is closed."""
+    host, port = server.url.removeprefix("http://").split(":")
+    received = b""
+    with socket.create_connection((host, int(port)), timeout=seconds) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+        while chunk := connection.recv(65536):
+            received += chunk
+    return received
+
+
+def test_bytes_that_are_not_http_are_400_in_json(server):
+    head, _, body = talk(server, b"\x16\x03\x01 hello\r\n\r\n").partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body)["error"]["code"] == "malformed_http"
+
+
+def test_headers_that_do_not_end_are_408(server):
+    answer = talk(server, b"POST /predict HTTP/1.1\r\nHost: a\r\nX-Slow: ")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"head_timeout" in answer
+
+
+def test_a_connection_that_says_nothing_is_closed(server):
+    assert talk(server) == b""
+
+
+@pytest.mark.parametrize(
+    "head", [b"GET /" + b"a" * 100_000, b"GET / HTTP/1.1\r\nX: " + b"b" * 100_000]
+)
+def test_a_head_without_end_is_431(server, head):
+    assert talk(server, head + b" \r\n\r\n").startswith(b"HTTP/1.1 4")
+
+
+def test_a_slow_second_request_on_a_connection_is_408_too(server):
+    first = b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n"
+    answer = talk(server, first, b"GET /health/live HTTP/1.1\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.1 408 " in answer
+
+
+@pytest.mark.slow
+def test_500_slow_clients_neither_stop_the_server_nor_fill_its_memory(server, client):
+    import psutil
+
+    def memory() -> int:
+        processes = [psutil.Process(server.process.pid), *server.children()]
+        return sum(process.memory_info().rss for process in processes)
+
+    host, port = server.url.removeprefix("http://").split(":")
+    before = memory()
+    connections = [socket.create_connection((host, int(port))) for _ in range(500)]
+    try:
+        began = time.monotonic()
+        while time.monotonic() - began < 1.5:
+            for connection in connections:
+                try:
+                    connection.sendall(b"P" if time.monotonic() - began < 0.5 else b"X")
+                except OSError:
+                    connection.close()
+            response = client.post("/predict", json=BODY, headers={"X-API-Key": PREDICT_KEY})
+            assert response.status_code == 200
+            time.sleep(0.2)
+    finally:
+        for connection in connections:
+            connection.close()
+    assert memory() - before < 100 * 2**20
