@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready-$(EXTRAS)
 LOCK := requirements/dev.lock
 
-.PHONY: help setup demo test test-fast soak train export serve models bench bench-training lint type format lock clean
+.PHONY: help setup demo test test-fast soak train export serve models bench bench-training compare lint type format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ bench: $(READY) ## measure: latency and throughput of a served model against its
 
 bench-training: $(READY) ## measure: training against a hand-written loop and bare Lightning
 	@$(BIN)/python benchmarks/training.py $(ARGS)
+
+compare: $(READY) ## time one model in every runtime of this machine (ARGS='BUNDLE|model.onnx')
+	@$(BIN)/python -m optimize.compare $(ARGS)
 
 lint: $(READY) ## ruff and the import contracts
 	@$(BIN)/ruff check .
