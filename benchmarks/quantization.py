@@ -29,7 +29,7 @@ sys.path[0] = str(ROOT)  # as in the other benchmarks: the rooms, whatever this 
 
 from bundle.engine.onnx import OnnxEngine
 from optimize.errors import OptimizeError
-from optimize.gate import paired_lower_bound
+from optimize.bound import paired_lower_bound
 from optimize.passes.base import Calibration, Material, TransformerShape, Tuning
 from optimize.passes.export import ExportPass
 from optimize.probes import example_batch
