@@ -28,8 +28,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[0] = str(ROOT)  # as in the other benchmarks: the rooms, whatever this folder holds
 
 from bundle.engine.onnx import OnnxEngine
-from optimize.errors import OptimizeError
 from optimize.bound import paired_lower_bound
+from optimize.errors import OptimizeError
 from optimize.passes.base import Calibration, Material, TransformerShape, Tuning
 from optimize.passes.export import ExportPass
 from optimize.probes import example_batch
