@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready-$(EXTRAS)
 LOCK := requirements/dev.lock
 
-.PHONY: help setup demo test test-fast soak train export serve models bench lint type format lock clean
+.PHONY: help setup demo test test-fast soak train export serve models bench compare lint type format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ models: $(READY) ## python models.py (ARGS='list')
 
 bench: $(READY) ## measure: latency and throughput of a served model against its bare engine
 	@$(BIN)/python benchmarks/serving.py $(ARGS)
+
+compare: $(READY) ## time one model in every runtime of this machine (ARGS='BUNDLE|model.onnx')
+	@$(BIN)/python -m optimize.compare $(ARGS)
 
 lint: $(READY) ## ruff and the import contracts
 	@$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """From a checkpoint to a verified, registered bundle; its path is the last line on stdout.
 
-    python export.py [run=latest | run=ID | checkpoint=PATH] [output=DIR] [field=value …]
+    python export.py [run=latest | run=ID | checkpoint=PATH | version=NAME/NUMBER]
+                     [target=none] [output=DIR] [field=value …]
 
 `python export.py --help` lists every field; conf/export.yaml holds what is not given.
 """

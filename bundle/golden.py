@@ -12,7 +12,7 @@ import numpy as np
 
 from bundle.errors import EngineError, InputError, IntegrityError, ManifestError
 from bundle.fields import Fields, canonical_json, parse_json
-from bundle.manifest import Golden
+from bundle.golden_entry import Golden, GoldenAnswers
 from bundle.preprocessing.preprocessor import Array, DataPreprocessor
 
 if TYPE_CHECKING:
@@ -39,15 +39,7 @@ def write_golden(
 
     `samples` are raw: encoded images, or texts, that preprocessing must turn into batch 0.
     """
-    arrays = {
-        f"{index}/{side}/{name}": array.astype(str) if array.dtype == object else array
-        for index, batch in enumerate(batches)
-        for side, tensors in zip(_SIDES, batch, strict=True)
-        for name, array in tensors.items()
-    }
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    files = {TENSORS: buffer.getvalue()}
+    files = {TENSORS: _pack(batches, _SIDES)}
     if samples:
         files[SAMPLES] = canonical_json([_encode_sample(sample) for sample in samples]).encode()
     golden = Golden(
@@ -60,24 +52,49 @@ def write_golden(
     return golden, files
 
 
+def write_answers(
+    variant: str, outputs: Sequence[Mapping[str, Array]], *, atol: float, rtol: float
+) -> tuple[GoldenAnswers, dict[str, bytes]]:
+    """Another variant's outputs of every batch: its entry, and the file's content by name."""
+    name = f"golden-{variant}.npz"
+    content = _pack([(tensors,) for tensors in outputs], _SIDES[1:])
+    return GoldenAnswers(tensors=name, atol=atol, rtol=rtol), {name: content}
+
+
+def _pack(batches: Sequence[Sequence[Mapping[str, Array]]], sides: Sequence[str]) -> bytes:
+    arrays = {
+        f"{index}/{side}/{name}": array.astype(str) if array.dtype == object else array
+        for index, batch in enumerate(batches)
+        for side, tensors in zip(sides, batch, strict=True)
+        for name, array in tensors.items()
+    }
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
 def read_golden(bundle: Bundle) -> list[tuple[dict[str, Array], dict[str, Array]]]:
     """The batches of the bundle, none if it has no golden answers. Raises IntegrityError."""
     golden = bundle.manifest.golden
     if golden is None:
         return []
-    arrays = _read_arrays(bundle, golden.tensors)
-    batches: list[tuple[dict[str, Array], dict[str, Array]]] = [
-        ({}, {}) for _ in range(golden.count)
-    ]
-    for key, array in arrays.items():
+    batches = _unpack(bundle, golden.tensors, golden.count, _SIDES)
+    return [(inputs, outputs) for inputs, outputs in batches]
+
+
+def _unpack(
+    bundle: Bundle, file: str, count: int, sides: Sequence[str]
+) -> list[tuple[dict[str, Array], ...]]:
+    batches: list[tuple[dict[str, Array], ...]] = [tuple({} for _ in sides) for _ in range(count)]
+    for key, array in _read_arrays(bundle, file).items():
         number, _, rest = key.partition("/")
         side, _, name = rest.partition("/")
-        if not number.isdecimal() or int(number) >= golden.count or side not in _SIDES:
-            raise IntegrityError(f"{golden.tensors} has an unknown array {key!r}", field="golden")
-        batches[int(number)][_SIDES.index(side)][name] = array
-    for index, (inputs, outputs) in enumerate(batches):
-        if not inputs or not outputs:
-            raise IntegrityError(f"{golden.tensors} has no batch {index}", field="golden.count")
+        if not number.isdecimal() or int(number) >= count or side not in sides:
+            raise IntegrityError(f"{file} has an unknown array {key!r}", field="golden")
+        batches[int(number)][sides.index(side)][name] = array
+    for index, batch in enumerate(batches):
+        if not all(batch):
+            raise IntegrityError(f"{file} has no batch {index}", field="golden.count")
     return batches
 
 
@@ -103,7 +120,7 @@ def check_golden(
 ) -> None:
     """Run the golden inputs. Raises IntegrityError where an answer differs.
 
-    The answers are the default variant's: of another one only shapes and types are compared.
+    Of a variant that has no golden answers of its own only shapes and types are compared.
     With a preprocessor the raw samples must become the tensors of batch 0, byte for byte.
     """
     golden = bundle.manifest.golden
@@ -112,8 +129,14 @@ def check_golden(
     batches = read_golden(bundle)
     if preprocessor is not None:
         _check_samples(read_samples(bundle), preprocessor, batches[0][0])
-    by_value = variant in (None, bundle.manifest.default_variant)
-    for index, (inputs, expected) in enumerate(batches):
+    limits: Golden | GoldenAnswers | None = golden
+    answers = [outputs for _, outputs in batches]
+    if variant not in (None, bundle.manifest.default_variant):
+        limits = golden.answers.get(str(variant))
+        if limits is not None:
+            unpacked = _unpack(bundle, limits.tensors, golden.count, _SIDES[1:])
+            answers = [outputs for (outputs,) in unpacked]
+    for index, ((inputs, _), expected) in enumerate(zip(batches, answers, strict=True)):
         try:
             actual = engine.predict_batch(inputs)
         except (InputError, EngineError) as error:
@@ -121,7 +144,7 @@ def check_golden(
         for name, array in expected.items():
             if name not in actual:
                 raise IntegrityError(f"golden batch {index} has no output {name!r}", field=name)
-            problem = _difference(array, actual[name], golden, by_value=by_value)
+            problem = _difference(array, actual[name], limits)
             if problem is not None:
                 raise IntegrityError(
                     f"golden batch {index}, output {name!r}: {problem}",
@@ -130,7 +153,10 @@ def check_golden(
                 )
 
 
-def _difference(expected: Array, actual: Array, golden: Golden, *, by_value: bool) -> str | None:
+def _difference(
+    expected: Array, actual: Array, limits: Golden | GoldenAnswers | None
+) -> str | None:
+    """What is wrong; without limits the values may be any."""
     if expected.dtype.kind == "U":  # strings, which a runtime returns as objects
         expected = expected.astype(object)
     if expected.shape != actual.shape:
@@ -138,14 +164,14 @@ def _difference(expected: Array, actual: Array, golden: Golden, *, by_value: boo
     if expected.dtype != actual.dtype:
         return f"dtype {actual.dtype}, expected {expected.dtype}"
     if expected.dtype.kind != "f":
-        same = not by_value or np.array_equal(expected, actual)
+        same = limits is None or np.array_equal(expected, actual)
         return None if same else "other values than expected"
     if not np.isfinite(actual).all():
         return "NaN or infinite values"
-    if not by_value or np.allclose(actual, expected, rtol=golden.rtol, atol=golden.atol):
+    if limits is None or np.allclose(actual, expected, rtol=limits.rtol, atol=limits.atol):
         return None
     largest = np.abs(actual.astype(np.float64) - expected.astype(np.float64)).max()
-    return f"differs by up to {largest:.3g}, allowed are atol={golden.atol}, rtol={golden.rtol}"
+    return f"differs by up to {largest:.3g}, allowed are atol={limits.atol}, rtol={limits.rtol}"
 
 
 def _check_samples(

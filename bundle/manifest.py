@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bundle.errors import ManifestError, NotFoundError, UnsafePathError
 from bundle.fields import Fields, canonical_json, parse_json
+from bundle.golden_entry import Golden, GoldenAnswers
 from bundle.paths import check_relative_name
 from bundle.preprocessing.config import PreprocessingConfig
 from bundle.tensor import DYNAMIC, TensorSpec
@@ -25,13 +25,16 @@ __all__ = [
     "FileEntry",
     "GateResult",
     "Golden",
+    "GoldenAnswers",
     "Manifest",
     "TensorSpec",
     "Variant",
     "check_model_name",
 ]
 
-SCHEMA = 1
+SCHEMA = 2
+"""The newest that is read. A manifest is written in the oldest that can express it."""
+SCHEMA_WITHOUT_ANSWERS = 1
 TASKS = ("image-classification", "text-classification", "tensor")
 UNLABELLED_TASK = "tensor"
 
@@ -53,43 +56,6 @@ def check_model_name(name: str, *, field: str = "name") -> str:
             remedy="use at most 200 letters, digits, '.', '_' and '-'",
         )
     return name
-
-
-@dataclass(frozen=True, kw_only=True)
-class Golden:
-    """Inputs with the default variant's answers, which a server must reproduce."""
-
-    tensors: str = "golden.npz"
-    samples: str | None = None
-    count: int
-    """Number of batches in `tensors`."""
-    atol: float
-    rtol: float
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ManifestError(
-                f"golden.count={self.count} must be 1 or more", field="golden.count"
-            )
-        for name in ("atol", "rtol"):
-            value = getattr(self, name)
-            if not math.isfinite(value) or value < 0:
-                raise ManifestError(
-                    f"golden.{name}={value} must be finite and not negative", field=f"golden.{name}"
-                )
-            object.__setattr__(self, name, float(value))  # one number has one JSON
-
-    @classmethod
-    def from_fields(cls, fields: Fields) -> Golden:
-        golden = cls(
-            tensors=fields.text("tensors"),
-            samples=fields.optional("samples", fields.text),
-            count=fields.integer("count"),
-            atol=fields.number("atol"),
-            rtol=fields.number("rtol"),
-        )
-        fields.done()
-        return golden
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,11 +93,22 @@ class Manifest:
                 f"default_variant={self.default_variant!r} is not a variant that has a file",
                 field="default_variant",
             )
+        self._check_answers()
         for name in (*self.files, *self.referenced_files()):
             try:
                 check_relative_name(name)
             except UnsafePathError as error:
                 raise UnsafePathError(f"manifest.json: {error}", field="files") from error
+
+    def _check_answers(self) -> None:
+        """Golden answers are of variants that can be run, and the default's are elsewhere."""
+        with_files = {variant.name for variant in self.variants if variant.file is not None}
+        for name in () if self.golden is None else self.golden.answers:
+            if name not in with_files or name == self.default_variant:
+                raise ManifestError(
+                    f"golden.answers has {name!r}, which is not another variant that has a file",
+                    field="golden.answers",
+                )
 
     def _check_labels(self) -> None:
         _check_unique("labels", self.labels)
@@ -167,6 +144,7 @@ class Manifest:
         names.append(getattr(self.preprocessing, "tokenizer", None))
         if self.golden is not None:
             names += [self.golden.tensors, self.golden.samples]
+            names += [answers.tensors for answers in self.golden.answers.values()]
         return tuple(dict.fromkeys(name for name in names if name is not None))
 
     def check_files(self) -> None:
@@ -186,8 +164,9 @@ class Manifest:
 
     def to_dict(self) -> dict[str, Any]:
         """As surface.md fixes it; every value is JSON."""
+        newer = self.golden is not None and self.golden.answers
         return {
-            "schema": SCHEMA,
+            "schema": SCHEMA if newer else SCHEMA_WITHOUT_ANSWERS,
             "name": self.name,
             "task": self.task,
             "labels": list(self.labels),
@@ -196,7 +175,7 @@ class Manifest:
             "preprocessing": None if self.preprocessing is None else self.preprocessing.to_dict(),
             "default_variant": self.default_variant,
             "variants": [asdict(variant) for variant in self.variants],
-            "golden": None if self.golden is None else asdict(self.golden),
+            "golden": None if self.golden is None else self.golden.to_dict(),
             "lineage": self.lineage,
             "files": {name: asdict(entry) for name, entry in self.files.items()},
         }

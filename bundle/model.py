@@ -9,7 +9,7 @@ import numpy as np
 
 from bundle.archive import Bundle, open_bundle
 from bundle.bare import open_bare
-from bundle.engine.select import load_engine
+from bundle.engine.select import choose_variant, load_engine
 from bundle.errors import InputError
 from bundle.golden import check_golden
 from bundle.prediction import to_predictions
@@ -51,6 +51,7 @@ class Model:
         *,
         variant: str | None = None,
         provider: str = "auto",
+        fallback: bool = False,
         threads: int | None = None,
         max_batch_size: int = 64,
         tracking_uri: str | None = None,
@@ -62,16 +63,18 @@ class Model:
         """
         resolved = resolve(str(uri), tracking_uri=tracking_uri, cache=cache)
         bundle = open_bare(resolved.path) if resolved.bare else open_bundle(resolved.path)
+        chosen = choose_variant(bundle, variant=variant, provider=provider).variant
         engine = load_engine(
             bundle,
-            variant=variant,
+            variant=chosen,
             provider=provider,
+            fallback=fallback,
             threads=threads,
             max_batch_size=max_batch_size,
         )
         config = bundle.manifest.preprocessing
         preprocessor = None if config is None else create_preprocessor(config, assets=bundle.path)
-        check_golden(bundle, engine, preprocessor, variant=variant)
+        check_golden(bundle, engine, preprocessor, variant=chosen)
         name = resolved.name or bundle.manifest.name
         return cls(bundle, engine, preprocessor, name=name, version=resolved.version)
 

@@ -1,1 +1,1 @@
-"""From a checkpoint to a bundle that proves what it claims: export, verify, evaluate, publish."""
+"""From a checkpoint to a bundle that proves what it claims: export, verify, optimize, judge."""

@@ -5,6 +5,7 @@ bundle.errors.TrainyardError
     ├── SourceError    the checkpoint or run that was named cannot be had (exit 2)
     ├── OpsetError     the asked opset cannot be written by the asked exporter (exit 2)
     ├── ExportError    the model cannot be written as ONNX, or the file is not valid (exit 1)
+    ├── PlanError      TensorRT cannot build a plan of the graph (exit 1)
     └── ParityError    the exported model does not answer as the checkpoint does (exit 1)
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from bundle.errors import RequestError, TrainyardError
 
-__all__ = ["ExportError", "OpsetError", "OptimizeError", "ParityError", "SourceError"]
+__all__ = ["ExportError", "OpsetError", "OptimizeError", "ParityError", "PlanError", "SourceError"]
 
 
 class OptimizeError(TrainyardError):
@@ -29,6 +30,10 @@ class OpsetError(OptimizeError, RequestError):
 
 class ExportError(OptimizeError):
     """The model cannot be written as ONNX, or what was written does not hold up."""
+
+
+class PlanError(OptimizeError):
+    """TensorRT does not take the graph, or finds no way to run it."""
 
 
 class ParityError(OptimizeError):

@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bundle.manifest import GateResult
+from optimize.bound import paired_lower_bound, samples_needed
+from optimize.samples import CALIBRATION_SPLIT, TUNING_SPLIT
 
 if TYPE_CHECKING:
     from optimize.evaluate import Evaluation
+    from optimize.schema import GateConfig
     from optimize.verify import Invariance, Parity
 
-Z_95 = 1.6448536269514722
-"""The standard normal's 95 % quantile: one-sided 95 %."""
-_BISECTIONS = 60
+REAL_SPLITS = (CALIBRATION_SPLIT, TUNING_SPLIT)
+"""What may have been looked at to make a variant: samples of these splits, and nothing made up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Samples that a pass has read: what it learned ranges from, or chose by."""
+
+    use: str
+    """"calibration" or "tuning"."""
+    split: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One of the gate's questions."""
+
+    name: str
+    passed: bool
+    text: str
+    """What was found and what was asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The answer, as the manifest has it, and what it was made of."""
+
+    certified: bool
+    result: GateResult
+    checks: tuple[Check, ...]
 
 
 def certify_by_parity(
@@ -25,58 +56,170 @@ def certify_by_parity(
     candidate: str,
     parity: Parity,
     invariance: Invariance,
-) -> GateResult:
-    """The evidence for a variant whose logits are the original's up to rounding.
+) -> Verdict:
+    """For a variant whose logits are the original's up to rounding, alone and in company.
 
     Its proof is the parity of the logits, not the accuracy: no budget is spent, and the bound
-    is there to be read. (A variant that trades accuracy needs bound ≥ -budget instead.)
+    is there to be read.
     """
-    before, after = evaluation.correct(reference), evaluation.correct(candidate)
-    return GateResult(
-        budget=None,
-        samples=len(evaluation.labels),
-        delta=float(after.mean() - before.mean()),
-        bound=paired_lower_bound(
-            gains=int(np.count_nonzero(after & ~before)),
-            losses=int(np.count_nonzero(before & ~after)),
-            samples=len(evaluation.labels),
+    checks = (
+        Check(
+            name="parity",
+            passed=parity.max_abs_diff <= parity.tolerance,
+            text=f"logits differ by {parity.max_abs_diff:.1e} at most "
+            f"(allowed {parity.tolerance:g}) over {parity.rows} rows in {parity.shapes} shapes",
         ),
-        agreement=evaluation.agreement(candidate, reference),
-        batch_invariant=invariance.holds,
-        reason=(
-            f"parity: logits differ by {parity.max_abs_diff:.1e} at most "
-            f"(allowed {parity.tolerance:g}) over {parity.rows} rows in {parity.shapes} shapes; "
-            f"{invariance.flips} of {invariance.samples} answers change in a batch"
+        Check(
+            name="batch",
+            passed=invariance.max_abs_diff <= parity.tolerance,
+            text=f"{invariance.flips} of {invariance.samples} answers change in a batch",
         ),
+    )
+    return Verdict(
+        certified=all(check.passed for check in checks),
+        result=_result(
+            evaluation,
+            reference=reference,
+            candidate=candidate,
+            budget=None,
+            batch_invariant=invariance.holds,
+            reason="; ".join(f"{check.name}: {check.text}" for check in checks),
+        ),
+        checks=checks,
     )
 
 
-def paired_lower_bound(*, gains: int, losses: int, samples: int) -> float:
-    """One-sided 95 % lower bound on the change of accuracy between two models on the same samples.
+def judge(
+    evaluation: Evaluation,
+    *,
+    reference: str,
+    candidate: str,
+    split: str,
+    sources: tuple[Source, ...],
+    invariance: Invariance | None,
+    settings: GateConfig,
+) -> Verdict:
+    """For a variant that trades accuracy: certified if every one of the checks passes.
 
-    `gains` of the samples became right and `losses` became wrong. Tango's score interval
-    (Statistics in Medicine 17, 1998): unlike the Wald interval it has its coverage for few
-    discordant samples, and for none it says what n samples can say: -z²/(n + z²).
+    `split`: what the evaluation's samples are; `sources`: what the variant was made with;
+    `invariance` is None where it could not be measured because an answer is not finite.
     """
-    if samples < 1 or gains < 0 or losses < 0 or gains + losses > samples:
-        raise ValueError(f"{gains} gains and {losses} losses of {samples} samples cannot be")
-    low, high = -1.0, (gains - losses) / samples
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        if _score(middle, gains=gains, losses=losses, samples=samples) > Z_95:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
+    if invariance is None or not np.isfinite(evaluation.logits[candidate]).all():
+        finite = Check(name="finite", passed=False, text="an output holds NaN or infinity")
+        result = GateResult(
+            budget=settings.budget,
+            samples=len(evaluation.labels),
+            reason=f"not certified: {finite.text}",
+        )
+        return Verdict(certified=False, result=result, checks=(finite,))
+    checks = (
+        Check(name="finite", passed=True, text="every output is finite"),
+        _provenance(sources, split),
+        *_accuracy(evaluation, reference, candidate, settings.budget),
+        _agreement(evaluation.agreement(candidate, reference), settings.agreement),
+        _batch(invariance, settings.batch_flips),
+    )
+    failed = [check for check in checks if not check.passed]
+    reason = "; ".join(check.text for check in failed or checks)
+    return Verdict(
+        certified=not failed,
+        result=_result(
+            evaluation,
+            reference=reference,
+            candidate=candidate,
+            budget=settings.budget,
+            batch_invariant=invariance.holds,
+            reason=f"{'not certified' if failed else 'certified'}: {reason}",
+        ),
+        checks=checks,
+    )
 
 
-def _score(delta: float, *, gains: int, losses: int, samples: int) -> float:
-    """Tango's statistic: how many standard errors the observed change lies above `delta`."""
-    # The probability of a loss if the true change is `delta`: the root of a p² + b p + c = 0.
-    a = 2 * samples
-    b = (2 * samples - gains + losses) * delta - gains - losses
-    c = -losses * delta * (1 - delta)
-    loss = (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
-    variance = samples * (2 * loss + delta * (1 - delta))
-    distance = gains - losses - samples * delta
-    return distance / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, distance)
+def _provenance(sources: tuple[Source, ...], split: str) -> Check:
+    """Ranges learned from noise pass every test of accuracy and have logits of another world."""
+    foreign = [source for source in sources if source.split not in REAL_SPLITS]
+    if foreign:
+        found = foreign[0]
+        text = (
+            f"{found.use} samples are of split {found.split!r}, not real data of the "
+            f"{' or '.join(REAL_SPLITS)} split"
+        )
+        return Check(name="provenance", passed=False, text=text)
+    if split == CALIBRATION_SPLIT:
+        text = f"the samples to judge by are of the {split} split, which training has seen"
+        return Check(name="provenance", passed=False, text=text)
+    used = ", ".join(f"{source.use} on the {source.split} split" for source in sources)
+    return Check(name="provenance", passed=True, text=used or "made without samples")
+
+
+def _accuracy(
+    evaluation: Evaluation, reference: str, candidate: str, budget: float
+) -> tuple[Check, Check]:
+    """Whether the samples could have shown the loss, and whether they show none."""
+    gains, losses = _discordance(evaluation, reference, candidate)
+    samples = len(evaluation.labels)
+    needed = samples_needed(discordance=(gains + losses) / samples, budget=budget)
+    bound = paired_lower_bound(gains=gains, losses=losses, samples=samples)
+    delta = (gains - losses) / samples
+    enough = samples >= needed
+    power = Check(
+        name="samples",
+        passed=enough,
+        text=f"{samples} samples of {needed} needed at {(gains + losses) / samples:.2%} discordance"
+        if enough
+        else f"too few samples: {samples}, and certifying {_points(budget)} needs {needed} at "
+        f"{(gains + losses) / samples:.2%} discordance",
+    )
+    accuracy = Check(
+        name="accuracy",
+        passed=bound >= -budget,
+        text=f"accuracy changes by {_points(delta, sign=True)}, with 95 % confidence by at least "
+        f"{_points(bound, sign=True)} (allowed {_points(-budget)})",
+    )
+    return power, accuracy
+
+
+def _agreement(found: float, wanted: float) -> Check:
+    text = f"{found:.2%} of the answers are the original's (at least {wanted:.2%} asked)"
+    return Check(name="agreement", passed=found >= wanted, text=text)
+
+
+def _batch(invariance: Invariance, allowed: float) -> Check:
+    share = invariance.flips / invariance.samples
+    text = (
+        f"{invariance.flips} of {invariance.samples} answers ({share:.2%}) are others in a batch "
+        f"than alone (at most {allowed:.2%} allowed)"
+    )
+    return Check(name="batch", passed=share <= allowed, text=text)
+
+
+def _result(
+    evaluation: Evaluation,
+    *,
+    reference: str,
+    candidate: str,
+    budget: float | None,
+    batch_invariant: bool,
+    reason: str,
+) -> GateResult:
+    gains, losses = _discordance(evaluation, reference, candidate)
+    samples = len(evaluation.labels)
+    return GateResult(
+        budget=budget,
+        samples=samples,
+        delta=(gains - losses) / samples,
+        bound=paired_lower_bound(gains=gains, losses=losses, samples=samples),
+        agreement=evaluation.agreement(candidate, reference),
+        batch_invariant=batch_invariant,
+        reason=reason,
+    )
+
+
+def _discordance(evaluation: Evaluation, reference: str, candidate: str) -> tuple[int, int]:
+    """Samples that became right, and that became wrong."""
+    before, after = evaluation.correct(reference), evaluation.correct(candidate)
+    return int(np.count_nonzero(after & ~before)), int(np.count_nonzero(before & ~after))
+
+
+def _points(share: float, *, sign: bool = False) -> str:
+    return f"{100 * share:+.2f} pt" if sign else f"{100 * share:g} pt"

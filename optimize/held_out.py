@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import io
 import itertools
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from PIL import Image
 
 from bundle.errors import InputError
 from optimize.errors import OptimizeError
+from trainer.data.content import digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +41,17 @@ class HeldOut:
     fingerprint: str
     """Of the data as they are here; the checkpoint's differs if they have changed."""
 
+    @functools.cached_property
+    def digests(self) -> tuple[bytes, ...]:
+        """Of each sample's content. Raises OptimizeError if one cannot be read."""
+        return tuple(digest(read_raw(self.raw, index)) for index in range(len(self.raw)))
+
+    @property
+    def sha256(self) -> str:
+        """Of the samples' contents and classes, in order."""
+        labels = np.ascontiguousarray(self.labels, dtype="<i8").tobytes()
+        return hashlib.sha256(b"".join(self.digests) + labels).hexdigest()
+
     def rows(self, preprocessor: DataPreprocessor, count: int) -> list[Row]:
         """The tensors of the first `count` samples."""
         indices = range(min(count, len(self.raw)))
@@ -50,24 +64,36 @@ class HeldOut:
         return list(itertools.islice(small, count)) or [_as_sent(self.raw[0])]
 
 
-def read_row(samples: Sequence[RawSample], index: int, preprocessor: DataPreprocessor) -> Row:
-    """The tensors of one sample. Raises OptimizeError, naming it, if it cannot be read."""
+def read_raw(samples: Sequence[RawSample], index: int) -> RawSample:
+    """One sample. Raises OptimizeError, naming it, if it cannot be read."""
     try:
-        return preprocessor(samples[index])
+        return samples[index]
+    except OSError as error:
+        raise _unusable(index, error) from error
+
+
+def read_row(samples: Sequence[RawSample], index: int, preprocessor: DataPreprocessor) -> Row:
+    """The tensors of one sample. Raises OptimizeError, naming it, if it cannot be used."""
+    sample = read_raw(samples, index)
+    try:
+        return preprocessor(sample)
     except (InputError, OSError) as error:
-        raise OptimizeError(
-            f"held-out sample {index} cannot be used: {error}",
-            field="data",
-            remedy="repair it, or compare on fewer with optimize.max_samples",
-        ) from error
+        raise _unusable(index, error) from error
 
 
-def load_held_out(restored: Restored, *, max_samples: int | None) -> HeldOut:
+def _unusable(index: int, error: Exception) -> OptimizeError:
+    return OptimizeError(
+        f"held-out sample {index} cannot be used: {error}",
+        field="data",
+        remedy="repair it, or compare on fewer with optimize.max_samples",
+    )
+
+
+def load_held_out(restored: Restored, data: DataModule, *, max_samples: int | None) -> HeldOut:
     """The test split of the checkpoint's data, or what there is instead.
 
     Raises OptimizeError if the data have other classes than the model, and what the data raise.
     """
-    data = restored.data()
     if tuple(data.labels) != restored.labels:
         raise OptimizeError(
             f"the data now have the classes {', '.join(data.labels)}, but the model was trained on "

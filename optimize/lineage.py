@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-from datetime import UTC, datetime
+from dataclasses import asdict
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +13,15 @@ import onnx
 import onnxruntime
 from omegaconf import OmegaConf
 
-from bundle.errors import RequestError
 from trainer import environment
 
 if TYPE_CHECKING:
+    from optimize.findings import Findings
+    from optimize.passes.export import Lane
+    from optimize.schema import OptimizeConfig
+    from optimize.subject import Subject
     from trainer.restore import Restored
 
-EPOCH_VARIABLE = "SOURCE_DATE_EPOCH"
 _FROM_CHECKPOINT = (
     "run_id",
     "git_commit",
@@ -31,6 +32,37 @@ _FROM_CHECKPOINT = (
     "versions",
 )
 """What is copied from the checkpoint's own description."""
+
+
+def describe_export(
+    subject: Subject, findings: Findings, *, lane: Lane, settings: OptimizeConfig
+) -> dict[str, Any]:
+    """All of it. It holds no time of day and no measured time, so that the same checkpoint, data,
+    config and versions give the same bytes: the registry knows when a version was made, and the
+    report beside the bundle what was measured.
+    """
+    held_out = subject.held_out
+    return {
+        "checkpoint": describe_checkpoint(subject.restored),
+        "export": {"exporter": str(lane), "opset": settings.opset},
+        "target": findings.target.to_dict(),
+        "data": {"split": held_out.split, "fingerprint": held_out.fingerprint},
+        "versions": versions(),
+        "selection": {
+            "measured": findings.contest is not None,
+            "margin": settings.select.margin,
+            "batch_sizes": list(settings.benchmark.batch_sizes),
+        },
+        "passes": {
+            candidate.name: {
+                "steps": [step.name for step in candidate.graph.steps],
+                "sources": [asdict(source) for source in candidate.graph.sources],
+            }
+            for candidate in findings.candidates
+            if candidate.graph is not None
+        },
+        **findings.proof.to_dict(),
+    }
 
 
 def describe_checkpoint(restored: Restored) -> dict[str, Any]:
@@ -51,15 +83,3 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):  # a checkout, not installed
             found[name] = metadata.version(name)
     return found
-
-
-def created() -> str:
-    """Now, to the second, in UTC; with SOURCE_DATE_EPOCH that moment, for identical bytes."""
-    given = os.environ.get(EPOCH_VARIABLE)
-    try:
-        moment = datetime.now(UTC) if given is None else datetime.fromtimestamp(int(given), UTC)
-    except (ValueError, OverflowError, OSError) as error:
-        raise RequestError(
-            f"{EPOCH_VARIABLE}={given} is not a number of seconds since 1970", field=EPOCH_VARIABLE
-        ) from error
-    return moment.isoformat(timespec="seconds")

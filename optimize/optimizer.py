@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
-
-from bundle.archive import check_free, write_bundle
-from bundle.engine.onnx import OnnxEngine
-from bundle.errors import ManifestError, NotFoundError, RegistryError, RequestError
-from bundle.manifest import Manifest, Variant, check_model_name
-from bundle.registry import ModelRegistry
+from bundle.archive import write_bundle
+from bundle.manifest import Manifest
 from optimize import lineage
-from optimize.golden import make_golden
+from optimize.cache import ContentCache
+from optimize.findings import Findings, standings
+from optimize.golden import Answering, make_golden
 from optimize.held_out import SPLITS
-from optimize.passes.export import ExportPass, Lane
-from optimize.probes import example_batch
-from optimize.proof import prove
-from optimize.reference import LOGITS, torch_threads
-from optimize.schema import Exporter, Target
+from optimize.measure import hold_contest
+from optimize.page import SUFFIX, write_report
+from optimize.publication import gate_metrics, record, register
+from optimize.recipe import Recipe, recipes_for
+from optimize.reference import torch_threads
+from optimize.request import checked_name, chosen_recipes, free_output, registered_name
+from optimize.schema import Target
+from optimize.select import choose
 from optimize.source import locate
 from optimize.subject import load_subject
+from optimize.target import ResolvedTarget, resolve_target
+from optimize.variants import FP32, shipped
+from optimize.workshop import CPU, Workshop
 from trainer.restore import restore
 
 if TYPE_CHECKING:
     from bundle.archive import Bundle
     from bundle.registry import ModelVersion
     from optimize.progress import StageProgress
-    from optimize.proof import Proof
     from optimize.schema import ExportConfig
     from optimize.subject import Subject
+    from optimize.variants import Candidate
     from trainer.restore import Restored
 
-FP32 = "fp32"
-BUNDLES = Path("outputs/bundles")
+Recipes = Callable[[Target, str], Sequence[Recipe]]
+"""From a target and a task to what is tried."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,74 +49,79 @@ class Outcome:
     """What an export leaves behind, and what it showed."""
 
     bundle: Bundle
-    proof: Proof
+    findings: Findings
     version: ModelVersion | None
     """None if the bundle was not registered."""
+    report: Path | None
+    """The folder of the report; None for fp32 alone, of which there is nothing to compare."""
     checkpoint_bytes: int
+    cache_bytes: int
+    cache_folder: str | None
 
 
 class ModelOptimizer:
     """Runs one export. Until everything is proved, nothing is published."""
 
-    def __init__(self, config: ExportConfig, *, progress: StageProgress) -> None:
+    def __init__(
+        self,
+        config: ExportConfig,
+        *,
+        progress: StageProgress,
+        recipes: Recipes = lambda target, task: recipes_for(target=target, task=task),
+    ) -> None:
         self._config = config
         self._settings = config.optimize
         self._progress = progress
+        self._recipes = recipes
+        folder = self._settings.cache.folder
+        self._cache = ContentCache(None if folder is None else Path(folder))
 
     def run(self) -> Outcome:
         """Raises TrainyardError, whatever is wrong.
 
         The output folder is then as it was, unless it is the registry that fails.
         """
-        registered_name = self._registered_name()
+        registered = registered_name(self._config)
         with (
             tempfile.TemporaryDirectory(prefix="trainyard-export-") as folder,
             torch_threads(self._settings.threads),
         ):
             workspace = Path(folder)
             restored = self._restore(workspace)
-            self._tell_target()
-            name = _checked_name(self._config.name or str(restored.config.name), field="name")
-            output = self._free_output(name, restored.sha256)
+            target = self._target()
+            name = checked_name(self._config.name or str(restored.config.name), field="name")
+            output = free_output(self._config, name, checkpoint_sha256=restored.sha256)
+            suitable = self._recipes(target.actual, restored.task)
+            recipes = chosen_recipes(suitable, self._settings, target=target)
             subject = self._load(restored)
-            export = self._export_pass(subject)
-            graph = workspace / f"{FP32}.onnx"
-            self._write_graph(export, subject, graph)
-            engine = OnnxEngine(graph, provider="cpu", threads=self._settings.threads)
-            proof = prove(
+            workshop = Workshop(
                 subject,
-                lambda batch: engine.predict_batch(batch)[LOGITS],
-                variant=FP32,
-                settings=self._settings,
+                self._settings,
+                provider=target.provider,
+                folder=workspace,
+                cache=self._cache,
                 progress=self._progress,
             )
-            with self._progress.stage("write the bundle"):
-                golden, files = make_golden(subject, engine, self._settings.golden)
-                manifest = Manifest(
-                    name=name,
-                    task=restored.task,
-                    labels=restored.labels,
-                    inputs=subject.inputs,
-                    outputs=(subject.output,),
-                    preprocessing=subject.preprocessor.config,
-                    default_variant=FP32,
-                    variants=(_fp32_variant(proof, graph.name),),
-                    golden=golden,
-                    lineage=self._lineage(subject, export, proof),
-                )
-                bundle = write_bundle(
-                    output,
-                    manifest=manifest,
-                    files={graph.name: graph, **files, **restored.assets},
-                    overwrite=self._config.overwrite,
-                )
+            findings = self._find(subject, workshop, target, recipes)
+            bundle = self._write(name, output, subject, workshop, findings)
             checkpoint_bytes = restored.path.stat().st_size
+        self._cache.shrink(self._settings.cache.max_gb * 1e9)
+        files: list[Path] = []
+        if findings.target.actual is not Target.none:
+            with self._progress.stage("write the report"):
+                folder_of_report = bundle.path.with_name(bundle.path.name + SUFFIX)
+                files = write_report(folder_of_report, bundle.manifest, findings)
         version = None
-        if registered_name is not None:
-            run_id = restored.metadata.get("run_id")
-            version = self._register(bundle, name=registered_name or name, run_id=run_id)
+        if registered is not None:
+            version = self._publish(bundle, findings, registered or name, restored, files)
         return Outcome(
-            bundle=bundle, proof=proof, version=version, checkpoint_bytes=checkpoint_bytes
+            bundle=bundle,
+            findings=findings,
+            version=version,
+            report=files[0] if files else None,
+            checkpoint_bytes=checkpoint_bytes,
+            cache_bytes=self._cache.bytes_used(),
+            cache_folder=self._settings.cache.folder,
         )
 
     def _restore(self, workspace: Path) -> Restored:
@@ -120,31 +130,17 @@ class ModelOptimizer:
             path = locate(
                 checkpoint=config.checkpoint,
                 run=config.run,
+                version=config.version,
                 tracking_uri=config.tracking.uri,
                 workspace=workspace,
             )
             return restore(path)
 
-    def _tell_target(self) -> None:
-        if self._config.target is not Target.none:
-            self._progress.notice(
-                f"target={self._config.target}: quantized variants are not built in this version; "
-                "the bundle will hold fp32 alone, as with target=none"
-            )
-
-    def _free_output(self, name: str, checkpoint_sha256: str) -> Path:
-        """Where the bundle goes; looked at before the work, and again when it is written."""
-        given = self._config.output
-        output = Path(given) if given else BUNDLES / f"{name}-{checkpoint_sha256[:8]}"
-        free = not output.exists() or (output.is_dir() and not any(output.iterdir()))
-        if not free and not self._config.overwrite:
-            raise RequestError(
-                f"output={output} exists already",
-                field="output",
-                remedy="choose another folder, or add overwrite=true",
-            )
-        check_free(output, overwrite=self._config.overwrite)
-        return output
+    def _target(self) -> ResolvedTarget:
+        target = resolve_target(self._config.target)
+        if target.notice is not None:
+            self._progress.notice(target.notice)
+        return target
 
     def _load(self, restored: Restored) -> Subject:
         settings = self._settings
@@ -165,74 +161,110 @@ class ModelOptimizer:
             )
         return subject
 
-    def _export_pass(self, subject: Subject) -> ExportPass:
-        settings = self._settings
-        lane = Lane.torchscript if subject.max_length is not None else Lane.dynamo
-        if settings.exporter is not Exporter.auto:
-            lane = Lane(settings.exporter.value)
-        return ExportPass(opset=settings.opset, lane=lane, max_length=subject.max_length)
-
-    def _write_graph(self, export: ExportPass, subject: Subject, graph: Path) -> None:
-        with self._progress.stage(f"export {FP32} ({export.lane}, opset {export.opset})"):
-            example = example_batch(
-                subject.rows, subject.preprocessor, max_length=subject.max_length
+    def _find(
+        self,
+        subject: Subject,
+        workshop: Workshop,
+        target: ResolvedTarget,
+        recipes: Sequence[Recipe],
+    ) -> Findings:
+        fp32, proof = workshop.exported()
+        candidates = [fp32, *workshop.variants(recipes)]
+        baselines, contest, occasion = [], None, None
+        if target.actual is not Target.none and self._settings.benchmark.enabled:
+            baselines = workshop.baselines()
+            contest, occasion = hold_contest(
+                subject,
+                candidates,
+                self._settings,
+                provider=target.provider,
+                cache=self._cache,
+                progress=self._progress,
             )
-            content = export.run(
-                subject.restored.model,
-                {name: torch.from_numpy(array) for name, array in example.items()},
+        return Findings(
+            target=target,
+            proof=proof,
+            split=subject.held_out.split,
+            candidates=candidates,
+            baselines=baselines,
+            contest=contest,
+            occasion=occasion,
+            choice=choose(
+                standings(candidates, baselines, contest),
+                fallback=FP32,
+                margin=self._settings.select.margin,
+            ),
+        )
+
+    def _write(
+        self,
+        name: str,
+        output: Path,
+        subject: Subject,
+        workshop: Workshop,
+        findings: Findings,
+    ) -> Bundle:
+        restored, default = subject.restored, findings.choice.name
+        with self._progress.stage("write the bundle"):
+            golden, files = make_golden(
+                subject,
+                _answering(findings.candidates, workshop),
+                default=default,
+                settings=self._settings.golden,
+            )
+            manifest = Manifest(
+                name=name,
+                task=restored.task,
+                labels=restored.labels,
                 inputs=subject.inputs,
-                output=subject.output,
+                outputs=(subject.output,),
+                preprocessing=subject.preprocessor.config,
+                default_variant=default,
+                variants=tuple(candidate.to_variant() for candidate in findings.candidates),
+                golden=golden,
+                lineage=lineage.describe_export(
+                    subject, findings, lane=workshop.lane, settings=self._settings
+                ),
             )
-            graph.write_bytes(content)
-
-    def _lineage(self, subject: Subject, export: ExportPass, proof: Proof) -> dict[str, Any]:
-        restored, held_out = subject.restored, subject.held_out
-        return {
-            "checkpoint": lineage.describe_checkpoint(restored),
-            "export": {"exporter": str(export.lane), "opset": export.opset},
-            "target": {"requested": str(self._config.target), "actual": str(Target.none)},
-            "data": {"split": held_out.split, "fingerprint": held_out.fingerprint},
-            "versions": lineage.versions(),
-            "created": lineage.created(),
-            **proof.to_dict(),
-        }
-
-    def _registered_name(self) -> str | None:
-        """None: do not register; empty: under the model's own name."""
-        wanted = self._config.register
-        if isinstance(wanted, str):
-            return _checked_name(wanted, field="register")
-        return "" if wanted else None
-
-    def _register(self, bundle: Bundle, *, name: str, run_id: str | None) -> ModelVersion:
-        registry = ModelRegistry(self._config.tracking.uri)
-        try:
-            with self._progress.stage(f"register {name}"):
-                return registry.register(bundle.path, name=name, run_id=run_id)
-        except NotFoundError:
-            if run_id is None:
-                raise
-            self._progress.notice(
-                f"the training run {run_id} is not known at {registry.uri}; registered without it"
+            return write_bundle(
+                output,
+                manifest=manifest,
+                files={**shipped(findings.candidates), **files, **restored.assets},
+                overwrite=self._config.overwrite,
             )
-            return self._register(bundle, name=name, run_id=None)
-        except RegistryError:
-            self._progress.notice(f"the bundle {bundle.path} is complete, but not registered")
-            raise
+
+    def _publish(
+        self,
+        bundle: Bundle,
+        findings: Findings,
+        name: str,
+        restored: Restored,
+        files: Sequence[Path],
+    ) -> ModelVersion:
+        uri = self._config.tracking.uri
+        version = register(
+            bundle,
+            name=name,
+            run_id=restored.metadata.get("run_id"),
+            tracking_uri=uri,
+            progress=self._progress,
+        )
+        metrics = gate_metrics(bundle.manifest, findings.contest)
+        record(version, metrics, files, tracking_uri=uri)
+        return version
 
 
-def _checked_name(name: str, *, field: str) -> str:
-    try:
-        return check_model_name(name, field=field)
-    except ManifestError as error:
-        raise RequestError(str(error), field=field, remedy=error.remedy) from error
-
-
-def _fp32_variant(proof: Proof, file: str) -> Variant:
-    return Variant(
-        name=proof.variant,
-        file=file,
-        precision="fp32",
-        certified=proof.certified,
-        gate=proof.gate(),
-    )
+def _answering(candidates: Sequence[Candidate], workshop: Workshop) -> dict[str, Answering]:
+    """The variants that have a file; fp32's answers are the CPU's, as its proof is."""
+    found: dict[str, Answering] = {}
+    for candidate in candidates:
+        if candidate.file is None or candidate.graph is None:
+            continue
+        own = candidate.always_shipped
+        found[candidate.name] = Answering(
+            load=functools.partial(
+                workshop.maker.engine, candidate.graph.path, provider=CPU if own else None
+            ),
+            deviation=0.0 if own else candidate.deviation,
+        )
+    return found

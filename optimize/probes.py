@@ -26,6 +26,15 @@ def example_batch(
     return _batch(rows, preprocessor, size=2, length=length)
 
 
+def timing_batch(
+    rows: Sequence[Row], preprocessor: DataPreprocessor, *, size: int, length: int | None
+) -> Tensors:
+    """A batch as it is met in serving, or of `length` tokens."""
+    if length is None:
+        return preprocessor.collate([rows[index % len(rows)] for index in range(size)])
+    return _batch(rows, preprocessor, size=size, length=length)
+
+
 def probe_batches(
     rows: Sequence[Row],
     preprocessor: DataPreprocessor,

@@ -5,25 +5,32 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from optimize.evaluate import Evaluation, evaluate
+from optimize import toolchain
+from optimize.errors import ParityError
+from optimize.evaluate import Evaluation
 from optimize.gate import certify_by_parity
 from optimize.probes import probe_batches
-from optimize.verify import Invariance, Parity, check_difference, check_parity, measure_invariance
+from optimize.verify import Invariance, Parity, check_difference, check_parity
 
 if TYPE_CHECKING:
-    from bundle.manifest import GateResult
-    from optimize.progress import StageProgress
+    from collections.abc import Callable, Mapping
+
+    from optimize.assess import Assessment
+    from optimize.cache import ContentCache
+    from optimize.gate import Verdict
     from optimize.reference import Predictor
     from optimize.schema import OptimizeConfig
     from optimize.subject import Subject
 
 REFERENCE = "torch"
 """The checkpoint's name among the evaluated models."""
+VERSION = 1
+"""Raised when other shapes or values would be compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """What was measured of one variant."""
+    """What was measured of the exported model."""
 
     variant: str
     parity: Parity
@@ -31,11 +38,8 @@ class Proof:
     evaluation: Evaluation
 
     @property
-    def certified(self) -> bool:
+    def verdict(self) -> Verdict:
         """A proof exists only if the logits are the checkpoint's; company must not change them."""
-        return self.invariance.max_abs_diff <= self.parity.tolerance
-
-    def gate(self) -> GateResult:
         return certify_by_parity(
             self.evaluation,
             reference=REFERENCE,
@@ -58,46 +62,70 @@ class Proof:
         }
 
 
+def compare_shapes(
+    subject: Subject,
+    identity: Mapping[str, Any],
+    load: Callable[[], Predictor],
+    *,
+    settings: OptimizeConfig,
+    cache: ContentCache,
+) -> Parity:
+    """Compare an exported model with the checkpoint at many shapes.
+
+    `identity`: what the exported model is, as JSON; `load` is called if it was not compared before.
+    Raises ParityError if its logits are others.
+    """
+    key = {
+        "kind": "parity",
+        "version": VERSION,
+        "model": dict(identity),
+        "checkpoint": subject.restored.sha256,
+        "samples": subject.held_out.sha256,
+        "rows": len(subject.rows),
+        "tolerance": settings.tolerance,
+        "threads": settings.threads,
+        "packages": toolchain.packages(),
+        "machine": toolchain.machine(),
+        "code": toolchain.answering_code(),
+    }
+
+    def compare() -> tuple[bytes, dict[str, Any]]:
+        batches = probe_batches(subject.rows, subject.preprocessor, max_length=subject.max_length)
+        parity = check_parity(subject.reference, load(), batches, tolerance=settings.tolerance)
+        return b"", asdict(parity)
+
+    return Parity(**cache.get_or_make(key, compare).facts)
+
+
 def prove(
     subject: Subject,
-    candidate: Predictor,
+    parity: Parity,
+    reference: Assessment,
+    candidate: Assessment,
     *,
     variant: str,
-    settings: OptimizeConfig,
-    progress: StageProgress,
 ) -> Proof:
-    """Compare `candidate` with the checkpoint. Raises ParityError if its logits are others."""
+    """Both models' answers to the held-out samples. Raises ParityError if they are others."""
     samples = subject.held_out
-    with progress.stage("compare at many shapes"):
-        probed = check_parity(
-            subject.reference,
-            candidate,
-            probe_batches(subject.rows, subject.preprocessor, max_length=subject.max_length),
-            tolerance=settings.tolerance,
-        )
-    total = len(samples.labels)
-    with progress.stage(f"evaluate {total} {samples.split} samples", total=total) as advance:
-        evaluation = evaluate(
-            {REFERENCE: subject.reference, variant: candidate},
-            samples.raw,
-            samples.labels,
-            subject.preprocessor,
-            batch_size=settings.batch_size,
-            advance=advance,
-        )
+    evaluation = Evaluation(
+        labels=samples.labels,
+        logits={REFERENCE: reference.logits, variant: candidate.logits},
+    )
     on_samples = check_difference(
-        evaluation.logits[REFERENCE],
-        evaluation.logits[variant],
-        tolerance=settings.tolerance,
+        reference.logits,
+        candidate.logits,
+        tolerance=parity.tolerance,
         where=f"{samples.split} samples",
     )
-    parity = replace(
-        probed,
-        max_abs_diff=max(probed.max_abs_diff, on_samples),
-        rows=probed.rows + total,
+    if candidate.invariance is None:
+        raise ParityError(f"an output of {variant} holds NaN or infinity, alone or in a batch")
+    return Proof(
+        variant=variant,
+        parity=replace(
+            parity,
+            max_abs_diff=max(parity.max_abs_diff, on_samples),
+            rows=parity.rows + len(samples.labels),
+        ),
+        invariance=candidate.invariance,
+        evaluation=evaluation,
     )
-    with progress.stage("answer alone and in a batch"):
-        invariance = measure_invariance(
-            candidate, subject.rows, subject.preprocessor, batch_size=settings.batch_size
-        )
-    return Proof(variant=variant, parity=parity, invariance=invariance, evaluation=evaluation)

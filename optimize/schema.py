@@ -10,6 +10,9 @@ from hydra.core.config_store import ConfigStore
 
 from bundle.errors import RequestError
 
+_SMALLEST_BUDGET = 1e-4
+"""A budget of nothing can be certified by no number of samples."""
+
 
 class Target(StrEnum):
     """The machine that a bundle is made for; `none`: fp32 only, `auto`: this machine."""
@@ -47,6 +50,68 @@ class GoldenConfig:
 
 
 @dataclass
+class GateConfig:
+    """What a variant must show before it may answer in the original's place."""
+
+    budget: float = 0.005
+    """Largest accepted loss of accuracy, as a share of 1: the one-sided 95 % lower bound on the
+    paired change of accuracy must not lie below its negative."""
+    agreement: float = 0.98
+    """Smallest accepted share of samples that get the original's answer."""
+    batch_flips: float = 0.005
+    """Largest accepted share of answers that are others in a batch than alone."""
+
+
+@dataclass
+class SamplesConfig:
+    """The samples that passes may look at; the gate's are not among them."""
+
+    calibration: int = 512
+    """Samples of the train split from which quantization learns ranges."""
+    tuning: int = 512
+    """Samples of the val split on which a pass chooses among its options."""
+
+
+@dataclass
+class BenchmarkConfig:
+    """How the variants are timed against each other."""
+
+    enabled: bool = True
+    """Without it nothing is measured, and the default variant stays fp32."""
+    batch_sizes: list[int] = field(default_factory=lambda: [1, 8, 32])
+    """Samples a call; each is a table of its own."""
+    rounds: int = 7
+    """Times that every variant takes its turn; a round gives one ratio."""
+    seconds: float = 0.15
+    """Time a variant has in one turn at one batch size; at least one call is made."""
+    threads: int | None = None
+    """Threads of every variant, asserted; null: `optimize.threads`, else the cores there are."""
+    anew: bool = False
+    """Measure again what was measured before: a busy machine spoils a measurement for good."""
+    length: int | None = None
+    """Tokens of every text; null: as long as the held-out samples are."""
+
+
+@dataclass
+class SelectConfig:
+    """How the default variant is chosen among the certified ones."""
+
+    margin: float = 0.1
+    """Variants that are slower than the fastest by less than this share count as equally fast;
+    among them the one that agrees most with the original is taken."""
+
+
+@dataclass
+class CacheConfig:
+    """Finished passes, evaluations and measurements, so that none is done twice."""
+
+    folder: str | None = "outputs/cache/optimize"
+    """May be removed at any time; null keeps nothing."""
+    max_gb: float = 10.0
+    """Gigabytes kept; what was used longest ago goes first, at the end of an export."""
+
+
+@dataclass
 class OptimizeConfig:
     """How a model is exported and what it must show."""
 
@@ -63,7 +128,14 @@ class OptimizeConfig:
     """Samples answered alone as well as in a batch."""
     threads: int | None = None
     """Threads of torch and of ONNX Runtime on the CPU; null leaves the choice to them."""
+    recipes: list[str] | None = None
+    """Names of the recipes to try; null: all that suit the target and the model."""
     golden: GoldenConfig = field(default_factory=GoldenConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
+    samples: SamplesConfig = field(default_factory=SamplesConfig)
+    benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
+    select: SelectConfig = field(default_factory=SelectConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
 
 
 @dataclass
@@ -76,12 +148,15 @@ class TrackingConfig:
 
 @dataclass
 class ExportConfig:
-    """All of an export. Without `checkpoint` and `run` it takes the latest run."""
+    """All of an export. Without `checkpoint`, `run` and `version` it takes the latest run."""
 
     checkpoint: str | None = None
     """A checkpoint file that train.py wrote."""
     run: str | None = None
     """The id of a run whose best checkpoint is taken from MLflow, or `latest`."""
+    version: str | None = None
+    """A registered version, NAME/NUMBER or models:/NAME/NUMBER: the checkpoint that it was made
+    of is exported again."""
     target: Target = Target.auto
     output: str | None = None
     """The bundle's folder; null: outputs/bundles/<name>-<8 digits of the checkpoint's sha256>."""
@@ -99,21 +174,36 @@ class ExportConfig:
 def check(config: ExportConfig) -> None:
     """Raise RequestError for a number that cannot be, naming its field."""
     settings = config.optimize
-    minima: dict[str, tuple[float | None, float]] = {
-        "opset": (settings.opset, 1),
-        "max_samples": (settings.max_samples, 1),
-        "batch_size": (settings.batch_size, 1),
-        "invariance_samples": (settings.invariance_samples, 1),
-        "threads": (settings.threads, 1),
-        "tolerance": (settings.tolerance, 0),
-        "golden.samples": (settings.golden.samples, 1),
-        "golden.atol": (settings.golden.atol, 0),
-        "golden.rtol": (settings.golden.rtol, 0),
+    golden, gate, bench = settings.golden, settings.gate, settings.benchmark
+    limits: dict[str, tuple[float | None, float, float]] = {
+        "opset": (settings.opset, 1, math.inf),
+        "max_samples": (settings.max_samples, 1, math.inf),
+        "batch_size": (settings.batch_size, 1, math.inf),
+        "invariance_samples": (settings.invariance_samples, 1, math.inf),
+        "threads": (settings.threads, 1, math.inf),
+        "tolerance": (settings.tolerance, 0, math.inf),
+        "golden.samples": (golden.samples, 1, math.inf),
+        "golden.atol": (golden.atol, 0, math.inf),
+        "golden.rtol": (golden.rtol, 0, math.inf),
+        "gate.budget": (gate.budget, _SMALLEST_BUDGET, 1),
+        "gate.agreement": (gate.agreement, 0, 1),
+        "gate.batch_flips": (gate.batch_flips, 0, 1),
+        "samples.calibration": (settings.samples.calibration, 1, math.inf),
+        "samples.tuning": (settings.samples.tuning, 1, math.inf),
+        "benchmark.rounds": (bench.rounds, 2, math.inf),
+        "benchmark.seconds": (bench.seconds, 0, math.inf),
+        "benchmark.threads": (bench.threads, 1, math.inf),
+        "benchmark.length": (bench.length, 1, math.inf),
+        "benchmark.batch_sizes": (min(bench.batch_sizes, default=0), 1, math.inf),
+        "select.margin": (settings.select.margin, 0, 1),
+        "cache.max_gb": (settings.cache.max_gb, 0, math.inf),
     }
-    for name, (value, minimum) in minima.items():
-        if value is not None and not minimum <= value < math.inf:
-            field = f"optimize.{name}"
-            raise RequestError(f"{field}={value} must be {minimum} or more", field=field)
+    for name, (value, low, high) in limits.items():
+        if value is None or (low <= value <= high and math.isfinite(value)):
+            continue
+        field = f"optimize.{name}"
+        wanted = f"{low} or more" if high == math.inf else f"{low} to {high}"
+        raise RequestError(f"{field}={value} must be {wanted}", field=field)
 
 
 def register_schemas() -> None:

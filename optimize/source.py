@@ -1,11 +1,14 @@
-"""Where the checkpoint to export comes from: a file, or the artifacts of an MLflow run."""
+"""Where the checkpoint to export comes from: a file, an MLflow run, or a registered version."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bundle.archive import sha256_file
 from bundle.errors import NotFoundError
+from bundle.registry import ModelRegistry
 from bundle.registry.store import MlflowStore
 from optimize.errors import SourceError
 from trainer.sharded import is_sharded
@@ -21,26 +24,37 @@ CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
 """The artifact of a run that is exported; a run without validation has no best one."""
 
 _PAGE = 100
+_VERSION = re.compile(r"(?:models:/)?(?P<name>[^/@]+)/(?P<number>[0-9]+)")
 _SQLITE = "sqlite:///"
 
 
 def locate(
-    *, checkpoint: str | None, run: str | None, tracking_uri: str | None, workspace: Path
+    *,
+    checkpoint: str | None,
+    run: str | None,
+    version: str | None,
+    tracking_uri: str | None,
+    workspace: Path,
 ) -> Path:
     """The checkpoint's path; one that comes from a run is downloaded into `workspace`.
 
-    With neither `checkpoint` nor `run` the latest run is taken. Raises SourceError. The file
-    itself is verified by whoever reads it.
+    With none of the three the latest run is taken. Raises SourceError. The file itself is verified
+    by whoever reads it.
     """
-    if checkpoint is not None and run is not None:
+    named = {"checkpoint": checkpoint, "run": run, "version": version}
+    given = [f"{key}={value}" for key, value in named.items() if value is not None]
+    if len(given) > 1:
         raise SourceError(
-            f"checkpoint={checkpoint} and run={run} were both given",
-            field="checkpoint",
+            f"{' and '.join(given)} were {'both' if len(given) == 2 else 'all'} given",
+            field=given[0].partition("=")[0],
             remedy="give one of them",
         )
     if checkpoint is not None:
         return _file(checkpoint)
-    return _RunStore(tracking_uri).download(run or LATEST, workspace)
+    store = _RunStore(tracking_uri)
+    if version is not None:
+        return store.download_of_version(version, workspace)
+    return store.download(run or LATEST, workspace)
 
 
 def _file(checkpoint: str) -> Path:
@@ -86,6 +100,33 @@ class _RunStore:
     def download(self, run: str, workspace: Path) -> Path:
         """The run's best checkpoint and its sidecar, as files."""
         run_id, artifact = self._latest() if run == LATEST else self._known(run)
+        return self._download(run_id, artifact, workspace)
+
+    def download_of_version(self, version: str, workspace: Path) -> Path:
+        """The checkpoint that a registered version was made of, out of its training run."""
+        match = _VERSION.fullmatch(version)
+        if match is None:
+            raise SourceError(
+                f"version={version} does not name a version in the registry",
+                field="version",
+                remedy="write NAME/NUMBER or models:/NAME/NUMBER",
+            )
+        found = ModelRegistry(self._store.uri).get(match["name"], int(match["number"]))
+        origin = found.metadata.get("lineage.checkpoint")
+        origin = origin if isinstance(origin, dict) else {}
+        run_id = origin.get("run_id") or found.run_id
+        for artifact in () if run_id is None else self._artifacts(str(run_id)):
+            path = self._download(str(run_id), artifact, workspace)
+            if origin.get("sha256") in (None, sha256_file(path)):
+                return path
+        raise SourceError(
+            f"version={version}: the checkpoint that it was made of is not among the artifacts of "
+            f"run {run_id}",
+            field="version",
+            remedy="give checkpoint=PATH",
+        )
+
+    def _download(self, run_id: str, artifact: str, workspace: Path) -> Path:
         sidecar = sidecar_path(Path(artifact)).as_posix()
         with self._store.reading() as client:
             client.download_artifacts(run_id, sidecar, str(workspace))
@@ -102,20 +143,20 @@ class _RunStore:
                 field="run",
                 remedy="use run=latest, or set MLFLOW_TRACKING_URI to the server that has it",
             ) from error
-        artifact = self._artifact(run_id)
-        if artifact is None:
+        artifacts = self._artifacts(run_id)
+        if not artifacts:
             raise SourceError(
                 f"run={run_id} has no artifact {' or '.join(CHECKPOINTS)}",
                 field="run",
                 remedy="choose another run, or give checkpoint=PATH",
             )
-        return run_id, artifact
+        return run_id, artifacts[0]
 
     def _latest(self) -> tuple[str, str]:
         for run in self._finished():
-            artifact = self._artifact(run.info.run_id)
-            if artifact is not None:
-                return str(run.info.run_id), artifact
+            artifacts = self._artifacts(run.info.run_id)
+            if artifacts:
+                return str(run.info.run_id), artifacts[0]
         raise SourceError(
             f"no finished run in {self._store.uri} has an artifact {' or '.join(CHECKPOINTS)}",
             field="run",
@@ -139,8 +180,9 @@ class _RunStore:
             if not token:
                 return
 
-    def _artifact(self, run_id: str) -> str | None:
+    def _artifacts(self, run_id: str) -> list[str]:
+        """The checkpoints that it has, the best first."""
         folder = Path(CHECKPOINTS[0]).parent.as_posix()
-        with self._store.reading() as client:
+        with self._store.reading(missing=f"there is no run {run_id}") as client:
             paths = {item.path for item in client.list_artifacts(run_id, folder)}
-        return next((name for name in CHECKPOINTS if name in paths), None)
+        return [name for name in CHECKPOINTS if name in paths]

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 from bundle.preprocessing.config import TextConfig
 from bundle.tensor import DYNAMIC, TensorSpec
 from optimize.held_out import HeldOut, load_held_out
+from optimize.passes.base import TransformerShape
 from optimize.reference import LOGITS, TorchReference
+from trainer.models.bert import Bert
 
 if TYPE_CHECKING:
     from bundle.preprocessing.preprocessor import DataPreprocessor, Row
+    from trainer.data.module import DataModule
     from trainer.restore import Restored
 
 
@@ -20,6 +23,7 @@ class Subject:
     """Everything that does not depend on how the model is optimized."""
 
     restored: Restored
+    data: DataModule
     held_out: HeldOut
     rows: list[Row]
     """The first held-out samples as tensors, without a batch dimension."""
@@ -40,6 +44,15 @@ class Subject:
         return TensorSpec(name=LOGITS, dtype="float32", shape=shape)
 
     @property
+    def transformer(self) -> TransformerShape | None:
+        """None if the model is none."""
+        model = self.restored.model
+        if not isinstance(model, Bert):
+            return None
+        config = model.encoder.config
+        return TransformerShape(heads=config.num_attention_heads, hidden_size=config.hidden_size)
+
+    @property
     def max_length(self) -> int | None:
         """Longest sequence, in tokens; None for images."""
         config = self.preprocessor.config
@@ -48,9 +61,11 @@ class Subject:
 
 def load_subject(restored: Restored, *, max_samples: int | None, rows: int) -> Subject:
     """Load the held-out data and preprocess the first `rows` of them."""
-    held_out = load_held_out(restored, max_samples=max_samples)
+    data = restored.data()
+    held_out = load_held_out(restored, data, max_samples=max_samples)
     return Subject(
         restored=restored,
+        data=data,
         held_out=held_out,
         rows=held_out.rows(restored.preprocessor, rows),
         reference=TorchReference(restored.model),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from bundle.archive import Bundle, open_bundle
 from bundle.bare import open_bare
-from bundle.engine.select import load_engine
+from bundle.engine.select import choose_variant, load_engine
 from bundle.errors import EngineError, InputError
 from bundle.golden import check_golden, read_golden
 from bundle.preprocessing.select import create_preprocessor
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bundle.engine.base import InferenceEngine
+    from bundle.engine.select import Choice
     from bundle.preprocessing.preprocessor import DataPreprocessor
     from bundle.uri import Resolved
     from serving.wire import Array, Tensors
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,22 +95,31 @@ class LoadedModel:
 
 
 def load_model(
-    source: Resolved, *, variant: str, provider: str, threads: int, batch_size: int
+    source: Resolved,
+    *,
+    variant: str,
+    provider: str,
+    fallback: bool,
+    threads: int,
+    batch_size: int,
 ) -> LoadedModel:
     """Verify, load, and prove by the golden answers. Raises BundleError or RequestError."""
     bundle = open_bare(source.path, name=source.name) if source.bare else open_bundle(source.path)
     manifest = bundle.manifest
-    chosen = variant or manifest.default_variant
+    choice = choose_variant(bundle, variant=variant or None, provider=provider)
+    chosen = choice.variant
     engine = load_engine(
         bundle,
         variant=chosen,
         provider=provider,
+        fallback=fallback,
         threads=threads or None,
         max_batch_size=batch_size,
     )
     config = manifest.preprocessing
     preprocessor = None if config is None else create_preprocessor(config, assets=bundle.path)
     check_golden(bundle, engine, preprocessor, variant=chosen)
+    _tell_fallback(source.name or manifest.name, engine, choice)
     return LoadedModel(
         name=source.name or manifest.name,
         version=source.version,
@@ -116,6 +129,20 @@ def load_model(
         preprocessor=preprocessor,
         probe=_probe(bundle, engine),
     )
+
+
+def _tell_fallback(name: str, engine: InferenceEngine, choice: Choice) -> None:
+    """One line where a model runs in another way than was asked for; auto asks for nothing."""
+    if choice.reason is not None:
+        log.warning("%s: variant %s instead: %s", name, choice.variant, choice.reason)
+    if engine.requested not in ("auto", engine.provider):
+        log.warning(
+            "%s: %s was asked for, it runs on %s: %s",
+            name,
+            engine.requested,
+            engine.provider,
+            engine.fallback_reason,
+        )
 
 
 def _probe(bundle: Bundle, engine: InferenceEngine) -> Tensors | None:

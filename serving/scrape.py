@@ -6,13 +6,17 @@ docs/user_guide/metrics.md). They are worked out when somebody asks, and cost a 
 
 from __future__ import annotations
 
+import functools
+import os
 from collections import defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 
-from serving.metrics import collect
+from serving.gpu_metrics import GpuMetrics
+from serving.metrics import DIRECTORY_VARIABLE, collect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,7 +33,14 @@ def scrape(accept: str) -> tuple[bytes, str]:
     """All metrics and their Content-Type, in the format that `accept` asks for."""
     encoder, content_type = choose_encoder(accept)
     families = collect()
-    return encoder(_Families([*families, *triton_metrics(families)])), content_type
+    gpus = _gpu_metrics(os.environ[DIRECTORY_VARIABLE]).collect()
+    return encoder(_Families([*families, *triton_metrics(families), *gpus])), content_type
+
+
+@functools.cache
+def _gpu_metrics(directory: str) -> GpuMetrics:
+    """One a process: the driver is opened once."""
+    return GpuMetrics(Path(directory))
 
 
 def samples(families: Iterable[Metric], name: str) -> Iterator[tuple[dict[str, str], float]]:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 PREFIX = "TRAINYARD_"
 LOG_LEVELS = ("debug", "info", "warning", "error")
-PROVIDERS = ("auto", "cpu", "cuda", "tensorrt")
+PROVIDERS = ("auto", "cpu", "cuda", "tensorrt", "openvino")
+NO_FALLBACK = "none"
+FALLBACKS = (NO_FALLBACK, "cpu")
 
 
 def _number(default: float, minimum: float, maximum: float) -> Any:
@@ -45,7 +47,11 @@ class Settings:
     threads: int = _number(0, 0, 1024)
     """Threads that a worker computes with; 0 leaves it to the runtime."""
     provider: str = _choice("auto", PROVIDERS)
-    """What the models run on: auto, cpu, cuda or tensorrt. Anything but auto is a must."""
+    """What the models run on: auto, cpu, cuda, tensorrt or openvino. Anything but auto is a must,
+    unless fallback allows something else."""
+    fallback: str = _choice(NO_FALLBACK, FALLBACKS)
+    """What happens where the provider cannot run: none (the server does not start) or cpu (the next
+    best, at last the CPU, with a warning)."""
     variant: str = ""
     """Variant of the models to run; empty for each bundle's default."""
     batch_size: int = _number(32, 1, 4096)

@@ -16,6 +16,7 @@ from serving.control import Failed, Ready, Stop, listen
 from serving.logs import configure_logging
 from serving.loop import EngineLoop
 from serving.metrics import MetricsCollector
+from serving.settings import NO_FALLBACK
 from serving.signals import ignore_signals
 from serving.transport import Port
 from serving.work import WorkQueue
@@ -84,6 +85,7 @@ class ModelsAPI(LitAPI):  # type: ignore[misc] # LitServe ships no types
             source,
             variant=settings.variant,
             provider=settings.provider,
+            fallback=settings.fallback != NO_FALLBACK,
             threads=settings.threads,
             batch_size=settings.batch_size,
         )

@@ -55,7 +55,17 @@ class InferenceEngine(ABC):
     @property
     @abstractmethod
     def provider(self) -> str:
-        """What the model really runs on: cpu, cuda or tensorrt."""
+        """What the model really runs on: cpu, cuda, tensorrt or openvino."""
+
+    @property
+    def requested(self) -> str:
+        """What it was asked to run on."""
+        return self.provider
+
+    @property
+    def fallback_reason(self) -> str | None:
+        """Why the model does not run on what was asked for; None where it does."""
+        return None
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -107,6 +117,9 @@ class InferenceEngine(ABC):
         return {
             "engine": self.name,
             "provider": self.provider,
+            "requested": self.requested,
+            "actual": self.provider,
+            "reason": self.fallback_reason,
             "batchable": self._batchable,
             "max_batch_size": self._max_batch_size,
             "inputs": [spec.to_dict() for spec in self._inputs],

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
 
 from bundle.engine.base import InferenceEngine
+from bundle.engine.binding import Binding
 from bundle.engine.cores import available_cores
+from bundle.engine.cuda import Stream
+from bundle.engine.providers import (
+    FALLBACKS,
+    ON_GPU,
+    ProviderSettings,
+    check_built_in,
+    check_provider,
+)
+from bundle.engine.session import first_line, open_session
 from bundle.engine.signature import dimension_names, read_specs
 from bundle.errors import EngineError, RequestError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bundle.engine.profile import ShapeProfile
     from bundle.preprocessing.preprocessor import Array
 
-PROVIDERS = ("auto", "cpu", "cuda", "tensorrt")
-
-_RUNTIME_NAMES = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
-_CHAINS = {"cpu": ("cpu",), "cuda": ("cuda", "cpu"), "tensorrt": ("tensorrt", "cuda", "cpu")}
-_REMEDIES = {
-    "cpu": "install onnxruntime",
-    "cuda": "install trainyard[gpu] and the NVIDIA driver, or use provider=cpu",
-    "tensorrt": "install onnxruntime-gpu with TensorRT 10, or use provider=cuda or provider=cpu",
-}
-_QUIET = 4
-"""ONNX Runtime's severity "fatal": what fails is raised, so nothing needs to be printed too."""
+_UNBOUND = ("string", "bfloat16")
+"""Element types that numpy cannot hand over as plain memory."""
 
 
 class OnnxEngine(InferenceEngine):
@@ -41,22 +41,28 @@ class OnnxEngine(InferenceEngine):
         model: Path | str | bytes,
         *,
         provider: str = "auto",
+        fallback: bool = False,
         threads: int | None = None,
         max_batch_size: int = 64,
+        cache: Path | None = None,
+        timings: Path | None = None,
+        profile: ShapeProfile | None = None,
     ) -> None:
-        """`model`: a file, or its content. `threads`: within one operator, on the CPU; None takes
-        the cores of this process. Raises EngineError, or RequestError for a wrong argument.
+        """`model`: a file, or its content. `fallback`: run on the next best where the provider does
+        not run; auto always does. `threads`: within one operator, on the CPU; None takes the cores
+        of this process. `cache`, `timings`, `profile`: for provider=tensorrt, see ProviderSettings.
+        Raises EngineError, or RequestError for a wrong argument.
         """
-        if provider not in PROVIDERS:
-            raise RequestError(
-                f"provider={provider!r} must be one of {', '.join(PROVIDERS)}", field="provider"
-            )
+        check_provider(provider)
         if threads is not None and threads < 1:
             raise RequestError(f"threads={threads} must be 1 or more", field="threads")
         self._requested = provider
-        self._threads = threads or available_cores()
-        self._fallback_reason: str | None = None
-        self._session, self._provider = self._open(model, provider)
+        self._reasons: list[str] = []
+        settings = ProviderSettings(
+            threads=threads or available_cores(), cache=cache, timings=timings, profile=profile
+        )
+        candidates = FALLBACKS[provider] if fallback or provider == "auto" else (provider,)
+        self._session, self._provider, stream = self._open(model, candidates, settings)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         super().__init__(
             inputs=read_specs(inputs),
@@ -65,6 +71,12 @@ class OnnxEngine(InferenceEngine):
             dimension_names=dimension_names(inputs),
         )
         self._output_names = [output.name for output in outputs]
+        plain = all(spec.dtype not in _UNBOUND for spec in (*self._inputs, *self._outputs))
+        self._binding = (
+            Binding(self._session, stream, self._output_names)
+            if plain and stream is not None
+            else None
+        )
 
     @property
     def name(self) -> str:
@@ -74,82 +86,61 @@ class OnnxEngine(InferenceEngine):
     def provider(self) -> str:
         return self._provider
 
+    @property
+    def requested(self) -> str:
+        return self._requested
+
+    @property
+    def fallback_reason(self) -> str | None:
+        return "; ".join(self._reasons) or None
+
     def metadata(self) -> dict[str, Any]:
         return {
             **super().metadata(),
             "engine_version": onnxruntime.__version__,
             "providers": self._session.get_providers(),
-            "requested_provider": self._requested,
-            "fallback_reason": self._fallback_reason,
+            "io_binding": self._binding is not None,
             "threads": self._session.get_session_options().intra_op_num_threads,
         }
 
-    def _open(self, model: Path | str | bytes, provider: str) -> tuple[Any, str]:
-        if provider != "auto":
-            return _open_session(model, provider, self._threads), provider
-        try:
-            return _open_session(model, "cuda", self._threads), "cuda"
-        except EngineError as error:
-            self._fallback_reason = str(error)
-        return _open_session(model, "cpu", self._threads), "cpu"
+    def _open(
+        self, model: Path | str | bytes, candidates: tuple[str, ...], settings: ProviderSettings
+    ) -> tuple[Any, str, Stream | None]:
+        """The session of the first candidate that runs here, and the stream that it runs in."""
+        *preferred, last = candidates
+        for provider in preferred:
+            try:
+                return _open_on(model, provider, settings)
+            except EngineError as error:
+                self._reasons.append(str(error))
+        return _open_on(model, last, settings)
 
     def _run(self, inputs: dict[str, Array]) -> dict[str, Array]:
         try:
-            results = self._session.run(self._output_names, inputs)
+            if self._binding is not None:
+                results = self._binding.run(inputs)
+            else:
+                results = self._session.run(self._output_names, inputs)
+        except EngineError:
+            raise
         except Exception as error:  # the runtime's exceptions share no class
-            raise EngineError(f"the model failed: {_first_line(error)}") from error
+            raise EngineError(f"the model failed: {first_line(error)}") from error
         return dict(zip(self._output_names, map(np.asarray, results), strict=True))
 
 
-def _open_session(model: Path | str | bytes, provider: str, threads: int) -> Any:
-    """A session that really runs on the provider. Raises EngineError.
+def _open_on(
+    model: Path | str | bytes, provider: str, settings: ProviderSettings
+) -> tuple[Any, str, Stream | None]:
+    check_built_in(provider)  # before a stream, which starts CUDA
+    stream = _stream() if provider in ON_GPU else None
+    if stream is not None:
+        settings = replace(settings, stream=stream.handle)
+    return open_session(model, provider, settings), provider, stream
 
-    The list of available providers says what was compiled in, not what this machine can run:
-    only the finished session tells.
-    """
-    runtime_name = _RUNTIME_NAMES[provider]
-    if runtime_name not in onnxruntime.get_available_providers():
-        raise EngineError(
-            f"provider={provider} is not in the installed ONNX Runtime {onnxruntime.__version__}",
-            field="provider",
-            remedy=_REMEDIES[provider],
-        )
+
+def _stream() -> Stream | None:
+    """A stream of our own; None without NVIDIA's bindings, which only make copies faster."""
     try:
-        session = onnxruntime.InferenceSession(
-            model if isinstance(model, bytes) else str(model),
-            session_options(threads),
-            providers=[_RUNTIME_NAMES[name] for name in _available_chain(provider)],
-            enable_fallback=0,
-        )
-    except Exception as error:  # the runtime's exceptions share no class
-        name = "the model" if isinstance(model, bytes) else Path(model).name
-        raise EngineError(
-            f"ONNX Runtime cannot load {name} on {provider}: {_first_line(error)}",
-            remedy=None if provider == "cpu" else _REMEDIES[provider],
-        ) from error
-    running = session.get_providers()
-    if runtime_name not in running:
-        raise EngineError(
-            f"provider={provider} was asked for, but ONNX Runtime runs on {', '.join(running)}",
-            field="provider",
-            remedy=_REMEDIES[provider],
-        )
-    return session
-
-
-def _available_chain(provider: str) -> list[str]:
-    available = onnxruntime.get_available_providers()
-    return [name for name in _CHAINS[provider] if _RUNTIME_NAMES[name] in available]
-
-
-def session_options(threads: int) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _QUIET
-    return options
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+        return Stream()
+    except EngineError:
+        return None

@@ -2,15 +2,64 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from bundle.engine.onnx import OnnxEngine
+from bundle.engine.openvino import OpenVinoEngine, openvino_missing
+from bundle.engine.plan import PlanKey
+from bundle.engine.profile import ShapeProfile, Span
+from bundle.engine.providers import built_in
+from bundle.engine.tensorrt import TensorRTEngine
 from bundle.errors import EngineError, RequestError
 from bundle.tensor import DYNAMIC, TensorSpec
+from bundle.uri import default_cache
 
 if TYPE_CHECKING:
     from bundle.archive import Bundle
     from bundle.engine.base import InferenceEngine
+    from bundle.manifest import Manifest
+    from bundle.variant import Variant
+
+PLAN_FORMAT = "tensorrt"
+PLAN_PROVIDERS = ("auto", "tensorrt")
+
+
+_BEST_BATCH = 8
+_BEST_LENGTH = 128
+_LONGEST = 512
+"""Of a dynamic size that nothing bounds, for TensorRT, which must know."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A variant of a bundle, and why it is not the one that the bundle would have."""
+
+    variant: str
+    reason: str | None = None
+
+
+def choose_variant(bundle: Bundle, *, variant: str | None = None, provider: str = "auto") -> Choice:
+    """The variant that is named, else the bundle's default, if it can run here.
+
+    A default that is a TensorRT plan runs on one kind of machine; elsewhere an ONNX variant takes
+    its place, a certified one if there is one. Raises EngineError if there is none at all.
+    """
+    manifest = bundle.manifest
+    default = manifest.variant(variant or manifest.default_variant)
+    if variant is not None or default.format != PLAN_FORMAT or default.file is None:
+        return Choice(variant=default.name)
+    try:
+        if provider not in PLAN_PROVIDERS:
+            raise EngineError(f"variant {default.name!r} is a plan, but provider={provider}")
+        PlanKey.here().check(default.file)
+        return Choice(variant=default.name)
+    except EngineError as error:
+        others = [other for other in manifest.variants if other.format == "onnx" and other.file]
+        if not others:
+            raise
+        best = next((other for other in others if other.certified), others[0])
+        return Choice(variant=best.name, reason=str(error))
 
 
 def load_engine(
@@ -18,11 +67,14 @@ def load_engine(
     *,
     variant: str | None = None,
     provider: str = "auto",
+    fallback: bool = False,
     threads: int | None = None,
     max_batch_size: int = 64,
 ) -> InferenceEngine:
-    """The variant (None: the bundle's default), loaded. Raises NotFoundError, RequestError or
-    EngineError, the last also where the graph's tensors are not those of the manifest.
+    """The variant (None: the bundle's default), loaded. `fallback`: see OnnxEngine.
+
+    Raises NotFoundError, RequestError or EngineError, the last also where the graph's tensors are
+    not those of the manifest.
     """
     manifest = bundle.manifest
     chosen = manifest.variant(variant or manifest.default_variant)
@@ -32,21 +84,57 @@ def load_engine(
             field="variant",
             remedy=f"use variant={manifest.default_variant}",
         )
-    if chosen.format != "onnx":
-        raise EngineError(
-            f"variant {chosen.name!r} has format {chosen.format!r}, which no engine here runs",
-            field="variant",
-            remedy="choose a variant of format onnx",
+    path = bundle.file(chosen.file)
+    engine: InferenceEngine
+    if chosen.format == PLAN_FORMAT:
+        _check_plan_provider(chosen.name, provider)
+        engine = TensorRTEngine(path, max_batch_size=max_batch_size)
+    elif provider == "openvino" and not built_in(provider) and openvino_missing() is None:
+        engine = OpenVinoEngine(path, threads=threads, max_batch_size=max_batch_size)
+    else:
+        engine = OnnxEngine(
+            path,
+            provider=provider,
+            fallback=fallback,
+            threads=threads,
+            max_batch_size=max_batch_size,
+            **_for_tensorrt(manifest, chosen, max_batch_size) if provider == "tensorrt" else {},
         )
-    engine = OnnxEngine(
-        bundle.file(chosen.file),
-        provider=provider,
-        threads=threads,
-        max_batch_size=max_batch_size,
-    )
     _check_signature("inputs", manifest.inputs, engine.inputs)
     _check_signature("outputs", manifest.outputs, engine.outputs)
     return engine
+
+
+def shape_profile(manifest: Manifest, *, max_batch_size: int) -> ShapeProfile:
+    """The sizes that a bundle's model will meet: batches up to the largest, texts up to theirs."""
+    longest = getattr(manifest.preprocessing, "max_length", None) or _LONGEST
+    return ShapeProfile.of(
+        manifest.inputs,
+        batch=Span.up_to(max_batch_size, best=_BEST_BATCH),
+        length=Span.up_to(longest, best=_BEST_LENGTH),
+    )
+
+
+def _for_tensorrt(manifest: Manifest, chosen: Variant, max_batch_size: int) -> dict[str, Any]:
+    """What ONNX Runtime's TensorRT is told.
+
+    Its engines go by the graph's structure and not by its weights, so each model has a folder of
+    its own: a model that was trained again must never run in the engine of the one before.
+    """
+    timings = default_cache() / "tensorrt"
+    cache = timings / chosen.sha256[:16]
+    cache.mkdir(parents=True, exist_ok=True)
+    profile = shape_profile(manifest, max_batch_size=max_batch_size)
+    return {"cache": cache, "timings": timings, "profile": profile}
+
+
+def _check_plan_provider(variant: str, provider: str) -> None:
+    if provider not in PLAN_PROVIDERS:
+        raise RequestError(
+            f"variant {variant!r} is a TensorRT plan, which provider={provider} cannot run",
+            field="provider",
+            remedy="use provider=tensorrt, or another variant",
+        )
 
 
 def _check_signature(

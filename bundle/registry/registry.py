@@ -16,7 +16,12 @@ from bundle.registry.artifacts import check_same, download, upload
 from bundle.registry.record import ModelRecord, all_pages
 from bundle.registry.routing import Event, Routing, check_shares, previous_routing
 from bundle.registry.store import MlflowStore, already_exists
-from bundle.registry.version import ModelVersion, RegisteredModel, version_tags
+from bundle.registry.version import (
+    EXPORT_METRICS,
+    ModelVersion,
+    RegisteredModel,
+    version_tags,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -179,14 +184,15 @@ def _checked_name(name: str) -> str:
 
 
 def _metrics(client: Any, bundle: Bundle, run_id: str | None) -> dict[str, float]:
-    """What the lineage says, and over it what the run recorded last."""
+    """What the lineage says, and over it what the run recorded last of the training."""
     lineage = bundle.manifest.lineage
     metrics: dict[str, float] = {}
     for holder in (lineage.get("checkpoint"), lineage):
         if isinstance(holder, dict) and isinstance(holder.get("metrics"), dict):
             metrics |= holder["metrics"]
     if run_id is not None:
-        metrics |= client.get_run(run_id).data.metrics
+        recorded = client.get_run(run_id).data.metrics
+        metrics |= {k: v for k, v in recorded.items() if not k.startswith(EXPORT_METRICS)}
     return metrics
 
 

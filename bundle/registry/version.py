@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 PREFIX = "trainyard."
 MANIFEST_SHA256 = PREFIX + "manifest_sha256"
 
+EXPORT_METRICS = "optimize/"
+"""How names of metrics begin that an export records on a run: of its variants, not of the run."""
+
 MAX_TAG_CHARACTERS = 4_900
 """Below what every database behind MLflow keeps of a tag."""
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from mlflow.tracking import MlflowClient
 
 from bundle.archive import Bundle, open_bundle
 from bundle.engine.select import load_engine
@@ -25,7 +26,7 @@ from bundle.preprocessing.select import create_preprocessor
 from bundle.registry import ModelRegistry
 from optimize.optimizer import ModelOptimizer
 from optimize.progress import StageProgress
-from optimize.schema import ExportConfig
+from optimize.schema import ExportConfig, Target
 from tests.tiny_checkpoint import IMAGES, shared_checkpoint, train_tiny
 from trainer.checkpoint import read_checkpoint
 from trainer.checkpoint_writer import CheckpointWriter
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 FAST = "optimize.exporter=torchscript"
 """Where it is no matter how the graph was written: several times faster than dynamo."""
+PLAIN = "target=none"
+"""Where it is no matter what can be made of the model."""
 
 
 pytestmark = pytest.mark.xdist_group("export")  # the exported bundles are made once, then
@@ -90,7 +93,10 @@ def checkpoint(request) -> Path:
 @pytest.fixture(scope="module")
 def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("bundle")
-    config = ExportConfig(checkpoint=str(checkpoint), output=str(folder), register=None)
+    config = ExportConfig(
+        checkpoint=str(checkpoint), output=str(folder), register=None, target=Target.none
+    )
+    config.optimize.cache.folder = None
     return open_bundle(ModelOptimizer(config, progress=StageProgress()).run().bundle.path)
 
 
@@ -136,7 +142,7 @@ def test_manifest_says_where_the_weights_come_from_and_what_was_measured(bundle,
 
 
 def test_text_bundle_carries_the_tokenizer_and_takes_the_fusible_exporter(reviews, export):
-    bundle = open_bundle(export(f"checkpoint={reviews}", "register=false").bundle)
+    bundle = open_bundle(export(f"checkpoint={reviews}", "register=false", PLAIN).bundle)
     assert bundle.file("tokenizer.json").read_bytes() == restore(reviews).assets["tokenizer.json"]
     assert bundle.manifest.lineage["export"]["exporter"] == "torchscript"
     prediction = Model.load(str(bundle.path)).predict({"text": "superb clever film"})
@@ -144,26 +150,30 @@ def test_text_bundle_carries_the_tokenizer_and_takes_the_fusible_exporter(review
 
 
 def test_stdout_is_the_table_and_the_path_and_stderr_the_rest(digits, export, tmp_path):
-    done = export(f"checkpoint={digits}", "output=bundles/one", "target=auto", FAST)
+    done = export(f"checkpoint={digits}", "output=bundles/one", PLAIN, FAST)
     *table, path = done.out.splitlines()
     assert path == str(tmp_path / "bundles" / "one")
-    assert {line.split()[0] for line in table} >= {"model", "version", "parity", "accuracy"}
-    assert "notice: target=auto: quantized variants are not built" in done.err
+    words = {line.split()[0] for line in table}
+    assert words >= {"model", "version", "parity", "accuracy", "cache", "default"}
+    assert "export (torchscript, opset 18)" in done.err
     lineage = open_bundle(done.bundle).manifest.lineage
-    assert lineage["target"] == {"requested": "auto", "actual": "none"}
+    assert lineage["target"] == {"requested": "none", "actual": "none", "reason": ""}
 
 
-def test_export_leaves_nothing_but_the_bundle(digits, export, tmp_path):
+def test_export_leaves_nothing_but_the_bundle_and_the_cache(digits, export, tmp_path):
     before = set(tmp_path.iterdir())
-    done = export(f"checkpoint={digits}", "output=b", "register=false", "target=none", FAST)
+    arguments = [f"checkpoint={digits}", "register=false", PLAIN, FAST]
+    done = export(*arguments, "output=b", "optimize.cache.folder=null")
     assert set(tmp_path.iterdir()) - before == {done.bundle}
+    export(*arguments, "output=c")
+    assert set(tmp_path.rglob("*.entry")) == set((tmp_path / "outputs/cache").rglob("*.entry"))
     assert "notice" not in done.err
 
 
-def test_bundle_is_the_same_bytes_when_exported_again(checkpoint, export, monkeypatch, tmp_path):
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+def test_bundle_is_the_same_bytes_when_exported_again(checkpoint, export):
+    cold = "optimize.cache.folder=null"
     folders = [
-        export(f"checkpoint={checkpoint}", f"output={name}", "register=false").bundle
+        export(f"checkpoint={checkpoint}", f"output={name}", "register=false", PLAIN, cold).bundle
         for name in ("first", "second")
     ]
     first, second = (
@@ -176,21 +186,32 @@ def test_bundle_is_the_same_bytes_when_exported_again(checkpoint, export, monkey
 def test_latest_run_is_exported_and_linked_when_nothing_is_named(export, tracking_uri, tmp_path):
     train_tiny(tmp_path / "run", *IMAGES, "tracking=mlflow")
     summary = json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))
-    bundle = open_bundle(export().bundle)
+    bundle = open_bundle(export(PLAIN).bundle)
     assert bundle.path.parent == tmp_path / "outputs" / "bundles"
     assert bundle.manifest.lineage["checkpoint"]["run_id"] == summary["run_id"]
     version = ModelRegistry(tracking_uri).get("digits-mlp", "candidate")
     assert version.run_id == summary["run_id"]
 
     named = open_bundle(
-        export(f"run={summary['run_id']}", "output=named", "name=other", FAST).bundle
+        export(f"run={summary['run_id']}", "output=named", "name=other", FAST, PLAIN).bundle
     )
     assert named.manifest.name == "other"
     assert ModelRegistry(tracking_uri).get("other", 1).run_id == summary["run_id"]
 
+    again = open_bundle(
+        export("version=other/1", "output=again", "register=false", FAST, PLAIN).bundle
+    )
+    made_of = again.manifest.lineage["checkpoint"]
+    assert made_of == named.manifest.lineage["checkpoint"]
+    metrics = MlflowClient(tracking_uri).get_run(summary["run_id"]).data.metrics
+    assert metrics["optimize/fp32/certified"] == 1.0
+    assert metrics["optimize/fp32/agreement"] == 1.0
+    version = ModelRegistry(tracking_uri).get("other", 1)
+    assert not [name for name in version.metadata["metrics"] if name.startswith("optimize/")]
+
 
 def test_export_is_refused_when_the_bundle_is_there_already(digits, export):
-    first = export(f"checkpoint={digits}", "output=b", "register=false", "name=first", FAST)
+    first = export(f"checkpoint={digits}", "output=b", "register=false", "name=first", FAST, PLAIN)
     manifest = (first.bundle / "manifest.json").read_bytes()
     again = export(f"checkpoint={digits}", "output=b", "register=false", "name=second")
     assert (again.code, again.out) == (2, "")
@@ -200,7 +221,8 @@ def test_export_is_refused_when_the_bundle_is_there_already(digits, export):
     assert (first.bundle / "manifest.json").read_bytes() == manifest
 
     export(
-        f"checkpoint={digits}", "output=b", "register=false", "name=second", "overwrite=true", FAST
+        f"checkpoint={digits}",
+        *("output=b", "register=false", "name=second", "overwrite=true", FAST, PLAIN),
     )
     assert open_bundle(first.bundle).manifest.name == "second"
 
@@ -211,7 +233,7 @@ def test_other_folder_is_never_overwritten(digits, export, tmp_path):
     done = export(f"checkpoint={digits}", "output=b", "overwrite=true")
     assert done.code == 2
     assert "is not a bundle, so it is not overwritten" in done.err.splitlines()[-1]
-    assert "export fp32" not in done.err  # found before the work
+    assert "export (" not in done.err  # found before the work
     assert (tmp_path / "b" / "thesis.txt").read_text(encoding="utf-8") == "all of it"
 
 
@@ -260,7 +282,9 @@ def test_export_is_refused_when_the_checkpoint_is_damaged(damage, digits, export
         (["checkpoint=none.ckpt"], 2, "checkpoint=none.ckpt: there is no such file"),
         (["checkpoint=http://host/best.ckpt"], 2, "checkpoint=http://host/best.ckpt is a URL"),
         (["checkpoint=a.ckpt", "run=b"], 2, "checkpoint=a.ckpt and run=b were both given"),
+        (["run=a", "version=b/1"], 2, "run=a and version=b/1 were both given"),
         (["run=abc"], 2, "run=abc: there is no such run in sqlite:///"),
+        (["version=a"], 2, "version=a does not name a version in the registry"),
         ([], 2, "no finished run in sqlite:///"),
         (
             ["optimize.opst=17"],
@@ -286,6 +310,7 @@ def test_command_ends_with_one_line_when_it_is_wrong(arguments, code, message, e
             "optimize.opset=21: the torchscript exporter does not support it; use optimize.opset",
         ),
         (["name=a/b"], "name='a/b' cannot name a model"),
+        (["optimize.recipes=[int9]"], "there is no recipe 'int9' for target=cpu"),
         (["register=a/b"], "register='a/b' cannot name a model"),
     ],
 )
@@ -300,7 +325,7 @@ def test_notice_is_given_when_the_data_have_changed(reviews, export, tmp_path):
     before = table.read_text(encoding="utf-8")
     try:
         table.write_text(before + "a warm bright film,good\n", encoding="utf-8")
-        done = export(f"checkpoint={reviews}", "register=false", "output=b")
+        done = export(f"checkpoint={reviews}", "register=false", "output=b", PLAIN)
     finally:
         table.write_text(before, encoding="utf-8")
     assert "notice: the data have changed since the training" in done.err
@@ -309,7 +334,7 @@ def test_notice_is_given_when_the_data_have_changed(reviews, export, tmp_path):
 
 def test_bundle_stays_when_the_registry_cannot_be_reached(digits, export, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    done = export(f"checkpoint={digits}", "output=b", FAST)
+    done = export(f"checkpoint={digits}", "output=b", FAST, PLAIN)
     assert (done.code, done.out) == (1, "")
     assert "is complete, but not registered" in done.err.splitlines()[-2]
     assert "cannot be reached" in done.err.splitlines()[-1]
@@ -335,12 +360,13 @@ def test_interrupted_export_leaves_nothing_behind(digits, tmp_path):
         text=True,
     )
     for line in process.stderr:
-        if line.startswith("export fp32"):
+        if line.startswith("export ("):
             process.send_signal(signal.SIGTERM)
             break
     out, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
     assert out == ""
     assert "stopped by SIGTERM" in err.splitlines()[-1]
-    assert list(tmp_path.iterdir()) == [scratch]
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path for path in left if path.suffix != ".entry"] == []
     assert not [path for path in scratch.iterdir() if path.name.startswith("trainyard-")]

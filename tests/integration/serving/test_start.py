@@ -75,6 +75,25 @@ def test_the_server_starts_where_no_framework_can_be_imported(bundles, tmp_path)
         assert [has_runtime(process) for process in processes] == [False, False, True]
 
 
+def test_declared_fallback_serves_and_says_what_runs(bundles, tmp_path):
+    with (
+        running_server(
+            *("--model", str(bundles / "double.onnx"), "--provider", "tensorrt"),
+            *("--fallback", "cpu"),
+            folder=tmp_path,
+        ) as server,
+        server.client() as client,
+    ):
+        (model,) = client.get("/health").json()["models"]
+        assert (model["engine"], model["provider"]) == ("onnxruntime", "cpu")
+        metrics = client.get("/metrics").text
+    warnings = [line for line in server.log.splitlines() if "it runs on cpu" in line]
+    assert len(warnings) == 1
+    assert "tensorrt was asked for" in warnings[0]
+    assert "nv_gpu" not in metrics
+    assert server.log.count("there are no GPU metrics") == 1
+
+
 def has_runtime(process: psutil.Process) -> bool:
     return any("onnxruntime" in mapped.path for mapped in process.memory_maps())
 

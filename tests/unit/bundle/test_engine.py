@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from bundle.engine import onnx as onnx_engine
+from bundle.engine import providers
+from bundle.engine.availability import provider_missing
 from bundle.engine.base import InferenceEngine
 from bundle.engine.cores import available_cores
 from bundle.engine.onnx import OnnxEngine
@@ -183,6 +184,27 @@ def test_every_element_type_goes_in_and_comes_out(dtype, values):
     assert result.dtype == (object if dtype == "string" else dtype)
 
 
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_declared_fallback_runs_and_says_what_was_asked_for(provider):
+    if provider_missing("cuda") is None:
+        pytest.skip("this machine has a GPU")
+
+    engine = OnnxEngine(tensor_model(), provider=provider, fallback=True)
+
+    metadata = engine.metadata()
+    assert (metadata["requested"], metadata["actual"]) == (provider, "cpu")
+    assert metadata["reason"] == engine.fallback_reason
+    assert provider in engine.fallback_reason
+    assert engine.predict({"x": [1, 2, 3, 4]})["y"].tolist() == [-1, -2, -3, -4]
+
+
+def test_what_runs_as_asked_has_no_reason(engine):
+    metadata = engine.metadata()
+
+    assert (metadata["requested"], metadata["actual"], metadata["reason"]) == ("cpu", "cpu", None)
+    assert not metadata["io_binding"]
+
+
 def test_metadata_is_json_and_tells_what_runs(engine):
     metadata = json.loads(json.dumps(engine.metadata()))
 
@@ -226,13 +248,13 @@ def test_auto_falls_back_to_the_cpu_and_says_why():
 
     if engine.provider != "cpu":
         pytest.skip("this machine has a GPU")
-    assert "cuda" in engine.metadata()["fallback_reason"]
-    assert engine.metadata()["requested_provider"] == "auto"
+    assert "cuda" in engine.metadata()["reason"]
+    assert engine.metadata()["requested"] == "auto"
 
 
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
 def test_provider_that_is_not_installed_is_an_error_with_a_remedy(provider):
-    if onnx_engine._RUNTIME_NAMES[provider] in onnx_engine.onnxruntime.get_available_providers():
+    if providers.RUNTIME_NAMES[provider] in providers.onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has it")
     with pytest.raises(EngineError, match=f"provider={provider}") as found:
         OnnxEngine(tensor_model(), provider=provider)
@@ -243,9 +265,9 @@ def test_provider_that_is_not_installed_is_an_error_with_a_remedy(provider):
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
 def test_provider_that_is_listed_but_does_not_run_is_an_error(provider, monkeypatch):
     """The list of available providers is no proof: the session is asked what runs."""
-    runtime = onnx_engine.onnxruntime
+    runtime = providers.onnxruntime
     session = runtime.InferenceSession
-    every = list(onnx_engine._RUNTIME_NAMES.values())
+    every = list(providers.RUNTIME_NAMES.values())
     monkeypatch.setattr(runtime, "get_available_providers", lambda: every)
     monkeypatch.setattr(
         runtime,
@@ -259,7 +281,7 @@ def test_provider_that_is_listed_but_does_not_run_is_an_error(provider, monkeypa
     assert found.value.field == "provider"
     engine = OnnxEngine(tensor_model(), provider="auto")
     assert engine.provider == "cpu"
-    assert "runs on CPUExecutionProvider" in engine.metadata()["fallback_reason"]
+    assert "runs on CPUExecutionProvider" in engine.metadata()["reason"]
 
 
 @pytest.mark.parametrize(
@@ -342,7 +364,7 @@ def test_unknown_variant_is_refused_with_the_known_ones(image_bundle):
             RequestError,
             "lost 3 points",
         ),
-        (Variant(name="trt", file="model.onnx", format="tensorrt"), EngineError, "'tensorrt'"),
+        (Variant(name="trt", file="model.onnx", format="tensorrt"), EngineError, "TensorRT"),
     ],
 )
 def test_variant_that_cannot_run_is_refused(variant, error, message, tmp_path):

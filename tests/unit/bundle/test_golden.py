@@ -9,11 +9,17 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from bundle.archive import Bundle, write_bundle
+from bundle.archive import Bundle, open_bundle, write_bundle
 from bundle.engine.onnx import OnnxEngine
 from bundle.engine.select import load_engine
 from bundle.errors import IntegrityError
-from bundle.golden import check_golden, read_golden, read_samples, write_golden
+from bundle.golden import (
+    check_golden,
+    read_golden,
+    read_samples,
+    write_answers,
+    write_golden,
+)
 from bundle.manifest import Manifest, Variant
 from bundle.preprocessing.config import ImageConfig
 from bundle.preprocessing.image import ImagePreprocessor
@@ -225,3 +231,45 @@ def test_golden_strings_survive(tmp_path):
     ((inputs, outputs),) = read_golden(Bundle(tmp_path, written))
 
     assert inputs["x"].tolist() == outputs["y"].tolist() == ["a", "größe"]
+
+
+def two_variants(folder, *, answers_of=2, **limits) -> Bundle:
+    """fp32 and an int8 whose golden answers are those of the weights of seed `answers_of`."""
+    parts = image_parts(seed=1)
+    entry, files = write_answers(
+        "int8",
+        [
+            OnnxEngine(image_model(seed=answers_of), provider="cpu").predict_batch(inputs)
+            for inputs, _ in read_golden(parts.write(folder / "inputs"))
+        ],
+        **{"atol": 1e-5, "rtol": 1e-5, **limits},
+    )
+    manifest = replace(
+        parts.manifest,
+        variants=(*parts.manifest.variants, Variant(name="int8", file="int8.onnx")),
+        golden=replace(parts.manifest.golden, answers={"int8": entry}),
+    )
+    contents = {**parts.files, **files, "int8.onnx": image_model(seed=2)}
+    return replace(parts, manifest=manifest, files=contents).write(folder / "b")
+
+
+def test_another_variant_is_held_to_its_own_golden_answers(tmp_path):
+    bundle = open_bundle(two_variants(tmp_path).path)
+    _, preprocessor = loaded(bundle)
+
+    check_golden(bundle, load_engine(bundle), preprocessor)
+    check_golden(bundle, load_engine(bundle, variant="int8"), preprocessor, variant="int8")
+    assert json.loads((bundle.path / "manifest.json").read_text())["schema"] == 2
+
+
+def test_another_variant_is_refused_when_its_own_answers_differ(tmp_path):
+    bundle = two_variants(tmp_path, answers_of=3)
+
+    with pytest.raises(IntegrityError, match="output 'logits': differs by up to"):
+        check_golden(bundle, load_engine(bundle, variant="int8"), variant="int8")
+
+
+def test_another_variant_may_miss_its_answers_by_its_own_tolerance(tmp_path):
+    bundle = two_variants(tmp_path, answers_of=3, atol=1e3)
+
+    check_golden(bundle, load_engine(bundle, variant="int8"), variant="int8")

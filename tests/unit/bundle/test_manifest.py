@@ -13,6 +13,7 @@ from bundle.manifest import (
     FileEntry,
     GateResult,
     Golden,
+    GoldenAnswers,
     Manifest,
     TensorSpec,
     Variant,
@@ -113,7 +114,7 @@ def test_manifest_survives_its_own_json(manifest):
     assert Manifest.from_json(text) == manifest
     assert Manifest.from_json(text).to_json() == text
     assert text.endswith("}\n")
-    assert json.loads(text)["schema"] == SCHEMA
+    assert json.loads(text)["schema"] == 1  # the oldest that can express it
 
 
 def test_manifest_has_the_keys_that_users_rely_on():
@@ -249,3 +250,36 @@ def test_model_name_is_accepted_when_a_registry_can_carry_it(name):
 def test_model_name_is_refused_when_a_url_or_registry_cannot_carry_it(name):
     with pytest.raises(ManifestError, match="cannot name a model"):
         check_model_name(name)
+
+
+def answering(**variants: GoldenAnswers) -> Manifest:
+    """fp32 and int8, with golden answers of these besides the default's."""
+    entry = FileEntry(sha256=SHA, bytes=3)
+    files = dict.fromkeys(("model.onnx", "int8.onnx", "golden.npz", "golden-int8.npz"), entry)
+    others = (Variant(name="int8", file="int8.onnx", bytes=3, sha256=SHA),)
+    golden = Golden(count=1, atol=0.1, rtol=0.1, answers=variants)
+    return example(variants=(*example().variants, *others), golden=golden, files=files)
+
+
+INT8_ANSWERS = GoldenAnswers(tensors="golden-int8.npz", atol=1, rtol=0)
+
+
+def test_manifest_is_of_the_schema_that_can_express_it():
+    plain, newer = answering().to_dict(), answering(int8=INT8_ANSWERS).to_dict()
+
+    assert (plain["schema"], newer["schema"]) == (1, SCHEMA)
+    assert "answers" not in plain["golden"]
+    assert Manifest.from_dict(newer) == answering(int8=INT8_ANSWERS)
+    assert "golden-int8.npz" in answering(int8=INT8_ANSWERS).referenced_files()
+
+
+@pytest.mark.parametrize("name", ["fp32", "fp16"])
+def test_golden_answers_are_refused_of_the_default_and_of_what_has_no_file(name):
+    with pytest.raises(ManifestError, match=r"golden\.answers"):
+        answering(**{name: INT8_ANSWERS})
+
+
+@pytest.mark.parametrize("tolerance", [-1.0, float("nan"), float("inf")])
+def test_golden_answers_are_refused_with_a_tolerance_that_is_none(tolerance):
+    with pytest.raises(ManifestError, match=r"golden\.answers\.atol"):
+        replace(INT8_ANSWERS, atol=tolerance)

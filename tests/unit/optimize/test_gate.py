@@ -3,69 +3,143 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from optimize.bound import paired_lower_bound
 from optimize.evaluate import Evaluation
-from optimize.gate import Z_95, _score, certify_by_parity, paired_lower_bound
+from optimize.gate import Source, certify_by_parity, judge
+from optimize.schema import GateConfig
 from optimize.verify import Invariance, Parity
-
-
-@pytest.mark.parametrize("samples", [10, 500, 2500])
-def test_bound_says_what_the_samples_can_say_when_no_answer_changed(samples):
-    bound = paired_lower_bound(gains=0, losses=0, samples=samples)
-    assert bound == pytest.approx(-(Z_95**2) / (samples + Z_95**2), rel=1e-6)
-
-
-def test_bound_agrees_with_the_published_interval():
-    # Tango 1998, table IV: 44 pairs, one of them discordant; 95 % two-sided (-0.0600, 0.1180)... of
-    # which the lower end is where the score is the normal's 97.5 % quantile.
-    assert _score(-0.0600, gains=1, losses=0, samples=44) == pytest.approx(1.95996, abs=0.01)
-
-
-def test_bound_approaches_the_normal_one_when_samples_are_many():
-    gains, losses, samples = 4_000, 5_000, 1_000_000
-    delta = (gains - losses) / samples
-    error = np.sqrt((gains + losses) / samples - delta**2) / np.sqrt(samples)
-    bound = paired_lower_bound(gains=gains, losses=losses, samples=samples)
-    assert bound == pytest.approx(delta - Z_95 * error, rel=5e-3)
-
-
-def test_bound_is_below_the_change_and_rises_with_the_gains():
-    bounds = [paired_lower_bound(gains=gains, losses=5, samples=300) for gains in range(10)]
-    assert bounds == sorted(bounds)
-    assert all(bound < (gains - 5) / 300 for gains, bound in enumerate(bounds))
-
-
-@pytest.mark.parametrize(("gain", "loss", "samples"), [(0.01, 0.015, 500), (0.05, 0.05, 200)])
-def test_bound_lies_below_the_truth_in_95_percent_of_experiments(gain, loss, samples):
-    generator = np.random.default_rng(0)
-    drawn = generator.multinomial(samples, [gain, loss, 1 - gain - loss], size=2000)
-    counts, repeats = np.unique(drawn[:, :2], axis=0, return_counts=True)
-    below = [
-        paired_lower_bound(gains=int(gains), losses=int(losses), samples=samples) <= gain - loss
-        for gains, losses in counts
-    ]
-    assert np.average(below, weights=repeats) == pytest.approx(0.95, abs=0.02)
-
-
-@pytest.mark.parametrize("counts", [(0, 0, 0), (-1, 0, 5), (3, 3, 5)])
-def test_bound_is_refused_when_counts_cannot_be(counts):
-    gains, losses, samples = counts
-    with pytest.raises(ValueError, match="cannot be"):
-        paired_lower_bound(gains=gains, losses=losses, samples=samples)
 
 
 def test_certificate_reports_what_was_measured():
     logits = np.eye(3, dtype=np.float32)[[0, 1, 2, 0]]
     other = np.eye(3, dtype=np.float32)[[0, 1, 2, 1]]
-    gate = certify_by_parity(
+    verdict = certify_by_parity(
         Evaluation(labels=np.array([0, 1, 2, 1]), logits={"torch": logits, "fp32": other}),
         reference="torch",
         candidate="fp32",
         parity=Parity(max_abs_diff=2e-6, tolerance=1e-4, rows=40, shapes=3),
         invariance=Invariance(samples=4, max_abs_diff=1e-6, flips=1),
     )
+    gate = verdict.result
+    assert verdict.certified
     assert (gate.samples, gate.delta, gate.agreement) == (4, 0.25, 0.75)
     assert gate.bound == paired_lower_bound(gains=1, losses=0, samples=4)
     assert gate.budget is None
     assert gate.batch_invariant is False
     assert "2.0e-06" in gate.reason
     assert "1 of 4 answers change" in gate.reason
+
+
+CLASSES = 4
+COMPANY = Invariance(samples=200, max_abs_diff=0.0, flips=0)
+CALIBRATED = Source(use="calibration", split="train", fingerprint="f")
+
+
+def answers(samples=4000, *, gained=0, lost=0, changed=0) -> Evaluation:
+    """A reference that is right in nine of ten, and a candidate that differs from it in so many.
+
+    `changed` become wrong in another way.
+    """
+    labels = np.zeros(samples, dtype=np.int64)
+    before = np.where(np.arange(samples) % 10 == 0, 1, 0)
+    after = before.copy()
+    wrong, right = np.flatnonzero(before == 1), np.flatnonzero(before == 0)
+    after[right[:lost]] = 2
+    after[wrong[:gained]] = 0
+    after[wrong[gained : gained + changed]] = 2
+    one_hot = np.eye(CLASSES, dtype=np.float32)
+    return Evaluation(labels=labels, logits={"torch": one_hot[before], "int8": one_hot[after]})
+
+
+def verdict_on(evaluation, *, sources=(CALIBRATED,), split="test", invariance=COMPANY, **settings):
+    return judge(
+        evaluation,
+        reference="torch",
+        candidate="int8",
+        split=split,
+        sources=sources,
+        invariance=invariance,
+        settings=GateConfig(**settings),
+    )
+
+
+def failed(verdict) -> list[str]:
+    return [check.name for check in verdict.checks if not check.passed]
+
+
+def test_variant_is_certified_when_everything_is_shown():
+    verdict = verdict_on(answers(gained=8, lost=10))
+    assert verdict.certified
+    assert failed(verdict) == []
+    result = verdict.result
+    assert (result.budget, result.samples, result.batch_invariant) == (0.005, 4000, True)
+    assert result.delta == pytest.approx(-0.0005)
+    assert -0.005 < result.bound < result.delta
+    assert result.agreement == pytest.approx(1 - 18 / 4000)
+    assert result.reason.startswith("certified: every output is finite; calibration on the train")
+
+
+def test_variant_is_refused_when_it_loses_accuracy():
+    verdict = verdict_on(answers(gained=0, lost=40))
+    assert not verdict.certified
+    assert failed(verdict) == ["accuracy"]
+    assert "accuracy changes by -1.00 pt" in verdict.result.reason
+
+
+def test_variant_is_refused_naming_the_samples_needed_when_there_are_too_few():
+    verdict = verdict_on(answers(500))
+    assert failed(verdict) == ["samples", "accuracy"]
+    assert "too few samples: 500, and certifying 0.5 pt needs 598 at 0.00%" in verdict.result.reason
+    assert verdict.result.delta == 0.0
+
+
+def test_variant_is_refused_when_luck_outdoes_too_few_samples():
+    """The bound alone would pass it."""
+    verdict = verdict_on(answers(1000, gained=40, lost=10))
+    assert verdict.result.bound > -0.005
+    assert failed(verdict) == ["samples", "agreement"]
+
+
+def test_variant_is_refused_when_it_changes_answers_and_keeps_the_accuracy():
+    verdict = verdict_on(answers(changed=268))
+    assert verdict.result.delta == 0.0
+    assert failed(verdict) == ["agreement"]
+    assert "93.30% of the answers are the original's" in verdict.result.reason
+
+
+def test_variant_is_refused_when_company_changes_its_answers():
+    verdict = verdict_on(answers(), invariance=Invariance(samples=200, max_abs_diff=1.0, flips=7))
+    assert failed(verdict) == ["batch"]
+    assert verdict.result.batch_invariant is False
+    assert "7 of 200 answers (3.50%) are others in a batch than alone" in verdict.result.reason
+
+
+def test_few_flips_are_certified_and_told():
+    verdict = verdict_on(answers(), invariance=Invariance(samples=200, max_abs_diff=1.0, flips=1))
+    assert verdict.certified
+    assert verdict.result.batch_invariant is False
+
+
+def test_variant_is_refused_when_it_was_calibrated_on_noise():
+    noise = Source(use="calibration", split="noise", fingerprint="f")
+    verdict = verdict_on(answers(), sources=(CALIBRATED, noise))
+    assert failed(verdict) == ["provenance"]
+    assert "calibration samples are of split 'noise'" in verdict.result.reason
+
+
+def test_variant_is_refused_when_it_learned_from_the_samples_it_is_judged_on():
+    own = Source(use="tuning", split="test", fingerprint="f")
+    assert failed(verdict_on(answers(), sources=(own,))) == ["provenance"]
+
+
+def test_variant_is_refused_when_it_is_judged_on_what_training_saw():
+    assert failed(verdict_on(answers(), split="train", sources=())) == ["provenance"]
+
+
+def test_variant_is_refused_when_an_output_is_not_finite():
+    evaluation = answers()
+    evaluation.logits["int8"][5, 2] = np.nan
+    verdict = verdict_on(evaluation)
+    assert failed(verdict) == ["finite"]
+    assert verdict.result.reason == "not certified: an output holds NaN or infinity"
+    assert not verdict_on(answers(), invariance=None).certified

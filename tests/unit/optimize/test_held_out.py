@@ -22,7 +22,7 @@ def held_out(*raw) -> HeldOut:
 
 
 def test_held_out_samples_are_the_test_split(digits):
-    found = load_held_out(digits, max_samples=None)
+    found = load_held_out(digits, digits.data(), max_samples=None)
     expected = digits.data().samples("test")
     assert found.split == "test"
     np.testing.assert_array_equal(found.labels, expected.labels)
@@ -31,21 +31,29 @@ def test_held_out_samples_are_the_test_split(digits):
 
 
 def test_held_out_samples_are_as_many_as_asked_for(digits):
-    found = load_held_out(digits, max_samples=7)
+    data = digits.data()
+    found = load_held_out(digits, data, max_samples=7)
     assert len(found.raw) == len(found.labels) == 7
-    assert len(load_held_out(digits, max_samples=10**6).raw) == 179
+    assert len(load_held_out(digits, data, max_samples=10**6).raw) == 179
+
+
+def test_held_out_samples_are_known_by_their_content():
+    assert held_out("a", "b").sha256 == held_out("a", "b").sha256
+    assert held_out("a", "b").sha256 != held_out("b", "a").sha256
+    assert len(set(held_out("a", "b", "a").digests)) == 2
 
 
 def test_validation_split_is_taken_when_there_is_no_test_split(tmp_path):
     checkpoint = train_tiny(tmp_path / "run", *IMAGES, "data.test_fraction=0")
-    assert load_held_out(restore(checkpoint), max_samples=None).split == "val"
+    restored = restore(checkpoint)
+    assert load_held_out(restored, restored.data(), max_samples=None).split == "val"
 
 
 def test_held_out_samples_are_refused_when_the_classes_have_changed(digits, monkeypatch):
     data = digits.data()
     monkeypatch.setattr(type(data), "labels", ("cat", "dog"))
     with pytest.raises(OptimizeError, match="the data now have the classes cat, dog"):
-        load_held_out(digits, max_samples=None)
+        load_held_out(digits, data, max_samples=None)
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (5, 4, 1), (5, 4, 3), (5, 4, 4)])

@@ -23,6 +23,23 @@ def test_progress_is_one_line_a_stage_when_there_is_no_terminal():
     assert stream.getvalue() == "export [fp32]\nevaluate\nnotice: [bold] is kept\n"
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_counts_the_variants(terminal):
+    progress, stream = made(terminal=terminal)
+    with progress.variants(2) as begin:
+        for name in ("int8", "fp16"):
+            begin(name)
+            with progress.stage(f"{name}: quantize", total=3) as advance:
+                advance(3)
+    with progress.stage("after"):
+        pass
+    text = stream.getvalue()
+    expected = ["variant 1 of 2: int8", "int8: quantize", "variant 2 of 2: fp16", "after"]
+    if terminal:
+        expected.remove("int8: quantize")  # it made room for the next one
+    assert [line for line in expected if line not in text] == []
+
+
 def test_progress_ends_when_the_stage_fails():
     progress, stream = made(terminal=True)
     failing = progress.stage("evaluate", total=3)

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from optimize.assess import Assessor
+from optimize.cache import ContentCache
 from optimize.errors import ParityError
 from optimize.progress import StageProgress
-from optimize.proof import prove
+from optimize.proof import compare_shapes, prove
 from optimize.reference import TorchReference
 from optimize.schema import OptimizeConfig
 from optimize.subject import Subject, load_subject
@@ -28,15 +30,23 @@ def progress() -> StageProgress:
 
 
 def proof_of(subject, candidate, progress):
-    return prove(subject, candidate, variant="fp32", settings=OptimizeConfig(), progress=progress)
+    settings, cache = OptimizeConfig(), ContentCache(None)
+    assessor = Assessor(subject, settings, cache=cache, progress=progress)
+    return prove(
+        subject,
+        compare_shapes(subject, {}, lambda: candidate, settings=settings, cache=cache),
+        assessor.assess("torch", {}, lambda: subject.reference),
+        assessor.assess("fp32", {}, lambda: candidate),
+        variant="fp32",
+    )
 
 
 def test_proof_is_certified_when_the_candidate_is_the_checkpoint(subject, progress):
     proof = proof_of(subject, TorchReference(subject.restored.model), progress)
-    assert proof.certified
+    assert proof.verdict.certified
     assert proof.parity.rows > 50
     assert proof.parity.shapes == 3
-    assert proof.gate().agreement == 1.0
+    assert proof.verdict.result.agreement == 1.0
     assert proof.to_dict()["evaluation"]["samples"] == 50
 
 
@@ -44,13 +54,14 @@ def test_proof_is_not_certified_when_company_changes_the_logits(subject, progres
     changing = TorchReference(subject.restored.model)
     spoiled = Subject(
         restored=subject.restored,
+        data=subject.data,
         held_out=subject.held_out,
         rows=subject.rows,
         reference=lambda batch: changing(batch) + np.float32(0.01 * len(batch["image"])),
     )
     proof = proof_of(spoiled, spoiled.reference, progress)
     assert proof.invariance.max_abs_diff > 1e-3
-    assert not proof.certified
+    assert not proof.verdict.certified
 
 
 def test_proof_is_refused_when_only_a_real_sample_shows_the_difference(subject, progress):

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from mlflow.tracking import MlflowClient
 
-from bundle.errors import RegistryError
+from bundle.errors import NotFoundError, RegistryError
+from bundle.registry import ModelRegistry
 from optimize.errors import SourceError
 from optimize.source import locate
+from tests.tiny_bundle import image_parts
 
 
 @pytest.fixture
@@ -27,9 +31,11 @@ def make_run(client, folder, *names, status="FINISHED", end_time=1000, content=b
     return run_id
 
 
-def find(workspace, *, checkpoint=None, run=None):
+def find(workspace, *, checkpoint=None, run=None, version=None):
     workspace.mkdir(exist_ok=True)
-    return locate(checkpoint=checkpoint, run=run, tracking_uri=None, workspace=workspace)
+    return locate(
+        checkpoint=checkpoint, run=run, version=version, tracking_uri=None, workspace=workspace
+    )
 
 
 def test_checkpoint_is_the_file_itself(tmp_path):
@@ -121,3 +127,37 @@ def test_source_is_refused_when_the_server_cannot_be_reached(tmp_path, monkeypat
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(RegistryError, match="cannot be reached"):
         find(tmp_path, run="latest")
+
+
+def register(folder, run_id, *, content=b"weights") -> None:
+    """Version 1 of "digits", made of a checkpoint of this content out of the run."""
+    origin = {"run_id": run_id, "sha256": hashlib.sha256(content).hexdigest()}
+    bundle = image_parts(checkpoint=origin).write(folder / "bundle")
+    ModelRegistry().register(bundle.path, run_id=run_id)
+
+
+@pytest.mark.parametrize("version", ["digits/1", "models:/digits/1"])
+def test_version_leads_to_the_checkpoint_of_its_training_run(version, client, tmp_path):
+    run_id = make_run(client, tmp_path, "best.ckpt", "last.ckpt")
+    register(tmp_path, run_id)
+    found = find(tmp_path / "work", version=version)
+    assert (found.name, found.read_bytes()) == ("best.ckpt", b"weights")
+    assert found.with_name("best.ckpt.json").is_file()
+
+
+def test_version_is_refused_when_its_run_has_other_checkpoints_by_now(client, tmp_path):
+    run_id = make_run(client, tmp_path, "best.ckpt")
+    register(tmp_path, run_id, content=b"of another day")
+    with pytest.raises(SourceError, match="the checkpoint that it was made of is not among"):
+        find(tmp_path / "work", version="digits/1")
+
+
+@pytest.mark.parametrize("version", ["digits", "digits@champion", "models:/digits/one", "a/b/1"])
+def test_version_is_refused_when_it_names_none(version, client, tmp_path):
+    with pytest.raises(SourceError, match="does not name a version in the registry"):
+        find(tmp_path / "work", version=version)
+
+
+def test_version_is_refused_when_it_does_not_exist(client, tmp_path):
+    with pytest.raises(NotFoundError, match="there is no model 'digits'"):
+        find(tmp_path / "work", version="digits/1")

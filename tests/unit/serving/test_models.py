@@ -38,7 +38,12 @@ def folder(tmp_path_factory):
 
 def load(path, *, batch_size: int = 8) -> LoadedModel:
     return load_model(
-        resolve(str(path)), variant="", provider="cpu", threads=1, batch_size=batch_size
+        resolve(str(path)),
+        variant="",
+        provider="cpu",
+        fallback=False,
+        threads=1,
+        batch_size=batch_size,
     )
 
 

@@ -1,0 +1,110 @@
+"""One model in every runtime that this machine has, timed against each other.
+
+    python -m optimize.compare BUNDLE|model.onnx [--batch-sizes 1,8,32] [--output FILE] …
+
+The table goes to stdout; `--output FILE` keeps all figures as JSON, and the table beside it (.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bundle.archive import open_bundle
+from bundle.bare import open_bare
+from bundle.command import run_command
+from bundle.engine.cores import available_cores
+from bundle.errors import RequestError
+from optimize.comparison import compare
+from optimize.schema import BenchmarkConfig
+
+if TYPE_CHECKING:
+    from bundle.archive import Bundle
+    from bundle.manifest import Variant
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Raises RequestError for a wrong argument, OptimizeError if nothing can be measured."""
+    arguments = _parser().parse_args(argv)
+    bundle = _open(arguments.model)
+    settings = BenchmarkConfig(
+        batch_sizes=_sizes(arguments.batch_sizes),
+        rounds=_at_least_one("--rounds", arguments.rounds),
+        seconds=arguments.seconds,
+    )
+    with tempfile.TemporaryDirectory(prefix="trainyard-compare-") as folder:
+        comparison = compare(
+            bundle,
+            settings,
+            variant=_onnx_variant(bundle, arguments.variant).name,
+            threads=_at_least_one("--threads", arguments.threads),
+            workspace=Path(folder),
+            checkpoint=arguments.checkpoint,
+        )
+    table = comparison.table()
+    if arguments.output is not None:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text(json.dumps(comparison.to_dict(), indent=2) + "\n")
+        arguments.output.with_suffix(".md").write_text(table + "\n")
+    print(table)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m optimize.compare",
+        description="Time one model in TensorRT, ONNX Runtime, OpenVINO and torch.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("model", type=Path, help="a bundle's folder, or an .onnx file")
+    parser.add_argument("--variant", help="which of the bundle's ONNX variants (default: fp32)")
+    parser.add_argument("--checkpoint", type=Path, help="the same weights, for torch")
+    parser.add_argument("--batch-sizes", default="1,8,32", help="separated by commas")
+    parser.add_argument("--rounds", type=int, default=7, help="turns that each runtime has")
+    parser.add_argument("--seconds", type=float, default=0.5, help="length of one turn")
+    parser.add_argument("--threads", type=int, default=available_cores(), help="on the CPU")
+    parser.add_argument("--output", type=Path, help="JSON file of all figures")
+    return parser
+
+
+def _open(path: Path) -> Bundle:
+    return open_bundle(path) if path.is_dir() else open_bare(path)
+
+
+def _onnx_variant(bundle: Bundle, name: str | None) -> Variant:
+    usable = [each for each in bundle.manifest.variants if each.format == "onnx" and each.file]
+    if name is None and usable:
+        return next((each for each in usable if each.precision == "fp32"), usable[0])
+    if name is not None and bundle.manifest.variant(name) in usable:
+        return bundle.manifest.variant(name)
+    raise RequestError(
+        f"variant={name} of {bundle.manifest.name!r} is no ONNX graph",
+        field="variant",
+        remedy=f"choose one of {', '.join(each.name for each in usable) or 'another bundle'}",
+    )
+
+
+def _sizes(text: str) -> list[int]:
+    try:
+        sizes = [int(part) for part in text.split(",")]
+    except ValueError:
+        sizes = [0]
+    if min(sizes) < 1:
+        raise RequestError(
+            f"--batch-sizes {text} must be numbers of 1 or more, separated by commas",
+            field="batch_sizes",
+        )
+    return sizes
+
+
+def _at_least_one(flag: str, value: int) -> int:
+    if value < 1:
+        raise RequestError(f"{flag} {value} must be 1 or more", field=flag.strip("-"))
+    return value
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,216 @@
+"""Comparison: one graph in every runtime that this machine has, and why the others are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bundle.archive import sha256_file
+from bundle.engine.availability import provider_missing
+from bundle.engine.openvino import openvino_missing
+from bundle.engine.plan import PlanKey
+from bundle.engine.providers import PROVIDERS
+from bundle.engine.select import shape_profile
+from bundle.errors import TrainyardError
+from bundle.golden import read_golden
+from bundle.tensor import DYNAMIC
+from optimize import toolchain
+from optimize.benchmark import run_contest
+from optimize.contestant import Contestant, Kind
+from optimize.passes.tensorrt import TensorRTPass
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bundle.archive import Bundle
+    from bundle.manifest import Manifest, Variant
+    from bundle.tensor import TensorSpec
+    from optimize.reference import Tensors
+    from optimize.schema import BenchmarkConfig
+    from optimize.timing import Contest, Timing
+
+BASELINE = "onnxruntime cpu"
+OPENVINO = ("fp32", "bf16")
+"""What its layers compute in; the graph is the same."""
+Offer = Callable[[str], Contestant]
+"""A name becomes a contestant, or an error says why not."""
+
+_LENGTH = 128
+"""Of a dynamic size that no golden sample shows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What was found, of every runtime that was thought of."""
+
+    model: str
+    variant: str
+    contest: Contest
+    missing: dict[str, str]
+    """Name → why it was not timed."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "model": self.model,
+            "variant": self.variant,
+            "machine": toolchain.machine(),
+            "packages": toolchain.packages(),
+            **self.contest.to_dict(),
+            "missing": self.missing,
+        }
+
+    def table(self) -> str:
+        """In Markdown: a row a runtime."""
+        sizes = list(self.contest.timings[self.contest.baseline])
+        header = ["runtime", *(f"batch {size}" for size in sizes)]
+        rows = [
+            [name, *(_cell(by_size[size]) for size in sizes)]
+            for name, by_size in self.contest.timings.items()
+        ]
+        rows += [
+            [name, f"not available: {reason}", *[""] * (len(sizes) - 1)]
+            for name, reason in self.missing.items()
+        ]
+        lines = [header, ["---"] * len(header), *rows]
+        return "\n".join(f"| {' | '.join(map(_escaped, line))} |" for line in lines)
+
+
+def compare(
+    bundle: Bundle,
+    settings: BenchmarkConfig,
+    *,
+    variant: str,
+    threads: int,
+    workspace: Path,
+    checkpoint: Path | None = None,
+) -> Comparison:
+    """Time the variant, which is ONNX, in every runtime that can be had here.
+
+    `checkpoint`: the same weights for torch. Plans are built in `workspace`.
+    Raises OptimizeError if not even ONNX Runtime on the CPU can be timed.
+    """
+    manifest = bundle.manifest
+    chosen = manifest.variant(variant)
+    graph = bundle.file(chosen.file or "")
+    sizes = sorted(set(settings.batch_sizes))
+    batches = {size: _batch(bundle, size) for size in sizes}
+
+    offers: dict[str, Offer] = {
+        **{f"onnxruntime {each}": partial(_onnx, graph, chosen, each) for each in PROVIDERS[1:]},
+        "tensorrt": partial(
+            _plan, graph, chosen, manifest=manifest, largest=sizes[-1], workspace=workspace
+        ),
+        **{f"openvino {each}": partial(_openvino, graph, chosen, each) for each in OPENVINO},
+        **{f"torch {each}": partial(_torch, checkpoint, each) for each in ("cpu", "cuda")},
+    }
+    contestants, missing = _accept(offers)
+    contest = run_contest(contestants, batches, settings, threads=threads, baseline=BASELINE)
+    return Comparison(
+        model=manifest.name, variant=variant, contest=contest, missing={**missing, **contest.failed}
+    )
+
+
+class _MissingError(TrainyardError):
+    """A runtime cannot take part."""
+
+
+def _accept(offers: dict[str, Offer]) -> tuple[list[Contestant], dict[str, str]]:
+    contestants, missing = [], {}
+    for name, offer in offers.items():
+        try:
+            contestants.append(offer(name))
+        except TrainyardError as error:
+            missing[name] = str(error)
+    return contestants, missing
+
+
+def _onnx(graph: Path, variant: Variant, provider: str, name: str) -> Contestant:
+    _refuse(provider_missing(provider))
+    return Contestant(
+        name=name,
+        kind=Kind.onnx,
+        path=graph,
+        sha256=variant.sha256,
+        precision=variant.precision,
+        provider=provider,
+    )
+
+
+def _plan(
+    graph: Path, variant: Variant, name: str, *, manifest: Manifest, largest: int, workspace: Path
+) -> Contestant:
+    key = PlanKey.here()
+    build = TensorRTPass(key=key, profile=shape_profile(manifest, max_batch_size=largest))
+    path = workspace / key.file_name(graph.stem)
+    path.write_bytes(build.build(graph))
+    return Contestant(
+        name=name,
+        kind=Kind.plan,
+        path=path,
+        sha256=sha256_file(path),
+        precision=variant.precision,
+        provider="tensorrt",
+    )
+
+
+def _openvino(graph: Path, variant: Variant, precision: str, name: str) -> Contestant:
+    _refuse(openvino_missing())
+    return Contestant(
+        name=name,
+        kind=Kind.openvino,
+        path=graph,
+        sha256=variant.sha256,
+        precision=precision,
+        provider="openvino",
+    )
+
+
+def _torch(checkpoint: Path | None, provider: str, name: str) -> Contestant:
+    if checkpoint is None:
+        raise _MissingError("no checkpoint was given with --checkpoint")
+    import torch  # seconds, and only needed where there is a checkpoint
+
+    if provider == "cuda" and not torch.cuda.is_available():
+        raise _MissingError("torch finds no CUDA device")
+    return Contestant(
+        name=name,
+        kind=Kind.torch,
+        path=checkpoint,
+        sha256=sha256_file(checkpoint),
+        provider=provider,
+    )
+
+
+def _refuse(reason: str | None) -> None:
+    if reason is not None:
+        raise _MissingError(reason)
+
+
+def _batch(bundle: Bundle, size: int) -> Tensors:
+    """Golden samples, over and over; ones for a model that has none."""
+    golden = read_golden(bundle)
+    if golden:
+        inputs, _ = golden[0]
+        return {name: np.resize(array, (size, *array.shape[1:])) for name, array in inputs.items()}
+    return {spec.name: _ones(spec, size) for spec in bundle.manifest.inputs}
+
+
+def _ones(spec: TensorSpec, size: int) -> np.ndarray[Any, np.dtype[Any]]:
+    shape = [size, *(_LENGTH if each == DYNAMIC else each for each in spec.shape[1:])]
+    return np.ones(shape, dtype=spec.dtype)
+
+
+def _cell(timing: Timing) -> str:
+    return (
+        f"{timing.p50_ms:.2f} ms, {timing.samples_per_second:.0f}/s, "
+        f"{timing.speedup:.2f}x ({timing.low:.2f} to {timing.high:.2f})"
+    )
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("|", "\\|").replace("\n", " ")

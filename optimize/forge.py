@@ -1,0 +1,189 @@
+"""Forge: graphs as files, exported from the checkpoint and led through passes, each made once."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from optimize import toolchain
+from optimize.errors import OptimizeError
+from optimize.gate import Source
+from optimize.passes.export import ExportPass, Lane
+from optimize.probes import example_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from optimize.cache import ContentCache
+    from optimize.passes.base import GraphPass, Material
+    from optimize.progress import StageProgress
+    from optimize.recipe import Recipe
+    from optimize.reference import Tensors
+    from optimize.subject import Subject
+
+EXPORT_VERSION = 1
+"""Raised when the same model would be exported otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One thing that was done on the way to a graph."""
+
+    name: str
+    found: bool
+    """Whether the cache had it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """A form of the model, as a file."""
+
+    path: Path
+    sha256: str
+    bytes: int
+    steps: tuple[Step, ...]
+    sources: tuple[Source, ...] = ()
+    """The samples that its passes have read."""
+
+
+class Forge:
+    """Writes its graphs into a folder; none of them is looked at for what it is worth."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        *,
+        opset: int,
+        folder: Path,
+        cache: ContentCache,
+        progress: StageProgress,
+    ) -> None:
+        self._subject = subject
+        self._opset = opset
+        self._folder = folder
+        self._cache = cache
+        self._progress = progress
+        self._exported: dict[Lane, Graph] = {}
+
+    def export(self, lane: Lane) -> Graph:
+        """The checkpoint as ONNX, by one of PyTorch's exporters. Raises OptimizeError."""
+        if lane not in self._exported:
+            self._exported[lane] = self._export(lane)
+        return self._exported[lane]
+
+    def make(self, recipe: Recipe, material: Material) -> Graph:
+        """Raises OptimizeError with the reason if a pass cannot be applied."""
+        graph = self.export(recipe.lane)
+        for each in recipe.passes:
+            graph = self._apply(each, graph, material, variant=recipe.name)
+        return graph
+
+    def _export(self, lane: Lane) -> Graph:
+        subject = self._subject
+        write = ExportPass(opset=self._opset, lane=lane, max_length=subject.max_length)
+        example = example_batch(subject.rows, subject.preprocessor, max_length=subject.max_length)
+        key = {
+            "kind": "export",
+            "version": EXPORT_VERSION,
+            "checkpoint": subject.restored.sha256,
+            "parameters": {**asdict(write), "lane": str(lane)},
+            "example": {name: list(array.shape) for name, array in example.items()},
+            "packages": toolchain.packages(),
+            "code": toolchain.writing_code(),
+        }
+
+        def run() -> tuple[bytes, dict[str, Any]]:
+            with self._progress.stage(f"export ({lane}, opset {self._opset})"):
+                content = write.run(
+                    subject.restored.model,
+                    {name: torch.from_numpy(array) for name, array in example.items()},
+                    inputs=subject.inputs,
+                    output=subject.output,
+                )
+            return content, {}
+
+        entry = self._cache.get_or_make(key, run)
+        return self._store(entry.content, (Step(name=f"export:{lane}", found=entry.found),))
+
+    def _apply(self, each: GraphPass, graph: Graph, material: Material, *, variant: str) -> Graph:
+        key = {
+            "kind": "pass",
+            "input": graph.sha256,
+            "name": each.name,
+            "version": each.version,
+            "parameters": dict(each.parameters()),
+            "material": describe_material(material),
+            "packages": toolchain.packages(),
+            "code": toolchain.writing_code(),
+        }
+
+        def run() -> tuple[bytes, dict[str, Any]]:
+            watched, sources = watch(material)
+            with self._progress.stage(f"{variant}: {each.name}"):
+                content = each.run(graph.path.read_bytes(), watched)
+            return content, {"sources": [asdict(source) for source in sources]}
+
+        try:
+            entry = self._cache.get_or_make(key, run)
+        except OptimizeError as error:
+            raise type(error)(
+                f"{each.name}: {error}", field=error.field, remedy=error.remedy
+            ) from error
+        except Exception as error:  # the libraries behind passes raise errors of every kind
+            text = str(error).strip().splitlines()
+            reason = text[0] if text else "no reason was given"
+            raise OptimizeError(f"{each.name}: {type(error).__name__}: {reason}") from error
+        sources = (*graph.sources, *(Source(**facts) for facts in entry.facts["sources"]))
+        made = self._store(entry.content, (*graph.steps, Step(name=each.name, found=entry.found)))
+        return replace(made, sources=tuple(dict.fromkeys(sources)))
+
+    def _store(self, content: bytes, steps: tuple[Step, ...]) -> Graph:
+        digest = hashlib.sha256(content).hexdigest()
+        path = self._folder / f"{digest}.onnx"
+        path.write_bytes(content)
+        return Graph(path=path, sha256=digest, bytes=len(content), steps=steps)
+
+
+def describe_material(material: Material) -> dict[str, Any]:
+    """What a pass may look at, as JSON, without the samples themselves."""
+    transformer = material.transformer
+    return {
+        "calibration": _describe(material.calibration),
+        "tuning": _describe(material.tuning),
+        "transformer": None if transformer is None else asdict(transformer),
+        "threads": material.threads,
+    }
+
+
+def watch(material: Material) -> tuple[Material, list[Source]]:
+    """The same material, and a list that receives what of it is read."""
+    read: list[Source] = []
+
+    def noting(
+        source: Source, batches: Callable[[], Iterator[Tensors]]
+    ) -> Callable[[], Iterator[Tensors]]:
+        def noted() -> Iterator[Tensors]:
+            if source not in read:
+                read.append(source)
+            return batches()
+
+        return noted
+
+    replaced: dict[str, Any] = {}
+    for use in ("calibration", "tuning"):
+        samples = getattr(material, use)
+        source = Source(use=use, split=samples.split, fingerprint=samples.fingerprint)
+        replaced[use] = replace(samples, batches=noting(source, samples.batches))
+    return replace(material, **replaced), read
+
+
+def _describe(samples: Any) -> dict[str, Any]:
+    return {
+        "split": samples.split,
+        "fingerprint": samples.fingerprint,
+        "samples": samples.samples,
+    }

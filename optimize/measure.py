@@ -1,0 +1,140 @@
+"""Measure: who takes part in the benchmark of a subject; its result is kept with the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from bundle.engine.cores import available_cores
+from optimize import toolchain
+from optimize.benchmark import run_contest
+from optimize.contestant import Contestant, Kind
+from optimize.probes import timing_batch
+from optimize.timing import Contest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from optimize.cache import ContentCache
+    from optimize.progress import StageProgress
+    from optimize.reference import Tensors
+    from optimize.schema import OptimizeConfig
+    from optimize.subject import Subject
+    from optimize.variants import Candidate
+
+_BUSY = 0.1
+"""Share of the cores in others' hands from which on times are not to be trusted."""
+VERSION = 1
+"""Raised when the same contestants would be measured otherwise."""
+TORCH_FP32 = "torch fp32"
+TORCH_BF16 = "torch bf16"
+BASELINES = {TORCH_FP32: "fp32", TORCH_BF16: "bf16"}
+"""Eager torch, by precision; speed-ups are over the first."""
+
+
+def hold_contest(
+    subject: Subject,
+    candidates: Sequence[Candidate],
+    settings: OptimizeConfig,
+    *,
+    provider: str,
+    cache: ContentCache,
+    progress: StageProgress,
+) -> tuple[Contest, dict[str, Any]]:
+    """Eager torch, and every candidate that runs, refused ones too: what they would have gained
+    is worth knowing. The contest, and when and where it took place.
+
+    Raises OptimizeError if the baseline cannot run.
+    """
+    graphs = [
+        Contestant(
+            name=candidate.name,
+            kind=Kind.onnx,
+            path=candidate.graph.path,
+            sha256=candidate.graph.sha256,
+            precision=candidate.precision,
+            provider=provider,
+        )
+        for candidate in candidates
+        if candidate.graph is not None and candidate.assessment is not None
+    ]
+    contestants = [*_torch_baselines(subject, provider=provider), *graphs]
+    return _measure(subject, contestants, settings, cache=cache, progress=progress)
+
+
+def _torch_baselines(subject: Subject, *, provider: str) -> list[Contestant]:
+    """What a model runs on if nothing is done about it."""
+    restored = subject.restored
+    return [
+        Contestant(
+            name=name,
+            kind=Kind.torch,
+            path=restored.path,
+            sha256=restored.sha256,
+            precision=precision,
+            provider="cpu" if provider == "cpu" else "cuda",
+        )
+        for name, precision in BASELINES.items()
+    ]
+
+
+def _measure(
+    subject: Subject,
+    contestants: Sequence[Contestant],
+    settings: OptimizeConfig,
+    *,
+    cache: ContentCache,
+    progress: StageProgress,
+) -> tuple[Contest, dict[str, Any]]:
+    bench = settings.benchmark
+    threads = bench.threads or settings.threads or available_cores()
+    batches: dict[int, Tensors] = {
+        size: timing_batch(subject.rows, subject.preprocessor, size=size, length=bench.length)
+        for size in sorted(set(bench.batch_sizes))
+    }
+    key = {
+        "kind": "benchmark",
+        "version": VERSION,
+        "contestants": [each.identity() for each in contestants],
+        "batches": {str(size): _fingerprint(batch) for size, batch in batches.items()},
+        "rounds": bench.rounds,
+        "seconds": bench.seconds,
+        "threads": threads,
+        "packages": toolchain.packages(),
+        "machine": toolchain.machine(),
+        "code": toolchain.answering_code(),
+    }
+
+    def run() -> tuple[bytes, dict[str, Any]]:
+        turns = bench.rounds * len(batches) * len(contestants) + len(contestants)
+        stage = f"time {len(contestants)} forms of the model, {threads} threads"
+        with progress.stage(stage, total=turns) as advance:
+            contest = run_contest(
+                contestants,
+                batches,
+                bench,
+                threads=threads,
+                baseline=TORCH_FP32,
+                advance=advance,
+            )
+        measured = datetime.now(UTC).isoformat(timespec="seconds")
+        return json.dumps(contest.to_dict()).encode(), {"measured": measured}
+
+    entry = cache.get_or_make(key, run, anew=bench.anew)
+    contest = Contest.from_dict(json.loads(entry.content))
+    if contest.load["others"] > _BUSY:
+        progress.notice(
+            f"other processes used {contest.load['others']:.0%} of the cores while the variants "
+            "were timed: measure on an idle machine, with optimize.benchmark.anew=true"
+        )
+    return contest, {**entry.facts, "found": entry.found, "machine": toolchain.machine()}
+
+
+def _fingerprint(batch: Tensors) -> str:
+    total = hashlib.sha256()
+    for name, array in sorted(batch.items()):
+        total.update(f"{name} {array.dtype} {array.shape}\0".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()

@@ -1,0 +1,136 @@
+"""Page: the report of an export beside its bundle, as Markdown, as JSON and as a picture."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from bundle.errors import BundleError
+from optimize import tables
+from optimize.pictures import draw_frontier
+from trainer.atomic_file import staged, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from bundle.manifest import Manifest
+    from optimize.findings import Findings
+    from optimize.variants import Candidate
+
+SUFFIX = ".report"
+PAGE = "report.md"
+DATA = "report.json"
+PICTURE = "frontier.png"
+
+
+def write_report(folder: Path, manifest: Manifest, findings: Findings) -> list[Path]:
+    """The files that lie in `folder` then. What was measured is here and not in the bundle, whose
+    bytes depend on nothing that varies from run to run. Raises BundleError if the disk fails.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = draw_frontier(findings, folder / PICTURE, title=manifest.name)
+        page = folder / PAGE
+        with staged(page) as temporary:
+            temporary.write_text(_page(manifest, findings, picture=picture), encoding="utf-8")
+            temporary.replace(page)
+        write_json(folder / DATA, _data(manifest, findings))
+    except OSError as error:
+        raise BundleError(f"{folder} cannot be written: {error.strerror or error}") from error
+    return [page, folder / DATA, *([picture] if picture is not None else [])]
+
+
+def _page(manifest: Manifest, findings: Findings, *, picture: Path | None) -> str:
+    proof = findings.proof
+    lines = [
+        f"# {manifest.name}: what was exported, and on what evidence",
+        "",
+        (
+            f"Target {findings.target.actual} (asked for: {findings.target.requested}). "
+            f"Default variant: **{findings.choice.name}**, {findings.choice.reason}."
+        ),
+        "",
+        (
+            f"Judged on {len(proof.evaluation.labels)} samples of the {findings.split} split, "
+            f"of which the checkpoint gets {proof.evaluation.accuracy('torch'):.2%} right."
+        ),
+        "",
+        "## Gate",
+        "",
+        *_markdown(*tables.gate_table(findings)),
+        "",
+    ]
+    for candidate in findings.candidates:
+        lines += [f"- **{candidate.name}**: {candidate.verdict.result.reason}"]
+    if findings.contest is not None:
+        lines += ["", "## Speed", "", *_speed(findings)]
+    if picture is not None:
+        lines += ["", f"![latency against agreement]({picture.name})"]
+    return "\n".join([*lines, ""])
+
+
+def _speed(findings: Findings) -> list[str]:
+    contest, occasion = findings.contest, findings.occasion or {}
+    if contest is None:
+        return []
+    load = contest.load
+    lines = [
+        *_markdown(*tables.speed_table(findings)),
+        "",
+        (
+            f"Medians of {contest.rounds} interleaved rounds with {contest.threads} threads; in "
+            "brackets the bootstrap's 95 % interval of the ratio. "
+            f"Measured {occasion.get('measured', 'at an unknown time')} on "
+            f"{occasion.get('machine', {}).get('cpu', 'an unknown processor')}; other processes "
+            f"used {load['others']:.0%} of {load['cores']} cores meanwhile."
+        ),
+        "",
+        *_markdown(*_tails(findings)),
+    ]
+    return lines + [f"- {name} was not timed: {why}" for name, why in contest.failed.items()]
+
+
+def _tails(findings: Findings) -> tables.Table:
+    rows = [
+        [name, str(size), f"{t.p50_ms:.2f}", f"{t.p99_ms:.2f}", f"{t.samples_per_second:.0f}"]
+        for name, by_size in (findings.contest.timings if findings.contest else {}).items()
+        for size, t in by_size.items()
+    ]
+    return ["form", "batch", "p50, ms", "p99, ms", "samples/s"], rows
+
+
+def _data(manifest: Manifest, findings: Findings) -> dict[str, Any]:
+    return {
+        "name": manifest.name,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "target": findings.target.to_dict(),
+        "choice": asdict(findings.choice),
+        "split": findings.split,
+        "frontier": sorted(findings.frontier),
+        "variants": [_variant(candidate) for candidate in findings.candidates],
+        "baselines": [asdict(each) for each in findings.baselines],
+        "benchmark": None if findings.contest is None else findings.contest.to_dict(),
+        "occasion": findings.occasion,
+    }
+
+
+def _variant(candidate: Candidate) -> dict[str, Any]:
+    graph, assessment = candidate.graph, candidate.assessment
+    return {
+        "name": candidate.name,
+        "precision": candidate.precision,
+        "certified": candidate.certified,
+        "gate": asdict(candidate.verdict.result),
+        "checks": [asdict(check) for check in candidate.verdict.checks],
+        "bytes": None if graph is None else graph.bytes,
+        "steps": [] if graph is None else [asdict(step) for step in graph.steps],
+        "sources": [] if graph is None else [asdict(source) for source in graph.sources],
+        "assessed_before": None if assessment is None else assessment.found,
+    }
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [list(header), ["---"] * len(header), *map(list, rows)]
+    return [f"| {' | '.join(line)} |" for line in lines]

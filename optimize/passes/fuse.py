@@ -1,0 +1,84 @@
+"""Transformer fusion: attention, GELU and layer normalisation, each as one operator.
+
+The fused operators are ONNX Runtime's own (domain com.microsoft). Its fusion recognises a BERT
+only as the older exporter writes it with `eager` attention, and leaves anything else as it is
+without a word; so what was fused is counted here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import onnx
+from onnxruntime.transformers.fusion_options import FusionOptions
+from onnxruntime.transformers.optimizer import optimize_model
+
+from optimize.errors import OptimizeError
+from optimize.passes.quiet import quiet
+from optimize.passes.strip import strip, to_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from optimize.passes.base import Material
+
+_ATTENTION = ("Attention", "MultiHeadAttention")
+_NORM = "SkipLayerNormalization"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fuse:
+    """Replace a transformer's layers by ONNX Runtime's fused operators, in float32."""
+
+    name: str = "fuse"
+    version: int = 1
+    for_quantization: bool = False
+    """Leave the projections of query, key and value as MatMuls and the embeddings as Gathers, which
+    later passes can quantize; otherwise the fused operators swallow them."""
+
+    def parameters(self) -> Mapping[str, Any]:
+        return {"for_quantization": self.for_quantization}
+
+    def run(self, graph: bytes, material: Material) -> bytes:
+        """Raises OptimizeError if not every layer that should be there was recognised."""
+        shape = material.transformer
+        if shape is None:
+            raise OptimizeError("there is nothing to fuse: the model is no transformer")
+        options = FusionOptions("bert")
+        options.use_multi_head_attention = self.for_quantization
+        options.enable_embed_layer_norm = not self.for_quantization
+        # The mask as it is: the alternative, its sum, is right for padding at the end only.
+        options.use_raw_attention_mask()
+        with quiet():
+            fused = optimize_model(
+                onnx.load_model_from_string(graph),
+                model_type="bert",
+                num_heads=shape.heads,
+                hidden_size=shape.hidden_size,
+                optimization_options=options,
+                opt_level=1,
+            ).model
+        _check(fused)
+        strip(fused)
+        return to_bytes(fused)
+
+
+def _check(model: onnx.ModelProto) -> None:
+    """A graph in which attention is left unfused runs no faster; say so instead."""
+    found = Counter(node.op_type for node in model.graph.node)
+    attention = sum(found[name] for name in _ATTENTION)
+    if not attention or found["Softmax"]:
+        raise OptimizeError(
+            f"ONNX Runtime's fusion recognised {attention} attention layers and left "
+            f"{found['Softmax']} as they were",
+            field="optimize.exporter",
+            remedy="it recognises a BERT that optimize.exporter=torchscript wrote",
+        )
+    if found[_NORM] < attention:
+        raise OptimizeError(
+            f"ONNX Runtime's fusion recognised {attention} attention layers, but only "
+            f"{found[_NORM]} normalisations after a residual",
+            field="optimize.exporter",
+        )

@@ -1,0 +1,77 @@
+"""Mixed precision: everything quantized but the layers that would move the answers most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from optimize.passes.base import GraphPass
+from optimize.passes.samples import check_provenance
+from optimize.passes.sensitivity import distortions, most_sensitive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+    from optimize.passes.base import Material, Tuning
+    from optimize.reference import Tensors
+
+
+class Quantizer(GraphPass, Protocol):
+    """A pass that can leave any of its nodes in float32."""
+
+    def candidates(self, graph: bytes) -> tuple[str, ...]:
+        """Names of the nodes that it quantizes, in the graph's order."""
+
+    def prepare(self, graph: bytes, material: Material) -> Callable[[Collection[str]], bytes]:
+        """Learn what is to be learned, once; then from the nodes left out to the graph."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixed:
+    """`quantizer` on all nodes but the most sensitive, which are searched for on tuning samples."""
+
+    quantizer: Quantizer
+    name: str = "mixed"
+    version: int = 1
+    share: float = 0.5
+    """Of the distortion that all nodes together make: how much must go, 0 to 1."""
+    limit: float = 0.25
+    """Largest share of the nodes that stay in float32, 0 to 1."""
+    samples: int = 64
+    """Tuning samples that the search looks at."""
+
+    def parameters(self) -> Mapping[str, Any]:
+        return {
+            "quantizer": {
+                "name": self.quantizer.name,
+                "version": self.quantizer.version,
+                **self.quantizer.parameters(),
+            },
+            "share": self.share,
+            "limit": self.limit,
+            "samples": self.samples,
+        }
+
+    def run(self, graph: bytes, material: Material) -> bytes:
+        """Raises OptimizeError for tuning samples of unknown origin, and what `quantizer` does."""
+        check_provenance(material.tuning)
+        quantize = self.quantizer.prepare(graph, material)
+        found = distortions(
+            graph,
+            quantize,
+            candidates=self.quantizer.candidates(graph),
+            batches=list(_first(material.tuning, self.samples)),
+            threads=material.threads,
+        )
+        return quantize(most_sensitive(found, share=self.share, limit=self.limit))
+
+
+def _first(tuning: Tuning, samples: int) -> Iterator[Tensors]:
+    """Batches until `samples` are together, the last one cut."""
+    left = samples
+    for batch in tuning.batches():
+        rows = len(next(iter(batch.values())))
+        yield {name: array[:left] for name, array in batch.items()}
+        left -= rows
+        if left <= 0:
+            return

@@ -1,0 +1,77 @@
+"""The request: what the user asked for, looked at before any work is done."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bundle.archive import check_free
+from bundle.errors import ManifestError, RequestError
+from bundle.manifest import check_model_name
+from optimize.passes.export import Lane
+from optimize.schema import Exporter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from optimize.recipe import Recipe
+    from optimize.schema import ExportConfig, OptimizeConfig
+    from optimize.target import ResolvedTarget
+
+BUNDLES = Path("outputs/bundles")
+
+
+def checked_name(name: str, *, field: str) -> str:
+    """Raises RequestError unless it can name a model."""
+    try:
+        return check_model_name(name, field=field)
+    except ManifestError as error:
+        raise RequestError(str(error), field=field, remedy=error.remedy) from error
+
+
+def registered_name(config: ExportConfig) -> str | None:
+    """None: do not register; empty: under the model's own name."""
+    wanted = config.register
+    if isinstance(wanted, str):
+        return checked_name(wanted, field="register")
+    return "" if wanted else None
+
+
+def free_output(config: ExportConfig, name: str, *, checkpoint_sha256: str) -> Path:
+    """Where the bundle goes; looked at again when it is written. Raises RequestError."""
+    given = config.output
+    output = Path(given) if given else BUNDLES / f"{name}-{checkpoint_sha256[:8]}"
+    free = not output.exists() or (output.is_dir() and not any(output.iterdir()))
+    if not free and not config.overwrite:
+        raise RequestError(
+            f"output={output} exists already",
+            field="output",
+            remedy="choose another folder, or add overwrite=true",
+        )
+    check_free(output, overwrite=config.overwrite)
+    return output
+
+
+def chosen_recipes(
+    suitable: Sequence[Recipe], settings: OptimizeConfig, *, target: ResolvedTarget
+) -> list[Recipe]:
+    """Those that suit the target, or of them those that were asked for, of the graph that the
+    exporter writes that was asked for. Raises RequestError.
+    """
+    if settings.exporter is not Exporter.auto:
+        lane = Lane(settings.exporter.value)
+        suitable = [replace(recipe, lane=lane) for recipe in suitable]
+    wanted = settings.recipes
+    if wanted is None:
+        return list(suitable)
+    names = [recipe.name for recipe in suitable]
+    unknown = [name for name in wanted if name not in names]
+    if unknown:
+        raise RequestError(
+            f"optimize.recipes={list(wanted)}: there is no recipe {unknown[0]!r} for "
+            f"target={target.actual}",
+            field="optimize.recipes",
+            remedy=f"choose among {', '.join(names) or 'none'}",
+        )
+    return [recipe for recipe in suitable if recipe.name in wanted]

@@ -1,0 +1,87 @@
+"""The tables of an export: what the gate found, and how fast each form of the model is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from optimize.findings import Findings
+    from optimize.timing import Timing
+
+Table = tuple[list[str], list[list[str]]]
+"""The header and the rows."""
+NOTHING = "-"
+CHOSEN = "default"
+
+
+def gate_table(findings: Findings) -> Table:
+    """A row a variant."""
+    header = ["variant", "size", "of fp32", "accuracy", "at least", "agreement", "batch", "gate"]
+    whole = findings.candidates[0].graph
+    rows = []
+    for candidate in findings.candidates:
+        result, graph = candidate.verdict.result, candidate.graph
+        verdict = "certified" if candidate.certified else "refused"
+        if candidate.name == findings.choice.name:
+            verdict += f", {CHOSEN}"
+        rows.append(
+            [
+                candidate.name,
+                NOTHING if graph is None else size(graph.bytes),
+                NOTHING if graph is None or whole is None else f"{graph.bytes / whole.bytes:.2f}",
+                NOTHING if result.delta is None else f"{100 * result.delta:+.2f} pt",
+                NOTHING if result.bound is None else f"{100 * result.bound:+.2f} pt",
+                NOTHING if result.agreement is None else f"{result.agreement:.2%}",
+                _invariance(result.batch_invariant),
+                verdict,
+            ]
+        )
+    return header, rows
+
+
+def speed_table(findings: Findings) -> Table:
+    """A row a form of the model that was timed: at each batch size its median and its speed-up."""
+    contest = findings.contest
+    if contest is None:
+        return [], []
+    sizes = list(next(iter(contest.timings.values())))
+    header = ["form", *(f"batch {each}, ms" for each in sizes)]
+    header += [f"x {contest.baseline}, batch {each}" for each in sizes] + ["samples/s", "best"]
+    frontier = findings.frontier
+    rows = [
+        [
+            name,
+            *(f"{by_size[each].p50_ms:.2f}" for each in sizes),
+            *(speedup(by_size[each]) for each in sizes),
+            f"{max(timing.samples_per_second for timing in by_size.values()):.0f}",
+            "yes" if name in frontier else "",
+        ]
+        for name, by_size in contest.timings.items()
+    ]
+    return header, rows
+
+
+def reasons(findings: Findings) -> list[str]:
+    """Why what is refused is refused, a line each; and what could not be timed."""
+    lines = [
+        f"{candidate.name}: {candidate.verdict.result.reason}"
+        for candidate in findings.candidates
+        if not candidate.certified
+    ]
+    failed = {} if findings.contest is None else findings.contest.failed
+    return lines + [f"{name} was not timed: {reason}" for name, reason in failed.items()]
+
+
+def speedup(timing: Timing) -> str:
+    """The ratio and its 95 % interval."""
+    return f"{timing.speedup:.2f} ({timing.low:.2f}-{timing.high:.2f})"
+
+
+def size(count: int) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
+def _invariance(holds: bool | None) -> str:
+    if holds is None:
+        return NOTHING
+    return "same" if holds else "changes"

@@ -1,0 +1,66 @@
+"""Target: the machine that was asked for, and the one that it has to be here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bundle.engine.availability import provider_missing
+from optimize.schema import Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedTarget:
+    """What an export is made for and measured on."""
+
+    requested: Target
+    actual: Target
+    """none, cpu, cuda or tensorrt, never auto."""
+    reason: str
+    """Why `actual` is another than was asked for, or what auto chose by; empty if neither."""
+
+    @property
+    def fell_back(self) -> bool:
+        return self.actual is not self.requested and self.requested is not Target.auto
+
+    @property
+    def provider(self) -> str:
+        """Where ONNX Runtime runs the variants: cpu, cuda or tensorrt."""
+        return "cpu" if self.actual is Target.none else str(self.actual)
+
+    @property
+    def notice(self) -> str | None:
+        """For the user, where something else than asked for is made."""
+        if not self.fell_back:
+            return None
+        return f"target={self.requested} cannot be had here, {self.actual} instead: {self.reason}"
+
+    def to_dict(self) -> dict[str, str]:
+        """As the lineage records it."""
+        return {
+            "requested": str(self.requested),
+            "actual": str(self.actual),
+            "reason": self.reason,
+        }
+
+
+def resolve_target(requested: Target) -> ResolvedTarget:
+    """The best that this machine can run of what was asked for.
+
+    A variant is certified and measured where it will run, so what does not run here cannot be the
+    target. `auto` is CUDA or the CPU: a TensorRT plan takes minutes and fits one kind of GPU, so it
+    is built for those who ask.
+    """
+    if requested in (Target.none, Target.cpu):
+        return ResolvedTarget(requested=requested, actual=requested, reason="")
+    candidates = {
+        Target.auto: (Target.cuda,),
+        Target.cuda: (Target.cuda,),
+        Target.tensorrt: (Target.tensorrt, Target.cuda),
+    }[requested]
+    missing: list[str] = []
+    for target in candidates:
+        reason = provider_missing(str(target))
+        if reason is None:
+            return ResolvedTarget(requested=requested, actual=target, reason="; ".join(missing))
+        missing.append(reason)
+    return ResolvedTarget(requested=requested, actual=Target.cpu, reason="; ".join(missing))

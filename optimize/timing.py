@@ -1,0 +1,112 @@
+"""Timing: from the durations of calls to medians, tails and ratios with their uncertainty."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_RESAMPLES = 2000
+_INTERVAL = (2.5, 97.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """One contestant at one batch size."""
+
+    p50_ms: float
+    """Median time of a call, in milliseconds."""
+    p99_ms: float
+    samples_per_second: float
+    speedup: float
+    """How many times as fast as the baseline: the median over rounds of the ratio of medians."""
+    low: float
+    """The bootstrap's 95 % interval of `speedup`."""
+    high: float
+    calls: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """What a benchmark found."""
+
+    threads: int
+    rounds: int
+    baseline: str
+    timings: Mapping[str, Mapping[int, Timing]]
+    """Contestant → batch size → timing."""
+    failed: Mapping[str, str]
+    """Contestant → why it could not be timed."""
+    load: Mapping[str, Any]
+    """What else the machine did."""
+
+    def speed(self, name: str) -> float | None:
+        """Times as fast as the baseline, the geometric mean over batch sizes; None: not timed."""
+        if name not in self.timings:
+            return None
+        speedups = [timing.speedup for timing in self.timings[name].values()]
+        return float(np.exp(np.mean(np.log(speedups))))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON, for `from_dict`."""
+        return asdict(self) | {
+            "timings": {
+                name: {str(size): asdict(timing) for size, timing in by_size.items()}
+                for name, by_size in self.timings.items()
+            }
+        }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+        timings = {
+            name: {int(size): Timing(**timing) for size, timing in by_size.items()}
+            for name, by_size in value["timings"].items()
+        }
+        return cls(**{**value, "timings": timings})
+
+
+def summarize(
+    turns: Mapping[str, Mapping[int, Sequence[Sequence[int]]]], *, baseline: str
+) -> dict[str, dict[int, Timing]]:
+    """`turns`: contestant → batch size → the nanoseconds of each round's calls."""
+    if baseline not in turns:
+        return {}
+    return {
+        name: {
+            size: _summarize(size, rounds, turns[baseline][size])
+            for size, rounds in by_size.items()
+        }
+        for name, by_size in turns.items()
+    }
+
+
+def _summarize(
+    size: int, rounds: Sequence[Sequence[int]], reference: Sequence[Sequence[int]]
+) -> Timing:
+    calls = np.concatenate([np.asarray(each, dtype=np.float64) for each in rounds]) / 1e6
+    own = np.array([np.median(each) for each in rounds])
+    ratios = np.array([np.median(each) for each in reference]) / own  # (rounds,)
+    low, high = bootstrap_interval(ratios)
+    return Timing(
+        p50_ms=float(np.median(calls)),
+        p99_ms=float(np.percentile(calls, 99)),
+        samples_per_second=float(1e3 * size * len(calls) / calls.sum()),
+        speedup=float(np.median(ratios)),
+        low=low,
+        high=high,
+        calls=len(calls),
+    )
+
+
+def bootstrap_interval(
+    values: np.ndarray[Any, np.dtype[np.float64]], *, seed: int = 0
+) -> tuple[float, float]:
+    """The 95 % percentile interval of the median of `values`, resampled."""
+    draws = np.random.default_rng(seed).integers(0, len(values), size=(_RESAMPLES, len(values)))
+    medians = np.median(values[draws], axis=1)
+    low, high = np.percentile(medians, _INTERVAL)
+    return float(low), float(high)

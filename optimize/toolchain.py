@@ -1,0 +1,102 @@
+"""What a result depends on besides its inputs: packages, the code of the passes, the machine."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnxruntime
+import torch
+
+from bundle.engine.cores import available_cores
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PACKAGES = (
+    "numpy",
+    "pillow",
+    "tokenizers",
+    "transformers",
+    "onnx",
+    "onnxscript",
+    "openvino",
+    "nncf",
+    "tensorrt",
+)
+_ROOT = Path(__file__).resolve().parent.parent
+_WRITING = ("optimize/passes", "trainer/models")
+_ANSWERING = (
+    "bundle/engine",
+    "bundle/preprocessing",
+    "trainer/models",
+    "optimize/assess.py",
+    "optimize/contestant.py",
+    "optimize/evaluate.py",
+    "optimize/probes.py",
+    "optimize/reference.py",
+    "optimize/verify.py",
+)
+_CPUINFO = Path("/proc/cpuinfo")
+_CPU_FACTS = ("model name", "flags", "Features", "CPU part")
+
+
+@functools.cache
+def packages() -> dict[str, str]:
+    """The versions of what has a part in a graph, its answers and its speed."""
+    found = {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "onnxruntime": onnxruntime.__version__,  # its distribution has several names
+    }
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@functools.cache
+def writing_code() -> str:
+    """sha256 of the code that makes graphs: the passes, and the models."""
+    return _hash_of(_WRITING)
+
+
+@functools.cache
+def answering_code() -> str:
+    """sha256 of the code that asks graphs and models: preprocessing, engines, evaluation."""
+    return _hash_of(_ANSWERING)
+
+
+def _hash_of(names: Iterable[str]) -> str:
+    total = hashlib.sha256()
+    for name in names:
+        found = _ROOT / name
+        for path in [found] if found.is_file() else sorted(found.rglob("*.py")):
+            total.update(path.relative_to(_ROOT).as_posix().encode())
+            total.update(path.read_bytes())
+    return total.hexdigest()
+
+
+@functools.cache
+def machine() -> dict[str, str]:
+    """What decides which kernels run here: the processor and what it can do, the device, cores."""
+    found = {"machine": platform.machine(), "cores": str(available_cores())}
+    if _CPUINFO.is_file():
+        facts = dict(map(_fact, _CPUINFO.read_text(encoding="utf-8").splitlines()))
+        found["cpu"] = facts.get("model name", platform.processor())
+        wanted = "".join(facts.get(name, "") for name in _CPU_FACTS)
+        found["cpu_features"] = hashlib.sha256(wanted.encode()).hexdigest()[:16]
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name(0)
+    return found
+
+
+def _fact(line: str) -> tuple[str, str]:
+    name, _, value = line.partition(":")
+    return name.strip(), value.strip()

@@ -1,0 +1,194 @@
+"""Variants: every recipe's graph, made, assessed and judged; what fails is kept with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bundle.engine.onnx import OnnxEngine
+from bundle.errors import TrainyardError
+from bundle.manifest import GateResult, Variant
+from optimize.errors import OptimizeError
+from optimize.evaluate import Evaluation
+from optimize.gate import Verdict, judge
+from optimize.proof import REFERENCE
+from optimize.reference import LOGITS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from bundle.engine.base import InferenceEngine
+    from optimize.assess import Assessment, Assessor
+    from optimize.forge import Forge, Graph
+    from optimize.passes.base import Material
+    from optimize.recipe import Recipe
+    from optimize.reference import Predictor
+    from optimize.schema import OptimizeConfig
+    from optimize.subject import Subject
+
+FP32 = "fp32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One form of the model and what the gate says of it."""
+
+    name: str
+    precision: str
+    format: str
+    verdict: Verdict
+    graph: Graph | None
+    """None if it could not be made."""
+    assessment: Assessment | None
+    """None if it could not be run."""
+    deviation: float = 0.0
+    """Largest difference of a logit from the original's, over the samples."""
+    always_shipped: bool = False
+    """Also where it is not certified: fp32, which is proved by parity."""
+
+    @property
+    def certified(self) -> bool:
+        return self.verdict.certified
+
+    @property
+    def file(self) -> str | None:
+        """Its name in the bundle; what is not certified is not shipped."""
+        return f"{self.name}.onnx" if self.certified or self.always_shipped else None
+
+    def to_variant(self) -> Variant:
+        """As the manifest has it."""
+        return Variant(
+            name=self.name,
+            file=self.file,
+            format=self.format,
+            precision=self.precision,
+            certified=self.certified,
+            gate=self.verdict.result,
+        )
+
+
+class VariantMaker:
+    """Makes candidates for one subject on one provider."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        settings: OptimizeConfig,
+        *,
+        forge: Forge,
+        assessor: Assessor,
+        reference: Callable[[], Assessment],
+        provider: str,
+    ) -> None:
+        self._subject = subject
+        self._settings = settings
+        self._forge = forge
+        self._assessor = assessor
+        self._reference = reference
+        self._provider = provider
+
+    def make(self, recipe: Recipe, material: Material) -> Candidate:
+        """Never raises a TrainyardError: a candidate that fails says why."""
+        try:
+            graph = self._forge.make(recipe, material)
+        except TrainyardError as error:
+            return _failed(recipe, f"failed: {error}")
+        try:
+            assessment = self._assessor.assess(
+                recipe.name, self.identity(graph), lambda: self.predictor(graph.path)
+            )
+            if assessment.logits.shape != self._reference().logits.shape:
+                raise OptimizeError(
+                    f"its answers have shape {list(assessment.logits.shape)}, "
+                    f"the original's {list(self._reference().logits.shape)}"
+                )
+        except TrainyardError as error:
+            return _failed(recipe, f"failed: {error}", graph=graph)
+        return Candidate(
+            name=recipe.name,
+            precision=recipe.precision,
+            format=recipe.format,
+            verdict=self._judge(recipe.name, graph, assessment),
+            graph=graph,
+            assessment=assessment,
+            deviation=self._deviation(assessment),
+        )
+
+    def identity(self, graph: Graph, *, provider: str | None = None) -> dict[str, str]:
+        """What an assessment of the graph is of. `provider`: None takes the maker's."""
+        return {"graph": graph.sha256, "provider": provider or self._provider}
+
+    def engine(self, path: Path, *, provider: str | None = None) -> InferenceEngine:
+        """Raises EngineError."""
+        return OnnxEngine(path, provider=provider or self._provider, threads=self._settings.threads)
+
+    def predictor(self, path: Path, *, provider: str | None = None) -> Predictor:
+        """Raises EngineError, also when it is called."""
+        engine = self.engine(path, provider=provider)
+        return lambda batch: engine.predict_batch(batch)[LOGITS]
+
+    def _judge(self, name: str, graph: Graph, assessment: Assessment) -> Verdict:
+        held_out = self._subject.held_out
+        return judge(
+            Evaluation(
+                labels=held_out.labels,
+                logits={REFERENCE: self._reference().logits, name: assessment.logits},
+            ),
+            reference=REFERENCE,
+            candidate=name,
+            split=held_out.split,
+            sources=graph.sources,
+            invariance=assessment.invariance,
+            settings=self._settings.gate,
+        )
+
+    def _deviation(self, assessment: Assessment) -> float:
+        difference = np.abs(assessment.logits - self._reference().logits)
+        return float(np.nan_to_num(difference).max(initial=0.0))
+
+
+def _failed(recipe: Recipe, reason: str, *, graph: Graph | None = None) -> Candidate:
+    """What could not be made or run."""
+    return Candidate(
+        name=recipe.name,
+        precision=recipe.precision,
+        format=recipe.format,
+        verdict=Verdict(certified=False, result=GateResult(reason=reason), checks=()),
+        graph=graph,
+        assessment=None,
+    )
+
+
+def make_all(
+    maker: VariantMaker,
+    recipes: Sequence[Recipe],
+    draw: Callable[[], Material],
+    *,
+    begin: Callable[[str], None],
+) -> list[Candidate]:
+    """One candidate a recipe; `begin` hears of its name before its turn. Without material, which
+    `draw` raises an OptimizeError for, all fail.
+    """
+    if not recipes:
+        return []
+    try:
+        material = draw()
+    except OptimizeError as error:
+        return [_failed(recipe, f"failed: {error}") for recipe in recipes]
+    made: list[Candidate] = []
+    for recipe in recipes:
+        begin(recipe.name)
+        made.append(maker.make(recipe, material))
+    return made
+
+
+def shipped(candidates: Sequence[Candidate]) -> Mapping[str, Path]:
+    """The files of those that are certified, by their name in the bundle."""
+    return {
+        candidate.file: candidate.graph.path
+        for candidate in candidates
+        if candidate.file is not None and candidate.graph is not None
+    }

@@ -1,0 +1,185 @@
+"""Workshop: one checkpoint's exported model, its variants and its baselines, each with its answers.
+
+Whatever was finished before, by this export or an earlier one, comes from the cache.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from optimize.assess import Assessor
+from optimize.evaluate import Evaluation
+from optimize.findings import Baseline
+from optimize.forge import Forge
+from optimize.measure import BASELINES
+from optimize.passes.base import Material
+from optimize.passes.export import Lane
+from optimize.proof import REFERENCE, compare_shapes, prove
+from optimize.reference import TorchReference, in_bfloat16
+from optimize.samples import draw_samples
+from optimize.schema import Exporter
+from optimize.variants import FP32, Candidate, VariantMaker, make_all
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from optimize.assess import Assessment
+    from optimize.cache import ContentCache
+    from optimize.progress import StageProgress
+    from optimize.proof import Proof
+    from optimize.recipe import Recipe
+    from optimize.reference import Predictor
+    from optimize.schema import OptimizeConfig
+    from optimize.subject import Subject
+
+CPU = "cpu"
+_BASELINE = "baseline"
+
+
+class Workshop:
+    """Works on one subject, for one provider, in one scratch folder."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        settings: OptimizeConfig,
+        *,
+        provider: str,
+        folder: Path,
+        cache: ContentCache,
+        progress: StageProgress,
+    ) -> None:
+        self._subject = subject
+        self._settings = settings
+        self._cache = cache
+        self._progress = progress
+        self._assessor = Assessor(subject, settings, cache=cache, progress=progress)
+        self._forge = Forge(
+            subject, opset=settings.opset, folder=folder, cache=cache, progress=progress
+        )
+        self.maker = VariantMaker(
+            subject,
+            settings,
+            forge=self._forge,
+            assessor=self._assessor,
+            reference=lambda: self._reference,
+            provider=provider,
+        )
+
+    @functools.cached_property
+    def _reference(self) -> Assessment:
+        """The checkpoint's answers: they may take minutes, which a wrong opset need not wait for."""
+        subject = self._subject
+        return self._assessor.assess(
+            REFERENCE, self._torch_identity(FP32), lambda: subject.reference
+        )
+
+    @property
+    def lane(self) -> Lane:
+        """The exporter of the fp32 variant, and of all where one was asked for."""
+        if self._settings.exporter is not Exporter.auto:
+            return Lane(self._settings.exporter.value)
+        return Lane.torchscript if self._subject.max_length is not None else Lane.dynamo
+
+    def exported(self) -> tuple[Candidate, Proof]:
+        """The checkpoint as it is, in ONNX. Raises OptimizeError if it cannot be exported, and
+        ParityError if it answers otherwise.
+        """
+        graph = self._forge.export(self.lane)
+        # On the CPU whatever the target: what is proved here is the graph, to 1e-4.
+        identity = self.maker.identity(graph, provider=CPU)
+
+        def load() -> Predictor:
+            return self.maker.predictor(graph.path, provider=CPU)
+
+        with self._progress.stage("compare at many shapes"):
+            parity = compare_shapes(
+                self._subject,
+                identity,
+                load,
+                settings=self._settings,
+                cache=self._cache,
+            )
+        answers = self._assessor.assess(FP32, identity, load)
+        proof = prove(self._subject, parity, self._reference, answers, variant=FP32)
+        candidate = Candidate(
+            name=FP32,
+            precision="fp32",
+            format="onnx",
+            verdict=proof.verdict,
+            graph=graph,
+            assessment=answers,
+            always_shipped=True,
+        )
+        return candidate, proof
+
+    def variants(self, recipes: Sequence[Recipe]) -> list[Candidate]:
+        """One a recipe, in order; none raises."""
+        if not recipes:
+            return []
+        with self._progress.variants(len(recipes)) as begin:
+            return make_all(self.maker, recipes, self._material, begin=begin)
+
+    def baselines(self) -> list[Baseline]:
+        """Eager torch, in fp32 and in bf16."""
+        weights = sum(
+            tensor.numel() for tensor in self._subject.restored.model.state_dict().values()
+        )
+        found = []
+        for name, precision in BASELINES.items():
+            answers = self._reference if precision == FP32 else self._bfloat16()
+            scores = None if answers is None else self._evaluation(answers)
+            found.append(
+                Baseline(
+                    name=name,
+                    precision=precision,
+                    bytes=weights * (4 if precision == FP32 else 2),
+                    agreement=None if scores is None else scores.agreement(REFERENCE, _BASELINE),
+                    accuracy=None if scores is None else scores.accuracy(_BASELINE),
+                )
+            )
+        return found
+
+    def _bfloat16(self) -> Assessment | None:
+        """None if the model cannot run in bfloat16."""
+
+        def load() -> Predictor:
+            return TorchReference(in_bfloat16(self._subject.restored.model))
+
+        try:
+            found = self._assessor.assess("torch bf16", self._torch_identity("bf16"), load)
+        except (RuntimeError, TypeError) as error:  # torch's own, for an operator it does not have
+            self._progress.notice(f"torch bf16 is left out: {str(error).splitlines()[0]}")
+            return None
+        return found if np.isfinite(found.logits).all() else None
+
+    def _evaluation(self, answers: Assessment) -> Evaluation:
+        logits = {REFERENCE: self._reference.logits, _BASELINE: answers.logits}
+        return Evaluation(labels=self._subject.held_out.labels, logits=logits)
+
+    def _torch_identity(self, precision: str) -> dict[str, Any]:
+        return {
+            "checkpoint": self._subject.restored.sha256,
+            "precision": precision,
+        }
+
+    def _material(self) -> Material:
+        subject = self._subject
+        with self._progress.stage("draw samples for calibration and tuning"):
+            calibration, tuning = draw_samples(
+                subject.data,
+                subject.held_out,
+                subject.preprocessor,
+                self._settings.samples,
+                batch_size=self._settings.batch_size,
+            )
+        return Material(
+            calibration=calibration,
+            tuning=tuning,
+            transformer=subject.transformer,
+            threads=self._settings.threads,
+        )

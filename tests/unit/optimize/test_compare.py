@@ -1,0 +1,67 @@
+"""One model in every runtime: what is timed, and what is said of the rest."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bundle.engine.availability import provider_missing
+from bundle.engine.plan import plans_missing
+from bundle.errors import NotFoundError, RequestError
+from optimize.compare import main
+from optimize.comparison import BASELINE
+from tests.tiny_bundle import image_model, text_parts
+
+ABSENT = {
+    "onnxruntime cuda": provider_missing("cuda"),
+    "onnxruntime tensorrt": provider_missing("tensorrt"),
+    "tensorrt": plans_missing(),
+}
+
+
+@pytest.mark.slow
+def test_every_runtime_is_timed_or_listed_with_its_reason(tmp_path, capsys):
+    text_parts().write(tmp_path / "bundle")
+    output = tmp_path / "new" / "comparison.json"
+
+    code = main([
+        str(tmp_path / "bundle"), "--batch-sizes", "1,3", "--rounds", "2", "--seconds", "0.01",
+        "--threads", "1", "--output", str(output),
+    ])  # fmt: skip
+
+    assert code == 0
+    table = capsys.readouterr().out.strip()
+    assert output.with_suffix(".md").read_text().strip() == table
+    figures = json.loads(output.read_text())
+    assert set(figures["timings"][BASELINE]) == {"1", "3"}
+    assert figures["timings"][BASELINE]["3"]["p50_ms"] > 0
+    assert figures["threads"] == 1
+    for name, reason in ABSENT.items():
+        if reason is not None:
+            assert figures["missing"][name] == reason
+            assert f"| {name} | not available: {reason} |" in table
+    assert "--checkpoint" in figures["missing"]["torch cpu"]
+    assert not {*figures["timings"]} & {*figures["missing"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--batch-sizes", "1,x"], "--batch-sizes 1,x"),
+        (["--batch-sizes", "0"], "--batch-sizes 0"),
+        (["--rounds", "0"], "--rounds 0"),
+        (["--threads", "0"], "--threads 0"),
+        (["--variant", "int9"], "no variant 'int9'"),
+    ],
+)
+def test_wrong_argument_is_refused_by_name(arguments, message, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(image_model())
+
+    with pytest.raises(RequestError, match=message):
+        main([str(tmp_path / "model.onnx"), *arguments])
+
+
+def test_model_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(NotFoundError, match=r"gone\.onnx"):
+        main([str(tmp_path / "gone.onnx")])

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bundle.errors import RequestError
+from optimize.passes.export import Lane
+from optimize.recipe import Recipe
+from optimize.request import chosen_recipes, free_output, registered_name
+from optimize.schema import ExportConfig, Exporter, OptimizeConfig, Target
+from optimize.target import ResolvedTarget
+
+TARGET = ResolvedTarget(requested=Target.cpu, actual=Target.cpu, reason="")
+ONE = Recipe(name="one", precision="int8", lane=Lane.dynamo)
+SUITABLE = (ONE, replace(ONE, name="two"), replace(ONE, name="three"))
+
+
+def chosen(**settings):
+    return chosen_recipes(SUITABLE, OptimizeConfig(**settings), target=TARGET)
+
+
+def test_all_recipes_that_suit_are_tried():
+    assert chosen() == list(SUITABLE)
+
+
+def test_recipes_are_those_asked_for_in_their_own_order():
+    assert [recipe.name for recipe in chosen(recipes=["three", "one"])] == ["one", "three"]
+    assert chosen(recipes=[]) == []
+
+
+def test_exporter_that_was_asked_for_writes_the_graph_of_every_recipe():
+    assert {recipe.lane for recipe in chosen(exporter=Exporter.torchscript)} == {Lane.torchscript}
+
+
+def test_recipe_is_refused_when_there_is_none_of_that_name():
+    with pytest.raises(RequestError, match="no recipe 'four' for target=cpu") as caught:
+        chosen(recipes=["one", "four"])
+    assert caught.value.field == "optimize.recipes"
+    assert caught.value.remedy == "choose among one, two, three"
+
+
+@pytest.mark.parametrize(("given", "name"), [(None, None), (False, None), (True, ""), ("a", "a")])
+def test_version_is_registered_under_the_name_asked_for(given, name):
+    assert registered_name(ExportConfig(register=given)) == name
+
+
+def test_output_is_named_for_the_model_and_the_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    output = free_output(ExportConfig(), "digits", checkpoint_sha256="0123456789")
+    assert output.as_posix() == "outputs/bundles/digits-01234567"

@@ -1,0 +1,84 @@
+"""The machine that an export is for, on a machine that may not be it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bundle.engine.availability import provider_missing
+from optimize import target as target_module
+from optimize.schema import Target
+from optimize.target import resolve_target
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Pretends which providers run here."""
+
+    def pretend(*running):
+        monkeypatch.setattr(
+            target_module,
+            "provider_missing",
+            lambda provider: None if provider in running else f"no {provider} here",
+        )
+
+    return pretend
+
+
+@pytest.mark.parametrize("target", [Target.none, Target.cpu])
+def test_target_that_every_machine_has_is_taken_as_asked(target):
+    resolved = resolve_target(target)
+
+    assert resolved.to_dict() == {"requested": target, "actual": target, "reason": ""}
+    assert resolved.notice is None
+    assert resolved.provider == "cpu"
+
+
+@pytest.mark.parametrize("target", [Target.cuda, Target.tensorrt])
+def test_target_that_cannot_run_here_falls_back_and_says_why(target):
+    if provider_missing("cuda") is None:
+        pytest.skip("this machine has a GPU")
+
+    resolved = resolve_target(target)
+
+    assert resolved.actual is Target.cpu
+    assert resolved.fell_back
+    assert str(target) in resolved.reason
+    assert f"target={target} cannot be had here, cpu instead" in resolved.notice
+    assert json.loads(json.dumps(resolved.to_dict())) == {
+        "requested": str(target),
+        "actual": "cpu",
+        "reason": resolved.reason,
+    }
+
+
+def test_auto_is_the_cpu_without_a_notice_when_there_is_no_gpu():
+    if provider_missing("cuda") is None:
+        pytest.skip("this machine has a GPU")
+
+    resolved = resolve_target(Target.auto)
+
+    assert resolved.actual is Target.cpu
+    assert resolved.reason
+    assert resolved.notice is None
+
+
+@pytest.mark.parametrize(
+    ("requested", "running", "actual", "reason"),
+    [
+        (Target.auto, ["cuda"], Target.cuda, ""),
+        (Target.auto, ["cuda", "tensorrt"], Target.cuda, ""),
+        (Target.cuda, ["cuda"], Target.cuda, ""),
+        (Target.tensorrt, ["cuda", "tensorrt"], Target.tensorrt, ""),
+        (Target.tensorrt, ["cuda"], Target.cuda, "no tensorrt here"),
+        (Target.tensorrt, [], Target.cpu, "no tensorrt here; no cuda here"),
+    ],
+)
+def test_target_is_the_best_that_runs(requested, running, actual, reason, machine):
+    machine(*running)
+
+    resolved = resolve_target(requested)
+
+    assert (resolved.actual, resolved.reason) == (actual, reason)
+    assert resolved.provider == actual

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from optimize.timing import Contest, bootstrap_interval, summarize
+
+MS = 1_000_000
+ROUNDS = [10, 20, 40]  # the machine slows down from round to round
+TURNS = {
+    "torch": {1: [[4 * slow * MS] * 3 for slow in ROUNDS], 8: [[8 * slow * MS] for slow in ROUNDS]},
+    "int8": {1: [[2 * slow * MS] * 5 for slow in ROUNDS], 8: [[slow * MS] for slow in ROUNDS]},
+}
+
+
+def contest() -> Contest:
+    return Contest(
+        threads=1,
+        rounds=3,
+        baseline="torch",
+        timings=summarize(TURNS, baseline="torch"),
+        failed={"broken": "EngineError: no"},
+        load={"others": 0.1},
+    )
+
+
+def test_ratio_is_that_within_a_round_and_so_knows_no_drift():
+    timing = contest().timings["int8"][1]
+    assert timing.speedup == timing.low == timing.high == pytest.approx(2.0)
+    assert contest().timings["torch"][1].speedup == 1.0
+
+
+def test_times_are_of_all_calls():
+    timing = contest().timings["int8"][1]
+    assert timing.calls == 15
+    assert timing.p50_ms == pytest.approx(40.0)
+    assert timing.p99_ms == pytest.approx(80.0)
+    assert timing.samples_per_second == pytest.approx(1e3 / np.mean([20, 40, 80]))
+    assert contest().timings["int8"][8].samples_per_second == pytest.approx(
+        8e3 / np.mean([10, 20, 40])
+    )
+
+
+def test_speed_is_the_geometric_mean_over_batch_sizes():
+    assert contest().speed("int8") == pytest.approx(4.0)
+    assert contest().speed("broken") is None
+
+
+def test_contest_survives_its_own_json():
+    assert Contest.from_dict(json.loads(json.dumps(contest().to_dict()))) == contest()
+
+
+def test_bootstrap_interval_covers_the_truth_about_as_often_as_it_says():
+    generator = np.random.default_rng(0)
+    covered = []
+    for _ in range(100):
+        low, high = bootstrap_interval(generator.normal(2.0, 0.1, size=15))
+        covered.append(low <= 2.0 <= high)
+    assert np.mean(covered) > 0.85
