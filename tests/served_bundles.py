@@ -152,11 +152,26 @@ def logarithm_onnx() -> bytes:
     )
 
 
-def identity_onnx(kinds: dict[str, int]) -> bytes:
+def identity_onnx(kinds: dict[str, int], *, batch: int | str = "batch") -> bytes:
     """`in_NAME` → `out_NAME`, (N, 2, 3), each of its own element type."""
+    shape = [batch, 2, 3]
     return serialize(
         [helper.make_node("Identity", [f"in_{name}"], [f"out_{name}"]) for name in kinds],
-        inputs=[value(f"in_{name}", kind, ["batch", 2, 3]) for name, kind in kinds.items()],
-        outputs=[value(f"out_{name}", kind, ["batch", 2, 3]) for name, kind in kinds.items()],
+        inputs=[value(f"in_{name}", kind, shape) for name, kind in kinds.items()],
+        outputs=[value(f"out_{name}", kind, shape) for name, kind in kinds.items()],
+        weights={},
+    )
+
+
+def casting_onnx(*, batch: int | str = "batch") -> bytes:
+    """bfloat16 `x` (N, 4) → float32 `wide`, the same numbers, and bfloat16 `back`, their bits."""
+    shape, kind = [batch, 4], TensorProto.BFLOAT16
+    return serialize(
+        [
+            helper.make_node("Cast", ["x"], ["wide"], to=TensorProto.FLOAT),
+            helper.make_node("Cast", ["wide"], ["back"], to=kind),
+        ],
+        inputs=[value("x", kind, shape)],
+        outputs=[value("wide", TensorProto.FLOAT, shape), value("back", kind, shape)],
         weights={},
     )

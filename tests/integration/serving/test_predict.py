@@ -35,12 +35,6 @@ def server(bundles, tmp_path_factory):
         yield server
 
 
-@pytest.fixture
-def client(server):
-    with server.client() as client:
-        yield client
-
-
 @pytest.fixture(scope="module")
 def models(bundles):
     options = {"provider": "cpu", "threads": 1, "max_batch_size": 32}
