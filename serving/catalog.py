@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bundle.bfloat16 import as_numbers
 from bundle.errors import EngineError, InputError
 from bundle.manifest import Manifest
 from bundle.prediction import to_predictions
@@ -154,6 +155,7 @@ class ServedModel:
 
     def to_answers(self, outputs: Tensors, part: Part) -> list[dict[str, Any]]:
         """What the outputs say, a sample each. Raises RefusedSampleError where they say NaN."""
+        outputs = as_numbers(self.manifest.outputs, outputs)
         for name, array in outputs.items():
             if array.dtype.kind != "f":
                 continue
