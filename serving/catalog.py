@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from bundle.preprocessing.preprocessor import DataPreprocessor
+    from serving.cache import RowCache
     from serving.codec.request import Sample
     from serving.wire import Tensors
 
@@ -101,12 +102,20 @@ class ServedModel:
         return self.preprocessor is not None and self.preprocessor.sample_field == "text"
 
     def to_parts(
-        self, samples: Sequence[Sample], *, batch_size: int, batch_tokens: int | None = None
+        self,
+        samples: Sequence[Sample],
+        *,
+        batch_size: int,
+        batch_tokens: int | None = None,
+        cache: RowCache | None = None,
     ) -> list[Part]:
-        """The samples as tensors, in as few parts as can run at once. Raises BadRequestError."""
+        """The samples as tensors, in as few parts as can run at once. Raises BadRequestError.
+
+        `cache`: of rows that need not be preprocessed again.
+        """
         groups: dict[str, list[tuple[int, Tensors]]] = {}
         for index, sample in enumerate(samples):
-            signature, row = self._to_row(sample)
+            signature, row = self._to_row(sample, cache)
             groups.setdefault(signature, []).append((index, row))
         limit = batch_size if self.info.batchable else 1
         parts = []
@@ -171,7 +180,7 @@ class ServedModel:
         except EngineError as error:
             raise ModelFailedError(str(error), code="model_failed") from error
 
-    def _to_row(self, sample: Sample) -> tuple[str, Tensors]:
+    def _to_row(self, sample: Sample, cache: RowCache | None) -> tuple[str, Tensors]:
         try:
             if sample.field == "inputs":
                 return self._read_inputs(sample)
@@ -182,6 +191,10 @@ class ServedModel:
                     f"not {sample.field}",
                     field=sample.field,
                 )
+            if cache is not None:
+                labels = (*self.info.key, self.info.variant)
+                row = cache.row(self.preprocessor, sample.value, model=labels)
+                return sample.field, row
             return sample.field, self.preprocessor(sample.value)
         except InputError as error:
             raise BadRequestError.from_input_error(

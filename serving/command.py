@@ -16,6 +16,7 @@ from serving.flags import read_command_line
 from serving.guard import read_keys
 from serving.logs import configure_logging
 from serving.resolver import resolve_all
+from serving.tracing import check_installed, find_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +45,7 @@ def main() -> int:
     configure_logging(settings.log_level)
     for warning in command.warnings:
         log.warning(warning)
+    check_installed(find_endpoint(settings.otlp_endpoint, os.environ))
     keys = read_keys(settings.api_keys_file, os.environ)
     sources = resolve_all(settings.model)
     with _private_folder() as directory:

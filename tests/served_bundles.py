@@ -142,6 +142,16 @@ def double_onnx(*, kind: int = TensorProto.FLOAT, shape: list[Any] | None = None
     )
 
 
+def negative_onnx() -> bytes:
+    """`x` (2, 3) → `y` = -x: no batches, and finite whatever is finite."""
+    return serialize(
+        [helper.make_node("Neg", ["x"], ["y"])],
+        inputs=[value("x", TensorProto.FLOAT, [2, 3])],
+        outputs=[value("y", TensorProto.FLOAT, [2, 3])],
+        weights={},
+    )
+
+
 def logarithm_onnx() -> bytes:
     """`x` → `y` = log(x): not finite where x is not positive."""
     return serialize(

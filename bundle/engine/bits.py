@@ -23,7 +23,7 @@ _ONNX_BFLOAT16 = 16
 def run_on_bits(
     session: Any, inputs: dict[str, Array], *, specs: Sequence[TensorSpec]
 ) -> list[Array]:
-    """All outputs of the session; it leaves them on the host, wherever it ran. Raises whatever ONNX Runtime raises."""
+    """All outputs of the session, which leaves them on the host. Raises whatever it raises."""
     values = {spec.name: _to_value(inputs[spec.name], spec) for spec in specs}
     outputs = [output.name for output in session.get_outputs()]
     return [_to_array(value) for value in session.run_with_ort_values(outputs, values)]

@@ -299,6 +299,7 @@ WRONG = {
     "given twice": {"inputs": infer_body()["inputs"] * 2},
     "unknown output": infer_body() | {"outputs": [{"name": "z"}]},
     "output given twice": infer_body() | {"outputs": [{"name": "y"}, {"name": "y"}]},
+    "unknown field of an output": infer_body() | {"outputs": [{"name": "y", "datatype": "FP32"}]},
     "unknown field": infer_body() | {"inpts": 1},
     "id that is no string": infer_body() | {"id": 7},
     "timeout below zero": infer_body() | {"parameters": {"timeout": -1}},
@@ -454,7 +455,7 @@ def test_an_outputs_own_choice_beats_the_requests(client):
         ("POST", "/v2/cudasharedmemory/region/a/register", 501),
         ("GET", "/v2/trace/setting", 501),
         ("GET", "/v2/logging", 501),
-        ("POST", "/v2/repository/models/double/unload", 501),
+        ("POST", "/v2/repository/models/double/unload", 403),
     ],
 )
 def test_what_is_not_here_says_so_in_the_protocols_shape(client, method, path, status):
