@@ -33,7 +33,8 @@ from serving.routes.openapi import with_openapi
 from serving.routes.predict import Predictor
 from serving.routes.probes import probe_endpoints
 from serving.signals import ignore_signals
-from serving.tracing import Tracer, find_endpoint
+from serving.trace_endpoint import find_endpoint
+from serving.tracing import Tracer
 
 if TYPE_CHECKING:
     import socket

@@ -139,8 +139,14 @@ class ServedModel:
     ) -> list[Part]:
         """Tensors as the model's signature has them, batch dimension included, as parts.
 
-        Raises BadRequestError where the inputs are batches of different sizes.
+        Raises BadRequestError where the inputs are batches of different sizes, or no sample becomes
+        such tensors.
         """
+        if self.preprocessor is not None:
+            try:
+                self.preprocessor.check(tensors)
+            except InputError as error:
+                raise BadRequestError.from_input_error(error) from error
         if not self.info.batchable:
             stacked = {name: array[np.newaxis] for name, array in tensors.items()}
             return [Part(stacked, (0,), self._signature(tensors))]
@@ -221,6 +227,8 @@ class ServedModel:
             row[spec.name] = to_array(values[spec.name], spec, shape=self._shapes[spec.name])
         if self.sequential:
             _check_lengths(row)
+        if self.preprocessor is not None:
+            self.preprocessor.check(row)
         return self._signature(row), row
 
     def _signature(self, row: Tensors) -> str:

@@ -16,7 +16,7 @@ from serving.flags import read_command_line
 from serving.guard import read_keys
 from serving.logs import configure_logging
 from serving.resolver import resolve_all
-from serving.tracing import check_installed, find_endpoint
+from serving.trace_endpoint import check_installed, find_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,8 @@ def main() -> int:
     """The command. Returns the exit code; raises TrainyardError."""
     command = read_command_line(sys.argv[1:], os.environ)
     if command.print_settings:
+        for warning in command.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
         print(command.toml())
         return 0
     settings = command.settings

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 LABELS = ("dark", "middling", "bright")
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "film", "plot", "the", "was")
+POISON = len(WORDS)
+"""A token that the tokenizer knows and the table of vectors lacks: only the engine refuses it."""
 MOODS = ("negative", "positive")
 SIDE = 8
 
@@ -82,7 +84,7 @@ def text_bundle(folder: Path, *, name: str = "moods", max_length: int = 16) -> B
             "middle": np.array([1], np.int64),
         },
     )
-    tokenizer = tokenizer_json(WORDS)
+    tokenizer = tokenizer_json((*WORDS, "poison"))
     return classifier_parts(
         model,
         TextPreprocessor(text_config(tokenizer, max_length=max_length), tokenizer),

@@ -20,9 +20,9 @@ from bundle.engine.providers import (
     check_built_in,
     check_provider,
 )
-from bundle.engine.session import first_line, open_session
+from bundle.engine.session import open_session
 from bundle.engine.signature import dimension_names, read_specs
-from bundle.errors import EngineError, RequestError
+from bundle.errors import EngineError, RequestError, first_line
 from bundle.tensor import BFLOAT16, STRING
 
 if TYPE_CHECKING:

@@ -63,6 +63,15 @@ def test_property_27_a_wrong_variable_stops_the_command_and_names_itself():
     assert done.stderr == ("error: TRAINYARD_BATCH_SIZE=many must be an integer from 1 to 4096\n")
 
 
+def test_property_27_a_misspelt_variable_is_told():
+    done = print_settings(TRAINYARD_BATCHSIZE="3", TRAINYARD_PORT="9")
+    assert done.returncode == 0
+    assert done.stderr == (
+        "warning: TRAINYARD_BATCHSIZE is not a setting; did you mean TRAINYARD_BATCH_SIZE?\n"
+    )
+    assert tomllib.loads(done.stdout)["port"] == 9
+
+
 @pytest.mark.parametrize("name", [*NUMBERS, *CHOICES])
 def test_property_27_every_wrong_value_names_its_variable_and_itself(name):
     spec = SPECS[name]

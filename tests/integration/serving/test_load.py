@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from tests.running_server import RunningServer, eventually, running_server
+from tests.served_bundles import POISON
 
 ROUNDS = 20_000
 """Of the slow model: seconds on a free machine, and more where a test takes longer as well."""
@@ -100,7 +101,7 @@ def test_parallel_clients_share_batches_and_each_gets_its_own_answer(bundles, tm
         ) as server,
         server.client() as client,
     ):
-        poison = {"inputs": {"input_ids": [10**6], "attention_mask": [1]}, "model": "moods"}
+        poison = {"inputs": {"input_ids": [POISON], "attention_mask": [1]}, "model": "moods"}
 
         def double(number: int) -> httpx.Response:
             return client.post("/predict", json={"inputs": {"x": [number, 0, 0, 0]}})

@@ -10,6 +10,7 @@ import pytest
 
 from bundle.model import Model
 from tests.running_server import running_server
+from tests.served_bundles import POISON
 from tests.tiny_bundle import encode
 
 if TYPE_CHECKING:
@@ -153,13 +154,29 @@ def test_one_bad_instance_refuses_the_request_and_is_named(client):
 
 def test_an_instance_that_only_the_engine_can_refuse_is_named(client):
     good = {"inputs": {"input_ids": [4], "attention_mask": [1]}}
-    bad = {"inputs": {"input_ids": [10**6], "attention_mask": [1]}}
+    bad = {"inputs": {"input_ids": [POISON], "attention_mask": [1]}}
     response = client.post(
         "/predict/batch", json={"instances": [good, bad, good], "model": "moods"}
     )
     assert response.status_code == 400
     assert response.json()["error"]["code"] == "invalid_input"
     assert response.json()["error"]["field"].startswith("instances[1].inputs")
+
+
+@pytest.mark.parametrize("token", [-1, -(2**63), 11, 2**63 - 1])
+def test_a_token_that_the_tokenizer_does_not_know_is_named(client, token):
+    sample = {"inputs": {"input_ids": [4, token], "attention_mask": [1, 1]}, "model": "moods"}
+    response = client.post("/predict", json=sample)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_input")
+    assert response.json()["error"]["field"] == "inputs.input_ids"
+    assert f"has {token}, which is no token" in response.json()["error"]["message"]
+    entries = [
+        {"name": name, "datatype": "INT64", "shape": [1, 2], "data": data}
+        for name, data in (("input_ids", [4, token]), ("attention_mask", [1, 1]))
+    ]
+    response = client.post("/v2/models/moods/infer", json={"inputs": entries})
+    assert response.status_code == 400
+    assert "which is no token" in response.json()["error"]
 
 
 def test_an_answer_that_is_not_finite_is_refused_and_named(client):

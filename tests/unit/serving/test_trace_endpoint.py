@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from serving.errors import SettingsError
-from serving.tracing import check_installed, find_endpoint
+from serving.trace_endpoint import check_installed, find_endpoint
 
 BASE, WHOLE = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 
@@ -39,14 +39,22 @@ def test_an_address_that_is_not_http_names_its_source(setting, environment, name
 
 
 def test_a_missing_exporter_is_told_before_the_server_starts(monkeypatch):
-    monkeypatch.setattr("serving.tracing.EXPORTER", "opentelemetry.exporter.not_here.http")
+    monkeypatch.setattr("serving.trace_endpoint.EXPORTER", "opentelemetry.exporter.not_here.http")
     check_installed("")
     with pytest.raises(SettingsError, match="not installed") as caught:
         check_installed("http://a/v1/traces")
     assert "trainyard[otel]" in str(caught.value.remedy)
 
 
-def test_nothing_of_opentelemetry_is_imported_before_it_is_needed():
-    code = "import serving.api, sys; print([n for n in sys.modules if 'opentelemetry' in n])"
+def imported_by(module: str, part: str) -> str:
+    code = f"import {module}, sys; print([name for name in sys.modules if {part!r} in name])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    return done.stdout.strip()
+
+
+def test_nothing_of_opentelemetry_is_imported_before_it_is_needed():
+    assert imported_by("serving.api", "opentelemetry") == "[]"
+
+
+def test_prometheus_is_not_imported_before_the_command_has_said_where_its_files_are():
+    assert imported_by("serving.command", "prometheus_client") == "[]"
