@@ -13,10 +13,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready-$(EXTRAS)
 LOCK := requirements/dev.lock
 
-.PHONY: help setup demo test test-fast soak train export serve models bench compare lint type format lock clean
+.PHONY: help setup demo test test-fast soak train export serve models bench bench-training compare lint type format lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  ARGS='…' goes to the command: make train ARGS='model=bert data=reviews'"
 
 setup: $(READY) ## make .venv with the locked dependencies (EXTRAS=gpu for CUDA; TORCH_INDEX=URL for another index of torch)
@@ -70,6 +70,9 @@ bench: $(READY) ## measure: latency and throughput of a served model against its
 
 compare: $(READY) ## time one model in every runtime of this machine (ARGS='BUNDLE|model.onnx')
 	@$(BIN)/python -m optimize.compare $(ARGS)
+
+bench-training: $(READY) ## measure: training against a hand-written loop and bare Lightning
+	@$(BIN)/python benchmarks/training.py $(ARGS)
 
 lint: $(READY) ## ruff and the import contracts
 	@$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -38,7 +39,8 @@ PLAIN_SGD = (
     "optim.warmup=0",
 )
 TWO = ("trainer.devices=2",)
-PATIENCE = 120.0
+THREE = ("trainer.devices=3", "data.batch_size=63")
+PATIENCE = 280.0
 """Longest wait for anything, in seconds; only a hang reaches it."""
 
 
@@ -97,6 +99,19 @@ class TrainingRun:
 
     def signal(self, signum: signal.Signals) -> None:
         self.process.send_signal(signum)
+
+    def kill(self) -> None:
+        """kill -9 for all of its processes, the launcher first."""
+        processes = [psutil.Process(self.process.pid), *self.descendants()]
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.process.wait()
+        psutil.wait_procs(processes, timeout=PATIENCE)
+
+    def descendants(self) -> list[psutil.Process]:
+        """Every process that this one has started, and theirs."""
+        return psutil.Process(self.process.pid).children(recursive=True)
 
     def workers(self) -> list[psutil.Process]:
         """The worker processes, by rank."""

@@ -17,6 +17,7 @@ from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup, W
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 
 from trainer.errors import TrainerError
+from trainer.rendezvous import expect_soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,8 +110,10 @@ class Agent(LocalElasticAgent):
         # A node that joins or leaves brings everyone here too, and nothing failed.
         if worker_group.state in {WorkerState.FAILED, WorkerState.UNHEALTHY}:
             used = worker_group.spec.max_restarts - self._remaining_restarts
+            pause = min(self._backoff * 2 ** (used - 1), _LONGEST_BACKOFF)
             self._stop_workers(worker_group)
-            time.sleep(min(self._backoff * 2 ** (used - 1), _LONGEST_BACKOFF))
+            time.sleep(pause)
+            expect_soon(worker_group.spec.rdzv_handler, after=pause)
         super()._restart_workers(worker_group)
 
     def _stop_workers(self, worker_group: WorkerGroup) -> None:

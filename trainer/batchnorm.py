@@ -8,6 +8,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, distributed, nn
 
+from trainer.accord import GroupAccord
+
 
 class SyncBatchNorm(nn.BatchNorm2d):
     """A BatchNorm2d whose statistics in training are those of the whole batch.
@@ -16,18 +18,25 @@ class SyncBatchNorm(nn.BatchNorm2d):
     buffers, so the same checkpoint.
     """
 
+    accord: GroupAccord | None = None
+    """What sums over processes, where one of them may give a batch up."""
+
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """(B, C, H, W) → the same shape."""
         if not self.training:
             return super().forward(input)
         values = input if input.dtype == torch.float64 else input.float()
         count = values.numel() // values.shape[1] * distributed.get_world_size()
-        mean = _sum(values.sum((0, 2, 3))) / count  # (C,)
+        mean = self._sum(values.sum((0, 2, 3))) / count  # (C,)
         centred = values - mean[:, None, None]
-        variance = _sum(centred.square().sum((0, 2, 3))) / count  # (C,)
+        variance = self._sum(centred.square().sum((0, 2, 3))) / count  # (C,)
         self._remember(mean.detach(), variance.detach(), count)
         scale = torch.rsqrt(variance + self.eps) * self.weight
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(input.dtype)
+
+    def _sum(self, value: Tensor) -> Tensor:
+        total: Tensor = _AllReduce.apply(value, self.accord)  # type: ignore[no-untyped-call]
+        return total
 
     def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
         if self.num_batches_tracked is None or self.running_mean is None:
@@ -44,6 +53,15 @@ def synchronize_batchnorm(module: nn.Module) -> None:
     for part in module.modules():
         if type(part) is nn.BatchNorm2d and part.affine:
             part.__class__ = SyncBatchNorm
+
+
+def make_accord(module: nn.Module) -> GroupAccord:
+    """How processes agree about a batch, those that wait in the middle of `module` included."""
+    parts = [part for part in module.modules() if isinstance(part, SyncBatchNorm)]
+    accord = GroupAccord(max((part.num_features for part in parts), default=0))
+    for part in parts:
+        part.accord = accord
+    return accord
 
 
 class EqualBuffers(pl.Callback):
@@ -65,18 +83,18 @@ class _AllReduce(torch.autograd.Function):
     """A sum over processes; its gradient is the sum of theirs."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor) -> Tensor:  # noqa: ARG004
-        total = value.clone()
-        distributed.all_reduce(total)
-        return total
+    def forward(ctx: Any, value: Tensor, accord: GroupAccord | None) -> Tensor:
+        ctx.accord = accord
+        return _total(value, accord)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004
-        total = gradient.contiguous().clone()
-        distributed.all_reduce(total)
-        return total
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _total(gradient, ctx.accord), None
 
 
-def _sum(value: Tensor) -> Tensor:
-    total: Tensor = _AllReduce.apply(value)  # type: ignore[no-untyped-call]
+def _total(value: Tensor, accord: GroupAccord | None) -> Tensor:
+    if accord is not None:
+        return accord.sum(value)
+    total = value.contiguous().clone()
+    distributed.all_reduce(total)
     return total

@@ -19,7 +19,8 @@ from bundle.preprocessing.config import ImageConfig, TextConfig
 from bundle.preprocessing.text import TextPreprocessor
 from trainer.errors import ConfigError
 from trainer.models.pretrained import locate
-from trainer.optimizers import parameter_groups
+from trainer.optimizers import keep_form, parameter_groups, step_options
+from trainer.schema import PrecisionName
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +37,11 @@ TARGETS = {
     "optim": "torch.optim.",
 }
 """Which part of the config may build what."""
-_NOT_ARGUMENTS = {"model": ("name", "modality", "lr"), "optim": ("schedule", "warmup", "floor")}
+_NOT_ARGUMENTS = {
+    "data": ("max_batch_size",),
+    "model": ("name", "modality", "lr"),
+    "optim": ("schedule", "warmup", "floor"),
+}
 """Fields that the trainer reads itself."""
 
 
@@ -76,7 +81,11 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
     for name in _NOT_ARGUMENTS["optim"]:
         node.pop(name)
     groups = parameter_groups(model, weight_decay=node.pop("weight_decay"))
-    optimizer: Optimizer = _instantiate("optim", node, params=groups)
+    _check_target("optim", node)
+    scaled = cfg.precision.name == PrecisionName.fp16
+    options = step_options(get_class(str(node["_target_"])), groups, scaled=scaled)
+    optimizer: Optimizer = _instantiate("optim", {**options, **node}, params=groups)
+    keep_form(optimizer)
     return optimizer
 
 
@@ -89,7 +98,7 @@ def build_data(
     learned from them, which is written to `assets_dir`. Raises ConfigError if the model reads
     another kind of sample than the data give.
     """
-    node = plain(cfg.data)
+    node = {k: v for k, v in plain(cfg.data).items() if k not in _NOT_ARGUMENTS["data"]}
     pretrained = cfg.model.get("pretrained")
     if tokenizer_file is None and pretrained and plain(cfg.model)["modality"] == "text":
         tokenizer_file = locate(pretrained) / "tokenizer.json"

@@ -18,6 +18,7 @@ from trainer.checkpoint import (
 )
 from trainer.checkpoint_writer import CheckpointWriter
 from trainer.errors import CheckpointError, ConfigError
+from trainer.last_step import validation_follows
 from trainer.sharded import save_sharded
 
 if TYPE_CHECKING:
@@ -51,18 +52,6 @@ class CheckpointManager(pl.Callback):
         resumed_from: Path | None = None,
     ) -> None:
         """`resumed_from`: the checkpoint in `folder` that this run goes on from."""
-        if keep_last < 1 or (every_steps is not None and every_steps < 1):
-            raise ConfigError(
-                f"callbacks.keep_last={keep_last}, callbacks.save_every_steps={every_steps}:"
-                " must be at least 1",
-                field="callbacks.keep_last",
-            )
-        if background and sharded:
-            raise ConfigError(
-                "callbacks.async_save=true, callbacks.sharded=true: one or the other",
-                field="callbacks.async_save",
-                remedy="shards are written by all processes together, and all wait for them",
-            )
         self.folder = folder
         self.writer = CheckpointWriter(background=background, rotate=self._rotate)
         self.best: Path | None = None
@@ -79,12 +68,14 @@ class CheckpointManager(pl.Callback):
         self._resumed_from = resumed_from
         self._saved_step = 0
         self._improved = False
+        self._owed = False
+        """Whether a save waits for a validation."""
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Take up the best and the last checkpoint of a run that goes on."""
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Take up the best and the last checkpoint of a run that goes on, if only to its test."""
         if self._resumed_from is None:
             return
-        self._saved_step = trainer.global_step
+        self._saved_step = int(read_description(self._resumed_from)["step"])
         if trainer.is_global_zero:
             self._take_up_best(self._resumed_from)
         trainer.strategy.barrier("checkpoints taken up")
@@ -94,23 +85,34 @@ class CheckpointManager(pl.Callback):
             self.best_rank = self._best_step = None
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
-        """Save between epochs if asked to."""
+        """Save between epochs if asked to; after the validation, if one follows."""
         step = trainer.global_step
         if self._every_steps and step != self._saved_step and step % self._every_steps == 0:
-            self.save_last(trainer)
+            self._owed = validation_follows(trainer)
+            if not self._owed:
+                self.save_last(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """See whether this is the best so far."""
-        if trainer.state.fn != "fit" or not self._save_best:
+        """See whether this is the best so far, and save what was put off."""
+        if trainer.state.fn != "fit":
             return
+        better = self._save_best and self._is_better(trainer)
+        self._improved = self._improved or better
+        owed, self._owed = self._owed, False
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            return  # the end of the epoch saves
+        if owed:
+            self.save_last(trainer)
+        if better:
+            self._write_best(trainer)
+
+    def _is_better(self, trainer: pl.Trainer) -> bool:
         rank = self._rank(trainer.callback_metrics)
         if self.best_rank is not None and rank <= self.best_rank:
-            return
+            return False
         self.best_rank = rank
         self._best_step = trainer.global_step
-        self._improved = True
-        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            self._write_best(trainer)
+        return True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Save the epoch, and point `best.ckpt` to it if it is."""

@@ -6,7 +6,8 @@ bundle.errors.TrainyardError
     ├── PreflightError    this machine cannot run what was asked for (exit 2)
     ├── DataError         the data are missing, empty or unreadable (exit 2)
     ├── CheckpointError   a checkpoint is missing, damaged, foreign or unsafe (exit 1)
-    ├── TrackingError     the MLflow server cannot be reached or refuses (exit 1)
+    ├── TrackingError     the MLflow server refuses what it is sent (exit 1)
+    │   └── AwayError     it does not answer, or not now; the same may be sent again
     └── Stopped           SIGTERM asked the run to end; what was trained is saved (exit 143)
         └── Interrupted   Ctrl-C did (exit 130)
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 from bundle.errors import RequestError, TrainyardError
 
 __all__ = [
+    "AwayError",
     "CheckpointError",
     "ConfigError",
     "DataError",
@@ -48,7 +50,11 @@ class CheckpointError(TrainerError):
 
 
 class TrackingError(TrainerError):
-    """The tracking server cannot be reached or refuses what it is sent."""
+    """The tracking server refuses what it is sent."""
+
+
+class AwayError(TrackingError):
+    """The tracking server does not answer, or cannot take anything now: it may take it later."""
 
 
 class Stopped(TrainerError):  # noqa: N818 - nothing is wrong; the name says what happened

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from trainer.data.schema import AUTO as AUTO_SIZE
 from trainer.errors import ConfigError
 from trainer.resume import AUTO
 from trainer.run_folder import FINISHED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from omegaconf import DictConfig
 
     from trainer.run_folder import RunFolder
@@ -30,7 +30,7 @@ def finished_metrics(cfg: DictConfig, files: RunFolder) -> dict[str, float] | No
         return None
     before = files.earlier_config()
     for part in _DECISIVE:
-        if before.get(part) != cfg.get(part):
+        if not _same(before.get(part), cfg.get(part)):
             raise ConfigError(
                 f"hydra.run.dir={files.path}: a finished run with another {part} is in it",
                 field="hydra.run.dir",
@@ -44,6 +44,18 @@ def finished_metrics(cfg: DictConfig, files: RunFolder) -> dict[str, float] | No
         files.path,
     )
     return {name: float(value) for name, value in files.earlier.get("metrics", {}).items()}
+
+
+def _same(before: Any, asked: Any) -> bool:
+    """Whether a part of a config is that of before; `batch_size=auto` is whatever was found."""
+    if not isinstance(before, Mapping) or not isinstance(asked, Mapping):
+        return bool(before == asked)
+    found = {"batch_size": before.get("batch_size")} if asked.get("batch_size") == AUTO_SIZE else {}
+    return _decisive(before) == _decisive({**asked, **found})
+
+
+def _decisive(part: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {name: value for name, value in part.items() if name != "max_batch_size"}
 
 
 def _more(asked: int, before: int | None) -> bool:

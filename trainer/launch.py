@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainer.preflight import Plan, check_folder, preflight
+from trainer.disk import check_folder
+from trainer.preflight import Plan, preflight
 
 if TYPE_CHECKING:
     from pathlib import Path

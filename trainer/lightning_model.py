@@ -9,19 +9,22 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from trainer.answers import Answers
 from trainer.checkpoint import KEY
 from trainer.errors import TrainerError
 from trainer.randomness import step_seed
+from trainer.replicas import ReplicaStrategy
+from trainer.split_metrics import SplitMetrics
 from trainer.strategies import gather, scatter, shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from torch.optim import Optimizer
+
+    from trainer.microbatch import MicroBatches
+    from trainer.performance import Performance
 
 LABEL = "label"
 """The key of the classes in a batch; every other key is an input of the model."""
@@ -48,18 +51,26 @@ class LightningModel(pl.LightningModule):
         log_every: int = 10,
         seed: int = 0,
         card: Mapping[str, Any] | None = None,
+        pieces: MicroBatches | None = None,
     ) -> None:
-        """`rate`: step → factor of the learning rate. `card`: how a checkpoint describes itself."""
+        """`rate`: step → factor of the learning rate. `card`: how a checkpoint describes itself.
+
+        `pieces`: what is done when memory does not suffice; None: the error is raised.
+        """
         super().__init__()
         self.model = model
         self.card = dict(card or {})
-        self._make_optimizer = make_optimizer
+        self.make_optimizer = make_optimizer
         self._rate = rate
         self._label_smoothing = label_smoothing
         self._log_every = max(1, log_every)
         self._seed = seed
+        self._pieces = pieces
+        self._batch: Mapping[str, Tensor] | None = None
         self.register_buffer("class_weights", class_weights, persistent=False)
         self._window = _Window()
+        self.performance: Performance | None = None
+        """Told of every batch, if there is one."""
         self._sharded = False
         self.latest: dict[str, float] = {}
         """The training metrics that were read last."""
@@ -69,6 +80,15 @@ class LightningModel(pl.LightningModule):
         self.test_metrics = SplitMetrics("test", num_classes=num_classes)
         self.answers = Answers()
         """Of the last test."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Lightning notes the hook it is in, a text or None, some forty times a step; torch's way
+        would look each time whether it is a parameter.
+        """
+        if (value is None or type(value) is str) and name in self.__dict__:
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def configure_model(self) -> None:
         """Shard the model if the strategy does; once, though Lightning calls this again."""
@@ -85,15 +105,40 @@ class LightningModel(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         """Dropout depends on nothing but seed, batch and rank, so a resumed run repeats it."""
+        if self.performance is not None:
+            self.performance.begin()
+        self._fix_randomness()
+
+    def _fix_randomness(self, *piece: int) -> None:
         number = self.trainer.fit_loop.total_batch_idx + 1
-        seed = step_seed(self._seed, step=number, rank=self.global_rank)
+        seed = step_seed(self._seed, number, self.global_rank, *piece)
         # torch.manual_seed would also queue a call to CUDA, with a stack trace, every step.
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 
+    def on_fit_start(self) -> None:
+        if self._pieces is not None:
+            self._pieces.prepare(self.device)
+
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:  # noqa: ARG002
-        """The loss to minimise."""
+        """The loss to minimise; where micro-batches are possible, `backward` computes it.
+
+        A graph that the caller holds could not be freed before the next attempt. What is returned
+        then is 1, which arrives in `backward` as the factor of the gradient.
+        """
+        if self._pieces is not None:
+            self._batch = batch
+            return torch.ones((), device=self.device)
+        loss, logits = self.loss(batch, len(batch[LABEL]))
+        self._window.add(loss.detach(), logits.detach(), batch[LABEL])
+        return loss
+
+    def loss(self, batch: Mapping[str, Tensor], count: int) -> tuple[Tensor, Tensor]:
+        """A batch, or a piece of one with `count` samples → its part of the loss, and the logits.
+
+        The logits are (batch, num_classes).
+        """
         logits, labels = self.forward(batch), batch[LABEL]  # (batch, num_classes), (batch,)
         # Over the batch size, not the sum of its weights: parts of a batch must add up to it.
         total = functional.cross_entropy(
@@ -103,20 +148,63 @@ class LightningModel(pl.LightningModule):
             label_smoothing=self._label_smoothing,
             reduction="sum",
         )
-        loss = total / len(labels)
-        self._window.add(loss.detach(), logits.detach(), labels)
-        return loss
+        return total / count, logits
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Add the batch's gradient to the parameters' own."""
+        batch, self._batch = self._batch, None
+        if self._pieces is None or batch is None:
+            super().backward(loss, *args, **kwargs)
+            return
+        labels, factor = batch[LABEL], loss.detach()
+
+        def compute(part: Mapping[str, Tensor], number: int | None) -> tuple[Tensor, Tensor]:
+            if number is not None:
+                self._fix_randomness(number)
+            with self.trainer.precision_plugin.forward_context():
+                share, logits = self.loss(part, len(labels))
+            share.backward(gradient=factor)  # type: ignore[no-untyped-call]
+            return share.detach(), logits.detach()
+
+        results = self._pieces.backward(
+            batch, compute, step=self.global_step, rank=self.global_rank
+        )
+        if isinstance(self.trainer.strategy, ReplicaStrategy):
+            self.trainer.strategy.average_gradients()
+        value, logits = results[0]
+        if len(results) > 1:
+            value = torch.stack([share for share, _ in results]).sum()
+            logits = torch.cat([part for _, part in results])
+        self._window.add(value, logits, labels)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         """Read and record the metrics since the last record."""
         step = self.global_step
-        if step != self._window.read_at and step % self._log_every == 0:
-            self._record(step)
+        due = step != self._window.read_at and step % self._log_every == 0
+        values = self._read(step) if due else None  # which waits for the device: part of the step
+        if self.performance is not None:
+            self.performance.end(batch, step=step)
+        if values is not None:
+            self._record(values, step)
+            if self.performance is not None:
+                self.performance.record(batch, step=step)
 
     def on_train_epoch_end(self) -> None:
         """An epoch shorter than `log_every` steps still leaves a record."""
-        if self.global_step != self._window.read_at:
-            self._record(self.global_step)
+        step = self.global_step
+        if step != self._window.read_at:
+            self._record(self._read(step), step)
+        if self.performance is not None:
+            self.performance.record(None, step=step)
+            self.performance.end_epoch(step=step)
+
+    def on_train_epoch_start(self) -> None:
+        if self.performance is not None:
+            self.performance.begin_epoch()
+
+    def on_validation_end(self) -> None:
+        if self.performance is not None:
+            self.performance.clock.skip()
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:  # noqa: ARG002
         self._evaluate(self.val_metrics, batch)
@@ -142,7 +230,7 @@ class LightningModel(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """One optimiser; its rate changes every step."""
-        optimizer = self._make_optimizer(self.model)
+        optimizer = self.make_optimizer(self.model)
         schedule = LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -155,8 +243,16 @@ class LightningModel(pl.LightningModule):
         }
         world_size = self.trainer.world_size
         checkpoint[KEY] = {**self.card, "metrics": metrics, "world_size": world_size}
+        if self._pieces is not None and self._pieces.size is not None:
+            checkpoint[KEY]["micro_batch"] = self._pieces.size
 
-    def _record(self, step: int) -> None:
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What did not fit before the checkpoint does not fit after it."""
+        if self._pieces is not None:
+            self._pieces.size = checkpoint.get(KEY, {}).get("micro_batch")
+
+    def _read(self, step: int) -> dict[str, float]:
+        """The training metrics since the last reading."""
         loss, accuracy = self._window.read(step)
         if loss != loss:  # noqa: PLR0124 - NaN
             raise TrainerError(
@@ -165,12 +261,22 @@ class LightningModel(pl.LightningModule):
                 remedy="lower optim.lr, or set trainer.gradient_clip",
             )
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.latest = {"train/loss": loss, "train/accuracy": accuracy, "lr": float(rate)}
+        values = {"train/loss": loss, "train/accuracy": accuracy, "lr": float(rate)}
+        if self._pieces is not None and self._pieces.size is not None:
+            values["train/micro_batch"] = float(self._pieces.size)
+        return values
+
+    def _record(self, values: dict[str, float], step: int) -> None:
+        self.latest = values
         for logger in self.trainer.loggers:
             logger.log_metrics(self.latest, step=step)
 
     def _evaluate(self, metrics: SplitMetrics, batch: Mapping[str, Tensor]) -> Tensor:
-        logits = self.forward(batch)  # (batch, num_classes)
+        if self._pieces is None:
+            logits = self.forward(batch)  # (batch, num_classes)
+        else:
+            where = {"step": self.global_step, "rank": self.global_rank}
+            logits = self._pieces.evaluate(batch, self.forward, **where)
         metrics.update(logits, batch[LABEL])
         return logits
 
@@ -181,39 +287,6 @@ class LightningModel(pl.LightningModule):
         self.evaluated = {name: float(value) for name, value in values.items()}
         for logger in self.trainer.loggers:
             logger.log_metrics(self.evaluated, step=self.global_step)
-
-
-class SplitMetrics(nn.Module):
-    """Accuracy, macro F1 and cross entropy over one pass through a split."""
-
-    def __init__(self, split: str, *, num_classes: int) -> None:
-        super().__init__()
-        self._loss_name = f"{split}/loss"
-        self._loss = MeanMetric()
-        self._scores = MetricCollection(
-            {
-                "accuracy": MulticlassAccuracy(num_classes, average="micro"),
-                "f1": MulticlassF1Score(num_classes, average="macro"),
-            },
-            prefix=f"{split}/",
-            # Groups would form at the first update, which a process without a batch never has.
-            compute_groups=False,
-        )
-
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch: logits (batch, num_classes), labels (batch,)."""
-        self._scores.update(logits, labels)
-        self._loss.update(functional.cross_entropy(logits, labels), weight=len(labels))
-
-    def take(self) -> dict[str, Tensor]:
-        """The values by name; counting starts anew."""
-        values: dict[str, Tensor] = {
-            **self._scores.compute(),
-            self._loss_name: self._loss.compute(),
-        }
-        self._scores.reset()
-        self._loss.reset()
-        return values
 
 
 class _Window:

@@ -31,7 +31,7 @@ class MetricsFile(Logger):
                 writer.writerow(Metric._fields)
                 writer.writerows((row.step, row.name, repr(row.value)) for row in self.rows)
             temporary.replace(path)
-        self._stream = path.open("a", encoding="utf-8", newline="", buffering=1)
+        self._stream = path.open("a", encoding="utf-8", newline="")
         self._writer = csv.writer(self._stream)
 
     @property
@@ -43,11 +43,11 @@ class MetricsFile(Logger):
         return self.path.parent.name
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Append a line for each metric."""
-        for name, value in metrics.items():
-            row = Metric(step or 0, name, float(value))
-            self.rows.append(row)
-            self._writer.writerow([row.step, row.name, repr(row.value)])
+        """Append a line for each metric, all at once."""
+        rows = [Metric(step or 0, name, float(value)) for name, value in metrics.items()]
+        self.rows += rows
+        self._writer.writerows((row.step, row.name, repr(row.value)) for row in rows)
+        self._stream.flush()
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """They are in config.yaml."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import TYPE_CHECKING, Any
+
+from torch import nn
 
 from trainer.schema import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import nn
+    from torch.optim import Optimizer
+
+_FORMS = ("fused", "foreach")
 
 
 def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
@@ -21,6 +26,35 @@ def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str,
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def step_options(
+    optimizer: type[Optimizer], groups: list[dict[str, Any]], *, scaled: bool
+) -> dict[str, bool]:
+    """The quickest of torch's forms of a step that is safe for these parameters, as arguments.
+
+    On a CPU the fused form takes weights, gradients and moments as they lie in memory, and mixes
+    them up without a word where one lies in another order, as a moment out of a checkpoint may
+    beside a convolution in channels_last. It also unscales gradients itself where they are
+    `scaled`, and Lightning does not clip those.
+    """
+    known = inspect.signature(optimizer).parameters
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    if any(type(parameter) is not nn.Parameter for parameter in parameters):  # sharded
+        return {}
+    if "fused" in known and not scaled and all(p.is_contiguous() for p in parameters):
+        return {"fused": True}
+    return {"foreach": True} if "foreach" in known else {}
+
+
+def keep_form(optimizer: Optimizer) -> None:
+    """Let no checkpoint replace the form of the step: it may come from another strategy."""
+    form = {name: optimizer.defaults[name] for name in _FORMS if name in optimizer.defaults}
+
+    def own(_: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+        return {**state, "param_groups": [{**group, **form} for group in state["param_groups"]]}
+
+    optimizer.register_load_state_dict_pre_hook(own)
 
 
 def rate_factor(

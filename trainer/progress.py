@@ -21,7 +21,10 @@ from trainer.lightning_model import LightningModel
 from trainer.schema import Progress
 
 log = logging.getLogger(__name__)
-_REFRESHES_A_SECOND = 4
+_PAUSE = 0.25
+"""Least time between two drawings of the bar, in seconds."""
+_MOST_SHARE = 0.01
+"""Of the time that may go into drawing: where a drawing is slow, there are fewer."""
 
 
 class EpochLines(pl.Callback):
@@ -51,7 +54,7 @@ class EpochBar(pl.Callback):
     def __init__(self) -> None:
         self._bar: Bar | None = None
         self._task: Any = None
-        self._drawn = 0.0
+        self._next = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         self._start(f"epoch {trainer.current_epoch + 1}", trainer.num_training_batches)
@@ -65,12 +68,13 @@ class EpochBar(pl.Callback):
         batch_idx: int,
     ) -> None:
         now = time.perf_counter()
-        if self._bar is None or now - self._drawn < 1 / _REFRESHES_A_SECOND:
+        if self._bar is None or now < self._next:
             return
-        self._drawn = now
         loss = _latest(pl_module).get("train/loss")
         text = "" if loss is None else f"loss {loss:.4f}"
         self._bar.update(self._task, completed=batch_idx + 1, metrics=text, refresh=True)
+        drawn = time.perf_counter()
+        self._next = drawn + max(_PAUSE, (drawn - now) / _MOST_SHARE)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         self._stop()

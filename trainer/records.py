@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bundle.address import tracking_uri
 from trainer import environment
 from trainer.atomic_file import write_json
 from trainer.checkpoint import consolidate
-from trainer.schema import Backend
+from trainer.events import FILE as EVENTS
+from trainer.schema import Backend, WhenAway
 from trainer.sidecar import sidecar_path
-from trainer.tracking import ExperimentTracker, MlflowTracker, tracking_uri
+from trainer.tracking import ExperimentTracker, MlflowTracker
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from omegaconf import DictConfig
 
     from trainer.checkpoint_manager import CheckpointManager
@@ -22,20 +24,30 @@ if TYPE_CHECKING:
     from trainer.lightning_model import LightningModel
     from trainer.run_folder import RunFolder
 
+_WHOLE = "whole"
+"""Folder of a sharded checkpoint made one file, until the server has it."""
 
-def start_tracking(cfg: DictConfig, *, run_id: str | None = None) -> ExperimentTracker:
-    """The tracker that `cfg.tracking` asks for; `run_id`: of the run to go on with.
 
-    Raises PreflightError if its server is away.
+def start_tracking(
+    cfg: DictConfig, *, folder: Path, run_id: str | None = None
+) -> ExperimentTracker:
+    """The tracker that `cfg.tracking` asks for, of the run in `folder`; `run_id`: of the run to
+    go on with.
+
+    Raises PreflightError if its server can never be reached or, with `when_away=fail`, not now.
     """
     if cfg.tracking.backend == Backend.none:
         return ExperimentTracker(run_id=run_id)
     return MlflowTracker(
         tracking_uri(cfg.tracking.uri),
+        folder=folder,
         experiment=cfg.tracking.experiment,
         run_name=cfg.name,
         tags=dict(cfg.tracking.tags),
         run_id=run_id,
+        must_answer=cfg.tracking.when_away == WhenAway.fail,
+        start_timeout=cfg.tracking.start_timeout,
+        flush_timeout=cfg.tracking.flush_timeout,
     )
 
 
@@ -61,12 +73,17 @@ def write_predictions(module: LightningModel, data: DataModule, files: RunFolder
         predictions.write(files.predictions)
 
 
+def store_tables(tracker: ExperimentTracker, files: RunFolder) -> None:
+    """Summary, metrics and events, as artifacts of the run, however it ended."""
+    for path in (files.summary_file, files.metrics, files.performance, files.path / EVENTS):
+        if path.exists():
+            tracker.log_file(path)
+
+
 def store_files(
     tracker: ExperimentTracker, files: RunFolder, manager: CheckpointManager, cfg: DictConfig
 ) -> None:
-    """Summary, metrics, report, pictures and the best checkpoint, as artifacts of the run."""
-    tracker.log_file(files.summary_file)
-    tracker.log_file(files.metrics)
+    """Report, pictures and the best checkpoint, as artifacts of a run that came to its end."""
     for file in (files.predictions, files.environment, files.report):
         if file.is_file():
             tracker.log_file(file)
@@ -74,8 +91,9 @@ def store_files(
         tracker.log_file(picture, folder="pictures")
     best = manager.best or manager.last
     if best is not None and cfg.tracking.log_checkpoint:
-        with tempfile.TemporaryDirectory(dir=files.path) as folder:
-            # Whoever fetches it from there wants one file.
-            whole = consolidate(best, Path(folder) / best.name) if best.is_dir() else best
-            tracker.log_file(whole, folder="checkpoints")
-            tracker.log_file(sidecar_path(whole), folder="checkpoints")
+        whole = best
+        if best.is_dir():  # whoever fetches it from there wants one file
+            (files.path / _WHOLE).mkdir(exist_ok=True)
+            whole = consolidate(best, files.path / _WHOLE / best.name)
+        for path in (whole, sidecar_path(whole)):
+            tracker.log_file(path, folder="checkpoints", temporary=whole is not best)

@@ -7,6 +7,7 @@ import socket
 import sys
 import uuid
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _JOIN_SECONDS = 300
+_REJOIN_SECONDS = 40
+"""How long nodes wait for one that is lost."""
 _LAST_CALL_SECONDS = 15
 """How long nodes that are enough wait for more."""
 
@@ -127,6 +130,16 @@ class Meeting:
             field="trainer.rendezvous",
             remedy="see that every node runs and reaches HOST:PORT; start again with resume=auto",
         )
+
+
+def expect_soon(handler: Any, *, after: float) -> None:
+    """Nodes may start minutes apart; one that does not come again after a failure is lost.
+
+    `after`: seconds by which the others may be later, as their restarts may be. torch has one
+    limit for both meetings.
+    """
+    limit = timedelta(seconds=_REJOIN_SECONDS + after)
+    handler._settings.timeout._set_timeouts(join=limit)  # noqa: SLF001 - tested
 
 
 def node_rank(cfg: DictConfig) -> int:

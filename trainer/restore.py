@@ -21,6 +21,7 @@ from trainer.checkpoint import (
     verify_checkpoint,
 )
 from trainer.errors import CheckpointError
+from trainer.journal import known_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,6 +98,7 @@ def restore(checkpoint: Path) -> Restored:
                 "step": sidecar["step"],
                 "epoch": sidecar["epoch"],
                 **{name: own.get(name) for name in _METADATA},
+                "run_id": _run_id(checkpoint, own.get("run_id")),
             },
             sha256=sidecar["sha256"],
             path=checkpoint,
@@ -110,6 +112,11 @@ def restore(checkpoint: Path) -> Restored:
             if reason
             else f"{checkpoint}: cannot be restored ({type(error).__name__})"
         ) from error
+
+
+def _run_id(checkpoint: Path, run_id: str | None) -> str | None:
+    """The server's id of the run, which the checkpoint of a run without a server does not have."""
+    return None if run_id is None else known_run_id(checkpoint.parent.parent, run_id)
 
 
 def _weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

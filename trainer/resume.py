@@ -11,13 +11,17 @@ import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainer.checkpoint import read_description, verify_checkpoint
 from trainer.download import fetch_checkpoint, is_url
-from trainer.errors import CheckpointError, ConfigError
+from trainer.errors import CheckpointError, ConfigError, TrainerError
 from trainer.events import record
 from trainer.sidecar import SUFFIX, is_pending, sidecar_path
+
+if TYPE_CHECKING:
+    from trainer.group import Group
+    from trainer.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 AUTO = "auto"
@@ -92,6 +96,37 @@ def start_at(folder: Path, checkpoint: Path | None) -> Start:
     return Start(
         checkpoint=checkpoint, own=True, step=int(entry["step"]), run_id=entry.get("run_id")
     )
+
+
+def choose_together(resume: str, files: RunFolder, group: Group) -> Path | None:
+    """The main process chooses, for all; its error is everyone's.
+
+    Whether this is a restart is told by the summary, in which the launcher has left no run id: an
+    agent knows only its own restarts.
+    """
+    chosen: Path | TrainerError | None = None
+    if group.is_main:
+        try:
+            restarted = files.refresh().get("run_id") is not None
+            chosen = choose_checkpoint(files.path, AUTO if restarted else resume)
+            if restarted:
+                _note_restart(files)
+                if chosen is None:
+                    chosen = choose_checkpoint(files.path, resume)
+                if chosen is None:
+                    log.info("going on from the start: there is no checkpoint yet")
+        except TrainerError as error:
+            chosen = error
+    chosen = group.broadcast(chosen)
+    if isinstance(chosen, TrainerError):
+        raise chosen
+    return chosen
+
+
+def _note_restart(files: RunFolder) -> None:
+    number = int(files.summary.get("restarts", 0)) + 1
+    files.summarize(restarts=number)
+    record(files.path, "restart", number=number)
 
 
 def _newest(folder: Path, checkpoints: Path) -> Path | None:

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from trainer.batch_size import earlier_batch_size, find_batch_size
 from trainer.build import plain, run_name
 from trainer.checkpoint import KEY, read_checkpoint, read_description
+from trainer.data.schema import AUTO as AUTO_SIZE
+from trainer.disk import check_space
 from trainer.errors import Stopped, TrainerError
-from trainer.events import record
+from trainer.events import ENDS, record
 from trainer.finished import finished_metrics
 from trainer.group import Group
+from trainer.memory import running_out_explained
 from trainer.metrics_file import MetricsFile
-from trainer.preflight import check_space, preflight
+from trainer.performance import PerformanceFile, measure
+from trainer.preflight import preflight
 from trainer.process import nags_silenced, torch_settings
 from trainer.records import (
     record_environment,
     start_tracking,
     store_files,
+    store_tables,
     write_predictions,
 )
 from trainer.report.leave import leave_report
-from trainer.resume import AUTO, choose_checkpoint, start_at
+from trainer.resume import choose_checkpoint, choose_together, start_at
 from trainer.run_folder import FAILED, FINISHED, STOPPED, RunFolder
 from trainer.setup import (
     check_resumable,
@@ -97,7 +104,7 @@ def train_in_group(
         group.joined(accelerator=plan.accelerator, timeout=cfg.trainer.hang_timeout or _FOREVER),
     ):
         files = RunFolder(folder)
-        start = start_at(files.path, _choose_together(cfg, files, group))
+        start = start_at(files.path, choose_together(cfg.resume, files, group))
         run = _Run(cfg, files, start, accelerator=plan.accelerator, group=group, control=control)
         try:
             run.prepare(signals)
@@ -108,37 +115,6 @@ def train_in_group(
             run.abandon(error)
             raise
     return run.metrics
-
-
-def _choose_together(cfg: DictConfig, files: RunFolder, group: Group) -> Path | None:
-    """The main process chooses, for all; its error is everyone's.
-
-    Whether this is a restart is told by the summary, in which the launcher has left no run id: an
-    agent knows only its own restarts.
-    """
-    chosen: Path | TrainerError | None = None
-    if group.is_main:
-        try:
-            restarted = files.refresh().get("run_id") is not None
-            chosen = choose_checkpoint(files.path, AUTO if restarted else cfg.resume)
-            if restarted:
-                _note_restart(files)
-                if chosen is None:
-                    chosen = choose_checkpoint(files.path, cfg.resume)
-                if chosen is None:
-                    log.info("going on from the start: there is no checkpoint yet")
-        except TrainerError as error:
-            chosen = error
-    chosen = group.broadcast(chosen)
-    if isinstance(chosen, TrainerError):
-        raise chosen
-    return chosen
-
-
-def _note_restart(files: RunFolder) -> None:
-    number = int(files.summary.get("restarts", 0)) + 1
-    files.summarize(restarts=number)
-    record(files.path, "restart", number=number)
 
 
 def settle(cfg: DictConfig) -> DictConfig:
@@ -170,6 +146,7 @@ class _Run:
         self.metrics: dict[str, float] = {}
         self.tracker = ExperimentTracker()
         self.record: MetricsFile | None = None
+        self.timings: PerformanceFile | None = None
         self.manager: CheckpointManager = make_checkpoint_manager(
             cfg, files.checkpoints, resumed_from=start.checkpoint if start.own else None
         )
@@ -181,15 +158,24 @@ class _Run:
     def prepare(self, signals: StopSignals) -> None:
         """Everything that is needed before the first step."""
         checkpoint = self.start.checkpoint
-        if checkpoint is None:
+        if checkpoint is None and self.cfg.data.batch_size != AUTO_SIZE:
             self._open_records()
             self._make_module()
         else:
-            # One that is refused leaves the records of the run before as they are.
+            # A checkpoint that is refused leaves the records of the run before as they are, and
+            # the batch size that is found is one of the parameters on record.
             self._make_module()
-            check_resumable(checkpoint, self.module.card)
+            if checkpoint is not None:
+                check_resumable(checkpoint, self.module.card)
             self._open_records()
         self.module.card["run_id"] = self.tracker.run_id
+        self.module.performance = measure(
+            self.cfg,
+            self.module.model,
+            accelerator=self.accelerator,
+            group=self.group,
+            loggers=(self.timings, self.tracker) if self.timings is not None else (),
+        )
         if self.group.is_main:
             record_environment(self.tracker, self.data, self.files)
         if self.cfg.callbacks.save_last or self.cfg.callbacks.save_best:
@@ -218,9 +204,10 @@ class _Run:
             step = read_description(checkpoint)["step"]
             log.info("going on from %s, step %s", checkpoint, step)
             record(self.files.path, "resume", checkpoint=str(checkpoint), step=step)
-        self.trainer.fit(
-            self.module, datamodule=self.data, ckpt_path=str(checkpoint) if checkpoint else None
-        )
+        with running_out_explained():
+            self.trainer.fit(
+                self.module, datamodule=self.data, ckpt_path=str(checkpoint) if checkpoint else None
+            )
 
     def test(self) -> None:
         """Bring the best weights back, and look at data never seen before."""
@@ -230,20 +217,24 @@ class _Run:
             load_weights(self.module, checkpoint["state_dict"])
             self.metrics = dict(checkpoint[KEY]["metrics"])
         if len(self.data.splits.test):
-            self.trainer.test(self.module, datamodule=self.data, verbose=False)
+            with running_out_explained():
+                self.trainer.test(self.module, datamodule=self.data, verbose=False)
             self.metrics |= self.module.evaluated
         if self.group.is_main:
             write_predictions(self.module, self.data, self.files)
 
     def close(self) -> None:
         """Leave the records of a run that came to its end."""
-        if self.record is None:
+        if self.record is None or self.timings is None:
             return
         self._summarize(FINISHED)
         self.record.close()
+        self.timings.close()
         leave_report(self.files.path)
+        store_tables(self.tracker, self.files)
         store_files(self.tracker, self.files, self.manager, self.cfg)
         self.tracker.finish(FINISHED)
+        self.files.summarize(run_id=self.tracker.run_id)  # which may have been made only now
 
     def abandon(self, error: BaseException) -> None:
         """Leave what there is; nothing that fails here may hide `error`."""
@@ -260,8 +251,13 @@ class _Run:
                 self.files.refuse(status, error)
             return
         try:
+            step = self.trainer.global_step if hasattr(self, "trainer") else None
+            record(self.files.path, ENDS[status], step=step, error=error)
             self._summarize(status, error=error)
             self.record.close()
+            if self.timings is not None:
+                self.timings.close()
+            store_tables(self.tracker, self.files)
         finally:
             self.tracker.finish(status)
 
@@ -272,25 +268,44 @@ class _Run:
         # After a restart the launcher's summary has the run id, also before the first checkpoint.
         run_id = self.start.run_id or self.files.summary.get("run_id")
         restarts = self.files.summary.get("restarts", 0)
-        self.tracker = start_tracking(self.cfg, run_id=run_id)
+        self.tracker = start_tracking(self.cfg, folder=self.files.path, run_id=run_id)
         self.files.write_config(OmegaConf.to_yaml(self.cfg))
         self.files.begin(name=self.cfg.name)
         self.files.summarize(
             run_id=self.tracker.run_id, steps=self.start.step or 0, restarts=restarts
         )
         self.record = MetricsFile(self.files.metrics, resumed_at=self.start.step)
+        self.timings = PerformanceFile(self.files.performance, resumed=self.start.step is not None)
         self.tracker.log_params(plain(self.cfg))
         self.tracker.log_file(self.files.config)
-        self.tracker.replay(self.record.rows)
+        self.tracker.replay([*self.record.rows, *self.timings.rows])
 
     def _make_module(self) -> None:
+        search = self.cfg.data.batch_size == AUTO_SIZE
+        if search:
+            earlier = earlier_batch_size(self.start.checkpoint)
+            search = earlier is None
+            self.cfg.data.batch_size = earlier or self.group.world_size
         self.data = set_up_data(self.cfg, assets_dir=self.files.assets, group=self.group)
-        self.module = make_module(self.cfg, self.data, group=self.group)
+        if search:
+            self._find_batch_size()
+        notice = partial(record, self.files.path, "out_of_memory")
+        self.module = make_module(self.cfg, self.data, group=self.group, notice=notice)
+
+    def _find_batch_size(self) -> None:
+        # Not the run's own module, and one that waits for no other process.
+        module = make_module(self.cfg, self.data, group=Group())
+        size = find_batch_size(
+            self.cfg, self.data, module, accelerator=self.accelerator, group=self.group
+        )
+        self.cfg.data.batch_size = size
+        self.data.set_batch_size(size)
 
     def _summarize(self, status: str, **fields: Any) -> None:
         best, last = self.manager.best, self.manager.last
         self.files.summarize(
             status=status,
+            run_id=self.tracker.run_id,
             best_checkpoint=str(best) if best else None,
             last_checkpoint=str(last) if last else None,
             steps=self.trainer.global_step if hasattr(self, "trainer") else 0,

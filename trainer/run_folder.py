@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from trainer import predictions
-from trainer.atomic_file import write_json
+from trainer.atomic_file import write_json, write_text
 from trainer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -59,6 +59,11 @@ class RunFolder:
         return self.path / "metrics.csv"
 
     @property
+    def performance(self) -> Path:
+        """Like `metrics`, of what depends on the machine and the moment."""
+        return self.path / "performance.csv"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
@@ -84,7 +89,7 @@ class RunFolder:
 
     def write_config(self, yaml: str) -> None:
         """The resolved config, which everything after this reads."""
-        self.config.write_text(yaml, encoding="utf-8")
+        write_text(self.config, yaml)
 
     def summarize(self, **fields: Any) -> None:
         """Change fields of summary.json."""

@@ -66,11 +66,27 @@ class Progress(StrEnum):
     none = "none"
 
 
+class OutOfMemory(StrEnum):
+    """What a batch that does not fit into memory does: come again in pieces, or end the run."""
+
+    retry = "retry"
+    fail = "fail"
+
+
 class Backend(StrEnum):
     """Where a run is recorded."""
 
     mlflow = "mlflow"
     none = "none"
+
+
+class WhenAway(StrEnum):
+    """What a run does while the tracking server does not answer: go on and keep its records in
+    the run folder, or fail.
+    """
+
+    spool = "spool"
+    fail = "fail"
 
 
 @dataclass
@@ -123,10 +139,17 @@ class TrainerConfig:
     """Optimiser steps; -1 leaves the end to `max_epochs`."""
     gradient_clip: float | None = 1.0
     """Largest norm of the gradient; null does not clip."""
+    out_of_memory: OutOfMemory = OutOfMemory.retry
+    """`retry` computes a batch that does not fit in micro-batches, of half the size until they do,
+    in all processes alike. `fail` ends the run; several processes then send their gradients while
+    they still compute. Not with strategy=fsdp, which always fails."""
     accumulate: int = 1
     """Batches whose gradients are added up before a step."""
     log_every: int = 10
     """Steps between two records of the training metrics."""
+    peak_tflops: float | None = None
+    """What a device can compute in this precision, in 10^12 operations a second, to measure the
+    model FLOPs utilisation against; null takes the data sheet of known GPUs."""
     val_every: float = 1.0
     """Validate this often, in epochs: 0.5 is twice an epoch, 2 every other epoch."""
     limit_train_batches: int | float = 1.0
@@ -225,6 +248,14 @@ class TrackingConfig:
     tags: dict[str, str] = field(default_factory=dict)
     log_checkpoint: bool = True
     """Also store the best checkpoint with the run."""
+    when_away: WhenAway = WhenAway.spool
+    """`spool`: while the server does not answer, train on, and keep the records in the run folder
+    until it does. `fail`: end the run."""
+    start_timeout: float = 30.0
+    """Longest wait for the server's first answer, in seconds."""
+    flush_timeout: float = 300.0
+    """Longest wait at the end of a run for what the server has not taken yet, in seconds; while
+    it does not answer at all, a run does not wait for it."""
 
 
 @dataclass

@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import EarlyStopping
 
 from trainer import environment
 from trainer.average import WeightAverage
-from trainer.batchnorm import EqualBuffers, synchronize_batchnorm
+from trainer.batchnorm import EqualBuffers, make_accord, synchronize_batchnorm
 from trainer.build import build_data, build_model, build_optimizer, data_name, describe_model, plain
 from trainer.checkpoint import CHECKPOINT_SCHEMA, KEY, read_checkpoint
 from trainer.checkpoint_manager import CheckpointManager
@@ -21,14 +21,16 @@ from trainer.control import Heartbeat
 from trainer.errors import CheckpointError, ConfigError, DataError
 from trainer.last_step import ValidateLastStep
 from trainer.lightning_model import LightningModel
+from trainer.microbatch import MicroBatches
 from trainer.optimizers import rate_factor
+from trainer.profiler import NoProfiler
 from trainer.progress import progress_callbacks
-from trainer.schema import Direction, PrecisionName, Progress, Schedule
+from trainer.schema import Direction, OutOfMemory, PrecisionName, Progress, Schedule, StrategyName
 from trainer.stop import StopAtBatch, StopSignals, StopTogether
 from trainer.strategies import make_strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from omegaconf import DictConfig
@@ -58,10 +60,17 @@ def set_up_data(cfg: DictConfig, *, assets_dir: Path, group: Group) -> DataModul
     return data
 
 
-def make_module(cfg: DictConfig, data: DataModule, *, group: Group) -> LightningModel:
+def make_module(
+    cfg: DictConfig,
+    data: DataModule,
+    *,
+    group: Group,
+    notice: Callable[..., None] | None = None,
+) -> LightningModel:
     """The model with fresh or pretrained weights, its loss and its optimiser.
 
-    Its card lacks one thing, the `run_id`, which is known when the records are open.
+    `notice`: see MicroBatches. The module's card lacks one thing, the `run_id`, which is known when
+    the records are open.
     """
     torch.manual_seed(cfg.seed)
     model = build_model(cfg, num_classes=data.num_classes, preprocessor=data.preprocessor)
@@ -71,6 +80,11 @@ def make_module(cfg: DictConfig, data: DataModule, *, group: Group) -> Lightning
         synchronize_batchnorm(model)
     if cfg.trainer.compile:
         model.compile()
+    pieces = None
+    sharded = cfg.strategy.name == StrategyName.fsdp  # gathers weights in the middle of a batch
+    if cfg.trainer.out_of_memory == OutOfMemory.retry and not sharded:
+        accord = None if group.is_alone else make_accord(model)
+        pieces = MicroBatches(model, accord=accord, notice=notice)
     steps = count_steps(cfg, batches=len(data.train_dataloader()))
     log.info("%s: %s weights", cfg.model.name, f"{sum(p.numel() for p in model.parameters()):,}")
     return LightningModel(
@@ -87,6 +101,7 @@ def make_module(cfg: DictConfig, data: DataModule, *, group: Group) -> Lightning
         class_weights=data.class_weights,
         log_every=cfg.trainer.log_every,
         seed=cfg.seed,
+        pieces=pieces,
         card={
             "schema": CHECKPOINT_SCHEMA,
             "config": plain(cfg),
@@ -146,7 +161,9 @@ def make_trainer(
     group: Group,
     control: ControlFolder | None = None,
 ) -> pl.Trainer:
-    """Lightning's trainer. The manager comes after early stopping, whose state it saves."""
+    """Lightning's trainer. The manager comes after early stopping, whose state it saves,
+    and after what asks for a validation.
+    """
     callbacks: list[pl.Callback] = []
     if group.is_main:
         callbacks += progress_callbacks(Progress(cfg.trainer.progress))
@@ -170,7 +187,7 @@ def make_trainer(
     if cfg.callbacks.ema_decay is not None:
         callbacks.append(WeightAverage(cfg.callbacks.ema_decay))
     stop = StopAtBatch if group.is_alone else StopTogether
-    callbacks += [manager, ValidateLastStep(), stop(signals, manager)]
+    callbacks += [ValidateLastStep(), manager, stop(signals, manager)]
     if control is not None:
         callbacks.append(Heartbeat(control, rank=group.rank))
     trainer = pl.Trainer(
@@ -194,6 +211,7 @@ def make_trainer(
         overfit_batches=cfg.trainer.overfit_batches,
         log_every_n_steps=cfg.trainer.log_every,
         num_sanity_val_steps=0,
+        profiler=NoProfiler(),
         # The sampler is ours: Lightning's would shuffle differently in every number of processes.
         use_distributed_sampler=False,
         enable_checkpointing=False,

@@ -23,11 +23,10 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from bundle.archive import sha256_file
 from bundle.publish import publish
-from trainer.atomic_file import write_json
 from trainer.checkpoint_content import facts_of, load_plain
 from trainer.errors import CheckpointError
 from trainer.shard_reader import ShardReader
-from trainer.sidecar import SCHEMA, describe, read_json, sidecar_path, unwritable
+from trainer.sidecar import describe, read_sealed, sidecar_path, unwritable, write_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -102,9 +101,9 @@ def verify_sharded(path: Path) -> dict[str, Any]:
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """The description inside the folder, unproved."""
-    manifest = read_json(path / MANIFEST)
+    manifest = read_sealed(path / MANIFEST)
     files = manifest.get("files")
-    if manifest.get("schema") != SCHEMA or not isinstance(files, dict) or STATE not in files:
+    if not isinstance(files, dict) or STATE not in files:
         raise CheckpointError(f"{path}: not a sharded checkpoint that this version knows")
     for entry in files.values():
         if not isinstance(entry, dict) or not {"bytes", "sha256"} <= set(entry):
@@ -128,25 +127,6 @@ def read_sharded(path: Path) -> dict[str, Any]:
     if not isinstance(joined, dict):
         raise CheckpointError(f"{path / STATE}: not a checkpoint")
     return joined
-
-
-def load_sharded(path: Path, state: Mapping[str, Any]) -> dict[str, Any]:
-    """Read into the tensors of `state`, in place; every process of the group calls this.
-
-    A DTensor gets the part that its process holds, whatever the parts were when they were
-    written. Returns the checkpoint with these tensors where `state` has them.
-    """
-    verify_sharded(path)
-    _, together = _place()
-    tensors, _ = _split(state)
-    reader = ShardReader(path)
-    known = reader.read_metadata().state_dict_metadata
-    missing = sorted(set(tensors) - set(known))
-    if missing:
-        raise CheckpointError(f"{path}: has no {missing[0]}, and {len(missing) - 1} more")
-    with _alone_is_meant():
-        state_dict_loader.load(tensors, storage_reader=reader, no_dist=not together)
-    return dict(state)
 
 
 def link_sharded(source: Path, target: Path) -> None:
@@ -217,7 +197,7 @@ def _finish(folder: Path, path: Path, facts: Mapping[str, Any]) -> None:
         for file in sorted(folder.iterdir())
     }
     size = sum(file.stat().st_size for file in folder.iterdir())
-    write_json(folder / MANIFEST, {**describe(facts), "files": files, "bytes": size})
+    write_sealed(folder / MANIFEST, {**describe(facts), "files": files, "bytes": size})
     _publish(folder, path)
 
 

@@ -1,11 +1,13 @@
 """The description beside each checkpoint, `best.ckpt.json`: size, sha256, step, versions.
 
 A checkpoint without one, or whose bytes are others, is never loaded. The description is there
-before the bytes are: a crash at any moment leaves a checkpoint that verifies, or none.
+before the bytes are: a crash at any moment leaves a checkpoint that verifies, or none. It carries
+a sha256 of itself, its seal: damage to it is noticed too. A seal is no signature.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from datetime import UTC, datetime
@@ -22,12 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-SCHEMA = 1
+SCHEMA = 2
 SUFFIX = ".json"
 _PENDING = "pending"
 """Set while the file may not have its name yet, or not any more: its absence is no damage."""
 _PREVIOUS = "previous"
 """The entry of the file that is being replaced: either is right until the sidecar is final."""
+_SEAL = "seal"
 _REMEDY = "use another checkpoint of the run"
 
 
@@ -68,9 +71,7 @@ def verify_file(path: Path) -> dict[str, Any]:
 def read_sidecar(path: Path) -> dict[str, Any]:
     """What lies beside `path`, which need not be there. Raises CheckpointError."""
     sidecar = sidecar_path(path)
-    value = read_json(sidecar)
-    if value.get("schema") != SCHEMA:
-        raise CheckpointError(f"{sidecar}: not a checkpoint's description that this version knows")
+    value = read_sealed(sidecar)
     for entry in [value, value.get(_PREVIOUS) or value]:
         if (
             not isinstance(entry, dict)
@@ -81,8 +82,8 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     return value
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A description's fields. Raises CheckpointError if it is missing or unreadable."""
+def read_sealed(path: Path) -> dict[str, Any]:
+    """A description's fields. Raises CheckpointError if it is missing, damaged or unknown."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -90,11 +91,26 @@ def read_json(path: Path) -> dict[str, Any]:
             f"{path}: is missing, so the checkpoint cannot be verified",
             remedy="copy a checkpoint with its description",
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: unreadable ({error})") from error
     if not isinstance(value, dict):
         raise CheckpointError(f"{path}: not a checkpoint's description")
+    if value.get("schema") != SCHEMA:
+        raise CheckpointError(f"{path}: not a checkpoint's description that this version knows")
+    if value.get(_SEAL) != _seal(value):
+        raise CheckpointError(f"{path}: damaged, it is not what was written", remedy=_REMEDY)
     return value
+
+
+def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a description in one step, with its seal."""
+    write_json(path, {**value, _SEAL: _seal(value)})
+
+
+def _seal(value: Mapping[str, Any]) -> str:
+    """sha256 of the fields, whatever their order."""
+    content = {name: field for name, field in value.items() if name != _SEAL}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def describe(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,24 +143,24 @@ def is_pending(path: Path) -> bool:
 
 def entry_of(sidecar: Mapping[str, Any]) -> dict[str, Any]:
     """The description itself, without the traces of how it came there."""
-    return {key: value for key, value in sidecar.items() if key not in {_PREVIOUS, _PENDING}}
+    return {key: value for key, value in sidecar.items() if key not in {_PREVIOUS, _PENDING, _SEAL}}
 
 
 def publish(temporary: Path, path: Path, entry: Mapping[str, Any]) -> None:
     """Bring file and sidecar to their names. Between the writes the sidecar describes both the
     file that is there and the one that comes.
     """
-    write_json(sidecar_path(path), {**entry, _PENDING: True, _PREVIOUS: _standing(path)})
+    write_sealed(sidecar_path(path), {**entry, _PENDING: True, _PREVIOUS: _standing(path)})
     temporary.replace(path)
     fsync_folder(path.parent)
-    write_json(sidecar_path(path), entry)
+    write_sealed(sidecar_path(path), entry)
 
 
 def remove_file(path: Path) -> None:
     """Remove a checkpoint and its sidecar; a crash in between is not taken for damage."""
     sidecar = sidecar_path(path)
     try:
-        write_json(sidecar, {**read_sidecar(path), _PENDING: True})
+        write_sealed(sidecar, {**read_sidecar(path), _PENDING: True})
     except CheckpointError:
         sidecar.unlink(missing_ok=True)
     path.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ import torch
 from torch import distributed
 
 from trainer.errors import Interrupted, Stopped
+from trainer.last_step import validation_follows
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
@@ -62,7 +63,10 @@ class StopSignals:
 
 
 class StopAtBatch(pl.Callback):
-    """Raises what the signal asked for when a batch is done, with a checkpoint of that moment."""
+    """Raises what the signal asked for when a batch is done, with a checkpoint of that moment.
+
+    A validation is finished first, also one that follows the batch: half of one cannot be saved.
+    """
 
     def __init__(self, signals: StopSignals, manager: CheckpointManager) -> None:
         self._signals = signals
@@ -75,9 +79,10 @@ class StopAtBatch(pl.Callback):
         self._signals.armed = False
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
-        self._stop(trainer)
+        if not validation_follows(trainer):
+            self._stop(trainer)
 
-    def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
+    def on_validation_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
         self._stop(trainer)
 
     def on_test_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
@@ -101,8 +106,8 @@ class StopTogether(StopAtBatch):
     """The same in several processes, which must all stop after the same training batch.
 
     After each batch they vote, on a group of its own, and look at the result after the next one:
-    by then it is there, so that no step waits for it. Validation and test are finished first,
-    because processes may have different numbers of those batches.
+    by then it is there, so that no step waits for it. A test is finished first, too, because
+    processes may have different numbers of its batches.
     """
 
     def __init__(self, signals: StopSignals, manager: CheckpointManager) -> None:
@@ -110,24 +115,27 @@ class StopTogether(StopAtBatch):
         self._group: Any = None
         self._vote = torch.zeros(1, dtype=torch.int32)
         self._pending: Any = None
+        self._decided = False
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         self._group = distributed.new_group(backend="gloo")
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
-        if self._agreed():
-            self._save_and_raise(trainer, self._signals.requested or Stopped)
+        self._decided = self._decided or self._agreed()
+        if not validation_follows(trainer):
+            self._stop(trainer)
         self._vote.fill_(1 if self._signals.requested else 0)
         self._pending = distributed.all_reduce(self._vote, group=self._group, async_op=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         self._agreed()
 
-    def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        """Not here: see above."""
-
     def on_test_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         """Not here: see above."""
+
+    def _stop(self, trainer: pl.Trainer) -> None:
+        if self._decided:
+            self._save_and_raise(trainer, self._signals.requested or Stopped)
 
     def _agreed(self) -> bool:
         """Whether any process wanted to stop at the last vote."""

@@ -15,7 +15,8 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
-from trainer.schema import StrategyName
+from trainer.replicas import ReplicaStrategy
+from trainer.schema import OutOfMemory, StrategyName
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +39,8 @@ def make_strategy(cfg: DictConfig, group: Group) -> Strategy | str:
         return "auto"
     if cfg.strategy.name == StrategyName.fsdp:
         return ShardedStrategy(world_size=group.world_size)
-    return DDPStrategy(
+    retries = cfg.trainer.out_of_memory == OutOfMemory.retry
+    return (ReplicaStrategy if retries else DDPStrategy)(
         cluster_environment=TorchElasticEnvironment(),
         find_unused_parameters=cfg.strategy.find_unused_parameters,
         # Broadcasting buffers in every forward pass would wait for a process with one validation

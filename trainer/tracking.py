@@ -5,38 +5,34 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
-import time
+import sys
 import uuid
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning.loggers import Logger
 
-from bundle.errors import RegistryError
 from trainer.errors import PreflightError, TrackingError
+from trainer.events import EventTail
+from trainer.journal import open_journal
+from trainer.mlflow_run import MlflowRun
+from trainer.sender import Sender
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
-
-    from bundle.registry.store import MlflowStore
     from trainer.metric import Metric
 
 log = logging.getLogger(__name__)
 
-DEFAULT_URI = "sqlite:///mlflow.db"
 LONGEST_VALUE = 6000
 """MLflow refuses a longer parameter; longer ones end in their own sha256."""
-_PARAMS_A_CALL = 100
-_METRICS_A_CALL = 1000
-_FLUSH_SECONDS = 5.0
 _NOT_IN_NAMES = re.compile(r"[^\w\-. /:]")
-_NOT_IN_FOLDERS = re.compile(r"[^\w\-.]")
-_REMEDY = "start the server, or use tracking=none"
+_REMEDY = "start the server, or use tracking=none or tracking.when_away=spool"
+_LONGEST_STOP = 10.0
+"""Seconds that a run which was asked to stop may take to send its last records."""
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -60,17 +56,17 @@ def shorten(text: str) -> str:
     return text[: LONGEST_VALUE - len(tail)] + tail
 
 
-def tracking_uri(uri: str | None) -> str:
-    """The config's, else MLFLOW_TRACKING_URI, else a file in the working directory."""
-    return uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
-
-
 class ExperimentTracker(Logger):
     """Records nothing, and is the interface of what does."""
 
     def __init__(self, *, run_id: str | None = None) -> None:
         super().__init__()
-        self.run_id = run_id or uuid.uuid4().hex
+        self._run_id = run_id or uuid.uuid4().hex
+
+    @property
+    def run_id(self) -> str:
+        """The run's id on the server or, until there is one, its own name for itself."""
+        return self._run_id
 
     @property
     def name(self) -> str:
@@ -87,7 +83,7 @@ class ExperimentTracker(Logger):
         """Lightning's call; `log_params` has all of them."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Values of one step; they may be sent later, but in order."""
+        """Values of one step."""
 
     def replay(self, rows: Iterable[Metric]) -> None:
         """What a run that goes on has behind it; what is already recorded is left out."""
@@ -95,8 +91,8 @@ class ExperimentTracker(Logger):
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """Facts about the run."""
 
-    def log_file(self, path: Path, *, folder: str = "") -> None:
-        """Store a file with the run, under `folder`."""
+    def log_file(self, path: Path, *, folder: str = "", temporary: bool = False) -> None:
+        """Store a file with the run, under `folder`; remove a temporary one when that is done."""
 
     def flush(self) -> None:
         """Send what waits."""
@@ -106,146 +102,152 @@ class ExperimentTracker(Logger):
 
 
 class MlflowTracker(ExperimentTracker):
-    """One MLflow run. Raises TrackingError when the server fails in the middle of the work."""
+    """One MLflow run. No call waits for the server, but for the first and the last.
+
+    Records go to the journal in the run folder, and from there to the server in the background.
+    """
 
     def __init__(
         self,
         uri: str,
         *,
+        folder: Path,
         experiment: str,
         run_name: str,
         tags: Mapping[str, str],
         run_id: str | None = None,
+        must_answer: bool = False,
+        start_timeout: float = 30.0,
+        flush_timeout: float = 300.0,
     ) -> None:
         """Start a run, or go on with `run_id` if the server knows it.
 
-        Raises PreflightError if the server cannot be reached.
+        `must_answer`: fail when the server is away; else records wait in `folder`. Raises
+        PreflightError for an address that cannot be right.
         """
         super().__init__()
         self.uri = uri
-        self._pending: list[tuple[str, float, int, int]] = []
-        self._flushed = time.monotonic()
-        store = _store(uri)
-        try:
-            # Alone: runs that start together would each make the tables of a new database.
-            with store.writing(create=True) as self._client:
-                self.experiment_id = _experiment_id(
-                    self._client, experiment, artifacts=store.artifact_root
-                )
-                run = self._continue(run_id) if run_id else None
-                if run is None:
-                    run = self._client.create_run(
-                        self.experiment_id, run_name=run_name, tags=dict(tags)
-                    )
-        except RegistryError as error:
-            raise PreflightError(
-                f"tracking.uri={uri}: {error}", field="tracking.uri", remedy=_REMEDY
-            ) from error
-        self.run_id = str(run.info.run_id)
-        self._known_params: dict[str, str] = dict(run.data.params)
-        self._recorded = {name: self._last_step(name) for name in run.data.metrics}
+        self._folder = folder
+        self._must_answer = must_answer
+        self._flush_timeout = flush_timeout
+        self._journal = open_journal(
+            folder, run_id=run_id, experiment=experiment, name=run_name, tags=dict(tags)
+        )
+        self._recorded = dict(self._journal.steps)
+        self._events = EventTail(
+            folder, since=self._journal.header["events"], done=self._journal.events
+        )
+        if run_id is not None:
+            self._journal.append("status", status="running")
+        self._sender = Sender(self._journal, MlflowRun(uri, self._journal))
+        self._sender.start()
+        answered = self._sender.first_answer.wait(start_timeout)
+        refusal = self._sender.wrong if isinstance(self._sender.wrong, PreflightError) else None
+        if must_answer and (not answered or self._sender.away is not None):
+            reason = self._sender.away or f"no answer within {start_timeout:g} s"
+            refusal = PreflightError(
+                f"tracking.uri={uri}: {reason}", field="tracking.uri", remedy=_REMEDY
+            )
+        if refusal is not None:
+            self._sender.stop()
+            self._journal.discard()
+            raise refusal
+        if not answered:
+            log.warning("tracking: %s has not answered within %g s", uri, start_timeout)
 
     @property
     def name(self) -> str:
         return "mlflow"
 
-    def log_params(self, config: Mapping[str, Any]) -> None:
-        from mlflow.entities import Param  # see _store
+    @property
+    def run_id(self) -> str:
+        return self._journal.run_id or self._journal.key
 
-        flat = flatten(config)
-        known = self._known_params
-        changed = {f"changed.{k}": v for k, v in flat.items() if known.get(k, v) != v}
-        if changed:  # MLflow keeps a parameter's first value
-            self.log_tags(changed)
-        params = [Param(name, value) for name, value in flat.items() if name not in known]
-        for start in range(0, len(params), _PARAMS_A_CALL):
-            self._call("log_batch", self.run_id, params=params[start : start + _PARAMS_A_CALL])
+    def log_params(self, config: Mapping[str, Any]) -> None:
+        self._append("params", params=flatten(config))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        now = int(time.time() * 1000)
-        self._pending += [
-            (name, float(value), now, step or 0)
+        """Values that the run's earlier start has recorded already are left out."""
+        at = step or 0
+        new = {
+            name: float(value)
             for name, value in metrics.items()
-            if (step or 0) > self._recorded.get(name, -1)
-        ]
-        waited = time.monotonic() - self._flushed
-        if waited > _FLUSH_SECONDS or len(self._pending) >= _METRICS_A_CALL:
-            self.flush()
+            if at > self._recorded.get(name, -1)
+        }
+        if new:
+            self._append("metrics", metrics=new, step=at)
+        self._take_events(at)
 
     def replay(self, rows: Iterable[Metric]) -> None:
         for row in rows:
             self.log_metrics({row.name: row.value}, step=row.step)
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
-        from mlflow.entities import RunTag  # see _store
+        self._append("tags", tags={name: str(value) for name, value in tags.items()})
 
-        self._call("log_batch", self.run_id, tags=[RunTag(k, str(v)) for k, v in tags.items()])
-
-    def log_file(self, path: Path, *, folder: str = "") -> None:
-        self._call("log_artifact", self.run_id, str(path), folder or None)
+    def log_file(self, path: Path, *, folder: str = "", temporary: bool = False) -> None:
+        resolved = path.absolute()
+        if resolved.is_relative_to(self._folder):
+            resolved = resolved.relative_to(self._folder)
+        self._append("file", path=str(resolved), folder=folder, temporary=temporary)
 
     def flush(self) -> None:
-        from mlflow.entities import Metric  # see _store
-
-        while self._pending:
-            batch = [Metric(*entry) for entry in self._pending[:_METRICS_A_CALL]]
-            self._call("log_batch", self.run_id, metrics=batch)
-            del self._pending[:_METRICS_A_CALL]
-        self._flushed = time.monotonic()
+        """Wait until the server has everything, or is away."""
+        self._sender.flush(self._flush_timeout)
+        self._check()
 
     def finish(self, status: str) -> None:
-        self.flush()
-        names = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
-        self._call("set_terminated", self.run_id, status=names[status])
-
-    def _continue(self, run_id: str) -> Run | None:
-        from mlflow.exceptions import MlflowException  # see _store
-
+        """Raises TrackingError if it `must_answer` and did not take all; else says what waits."""
+        self._take_events(max(self._journal.steps.values(), default=0))
+        self._append("status", status=status)
+        wait = self._flush_timeout
+        if status == "stopped":
+            wait = min(wait, _LONGEST_STOP)
+        complete = self._sender.flush(wait)
+        self._journal.sync()
+        ended = self._sender.stop()
         try:
-            run = self._client.get_run(run_id)
-        except MlflowException:
-            log.warning("%s does not know run %s: a new one is started", self.uri, run_id)
-            return None
-        self._client.update_run(run_id, status="RUNNING")
-        return run
+            self._report(complete=complete)
+        finally:
+            if ended:
+                self._journal.close()
 
-    def _last_step(self, metric: str) -> int:
-        return max(int(m.step) for m in self._client.get_metric_history(self.run_id, metric))
+    def _report(self, *, complete: bool) -> None:
+        sender, journal = self._sender, self._journal
+        if not complete:
+            waiting = len(journal.pending())
+            reason = sender.away or sender.wrong or "the server is slow"
+            told = f"{waiting} records of this run wait in {journal.path} ({reason})"
+            if self._must_answer:
+                raise TrackingError(told, remedy=_replay_command(self._folder))
+            log.warning("tracking: %s; send them with: %s", told, _replay_command(self._folder))
+        if journal.refused:
+            log.warning(
+                "tracking: %d records were refused; why is in %s", journal.refused, journal.path
+            )
+        self._check()
 
-    def _call(self, name: str, *args: Any, **kwargs: Any) -> None:
-        try:
-            getattr(self._client, name)(*args, **kwargs)
-        except Exception as error:
-            raise TrackingError(
-                f"tracking.uri={self.uri}: {name} failed ({_first_line(error)})",
-                field="tracking.uri",
-                remedy="the checkpoints are safe in the run folder; see the server's log",
-            ) from error
+    def _append(self, kind: str, **fields: Any) -> None:
+        self._check()
+        self._journal.append(kind, **fields)
 
+    def _check(self) -> None:
+        """The sender's error, where it is to end the run."""
+        error = self._sender.away or self._sender.wrong
+        if self._must_answer and error is not None:
+            raise TrackingError(str(error), field="tracking.uri", remedy=_REMEDY)
 
-def _store(uri: str) -> MlflowStore:
-    """MLflow takes a second to import, so a run without it does not."""
-    from bundle.registry.store import MlflowStore
-
-    for name in ("mlflow.store.db.utils", "mlflow.tracking.fluent", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return MlflowStore(uri)
-
-
-def _experiment_id(client: MlflowClient, name: str, *, artifacts: Path | None) -> str:
-    """The experiment's id; made if it is not there, also when another run makes it meanwhile."""
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        location = None if artifacts is None else str(artifacts / _NOT_IN_FOLDERS.sub("_", name))
-        try:
-            return str(client.create_experiment(name, artifact_location=location))
-        except Exception:
-            found = client.get_experiment_by_name(name)
-            if found is None:
-                raise
-    return str(found.experiment_id)
+    def _take_events(self, step: int) -> None:
+        """Record what events.jsonl has got since: how many of a kind so far, and the last one."""
+        for number, kind, count, event in self._events.read():
+            at = int(datetime.fromisoformat(event["time"]).timestamp() * 1000)
+            self._journal.append(
+                "metrics", at=at, metrics={f"events/{kind}": float(count)}, step=step, events=number
+            )
+            self._journal.append(
+                "tags", tags={f"event.{kind}": shorten(json.dumps(event, ensure_ascii=False))}
+            )
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+def _replay_command(folder: Path) -> str:
+    return f"{sys.executable} -m trainer.replay {folder}"

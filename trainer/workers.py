@@ -19,11 +19,13 @@ from omegaconf import OmegaConf
 from torch.distributed.elastic.rendezvous import RendezvousError
 
 from trainer.agent import Agent, WorkerError
+from trainer.checkpoint import read_description
 from trainer.checkpoint_manager import BEST, LAST
 from trainer.control import ENVIRONMENT, ControlFolder
-from trainer.errors import Interrupted, Stopped, TrainerError
+from trainer.errors import CheckpointError, Interrupted, Stopped, TrainerError
+from trainer.events import ENDS, record
 from trainer.finished import finished_metrics
-from trainer.records import start_tracking
+from trainer.records import start_tracking, store_tables
 from trainer.rendezvous import Meeting
 from trainer.run import settle
 from trainer.run_folder import FAILED, FINISHED, STOPPED, RunFolder
@@ -143,17 +145,29 @@ class _Launch:
         if run_id is None:
             files.refuse(status, told)
             return
+        record(files.path, ENDS[status], error=told)
         last, best = files.checkpoints / LAST, files.checkpoints / BEST
         files.summarize(
             status=status,
             error=told,
             last_checkpoint=str(last) if last.exists() else None,
             best_checkpoint=str(best) if best.exists() else None,
+            steps=max(int(summary.get("steps") or 0), _saved_step(last)),
         )
         try:
-            start_tracking(self._cfg, run_id=run_id).finish(status)
+            tracker = start_tracking(self._cfg, folder=files.path, run_id=run_id)
+            store_tables(tracker, files)
+            tracker.finish(status)
         except TrainerError as second:
             log.warning("%s", second)
+
+
+def _saved_step(checkpoint: Path) -> int:
+    """What is certain of a run whose processes can tell no more."""
+    try:
+        return int(read_description(checkpoint).get("step", 0))
+    except CheckpointError:
+        return 0
 
 
 class _StopRequests:

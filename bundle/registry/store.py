@@ -16,15 +16,13 @@ from urllib.request import getproxies
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from bundle.address import URI_VARIABLE, tracking_uri
 from bundle.errors import NotFoundError, RegistryError, TrainyardError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
-
-URI_VARIABLE = "MLFLOW_TRACKING_URI"
-DEFAULT_URI = "sqlite:///mlflow.db"
 
 QUIET = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -49,7 +47,7 @@ class MlflowStore:
     """Connects when first used. Reading never creates a registry."""
 
     def __init__(self, uri: str | None = None) -> None:
-        self.uri = uri or os.environ.get(URI_VARIABLE) or DEFAULT_URI
+        self.uri = tracking_uri(uri)
         self._file = _sqlite_file(self.uri)
         self._client: Any = None
 

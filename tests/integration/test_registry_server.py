@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 
 import pytest
 
@@ -16,53 +11,22 @@ from bundle.archive import open_bundle
 from bundle.errors import NotFoundError, RegistryError
 from bundle.model import Model
 from bundle.registry import ModelRegistry, Routing
+from tests.mlflow_server import MlflowServer, free_port
 from tests.tiny_bundle import image_parts
 
 # One server, which takes long to start, for all of them.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mlflow server")]
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, empty_registry):
     """The uri of an MLflow server that keeps metadata and artifacts in a folder of its own."""
-    folder = tmp_path_factory.mktemp("server")
-    (folder / "mlflow.db").write_bytes(empty_registry.read_bytes())
-    uri = f"http://127.0.0.1:{free_port()}"
-    arguments = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
-    arguments += ["--artifacts-destination", str(folder / "artifacts")]
-    arguments += ["--port", uri.rpartition(":")[2], "--workers", "2"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", *arguments],
-        cwd=folder,
-        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    found = MlflowServer(tmp_path_factory.mktemp("server"), registry=empty_registry)
+    found.begin()
     try:
-        wait_until_healthy(f"{uri}/health", process)
-        yield uri
+        yield found.wait().uri
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(30)
-
-
-def wait_until_healthy(url, process):
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "the MLflow server ended"
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.2)
-    pytest.fail("the MLflow server did not become healthy")
+        found.kill()
 
 
 def test_bundle_travels_through_the_server_and_back(server, tmp_path):

@@ -1,4 +1,4 @@
-"""Gradients are synchronised: two processes step by the gradient that one computes."""
+"""Gradients are synchronised: several processes step by the gradient that one computes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.training_run import PLAIN_SGD, TWO, TrainingRun, difference
+from tests.training_run import PLAIN_SGD, THREE, TWO, TrainingRun, difference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +22,11 @@ def _gradient(run: TrainingRun) -> dict[str, torch.Tensor]:
     return {name: before[name].double() - after[name].double() for name in before}
 
 
-def test_property_02_gradients_equal_those_of_one_process_when_there_are_two(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    "several", [TWO, pytest.param(THREE, marks=pytest.mark.soak)], ids=["two", "three"]
+)
+def test_property_02_gradients_equal_those_of_one_process_when_there_are_several(
+    tmp_path: Path, several: tuple[str, ...]
 ) -> None:
     overrides = (
         *PLAIN_SGD,
@@ -32,9 +35,10 @@ def test_property_02_gradients_equal_those_of_one_process_when_there_are_two(
         "callbacks.save_every_steps=1",
         "callbacks.keep_last=5",
         "data.balance=weights",
+        *several[1:],
     )
     one = TrainingRun(tmp_path / "one", *overrides).finish()
-    two = TrainingRun(tmp_path / "two", *overrides, *TWO).finish()
+    together = TrainingRun(tmp_path / "several", *overrides, *several).finish()
     gradient = _gradient(one)
     assert max(float(value.abs().max()) for value in gradient.values()) > 1e-3
-    assert difference(gradient, _gradient(two)) <= 1e-6
+    assert difference(gradient, _gradient(together)) <= 1e-6

@@ -68,14 +68,17 @@ def test_property_03_damage_is_detected_wherever_it_is(written, damage):
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(damage=damages())
-def test_property_03_damaged_sidecar_never_vouches_for_other_bytes(written, damage):
+def test_property_03_damage_to_the_sidecar_is_detected_wherever_it_is(written, damage):
     path, content, sidecar = written
     path.write_bytes(content)
-    sidecar_path(path).write_bytes(damage(sidecar))
+    damaged = damage(sidecar)
+    sidecar_path(path).write_bytes(damaged)
     try:
-        entry = verify_checkpoint(path)
-    except CheckpointError:
+        same = json.loads(damaged) == json.loads(sidecar)  # space after the end, for one
+    except ValueError:
+        same = False
+    if same:
+        verify_checkpoint(path)
         return
-    # What still verifies names the right bytes; other fields of it may have suffered.
-    assert entry["sha256"] == json.loads(sidecar)["sha256"]
-    assert entry["bytes"] == len(content)
+    with pytest.raises(CheckpointError):
+        verify_checkpoint(path)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.training_run import PLAIN_SGD, TWO, TrainingRun, difference
+from trainer.checkpoint import read_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,18 +42,19 @@ def test_property_03_resumed_run_is_bit_exact_when_there_are_dropout_augmentatio
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("form", [(), ("callbacks.sharded=true",)], ids=["files", "shards"])
 def test_property_03_resumed_run_is_the_same_when_the_number_of_processes_changes(
-    tmp_path: Path,
+    tmp_path: Path, form: tuple[str, ...]
 ) -> None:
     overrides = (*LENGTH, *PLAIN_SGD, "optim.momentum=0.9")
-    one = TrainingRun(tmp_path / "one", *overrides, *MIDDLE).finish()
-    two = TrainingRun(tmp_path / "two", *overrides, *MIDDLE, *TWO).finish()
+    one = TrainingRun(tmp_path / "one", *overrides, *MIDDLE, *form).finish()
+    two = TrainingRun(tmp_path / "two", *overrides, *MIDDLE, *form, *TWO).finish()
     onwards = {
-        "two": TrainingRun(tmp_path / "a", *overrides, *TWO, _checkpoint(one, 30)),
-        "one": TrainingRun(tmp_path / "b", *overrides, _checkpoint(two, 30)),
-        "fsdp": TrainingRun(
-            tmp_path / "c", *overrides, *TWO, "strategy=fsdp", _checkpoint(one, 30)
-        ),
+        "two": (*TWO, _checkpoint(one, 30)),
+        "one": (_checkpoint(two, 30),),
+        "fsdp": (*TWO, "strategy=fsdp", _checkpoint(one, 30)),
     }
-    for run in onwards.values():
-        assert difference(one.weights(), run.finish().weights()) <= 1e-6
+    expected = read_checkpoint(one.folder / "checkpoints" / "last.ckpt")["state_dict"]
+    for name, start in onwards.items():
+        run = TrainingRun(tmp_path / f"onwards-{name}", *overrides, *start).finish()
+        assert difference(expected, run.weights()) <= 1e-6, name

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -41,14 +43,15 @@ def test_property_06_server_and_file_agree_on_every_value(tracking_uri, tmp_path
     metrics = train(cfg, folder=tmp_path / "run")
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
 
-    own: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    for row in read_metrics(tmp_path / "run" / "metrics.csv"):
-        own[row.name].append((row.step, row.value))
+    own = _rows(tmp_path / "run" / "metrics.csv")
     assert set(own) == NAMES
+    measured = _rows(tmp_path / "run" / "performance.csv")
+    assert set(measured) > {"time/step", "throughput/samples", "time/epoch"}
+    assert not set(measured) & NAMES
     server = MlflowClient(tracking_uri).get_run(summary["run_id"]).data.metrics
-    assert set(server) == NAMES
-    assert _history(tracking_uri, summary["run_id"], NAMES) == {
-        k: sorted(v) for k, v in own.items()
+    assert set(server) == set(own) | set(measured)
+    assert _history(tracking_uri, summary["run_id"], set(server)) == {
+        k: sorted(v) for k, v in (own | measured).items()
     }
 
     every_five = [*range(5, 67, 5)]
@@ -57,6 +60,13 @@ def test_property_06_server_and_file_agree_on_every_value(tracking_uri, tmp_path
     assert [step for step, _ in own["val/accuracy"]] == ends
     assert own["test/accuracy"] == [(66, metrics["test/accuracy"])]
     assert summary["metrics"] == metrics
+
+
+def _rows(path: Path) -> dict[str, list[tuple[int, float]]]:
+    found: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for row in read_metrics(path):
+        found[row.name].append((row.step, row.value))
+    return dict(found)
 
 
 @settings(
@@ -73,8 +83,9 @@ def test_property_06_server_and_file_agree_on_every_value(tracking_uri, tmp_path
         max_size=30,
     )
 )
-def test_property_06_any_value_arrives(tracking_uri, values):
-    tracker = MlflowTracker(tracking_uri, experiment="e", run_name="r", tags={})
+def test_property_06_any_value_arrives(tracking_uri, tmp_path, values):
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))
+    tracker = MlflowTracker(tracking_uri, folder=folder, experiment="e", run_name="r", tags={})
     for name, value, step in values:
         tracker.log_metrics({name: value}, step=step)
     tracker.finish("finished")
@@ -84,8 +95,8 @@ def test_property_06_any_value_arrives(tracking_uri, values):
 
 
 @pytest.mark.parametrize("count", [999, 1000, 2345])
-def test_property_06_many_values_arrive_in_batches(tracking_uri, count):
-    tracker = MlflowTracker(tracking_uri, experiment="e", run_name="r", tags={})
+def test_property_06_many_values_arrive_in_batches(tracking_uri, tmp_path, count):
+    tracker = MlflowTracker(tracking_uri, folder=tmp_path, experiment="e", run_name="r", tags={})
     for step in range(count):
         tracker.log_metrics({"loss": step / 7}, step=step)
     tracker.flush()
@@ -104,4 +115,5 @@ def test_property_06_a_failed_run_keeps_what_it_had(tracking_uri, tmp_path):
     rows = read_metrics(tmp_path / "run" / "metrics.csv")
     assert run.info.status == "FAILED"
     assert rows
-    assert set(run.data.metrics) == {row.name for row in rows}
+    measured = read_metrics(tmp_path / "run" / "performance.csv")
+    assert {row.name for row in [*rows, *measured]} | {"events/failure"} == set(run.data.metrics)

@@ -48,6 +48,7 @@ def hf(
     interpolation: str,
     max_pixels: int,
     cache_bytes: int,
+    cache_dir: str | None,
     augmentation: ImageAugmentation,
     max_length: int,
     pad_to_multiple_of: int,
@@ -85,6 +86,7 @@ def hf(
         interpolation=interpolation,
         max_pixels=max_pixels,
         cache_bytes=cache_bytes,
+        cache_dir=cache_dir,
         augmentation=augmentation,
         **options,
     )

@@ -69,7 +69,7 @@ class ImageCache(ImageStore):
         self._images = torch.from_numpy(images)  # (N, C, H, W)
 
     def fetch(self, samples: IntArray) -> tuple[Tensor, IntArray]:
-        return self._images[torch.from_numpy(samples)], samples
+        return self._images.index_select(0, torch.from_numpy(samples)), samples
 
 
 class ImageReader(ImageStore):

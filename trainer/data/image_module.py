@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from bundle.errors import RequestError
+from bundle.errors import InputError, RequestError
 from bundle.preprocessing.config import ImageConfig
 from bundle.preprocessing.image import ImagePreprocessor
+from trainer.data.content import digest
 from trainer.data.dataset import BatchDataset, ImageCache, ImageDataset, ImageReader, ImageStore
+from trainer.data.kept_images import KeptImages
 from trainer.data.module import DataModule
 from trainer.data.options import require
 from trainer.errors import DataError
@@ -28,7 +31,8 @@ class ImageDataModule(DataModule):
     """Batches are {"image": uint8 (B, C, H, W), "label": int64 (B,)}.
 
     Images that fit into `cache_bytes` are decoded once, all of them while setting up. Of more, the
-    headers alone are checked then, and each image is decoded whenever it is needed.
+    headers alone are checked then, and each image is decoded whenever it is needed. With a
+    `cache_dir` all are decoded once for all runs, however many they are.
     """
 
     task: ClassVar[str] = "image-classification"
@@ -44,6 +48,7 @@ class ImageDataModule(DataModule):
         interpolation: str = "bilinear",
         max_pixels: int = 50_000_000,
         cache_bytes: int = 2**30,
+        cache_dir: str | None = None,
         augmentation: ImageAugmentation | None = None,
         **options: Any,
     ) -> None:
@@ -57,6 +62,7 @@ class ImageDataModule(DataModule):
             "max_pixels": max_pixels,
         }
         self._cache_bytes = cache_bytes
+        self._cache_dir = Path(cache_dir).expanduser() if cache_dir else None
         self._augmentation = augmentation
         self._preprocessor: ImagePreprocessor | None = None
         self._cache: NDArray[np.uint8] | None = None
@@ -77,9 +83,39 @@ class ImageDataModule(DataModule):
         except RequestError as error:
             raise DataError(f"data.{error}", field=f"data.{error.field}") from error
         self._preprocessor = ImagePreprocessor(config)
-        shape = (len(corpus), config.channels, config.height, config.width)
-        if np.prod(shape, dtype=np.int64) <= self._cache_bytes:
+        shape = self._shape(corpus)
+        if self._cache_dir is None and np.prod(shape, dtype=np.int64) <= self._cache_bytes:
             self._cache = np.zeros(shape, dtype=np.uint8)  # (N, C, H, W)
+
+    def _shape(self, corpus: Corpus) -> tuple[int, ...]:
+        config = self.preprocessor.config
+        return (len(corpus), config.channels, config.height, config.width)
+
+    def _scan(self, corpus: Corpus, rejects: Rejects) -> tuple[list[bytes], IntArray]:
+        """As ever, but what was decoded before is not decoded again."""
+        if self._cache_dir is None:
+            return super()._scan(corpus, rejects)
+        digests, rejected = _read_digests(corpus)
+        recipe = self.preprocessor.config.to_dict()
+        kept = KeptImages(self._cache_dir, digests=digests, recipe=recipe)
+        found = kept.load()
+        if found is not None:
+            self._cache, rejected = found
+            for index, reason in sorted(rejected.items()):
+                rejects.add(corpus.names[index], reason)
+        else:
+            with kept.making(self._shape(corpus), rejected) as images:
+                for index in range(len(corpus)):
+                    try:
+                        if index not in rejected:
+                            images[index] = self.preprocessor(corpus.raw[index])["image"]
+                    except (InputError, OSError) as error:
+                        rejected[index] = str(error)
+                    if index in rejected:
+                        rejects.add(corpus.names[index], rejected[index])
+            self._cache = images
+        usable = [index for index in range(len(corpus)) if index not in rejected]
+        return digests, np.asarray(usable, dtype=np.int64)
 
     def _inspect(self, index: int, sample: RawSample) -> None:
         if self._cache is not None:
@@ -111,3 +147,17 @@ class ImageDataModule(DataModule):
             augmentation=self._augmentation if training else None,
             seed=self._seed,
         )
+
+
+def _read_digests(corpus: Corpus) -> tuple[list[bytes], dict[int, str]]:
+    """Of every sample, empty where it cannot be read; and why, by position."""
+    digests: list[bytes] = []
+    rejected: dict[int, str] = {}
+    for index in range(len(corpus)):
+        content = b""
+        try:
+            content = digest(corpus.raw[index])
+        except OSError as error:
+            rejected[index] = str(error)
+        digests.append(content)
+    return digests, rejected

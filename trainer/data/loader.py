@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from trainer.data.loader_signals import outlive_first_signal
 from trainer.errors import DataError
 
 if TYPE_CHECKING:
@@ -32,8 +33,12 @@ class BatchLoader:
         num_workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
+        self._dataset = dataset
         self._sampler = sampler
-        self._loader: DataLoader[Any] = DataLoader(
+        self._loader: DataLoader[Any] | None = None
+        if num_workers == 0 and not pin_memory:
+            return  # torch's loader would add its own cost to every batch, and nothing else
+        self._loader = DataLoader(
             _Guarded(dataset),
             batch_sampler=sampler,  # type: ignore[arg-type]  # batches come as Batch, not list
             num_workers=num_workers,
@@ -41,6 +46,7 @@ class BatchLoader:
             pin_memory=pin_memory,
             collate_fn=_unchanged,  # type: ignore[arg-type]  # likewise
             generator=torch.Generator(),
+            worker_init_fn=outlive_first_signal,
         )
 
     @property
@@ -53,16 +59,20 @@ class BatchLoader:
 
         Left to the garbage collector, each process takes five seconds to go.
         """
-        return self._loader._iterator  # noqa: SLF001 - the loader is ours
+        return None if self._loader is None else self._loader._iterator  # noqa: SLF001 - it is ours
 
     @_iterator.setter
     def _iterator(self, iterator: Any) -> None:
-        self._loader._iterator = iterator  # noqa: SLF001 - the loader is ours
+        if self._loader is not None:
+            self._loader._iterator = iterator  # noqa: SLF001 - the loader is ours
 
     def __len__(self) -> int:
         return len(self._sampler)
 
     def __iter__(self) -> Iterator[Tensors]:
+        if self._loader is None:
+            yield from map(self._dataset.__getitems__, self._sampler)
+            return
         for batch in self._loader:
             if isinstance(batch, DataError):
                 raise batch

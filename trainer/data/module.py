@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,7 +18,7 @@ from trainer.data.loader import BatchLoader, TrainLoader
 from trainer.data.options import LoaderOptions, check_plan
 from trainer.data.prepared import Prepared
 from trainer.data.rejects import Rejects
-from trainer.data.sampler import EpochSampler, EvalSampler
+from trainer.data.sampler import Batch, EpochSampler, EvalSampler
 from trainer.data.schema import Balance
 from trainer.data.splitting import SplitPlan, Splits, split_corpus
 from trainer.errors import DataError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bundle.preprocessing.preprocessor import DataPreprocessor
-    from trainer.data.dataset import BatchDataset
+    from trainer.data.dataset import BatchDataset, Tensors
     from trainer.data.samples import Corpus, IntArray, RawSample, Samples
     from trainer.data.sources.base import Source
 
@@ -178,6 +179,16 @@ class DataModule(pl.LightningDataModule):
         return self.prepared.describe()
 
     # --- Batches ------------------------------------------------------------------------------
+
+    def set_batch_size(self, batch_size: int) -> None:
+        """For loaders that are made from here on."""
+        self._options = replace(self._options, batch_size=batch_size)
+
+    def first_samples(self, count: int) -> Tensors:
+        """Training samples as a batch, as in epoch 0; at most as many as there are."""
+        train = self.splits.train
+        batch = Batch(0, np.arange(min(count, len(train))))
+        return self._dataset(train, training=True).__getitems__(batch)
 
     def train_dataloader(self) -> TrainLoader:
         """Resumes by itself where the trainer that reads it resumes."""

@@ -11,6 +11,9 @@ from enum import StrEnum
 
 from omegaconf import MISSING
 
+AUTO = "auto"
+"""A batch size that is found by trying."""
+
 
 class Resize(StrEnum):
     """How an image takes the wanted size: stretched, cropped from its centre, or padded."""
@@ -92,8 +95,11 @@ class DataConfig:
     """What every data set has."""
 
     _target_: str = MISSING
-    batch_size: int = 64
-    """Samples in one step over ALL processes together; each takes an equal share."""
+    batch_size: int | str = 64
+    """Samples in one step over ALL processes together; each takes an equal share. `auto`: as many
+    as fit into memory, up to `max_batch_size` and the training split."""
+    max_batch_size: int = 1024
+    """Most that `batch_size=auto` may choose."""
     eval_batch_size: int | None = None
     """Samples in one validation or test batch over all processes; null: `batch_size`."""
     num_workers: int = 0
@@ -133,6 +139,8 @@ class ImageDataConfig(DataConfig):
     """Largest image that is decoded, in pixels; larger ones count as unreadable."""
     cache_bytes: int = 1_073_741_824
     """Most memory for images kept ready as uint8, in bytes; a larger data set is read as needed."""
+    cache_dir: str | None = None
+    """Folder where decoded images are kept for other runs, of whatever size; null keeps none."""
     augmentation: ImageAugmentationConfig = field(default_factory=ImageAugmentationConfig)
     """Random changes to training images."""
 

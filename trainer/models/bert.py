@@ -82,11 +82,6 @@ class Bert(nn.Module):
             "encoder": json.loads(self.encoder.config.to_json_string(use_diff=False)),
         }
 
-    def set_attention(self, attention: str) -> None:
-        """Change the implementation ("sdpa" or "eager"); the weights stay."""
-        self.encoder.set_attn_implementation(attention)
-        self.architecture["attention"] = attention
-
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Two int64 (batch, length) → logits (batch, num_classes)."""
         tokens = self.encoder(

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+NARROWEST_CHANNELS_LAST = 16
+"""Narrower networks gain nothing, and torch 2.13 on CPUs writes past the end of a buffer in the
+backward pass of a strided channels-last convolution that reads 4 channels."""
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions beside a shortcut."""
 
@@ -123,8 +128,9 @@ class ResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        # A fifth faster on CPUs, and what tensor cores want; the numbers stay the same.
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if min(widths) >= NARROWEST_CHANNELS_LAST:
+            # A fifth faster on CPUs, and what tensor cores want; the numbers stay the same.
+            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if pretrained is not None:
             load_backbone(self, Path(pretrained), head="fc.")
 

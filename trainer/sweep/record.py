@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from trainer.errors import PreflightError
-from trainer.schema import Backend
-from trainer.tracking import MlflowTracker, tracking_uri
+from bundle.address import tracking_uri
+from trainer.errors import AwayError, PreflightError
+from trainer.mlflow_run import connected, experiment_id
+from trainer.schema import Backend, WhenAway
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +30,8 @@ class SweepRecord:
     ) -> None:
         """`cfg`: of a trial. `run_id`: of the sweep's earlier start.
 
-        Raises PreflightError if the server cannot be reached.
+        Without a server that answers the sweep has no run of its own, unless the config wants to
+        fail then. Raises PreflightError if it does, or the server can never be reached.
         """
         self.run_id: str | None = None
         self._client: Any = None
@@ -39,10 +41,19 @@ class SweepRecord:
 
         uri = tracking_uri(cfg.tracking.uri)
         if run_id is None:
-            run_id = MlflowTracker(
-                uri, experiment=cfg.tracking.experiment, run_name=name, tags=tags
-            ).run_id
-            self._client = MlflowClient(tracking_uri=uri)
+            try:
+                with connected(uri) as (self._client, artifacts):
+                    experiment = experiment_id(self._client, cfg.tracking.experiment, artifacts)
+                    run = self._client.create_run(experiment, run_name=name, tags=tags)
+                    run_id = str(run.info.run_id)
+            except AwayError as error:
+                if cfg.tracking.when_away == WhenAway.fail:
+                    raise PreflightError(
+                        f"tracking.uri={uri}: {error}",
+                        field="tracking.uri",
+                        remedy="start the server, or use tracking.when_away=spool",
+                    ) from error
+                log.warning("tracking: %s; the trials will have no run of the sweep above", error)
         else:
             self._client = MlflowClient(tracking_uri=uri)
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,14 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stopped")
     stop_at(folder, STOPPED_AT, *SAVES)
     return folder
+
+
+@pytest.fixture
+def dice() -> random.Random:
+    """Moments that differ from one session to the next; TRAINYARD_DICE repeats those of one."""
+    seed = int(os.environ.get("TRAINYARD_DICE", random.SystemRandom().randrange(2**32)))
+    print(f"TRAINYARD_DICE={seed}")
+    return random.Random(seed)
 
 
 def stop_at(folder: Path, step: int, *overrides: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import random
 import signal
 from typing import TYPE_CHECKING
 
@@ -13,11 +11,10 @@ import pytest
 from tests.training_run import TWO, TrainingRun, difference
 
 if TYPE_CHECKING:
+    import random
     from pathlib import Path
 
 pytestmark = pytest.mark.slow
-KILLS = int(os.environ.get("TRAINYARD_KILLS", "2"))
-"""How many workers lose their lives; TRAINYARD_KILLS=20 for a thorough look."""
 STEPS = (
     "model.dropout=0.1",
     "callbacks.save_every_steps=10",
@@ -28,25 +25,32 @@ STEPS = (
 )
 
 
-@pytest.mark.timeout(120 + 60 * KILLS)
+@pytest.mark.parametrize(
+    "kills",
+    [2, pytest.param(20, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])],
+)
 def test_run_ends_with_the_same_weights_when_workers_are_killed_again_and_again(
-    tmp_path: Path,
+    tmp_path: Path, kills: int, dice: random.Random
 ) -> None:
-    steps = 200 * (KILLS + 1)
+    steps = 200 * (kills + 1)
     overrides = (*STEPS, *TWO, f"trainer.max_steps={steps}", "trainer.val_every=100")
     calm = TrainingRun(tmp_path / "calm", *overrides).finish()
-    run = TrainingRun(tmp_path / "run", *overrides, f"trainer.max_restarts={KILLS}")
-    dice = random.Random(0)
-    for kill in range(KILLS):
+    run = TrainingRun(
+        tmp_path / "run",
+        *overrides,
+        f"trainer.max_restarts={kills}",
+        "trainer.restart_backoff=0",
+    )
+    for kill in range(kills):
         before = run.saved_step()
-        run.until_step(max(before + 20, 150 * kill + 20))
+        run.until_step(before + 20 + 10 * dice.randrange(13))
         workers = run.until(lambda: len(found := run.workers()) == 2 and found)
         workers[dice.randrange(2)].send_signal(signal.SIGKILL)
         run.until(lambda n=kill + 1: run.text.count("was killed by SIGKILL") == n)
         run.until(lambda n=kill + 1: run.text.count("going on from") == n)
     run.finish()
     assert "the start" not in run.text  # each went on from a checkpoint
-    assert run.summary["restarts"] == KILLS
+    assert run.summary["restarts"] == kills
     assert run.summary["status"] == "finished"
     assert difference(run.weights(), calm.weights()) == 0
 
@@ -61,6 +65,7 @@ def test_run_fails_in_one_line_when_its_restarts_are_used_up(tmp_path: Path) -> 
     assert "Traceback" not in run.text
     assert run.summary["status"] == "failed"
     assert run.summary["last_checkpoint"]
+    assert run.summary["steps"] == run.saved_step() >= 10
 
 
 @pytest.mark.soak

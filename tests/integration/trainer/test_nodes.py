@@ -9,7 +9,6 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 
 from tests.training_run import TWO, TrainingRun, difference
@@ -83,15 +82,6 @@ def _start(folder: Path, machines: list[str], *overrides: str) -> list[TrainingR
     return runs
 
 
-def _kill_machine(run: TrainingRun) -> None:
-    """Everything on it, at once."""
-    processes = [psutil.Process(run.process.pid)]
-    processes += processes[0].children(recursive=True)
-    for process in processes:
-        process.kill()
-    run.process.wait()
-
-
 def test_two_machines_train_as_one_does_with_two_processes(
     tmp_path: Path, machines: list[str]
 ) -> None:
@@ -112,7 +102,7 @@ def test_machine_finishes_alone_when_the_other_is_lost_and_one_is_enough(
         tmp_path, machines, "trainer.max_steps=2000", "trainer.min_nodes=1", "trainer.val_every=50"
     )
     first.until_step(30)
-    _kill_machine(second)
+    second.kill()
     lost = time.monotonic()
     assert first.wait() == 0, first.text
     assert first.summary["steps"] == 2000
@@ -121,14 +111,17 @@ def test_machine_finishes_alone_when_the_other_is_lost_and_one_is_enough(
 
 
 @pytest.mark.soak
-def test_machine_exits_in_one_line_when_the_one_that_is_host_is_lost(
-    tmp_path: Path, machines: list[str]
+@pytest.mark.parametrize("lost", [0, 1], ids=["host", "other"])
+def test_machine_exits_in_one_line_when_one_that_is_needed_is_lost(
+    tmp_path: Path, machines: list[str], lost: int
 ) -> None:
-    first, second = _start(tmp_path, machines, "trainer.max_steps=1000000")
-    first.until_step(30)
-    _kill_machine(first)
-    lost = time.monotonic()
-    assert second.wait() == 1, second.text
-    assert time.monotonic() - lost < SAFE_SECONDS
-    assert "error:" in second.text.splitlines()[-1]
-    assert "Traceback" not in second.text
+    runs = _start(tmp_path, machines, "trainer.max_steps=1000000")
+    runs[0].until_step(30)
+    runs[lost].kill()
+    began = time.monotonic()
+    left = runs[1 - lost]
+    assert left.wait() == 1, left.text
+    assert time.monotonic() - began < SAFE_SECONDS
+    assert "error:" in left.text.splitlines()[-1]
+    assert "trainer.rendezvous" in left.text.splitlines()[-1]
+    assert "Traceback" not in left.text

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 
@@ -15,6 +16,7 @@ from trainer.checkpoint import (
 )
 from trainer.checkpoint_writer import CheckpointWriter
 from trainer.errors import CheckpointError
+from trainer.sidecar import write_sealed
 
 
 class Crash(BaseException):
@@ -132,7 +134,7 @@ def _foreign_sidecar(path):
 
 def _sidecar_of_another(path):
     value = json.loads(sidecar_path(path).read_text())
-    sidecar_path(path).write_text(json.dumps(value | {"sha256": "0" * 64}))
+    write_sealed(sidecar_path(path), value | {"sha256": "0" * 64})
 
 
 DAMAGES = [
@@ -171,10 +173,8 @@ def test_checkpoint_is_refused_when_it_is_no_dictionary(tmp_path):
     write_checkpoint(path, {})
     torch.save([1], path)
     entry = json.loads(sidecar_path(path).read_text())
-    import hashlib
-
     entry |= {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    sidecar_path(path).write_text(json.dumps(entry))
+    write_sealed(sidecar_path(path), entry)
     with pytest.raises(CheckpointError, match="not a checkpoint"):
         read_checkpoint(path)
 

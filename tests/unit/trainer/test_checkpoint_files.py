@@ -46,6 +46,7 @@ def test_checkpoint_comes_back_as_it_was(tmp_path):
     loaded = read_checkpoint(path)
     assert torch.equal(loaded["state_dict"]["w"], torch.arange(100) * 7)
     entry = json.loads(sidecar_path(path).read_text())
+    assert len(entry.pop("seal")) == 64
     assert entry == verify_checkpoint(path)
     assert entry["step"] == 7
     assert entry["bytes"] == path.stat().st_size

@@ -34,6 +34,50 @@ def test_optimizer_has_the_configs_numbers(config, overrides):
         assert optimizer.defaults["momentum"] == 0.8
 
 
+def test_step_is_fused_when_all_parameters_lie_in_plain_order(config):
+    optimizer = build_optimizer(config("optim=adamw"), torch.nn.Linear(2, 2))
+    assert optimizer.defaults["fused"] is True
+
+
+def test_step_is_not_fused_when_a_parameter_lies_in_another_order(config):
+    model = ResNet(num_classes=3, channels=1, blocks=[1], widths=[4], small_stem=True)
+    optimizer = build_optimizer(config("optim=adamw"), model)
+    assert optimizer.defaults["fused"] is not True
+    assert optimizer.defaults["foreach"] is True
+
+
+def test_step_is_not_fused_when_the_loss_is_scaled(config):
+    cfg = config("optim=adamw", "precision=fp16")
+    assert build_optimizer(cfg, torch.nn.Linear(2, 2)).defaults["fused"] is not True
+
+
+def test_step_stays_fused_when_a_checkpoint_was_not(config):
+    optimizer = build_optimizer(config("optim=adamw"), torch.nn.Linear(2, 2))
+    state = optimizer.state_dict()
+    for group in state["param_groups"]:
+        group.update(fused=None, foreach=True, lr=0.5)
+    optimizer.load_state_dict(state)
+    assert [group["fused"] for group in optimizer.param_groups] == [True, True]
+    assert [group["foreach"] for group in optimizer.param_groups] == [None, None]
+    assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("optim", ["adamw", "sgd"])
+def test_fused_step_is_torchs_plain_step_when_rounded(config, optim):
+    def weights(**options):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(20, 30)
+        form = [f"+optim.{name}={value}" for name, value in options.items()]
+        optimizer = build_optimizer(config(f"optim={optim}", "optim.lr=0.1", *form), model)
+        for _ in range(20):
+            optimizer.zero_grad()
+            model(torch.randn(8, 20)).square().mean().backward()
+            optimizer.step()
+        return model.weight.detach()
+
+    torch.testing.assert_close(weights(), weights(fused=False, foreach=False), rtol=1e-5, atol=1e-6)
+
+
 @example(schedule=Schedule.cosine, total=2, warmup=0.75, floor=0.0)
 @given(
     schedule=st.sampled_from(Schedule),

@@ -26,7 +26,7 @@ class SendSignal(pl.Callback):
         if self.hook == "train" and trainer.global_step == 5:
             os.kill(os.getpid(), self.signum)
 
-    def on_validation_batch_start(self, trainer, *args):
+    def on_validation_start(self, trainer, *args):
         if self.hook == "validation":
             os.kill(os.getpid(), self.signum)
 

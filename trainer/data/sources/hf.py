@@ -135,15 +135,18 @@ class HfSource(Source):
             )
 
     def _labels(self, whole: Dataset) -> tuple[list[str], list[int], Rejects]:
-        """Classes of the samples that have one, and the positions of these."""
+        """Classes of the samples that have one, and a text if that is it, and their positions."""
         import datasets  # as in _parts
 
         feature = whole.features[self._label]
         names = feature.names if isinstance(feature, datasets.ClassLabel) else None
         rejects = Rejects(where=self.where, on_error=self.on_error)
         labels, kept = [], []
+        texts = whole[self._input] if self._kind == "text" else None
         for index, value in enumerate(whole[self._label]):
             try:
+                if texts is not None and not (texts[index] or "").strip():
+                    raise ValueError("the text is empty or blank")
                 labels.append(_name(value, names))
                 kept.append(index)
             except ValueError as error:

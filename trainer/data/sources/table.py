@@ -54,7 +54,7 @@ def require_columns(there: Sequence[str], *, columns: Mapping[str, str], where: 
             raise DataError(
                 f"{where}: there is no column {column!r} (data.{field})",
                 field=f"data.{field}",
-                remedy=f"use one of {', '.join(there)}",
+                remedy=f"use one of {', '.join(there)}" if there else "the file has no header",
             )
 
 
@@ -64,9 +64,12 @@ def _read_csv(
     before = csv.field_size_limit(sys.maxsize)  # texts may be long; the limit is process-wide
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
+            separator = _separator(file.readline(), separator, columns=columns)
+            file.seek(0)
             reader = csv.reader(file, delimiter=separator, strict=True)
             header = next(reader, [])
             require_columns(header, columns=columns, where=where)
+            _require_once(header, columns=columns, where=where)
             for values in reader:
                 name = f"line {reader.line_num}"
                 if not values:
@@ -79,10 +82,32 @@ def _read_csv(
         raise DataError(
             f"{where}: not readable as CSV at line {reader.line_num}: {error}",
             field="data.root",
-            remedy="check the quotes and the separator (',' in .csv, a tab in .tsv)",
+            remedy="check the quotes and the separator (',' or ';' in .csv, a tab in .tsv)",
         ) from error
     finally:
         csv.field_size_limit(before)
+
+
+def _separator(line: str, usual: str, *, columns: Mapping[str, str]) -> str:
+    """The one with which the header has all columns: spreadsheets in many countries write ";"."""
+    for separator in (usual, ";", "\t"):
+        try:
+            header = next(csv.reader([line], delimiter=separator), [])
+        except csv.Error:
+            continue
+        if set(columns.values()) <= set(header):
+            return separator
+    return usual
+
+
+def _require_once(header: Sequence[str], *, columns: Mapping[str, str], where: str) -> None:
+    for field, column in columns.items():
+        if header.count(column) > 1:
+            raise DataError(
+                f"{where}: {header.count(column)} columns are called {column!r} (data.{field})",
+                field=f"data.{field}",
+                remedy="rename all but one of them",
+            )
 
 
 def _read_json_lines(path: Path, *, columns: Mapping[str, str], where: str) -> Iterator[Row]:

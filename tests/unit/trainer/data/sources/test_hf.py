@@ -86,6 +86,19 @@ def test_hf_skips_samples_without_a_label_when_asked_to(tmp_path):
     assert corpus.skipped == ("sample 1: the label is missing",)
 
 
+def test_hf_skips_samples_without_a_text_when_asked_to(tmp_path):
+    texts([("a", 1), (None, 0), ("  ", 0), ("c", 0)]).save_to_disk(tmp_path / "d")
+    options = {"kind": "text", "input_column": "text"}
+
+    with pytest.raises(DataError, match="sample 1: the text is empty or blank"):
+        HfSource(str(tmp_path / "d"), **options).load()
+    corpus = HfSource(str(tmp_path / "d"), on_error="skip", **options).load()
+
+    assert list(corpus.raw) == ["a", "c"]
+    assert corpus.labels.tolist() == [1, 0]
+    assert len(corpus.skipped) == 2
+
+
 def test_hf_names_the_columns_there_are_when_one_is_missing(tmp_path):
     texts([("a", 1)]).save_to_disk(tmp_path / "d")
     with pytest.raises(DataError, match=r"no column 'image' \(data.input_column\)") as error:

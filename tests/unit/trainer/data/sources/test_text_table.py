@@ -175,13 +175,30 @@ def test_text_table_reads_a_byte_order_mark_and_very_long_fields(tmp_path):
     assert load(path).raw[0] == long
 
 
+def test_text_table_takes_the_separator_with_which_the_header_has_the_columns(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text('label;text\na;"one; two, three"\nb;four\n', encoding="utf-8-sig")
+    corpus = load(path)
+    assert list(corpus.raw) == ["one; two, three", "four"]
+    assert corpus.classes == ("a", "b")
+
+
+def test_text_table_refuses_a_header_that_has_a_column_twice(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("text,label,text\nx,a,y\n")
+    with pytest.raises(DataError, match="2 columns are called 'text'") as error:
+        load(path)
+    assert error.value.field == "data.text_column"
+
+
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl"])
 def test_text_table_of_an_empty_file_has_no_samples_or_names_the_column(tmp_path, name):
     path = tmp_path / name
     path.write_text("")
     if name == "t.csv":
-        with pytest.raises(DataError, match="no column 'text'"):
+        with pytest.raises(DataError, match="no column 'text'") as error:
             load(path)
+        assert error.value.remedy == "the file has no header"
     else:
         assert len(load(path)) == 0
 

@@ -1,0 +1,49 @@
+"""Rounds: sides of a comparison that take turns, and what their ratio is."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+_RESAMPLES = 2_000
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A median and its 95 % bootstrap interval."""
+
+    median: float
+    low: float
+    high: float
+
+
+def take_turns(sides: Mapping[str, Callable[[], T]], *, rounds: int) -> dict[str, list[T]]:
+    """Every side once a round; each round the other way round."""
+    found: dict[str, list[T]] = {name: [] for name in sides}
+    for number in range(rounds):
+        order = list(sides) if number % 2 == 0 else list(reversed(list(sides)))
+        for name in order:
+            found[name].append(sides[name]())
+    return found
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Of the median; the resampling is the same in every run."""
+    draw = random.Random(0)
+    medians = sorted(
+        statistics.median(draw.choices(values, k=len(values))) for _ in range(_RESAMPLES)
+    )
+    return Interval(
+        statistics.median(values), medians[_RESAMPLES // 40], medians[-_RESAMPLES // 40]
+    )
+
+
+def ratio(one: Sequence[float], other: Sequence[float]) -> Interval:
+    """Of `one` to `other`, round by round."""
+    return interval([a / b for a, b in zip(one, other, strict=True)])

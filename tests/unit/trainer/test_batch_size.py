@@ -1,0 +1,93 @@
+"""`data.batch_size=auto`: what it finds, and what it leaves alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from tests.training import same, train_tiny, weights
+from trainer.batch_size import largest
+from trainer.checkpoint import read_description
+from trainer.errors import ConfigError, TrainerError
+from trainer.lightning_model import LightningModel
+
+
+@given(room=st.integers(2, 3000), limit=st.integers(2, 2000))
+def test_largest_batch_fits_and_is_near_the_best_whatever_the_room(room, limit):
+    found = largest(lambda size: size <= room, limit=limit)
+    best = min(room, limit)
+    assert best * 0.75 < found <= best or (best < 8 and best / 2 < found <= best)
+
+
+def test_largest_batch_is_the_limit_when_memory_does_not_bite():
+    assert largest(lambda size: True, limit=100) == 100
+
+
+def test_largest_batch_is_none_when_nothing_fits():
+    assert largest(lambda size: False, limit=100) == 0
+
+
+AUTO = ("data.batch_size=auto", "data.max_batch_size=300")
+
+
+def resolved(folder):
+    return OmegaConf.load(folder / "config.yaml").data.batch_size
+
+
+def test_run_uses_and_records_the_batch_that_was_found_when_the_size_is_auto(tmp_path):
+    metrics = train_tiny(tmp_path / "auto", *AUTO)
+    assert resolved(tmp_path / "auto") == 300
+    assert train_tiny(tmp_path / "given", "data.batch_size=300") == metrics
+    last = "checkpoints/last.ckpt"
+    assert same(weights(tmp_path / "auto" / last), weights(tmp_path / "given" / last))
+    # Asked again, it is the same finished run.
+    assert train_tiny(tmp_path / "auto", *AUTO) == pytest.approx(metrics)
+
+
+def test_run_goes_on_with_the_batch_that_was_found_when_the_limit_changed(tmp_path):
+    train_tiny(tmp_path, *AUTO, "trainer.max_epochs=1")
+    train_tiny(tmp_path, "data.batch_size=auto", "trainer.max_epochs=2")
+    assert resolved(tmp_path) == 300
+    assert read_description(tmp_path / "checkpoints/last.ckpt")["step"] == 2 * (1438 // 300)
+
+
+def test_run_takes_less_when_a_larger_batch_runs_out_of_memory(tmp_path, monkeypatch):
+    loss = LightningModel.loss
+
+    def scarce(self, batch, count):
+        if len(batch["label"]) > 50:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return loss(self, batch, count)
+
+    monkeypatch.setattr(LightningModel, "loss", scarce)
+    train_tiny(tmp_path, *AUTO, "trainer.max_epochs=1")
+    assert resolved(tmp_path) == 48
+    assert not (tmp_path / "events.jsonl").exists()
+
+
+def test_run_says_so_when_no_batch_fits(tmp_path, monkeypatch):
+    def nothing(self, batch, count):
+        raise MemoryError
+
+    monkeypatch.setattr(LightningModel, "loss", nothing)
+    with pytest.raises(TrainerError, match="batch_size=auto: not even 2 samples fit"):
+        train_tiny(tmp_path, *AUTO)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["data.batch_size=foo"], r"data\.batch_size=foo must be a whole number or 'auto'"),
+        (["data.batch_size=auto", "data.max_batch_size=0"], r"max_batch_size=0 must be at least"),
+        (
+            ["data.batch_size=auto", "strategy=fsdp", "trainer.devices=2"],
+            "auto does not go with strategy=fsdp",
+        ),
+    ],
+)
+def test_size_is_refused_when_it_cannot_be_meant(overrides, said, tmp_path):
+    with pytest.raises(ConfigError, match=said):
+        train_tiny(tmp_path, *overrides)
