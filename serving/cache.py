@@ -5,18 +5,25 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from bundle.preprocessing.config import PreprocessingConfig
     from bundle.preprocessing.preprocessor import DataPreprocessor
-    from serving.metrics import MetricsCollector
     from serving.wire import Tensors
 
 OVERHEAD_BYTES = 512
 """What an entry takes besides its arrays."""
 
 _Key = tuple["PreprocessingConfig", bytes]
+
+
+class Meter(Protocol):
+    """What a cache asks of the MetricsCollector."""
+
+    def cache(self, model: tuple[str, str, str], *, hit: bool) -> None: ...
+
+    def cache_bytes(self, size: int) -> None: ...
 
 
 class RowCache:
@@ -26,7 +33,7 @@ class RowCache:
     can make a picture that is taken for another one.
     """
 
-    def __init__(self, most_bytes: int, *, metrics: MetricsCollector) -> None:
+    def __init__(self, most_bytes: int, *, metrics: Meter) -> None:
         self._most = most_bytes
         self._metrics = metrics
         self._rows: OrderedDict[_Key, tuple[Tensors, int]] = OrderedDict()

@@ -15,12 +15,7 @@ from bundle.prediction import to_predictions
 from bundle.preprocessing.select import create_preprocessor
 from serving.batch import cut
 from serving.codec.tensors import row_shape, to_array
-from serving.errors import (
-    BadRequestError,
-    ModelFailedError,
-    RefusedSampleError,
-    UnknownTargetError,
-)
+from serving.errors import BadRequestError, ModelFailedError, RefusedSampleError, UnknownTargetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -109,10 +104,7 @@ class ServedModel:
         batch_tokens: int | None = None,
         cache: RowCache | None = None,
     ) -> list[Part]:
-        """The samples as tensors, in as few parts as can run at once. Raises BadRequestError.
-
-        `cache`: of rows that need not be preprocessed again.
-        """
+        """The samples as tensors, in as few parts as can run at once. Raises BadRequestError."""
         groups: dict[str, list[tuple[int, Tensors]]] = {}
         for index, sample in enumerate(samples):
             signature, row = self._to_row(sample, cache)
@@ -139,14 +131,11 @@ class ServedModel:
     ) -> list[Part]:
         """Tensors as the model's signature has them, batch dimension included, as parts.
 
-        Raises BadRequestError where the inputs are batches of different sizes, or no sample becomes
-        such tensors.
+        Raises BadRequestError where the inputs are batches of different sizes, and InputError where
+        no sample becomes such tensors.
         """
         if self.preprocessor is not None:
-            try:
-                self.preprocessor.check(tensors)
-            except InputError as error:
-                raise BadRequestError.from_input_error(error) from error
+            self.preprocessor.check(tensors)
         if not self.info.batchable:
             stacked = {name: array[np.newaxis] for name, array in tensors.items()}
             return [Part(stacked, (0,), self._signature(tensors))]
@@ -197,11 +186,10 @@ class ServedModel:
                     f"not {sample.field}",
                     field=sample.field,
                 )
-            if cache is not None:
-                labels = (*self.info.key, self.info.variant)
-                row = cache.row(self.preprocessor, sample.value, model=labels)
-                return sample.field, row
-            return sample.field, self.preprocessor(sample.value)
+            if cache is None:
+                return sample.field, self.preprocessor(sample.value)
+            labels = (*self.info.key, self.info.variant)
+            return sample.field, cache.row(self.preprocessor, sample.value, model=labels)
         except InputError as error:
             raise BadRequestError.from_input_error(
                 error, field=sample.located(error.field), path=sample.path
