@@ -55,7 +55,8 @@ class OpenApi:
         paths: dict[str, dict[str, Any]] = {}
         for endpoint in self._endpoints:
             for path, operation in self._operations(endpoint, served):
-                paths.setdefault(path, {})[endpoint.method.lower()] = operation
+                # Of several versions the first one answers where none is named.
+                paths.setdefault(path, {}).setdefault(endpoint.method.lower(), operation)
         return {
             "openapi": OPENAPI,
             "info": {
@@ -183,4 +184,7 @@ def _body(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _any_of(found: list[Schema]) -> Schema:
+    """Nothing at all where there is nothing to choose from: no model is loaded yet."""
+    if not found:
+        return {"not": {}}
     return found[0] if len(found) == 1 else {"anyOf": found}

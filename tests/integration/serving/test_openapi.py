@@ -89,7 +89,7 @@ def test_schemathesis_finds_nothing(tmp_path, keyed):
         done = subprocess.run(
             [
                 str(Path(sys.executable).parent / "schemathesis"), "run", url, "--no-color",
-                *("--seed", "1", "--max-examples", "15", "--continue-on-failure"),
+                *("--seed", "1", "--max-examples", "8", "--continue-on-failure"),
                 *("--phases", "examples,coverage,fuzzing"),
                 *(("-H", f"Authorization: Bearer {KEY}") if keyed else ()),
             ],

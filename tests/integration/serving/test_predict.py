@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from bundle.model import Model
-from tests.running_server import running_server
+from tests.running_server import eventually, running_server
 from tests.served_bundles import POISON
 from tests.tiny_bundle import encode
 
@@ -215,6 +216,18 @@ def test_request_ids_come_back_on_every_answer(client):
     assert answers[0].json()["id"] == "my-id-1"
     replaced = client.get("/health", headers={"X-Request-Id": "no good"}).headers["x-request-id"]
     assert len(replaced) == 32
+
+
+def test_a_request_that_was_not_answered_in_time_has_a_line_in_the_log(server, client):
+    body = {"text": "good", "model": "moods", "timeout_ms": 1e-6}
+    assert client.post("/predict", json=body, headers={"X-Request-Id": "late-1"}).status_code == 504
+    assert client.post("/predict", json={}, headers={"X-Request-Id": "wrong-1"}).status_code == 400
+    eventually(lambda: "late-1" in server.log)
+    [line] = [json.loads(line) for line in server.log.splitlines() if "late-1" in line]
+    assert (line["level"], line["status"], line["error"]) == ("warning", 504, "deadline_exceeded")
+    assert (line["path"], line["model"]) == ("/predict", "moods")
+    assert line["decode_ms"] >= 0
+    assert "wrong-1" not in server.log, "what clients do wrong is told to them, and counted"
 
 
 def test_the_id_of_the_body_comes_back_even_with_an_error(client):
