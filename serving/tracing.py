@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SERVICE_VARIABLE = "OTEL_SERVICE_NAME"
 SERVICE = "trainyard"
-FLUSH_SECONDS = 2.0
+FLUSH_SECONDS = 1.5
 """How long a process that leaves waits for its last spans to be sent."""
 _SERVER_ERROR = 500
 
@@ -38,7 +38,10 @@ class Tracer:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         name = os.environ.get(SERVICE_VARIABLE, SERVICE)
-        self._provider = TracerProvider(resource=Resource.create({"service.name": name}))
+        self._provider = TracerProvider(
+            resource=Resource.create({"service.name": name}),
+            shutdown_on_exit=False,  # `close` does it, and does not wait for ever
+        )
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
         self._tracer = self._provider.get_tracer("trainyard.serving")
         self._propagator = TraceContextTextMapPropagator()
