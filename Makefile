@@ -68,11 +68,11 @@ models: $(READY) ## python models.py (ARGS='list')
 bench: $(READY) ## measure: latency and throughput of a served model against its bare engine
 	@$(BIN)/python benchmarks/serving.py $(ARGS)
 
-compare: $(READY) ## time one model in every runtime of this machine (ARGS='BUNDLE|model.onnx')
-	@$(BIN)/python -m optimize.compare $(ARGS)
-
 bench-training: $(READY) ## measure: training against a hand-written loop and bare Lightning
 	@$(BIN)/python benchmarks/training.py $(ARGS)
+
+compare: $(READY) ## time one model in every runtime of this machine (ARGS='BUNDLE|model.onnx')
+	@$(BIN)/python -m optimize.compare $(ARGS)
 
 lint: $(READY) ## ruff and the import contracts
 	@$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bundle.engine.base import InferenceEngine
     from optimize.reference import Array, Tensors
 
 Run = Callable[["Tensors"], Any]
@@ -98,13 +99,15 @@ def _load_onnx(contestant: Contestant, threads: int) -> Run:
 
 
 def _load_openvino(contestant: Contestant, threads: int) -> Run:
+    return openvino_engine(contestant.path, contestant.precision, threads=threads).predict_batch
+
+
+def openvino_engine(path: Path, precision: str, *, threads: int | None) -> InferenceEngine:
+    """OpenVINO on a graph, in a precision as the manifest calls it. Raises EngineError."""
     from bundle.engine.openvino import OpenVinoEngine
 
-    precision = {"bf16": "bf16", "fp16": "f16"}.get(contestant.precision, "f32")
-    engine = OpenVinoEngine(
-        contestant.path, threads=threads, precision=precision, max_batch_size=1 << 16
-    )
-    return engine.predict_batch
+    name = {"bf16": "bf16", "fp16": "f16"}.get(precision, "f32")
+    return OpenVinoEngine(path, threads=threads, precision=name, max_batch_size=1 << 16)
 
 
 def _load_plan(contestant: Contestant, threads: int) -> Run:  # noqa: ARG001 # all on the GPU

@@ -36,6 +36,8 @@ class Findings:
     target: ResolvedTarget
     proof: Proof
     split: str
+    """Of the samples that everything was judged on."""
+    checkpoint_bytes: int
     candidates: Sequence[Candidate]
     baselines: Sequence[Baseline] = ()
     contest: Contest | None = None

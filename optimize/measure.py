@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from bundle.engine.cores import available_cores
+from bundle.engine.openvino import openvino_missing
 from optimize import toolchain
 from optimize.benchmark import run_contest
 from optimize.contestant import Contestant, Kind
@@ -34,6 +35,10 @@ BASELINES = {TORCH_FP32: "fp32", TORCH_BF16: "bf16"}
 """Eager torch, by precision; speed-ups are over the first."""
 
 
+OPENVINO = {"openvino fp32": "fp32", "openvino bf16": "bf16"}
+"""The same, in the runtime that its extra brings."""
+
+
 def hold_contest(
     subject: Subject,
     candidates: Sequence[Candidate],
@@ -43,8 +48,8 @@ def hold_contest(
     cache: ContentCache,
     progress: StageProgress,
 ) -> tuple[Contest, dict[str, Any]]:
-    """Eager torch, and every candidate that runs, refused ones too: what they would have gained
-    is worth knowing. The contest, and when and where it took place.
+    """Eager torch, OpenVINO, and every candidate that runs, refused ones too: what they would have
+    gained is worth knowing. The contest, and when and where it took place.
 
     Raises OptimizeError if the baseline cannot run.
     """
@@ -60,7 +65,8 @@ def hold_contest(
         for candidate in candidates
         if candidate.graph is not None and candidate.assessment is not None
     ]
-    contestants = [*_torch_baselines(subject, provider=provider), *graphs]
+    others = [] if provider != "cpu" else _openvino_baselines(candidates[0])
+    contestants = [*_torch_baselines(subject, provider=provider), *others, *graphs]
     return _measure(subject, contestants, settings, cache=cache, progress=progress)
 
 
@@ -77,6 +83,23 @@ def _torch_baselines(subject: Subject, *, provider: str) -> list[Contestant]:
             provider="cpu" if provider == "cpu" else "cuda",
         )
         for name, precision in BASELINES.items()
+    ]
+
+
+def _openvino_baselines(fp32: Candidate) -> list[Contestant]:
+    """The exported model in OpenVINO, if that is installed."""
+    if fp32.graph is None or openvino_missing() is not None:
+        return []
+    return [
+        Contestant(
+            name=name,
+            kind=Kind.openvino,
+            path=fp32.graph.path,
+            sha256=fp32.graph.sha256,
+            precision=precision,
+            provider="openvino",
+        )
+        for name, precision in OPENVINO.items()
     ]
 
 

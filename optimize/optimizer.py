@@ -54,7 +54,6 @@ class Outcome:
     """None if the bundle was not registered."""
     report: Path | None
     """The folder of the report; None for fp32 alone, of which there is nothing to compare."""
-    checkpoint_bytes: int
     cache_bytes: int
     cache_folder: str | None
 
@@ -104,7 +103,6 @@ class ModelOptimizer:
             )
             findings = self._find(subject, workshop, target, recipes)
             bundle = self._write(name, output, subject, workshop, findings)
-            checkpoint_bytes = restored.path.stat().st_size
         self._cache.shrink(self._settings.cache.max_gb * 1e9)
         files: list[Path] = []
         if findings.target.actual is not Target.none:
@@ -119,7 +117,6 @@ class ModelOptimizer:
             findings=findings,
             version=version,
             report=files[0] if files else None,
-            checkpoint_bytes=checkpoint_bytes,
             cache_bytes=self._cache.bytes_used(),
             cache_folder=self._settings.cache.folder,
         )
@@ -185,6 +182,7 @@ class ModelOptimizer:
             target=target,
             proof=proof,
             split=subject.held_out.split,
+            checkpoint_bytes=subject.restored.path.stat().st_size,
             candidates=candidates,
             baselines=baselines,
             contest=contest,

@@ -57,6 +57,11 @@ def _page(manifest: Manifest, findings: Findings, *, picture: Path | None) -> st
             f"of which the checkpoint gets {proof.evaluation.accuracy('torch'):.2%} right."
         ),
         "",
+        (
+            f"The checkpoint has {tables.size(findings.checkpoint_bytes)}, optimiser and all; "
+            f"the bundle {tables.size(sum(entry.bytes for entry in manifest.files.values()))}."
+        ),
+        "",
         "## Gate",
         "",
         *_markdown(*tables.gate_table(findings)),
@@ -108,6 +113,7 @@ def _data(manifest: Manifest, findings: Findings) -> dict[str, Any]:
         "target": findings.target.to_dict(),
         "choice": asdict(findings.choice),
         "split": findings.split,
+        "checkpoint_bytes": findings.checkpoint_bytes,
         "frontier": sorted(findings.frontier),
         "variants": [_variant(candidate) for candidate in findings.candidates],
         "baselines": [asdict(each) for each in findings.baselines],

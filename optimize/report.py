@@ -29,7 +29,7 @@ def _facts(outcome: Outcome) -> str:
         aliases = ", ".join(version.aliases) or "no alias"
         rows["version"] = f"{version.name}/{version.number} ({aliases})"
     rows |= {
-        "checkpoint": size(outcome.checkpoint_bytes),
+        "checkpoint": size(findings.checkpoint_bytes),
         **{name: size(entry.bytes) for name, entry in sorted(manifest.files.items())},
         "parity": f"max |Δlogit| {parity.max_abs_diff:.1e} over {parity.rows} rows, "
         f"{parity.shapes} shapes (allowed {parity.tolerance:g})",

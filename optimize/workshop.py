@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bundle.engine.openvino import openvino_missing
+from bundle.errors import BundleError
 from optimize.assess import Assessor
+from optimize.contestant import openvino_engine
 from optimize.evaluate import Evaluation
 from optimize.findings import Baseline
 from optimize.forge import Forge
-from optimize.measure import BASELINES
+from optimize.measure import BASELINES, OPENVINO, TORCH_BF16, TORCH_FP32
 from optimize.passes.base import Material
 from optimize.passes.export import Lane
 from optimize.proof import REFERENCE, compare_shapes, prove
-from optimize.reference import TorchReference, in_bfloat16
+from optimize.reference import LOGITS, TorchReference, in_bfloat16
 from optimize.samples import draw_samples
 from optimize.schema import Exporter
 from optimize.variants import FP32, Candidate, VariantMaker, make_all
@@ -72,7 +75,7 @@ class Workshop:
 
     @functools.cached_property
     def _reference(self) -> Assessment:
-        """The checkpoint's answers: they may take minutes, which a wrong opset need not wait for."""
+        """The checkpoint's answers: it may take minutes to ask, which a wrong opset should not."""
         subject = self._subject
         return self._assessor.assess(
             REFERENCE, self._torch_identity(FP32), lambda: subject.reference
@@ -125,13 +128,18 @@ class Workshop:
             return make_all(self.maker, recipes, self._material, begin=begin)
 
     def baselines(self) -> list[Baseline]:
-        """Eager torch, in fp32 and in bf16."""
+        """Eager torch and, where it is installed, OpenVINO, in fp32 and in bf16."""
         weights = sum(
             tensor.numel() for tensor in self._subject.restored.model.state_dict().values()
         )
+        answering = {TORCH_FP32: self._reference, TORCH_BF16: self._bfloat16()}
+        if openvino_missing() is None:
+            answering |= {name: self._openvino(name, each) for name, each in OPENVINO.items()}
         found = []
-        for name, precision in BASELINES.items():
-            answers = self._reference if precision == FP32 else self._bfloat16()
+        for name, precision in {**BASELINES, **OPENVINO}.items():
+            if name not in answering:
+                continue
+            answers = answering[name]
             scores = None if answers is None else self._evaluation(answers)
             found.append(
                 Baseline(
@@ -151,9 +159,25 @@ class Workshop:
             return TorchReference(in_bfloat16(self._subject.restored.model))
 
         try:
-            found = self._assessor.assess("torch bf16", self._torch_identity("bf16"), load)
+            found = self._assessor.assess(TORCH_BF16, self._torch_identity("bf16"), load)
         except (RuntimeError, TypeError) as error:  # torch's own, for an operator it does not have
             self._progress.notice(f"torch bf16 is left out: {str(error).splitlines()[0]}")
+            return None
+        return found if np.isfinite(found.logits).all() else None
+
+    def _openvino(self, name: str, precision: str) -> Assessment | None:
+        """None if it cannot run the exported model."""
+        graph = self._forge.export(self.lane)
+        identity = {"graph": graph.sha256, "provider": "openvino", "precision": precision}
+
+        def load() -> Predictor:
+            engine = openvino_engine(graph.path, precision, threads=self._settings.threads)
+            return lambda batch: engine.predict_batch(batch)[LOGITS]
+
+        try:
+            found = self._assessor.assess(name, identity, load)
+        except BundleError as error:
+            self._progress.notice(f"{name} is left out: {error}")
             return None
         return found if np.isfinite(found.logits).all() else None
 

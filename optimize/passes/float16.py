@@ -10,7 +10,7 @@ from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_floa
 
 from optimize.errors import OptimizeError
 from optimize.passes.quiet import quiet
-from optimize.passes.strip import strip, to_bytes
+from optimize.passes.strip import prune_imports, strip, to_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,15 +32,20 @@ class Float16:
 
     def run(self, graph: bytes, material: Material) -> bytes:  # noqa: ARG002 - nothing is learned
         """Raises OptimizeError if no weight could be converted."""
+        source = onnx.load_model_from_string(graph)
+        before = _names(source, onnx.TensorProto.FLOAT)
         with quiet():
             model = convert_float_to_float16(
-                onnx.load_model_from_string(graph),
+                source,
                 keep_io_types=True,
                 op_block_list=[*DEFAULT_OP_BLOCK_LIST, *self.keep],
             )
-        if not any(
-            tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer
-        ):
+        if not before & _names(model, onnx.TensorProto.FLOAT16):
             raise OptimizeError("the graph has no float32 weight that could be float16")
+        prune_imports(model)
         strip(model)
         return to_bytes(model)
+
+
+def _names(model: onnx.ModelProto, data_type: int) -> set[str]:
+    return {tensor.name for tensor in model.graph.initializer if tensor.data_type == data_type}

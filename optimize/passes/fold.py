@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 import onnxruntime
 
-from optimize.passes.strip import strip, to_bytes
+from optimize.passes.strip import prune_imports, strip, to_bytes
 
 _FATAL = 4
 
@@ -23,10 +23,6 @@ def fold(graph: bytes) -> bytes:
         options.log_severity_level = _FATAL
         onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         model = onnx.load(path)
-    given = {entry.domain for entry in onnx.load_model_from_string(graph).opset_import}
-    used = {node.domain for node in model.graph.node}
-    kept = [entry for entry in model.opset_import if entry.domain in given | used]
-    del model.opset_import[:]
-    model.opset_import.extend(kept)
+    prune_imports(model)
     strip(model)
     return to_bytes(model)

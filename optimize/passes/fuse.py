@@ -7,20 +7,23 @@ without a word; so what was fused is counted here.
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import onnx
 from onnxruntime.transformers.fusion_options import FusionOptions
 from onnxruntime.transformers.optimizer import optimize_model
 
 from optimize.errors import OptimizeError
 from optimize.passes.quiet import quiet
-from optimize.passes.strip import strip, to_bytes
+from optimize.passes.strip import prune_imports, strip, to_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import onnx
 
     from optimize.passes.base import Material
 
@@ -51,9 +54,12 @@ class Fuse:
         options.enable_embed_layer_norm = not self.for_quantization
         # The mask as it is: the alternative, its sum, is right for padding at the end only.
         options.use_raw_attention_mask()
-        with quiet():
+        with tempfile.TemporaryDirectory() as folder, quiet():
+            # From a file: of a graph in memory it hides the constants from its own shape inference.
+            path = Path(folder) / "graph.onnx"
+            path.write_bytes(graph)
             fused = optimize_model(
-                onnx.load_model_from_string(graph),
+                str(path),
                 model_type="bert",
                 num_heads=shape.heads,
                 hidden_size=shape.hidden_size,
@@ -61,6 +67,7 @@ class Fuse:
                 opt_level=1,
             ).model
         _check(fused)
+        prune_imports(fused)
         strip(fused)
         return to_bytes(fused)
 

@@ -16,7 +16,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from optimize.errors import OptimizeError
 from optimize.passes.quiet import quiet
-from optimize.passes.strip import strip, to_bytes
+from optimize.passes.strip import prune_imports, strip, to_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,6 +63,7 @@ class QuantizeDynamic:
             model = onnx.load(path)
         if not any(node.op_type in _INTEGER for node in model.graph.node):
             raise OptimizeError("there is no matrix product with constant weights to quantize")
+        prune_imports(model)
         strip(model)
         return to_bytes(model)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from optimize.passes.base import Material
+    from optimize.reference import Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +25,9 @@ class QuantizeEmbeddings:
 
     name: str = "quantize_embeddings"
     version: int = 1
-    smallest: int = 1 << 14
-    """Values in a table below which it stays as it is."""
+    smallest: float = 0.1
+    """Size below which a table stays as it is, as a share of the largest one's: the positions' is
+    not worth an error."""
 
     def parameters(self) -> Mapping[str, Any]:
         return {"smallest": self.smallest}
@@ -33,21 +35,29 @@ class QuantizeEmbeddings:
     def run(self, graph: bytes, material: Material) -> bytes:  # noqa: ARG002 - nothing is learned
         """Raises OptimizeError if the graph looks nothing up in a table."""
         rewriter = Rewriter(graph)
-        count = 0
-        for node in rewriter.nodes:
-            table = rewriter.weight(node.input[0]) if node.op_type == "Gather" else None
-            by_rows = all(entry.name != "axis" or entry.i == 0 for entry in node.attribute)
-            if table is None or not by_rows or table.size < self.smallest:
-                rewriter.keep(node)
-                continue
-            _look_up(rewriter, node, *quantize_weight(table, axis=0))
-            count += 1
-        if not count:
+        tables = (_table(rewriter, node) for node in rewriter.nodes)
+        largest = max((table.size for table in tables if table is not None), default=0)
+        if not largest:
             raise OptimizeError("the graph has no table of embeddings to quantize")
+        for node in rewriter.nodes:
+            table = _table(rewriter, node)
+            if table is None or table.size < self.smallest * largest:
+                rewriter.keep(node)
+            else:
+                _look_up(rewriter, node, *quantize_weight(table, axis=0))
         return rewriter.to_bytes()
 
 
-def _look_up(rewriter: Rewriter, node: onnx.NodeProto, values: Any, scales: Any) -> None:
+def _table(rewriter: Rewriter, node: onnx.NodeProto) -> Array | None:
+    """float32 (rows, width), of which `node` looks rows up; None for any other node."""
+    if node.op_type != "Gather" or any(
+        entry.name == "axis" and entry.i for entry in node.attribute
+    ):
+        return None
+    return rewriter.weight(node.input[0])
+
+
+def _look_up(rewriter: Rewriter, node: onnx.NodeProto, values: Array, scales: Array) -> None:
     """`node`'s rows from `values` (rows, width), each multiplied by its entry of `scales`."""
     table, indices = node.input
     output = node.output[0]

@@ -133,14 +133,13 @@ def _quantize_rows(rewriter: Rewriter, source: str, *, width: int) -> _Rows:
     def name(suffix: str) -> str:
         return rewriter.fresh(f"{source}_{suffix}")
 
-    last = rewriter.constant("rows/last", np.array([-1], np.int64))
     flat = rewriter.emit(
         "Reshape",
         [source, rewriter.constant(f"rows/flat_{width}", np.array([-1, width], np.int64))],
         name("flat"),
     )  # (rows, width)
-    top = rewriter.emit("ReduceMax", [flat, last], name("max"), keepdims=0)
-    low = rewriter.emit("ReduceMin", [flat, last], name("min"), keepdims=0)
+    top = _reduce(rewriter, "ReduceMax", flat, name("max"))
+    low = _reduce(rewriter, "ReduceMin", flat, name("min"))
     depth = rewriter.emit("Neg", [low], name("depth"))
     largest = rewriter.emit("Max", [top, depth], name("largest"))  # (rows,)
     ratio = rewriter.emit(
@@ -161,6 +160,17 @@ def _quantize_rows(rewriter: Rewriter, source: str, *, width: int) -> _Rows:
     )  # (rows,)
     return _Rows(
         values=rewriter.emit("QuantizeLinear", [flat, scale, zero_points], name("uint8"), axis=0),
-        scales=rewriter.emit("Unsqueeze", [scale, last], name("scales")),
+        scales=rewriter.emit("Unsqueeze", [scale, _last(rewriter)], name("scales")),
         leading=rewriter.emit("Shape", [source], name("leading"), start=0, end=-1),
     )
+
+
+def _reduce(rewriter: Rewriter, operator: str, source: str, output: str) -> str:
+    """Over the last axis, which then is gone; an attribute became an input with opset 18."""
+    if rewriter.opset < 18:
+        return rewriter.emit(operator, [source], output, axes=[-1], keepdims=0)
+    return rewriter.emit(operator, [source, _last(rewriter)], output, keepdims=0)
+
+
+def _last(rewriter: Rewriter) -> str:
+    return rewriter.constant("rows/last", np.array([-1], np.int64))

@@ -20,7 +20,7 @@ from optimize.errors import OptimizeError
 from optimize.passes.fold import fold
 from optimize.passes.quiet import quiet
 from optimize.passes.samples import check_provenance
-from optimize.passes.strip import strip, to_bytes
+from optimize.passes.strip import prune_imports, strip, to_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -121,6 +121,7 @@ class QuantizeStatic:
             raise OptimizeError(
                 f"the graph has no operator of {', '.join(self.operators)} to quantize"
             )
+        prune_imports(model)
         strip(model)
         return to_bytes(model)
 

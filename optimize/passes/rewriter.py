@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 MICROSOFT = "com.microsoft"
 """The domain of ONNX Runtime's own operators."""
+_STANDARD = ("", "ai.onnx")
 _VERSIONS = {MICROSOFT: 1}
 
 
@@ -35,7 +37,14 @@ class Rewriter:
         tensor = self._initializers.get(name)
         if tensor is None or tensor.data_type != onnx.TensorProto.FLOAT or len(tensor.dims) != 2:
             return None
-        return numpy_helper.to_array(tensor)
+        return np.asarray(numpy_helper.to_array(tensor))
+
+    @property
+    def opset(self) -> int:
+        """Version of the standard operators."""
+        return next(
+            int(entry.version) for entry in self.model.opset_import if entry.domain in _STANDARD
+        )
 
     def keep(self, node: onnx.NodeProto) -> None:
         self._emitted.append(node)

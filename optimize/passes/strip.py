@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import onnx
 
+_STANDARD = {"ai.onnx": ""}
 _DEBUG_FIELDS = ("doc_string", "metadata_props")
 
 
@@ -24,6 +25,18 @@ def strip(model: onnx.ModelProto) -> None:
                 message.ClearField(field.name)
             elif field.message_type is not None:
                 pending.extend([value] if hasattr(value, "ListFields") else value)
+
+
+def prune_imports(model: onnx.ModelProto) -> None:
+    """Leave only the operator sets that a node uses: ONNX Runtime imports all that it knows."""
+    used = {_STANDARD.get(node.domain, node.domain) for node in model.graph.node}
+    kept = [
+        entry
+        for entry in model.opset_import
+        if _STANDARD.get(entry.domain, entry.domain) in {"", *used}
+    ]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
 
 
 def to_bytes(model: onnx.ModelProto) -> bytes:

@@ -262,17 +262,17 @@ def test_killed_export_goes_on_where_it_was_and_ends_in_the_same_bytes(
     quick = ("optimize.benchmark.enabled=false", "register=false")
     for folder in (killed, undisturbed):
         folder.mkdir()
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command(killed, digits, *quick),
         cwd=killed,
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    for line in process.stderr:
-        if line.startswith("evaluate int8-static"):
-            process.send_signal(signal.SIGKILL)
-    process.wait(timeout=60)
+    ) as process:
+        for line in process.stderr:
+            if line.startswith("evaluate int8-static"):
+                process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
     assert not (killed / "b").exists()
 
     ended = {

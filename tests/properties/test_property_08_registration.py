@@ -11,7 +11,7 @@ from bundle.archive import open_bundle
 from bundle.registry import ModelRegistry
 from optimize.optimizer import ModelOptimizer, Outcome
 from optimize.progress import StageProgress
-from optimize.schema import ExportConfig, Exporter, OptimizeConfig, Target
+from optimize.schema import CacheConfig, ExportConfig, Exporter, OptimizeConfig, Target
 from tests.tiny_checkpoint import shared_checkpoint
 from trainer.restore import restore
 
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 
 # How the graph was written is no matter here, and this is the faster way.
-FAST = OptimizeConfig(exporter=Exporter.torchscript, max_samples=32, invariance_samples=8)
+FAST = OptimizeConfig(
+    exporter=Exporter.torchscript,
+    max_samples=32,
+    invariance_samples=8,
+    cache=CacheConfig(folder=None),
+)
 
 
 @pytest.fixture

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import onnx
+import pytest
+
+from optimize.errors import OptimizeError
+from optimize.passes.quantize_static import QuantizeStatic, Ranges, Scheme
+from tests.unit.optimize.passes.conftest import material_of
+from tests.unit.optimize.passes.graphs import (
+    answers,
+    company_changes,
+    difference,
+    nodes,
+    opsets,
+    weights,
+)
+
+TYPES = {Scheme.u8s8: onnx.TensorProto.UINT8, Scheme.s8s8: onnx.TensorProto.INT8}
+
+
+def zero_points(graph: bytes) -> dict[int, set[int]]:
+    """Type → zero points of all activations."""
+    model = onnx.load_model_from_string(graph).graph
+    tensors = {tensor.name: tensor for tensor in model.initializer}
+    found: dict[int, set[int]] = {}
+    for node in model.node:
+        if node.op_type == "QuantizeLinear":
+            tensor = tensors[node.input[2]]
+            values = onnx.numpy_helper.to_array(tensor).reshape(-1).tolist()
+            found.setdefault(tensor.data_type, set()).update(values)
+    return found
+
+
+@pytest.mark.parametrize("scheme", list(Scheme))
+@pytest.mark.parametrize("ranges", list(Ranges))
+def test_static_answers_nearly_as_before(scheme, ranges, image_case, image_graph, image_material):
+    quantized = QuantizeStatic(scheme=scheme, ranges=ranges).run(image_graph, image_material)
+    batch = image_case.preprocessor.collate(image_case.rows)
+    assert difference(image_graph, quantized, batch) < 0.2 * abs(answers(image_graph, batch)).max()
+    assert opsets(quantized) == opsets(image_graph)
+    assert list(zero_points(quantized)) == [TYPES[scheme]]
+
+
+def test_activations_are_symmetric_when_made_for_tensorrt(image_graph, image_material):
+    quantized = QuantizeStatic(scheme=Scheme.s8s8).run(image_graph, image_material)
+    assert zero_points(quantized) == {onnx.TensorProto.INT8: {0}}
+    assert not weights(quantized, onnx.TensorProto.INT32)  # a bias stays in float
+
+
+def test_answer_is_the_same_in_company_when_static(image_case, image_graph, image_material):
+    quantized = QuantizeStatic(scheme=Scheme.u8s8).run(image_graph, image_material)
+    assert company_changes(quantized, image_case) < 1e-5
+
+
+def test_range_is_reduced_when_asked(image_graph, image_material):
+    quantized = QuantizeStatic(scheme=Scheme.u8s8, reduce_range=True).run(
+        image_graph, image_material
+    )
+    found = [
+        array for array in weights(quantized, onnx.TensorProto.INT8).values() if array.ndim > 1
+    ]
+    assert found
+    assert max(abs(array.astype(int)).max() for array in found) <= 64
+
+
+def test_static_quantizes_matrix_products_of_texts(outliers, text_graph, text_material):
+    quantized = QuantizeStatic(scheme=Scheme.s8s8, operators=("MatMul",)).run(
+        text_graph, text_material
+    )
+    batch = outliers.preprocessor.collate(outliers.rows)
+    assert difference(text_graph, quantized, batch) < 0.3 * abs(answers(text_graph, batch)).max()
+
+
+@pytest.mark.parametrize(
+    ("split", "fingerprint", "reason"),
+    [("noise", "5eed", "'noise'"), ("", "5eed", "splits"), ("val", "", "fingerprint")],
+)
+def test_calibration_is_refused_without_provenance(split, fingerprint, reason, image_case):
+    material = material_of(image_case, split=split, fingerprint=fingerprint)
+    with pytest.raises(OptimizeError, match=reason) as caught:
+        QuantizeStatic(scheme=Scheme.u8s8).run(b"", material)
+    assert caught.value.field == "calibration"
+
+
+def test_static_is_refused_when_nothing_can_be_quantized(text_graph, text_material):
+    with pytest.raises(OptimizeError, match="no operator of Conv"):
+        QuantizeStatic(scheme=Scheme.u8s8, operators=("Conv",)).run(text_graph, text_material)
+
+
+def test_excluded_node_stays_in_float_when_static(image_graph, image_material):
+    quantizer = QuantizeStatic(scheme=Scheme.u8s8)
+    names = quantizer.candidates(image_graph)
+    quantized = QuantizeStatic(scheme=Scheme.u8s8, exclude=names[:1]).run(
+        image_graph, image_material
+    )
+    whole = quantizer.run(image_graph, image_material)
+    assert len(weights(quantized, onnx.TensorProto.INT8)) < len(
+        weights(whole, onnx.TensorProto.INT8)
+    )
+    assert nodes(quantized)["Conv"] == nodes(whole)["Conv"]
