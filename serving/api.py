@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 import uvicorn
 
+from serving.access import AccessLog
 from serving.application import Application
+from serving.cache import RowCache
 from serving.catalog import Catalog
 from serving.control import Drain, Ready, WorkerUp, listen
 from serving.dispatch import Dispatcher
@@ -26,9 +29,12 @@ from serving.routes.infer import InferRoutes
 from serving.routes.metrics import metrics_endpoints
 from serving.routes.models import model_endpoints
 from serving.routes.open_inference import open_inference_endpoints
+from serving.routes.openapi import with_openapi
 from serving.routes.predict import Predictor
 from serving.routes.probes import probe_endpoints
 from serving.signals import ignore_signals
+from serving.trace_endpoint import find_endpoint
+from serving.tracing import Tracer
 
 if TYPE_CHECKING:
     import socket
@@ -73,19 +79,28 @@ class ApiProcess:
         self._intake = Intake(
             settings, dispatcher=self._dispatcher, lifecycle=self._lifecycle, metrics=metrics
         )
+        size = int(settings.cache_mb * 2**20)
+        cache = RowCache(size, metrics=metrics) if size else None
+        endpoint = find_endpoint(settings.otlp_endpoint, os.environ)
+        self._tracer = Tracer(endpoint) if endpoint else None
+        endpoints = [
+            *Predictor(
+                settings, catalog=self._catalog, intake=self._intake, cache=cache
+            ).endpoints(),
+            *InferRoutes(settings, catalog=self._catalog, intake=self._intake).endpoints(),
+            *probe_endpoints(self._lifecycle, self._catalog),
+            *model_endpoints(settings, self._lifecycle, self._catalog),
+            *open_inference_endpoints(self._lifecycle, self._catalog),
+            *metrics_endpoints(),
+        ]
         self._application = Application(
-            [
-                *Predictor(settings, catalog=self._catalog, intake=self._intake).endpoints(),
-                *InferRoutes(settings, catalog=self._catalog, intake=self._intake).endpoints(),
-                *probe_endpoints(self._lifecycle, self._catalog),
-                *model_endpoints(settings, self._lifecycle, self._catalog),
-                *open_inference_endpoints(self._lifecycle, self._catalog),
-                *metrics_endpoints(),
-            ],
+            with_openapi(endpoints, settings=settings, catalog=self._catalog, keyed=bool(keys)),
             lifespan=lifespan,
             metrics=metrics,
             guard=Guard(keys),
             extra_headers=self._extra_headers,
+            access=AccessLog(slow_seconds=settings.slow_request_ms / 1000 or None),
+            tracer=self._tracer,
         )
         self._listening = False
         self._told_ready = False
@@ -125,6 +140,8 @@ class ApiProcess:
         yield
         self._dispatcher.close()
         self._intake.close()
+        if self._tracer is not None:
+            self._tracer.close()
 
     def _obey(self, message: object) -> None:
         if isinstance(message, WorkerUp):

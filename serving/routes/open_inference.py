@@ -40,7 +40,7 @@ def open_inference_endpoints(lifecycle: Lifecycle, catalog: Catalog) -> list[End
     """Everything below /v2 that is not about one model."""
 
     async def server(_: Request, exchange: Exchange) -> Response:
-        document = {"name": "trainyard", "version": _version(), "extensions": EXTENSIONS}
+        document = {"name": "trainyard", "version": server_version(), "extensions": EXTENSIONS}
         return Response(dump(document), 200, exchange.headers(), "application/json")
 
     async def live(_: Request, exchange: Exchange) -> Response:
@@ -77,7 +77,7 @@ def open_inference_endpoints(lifecycle: Lifecycle, catalog: Catalog) -> list[End
     ]  # fmt: skip
 
 
-def _version() -> str:
+def server_version() -> str:
     try:
         return version("trainyard")
     except PackageNotFoundError:  # a source tree that was not installed

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from serving.cache import RowCache
     from serving.catalog import Catalog, Part, ServedModel
     from serving.dispatch import Answer
     from serving.exchange import Exchange
@@ -49,8 +50,16 @@ TEXT = "text/plain"
 class Predictor:
     """From a body to an answer, by way of the workers."""
 
-    def __init__(self, settings: Settings, *, catalog: Catalog, intake: Intake) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        catalog: Catalog,
+        intake: Intake,
+        cache: RowCache | None = None,
+    ) -> None:
         self._settings = settings
+        self._cache = cache
         self._catalog = catalog
         self._intake = intake
 
@@ -91,6 +100,7 @@ class Predictor:
                 wanted.samples,
                 batch_size=self._settings.batch_size,
                 batch_tokens=self._settings.batch_tokens or None,
+                cache=self._cache,
             ),
             inline=small and not served.heavy,
         )
