@@ -28,6 +28,7 @@ from trainer.progress import progress_callbacks
 from trainer.schema import Direction, OutOfMemory, PrecisionName, Progress, Schedule, StrategyName
 from trainer.stop import StopAtBatch, StopSignals, StopTogether
 from trainer.strategies import make_strategy
+from trainer.unfinished_epoch import UnfinishedEpoch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -187,7 +188,7 @@ def make_trainer(
     if cfg.callbacks.ema_decay is not None:
         callbacks.append(WeightAverage(cfg.callbacks.ema_decay))
     stop = StopAtBatch if group.is_alone else StopTogether
-    callbacks += [ValidateLastStep(), manager, stop(signals, manager)]
+    callbacks += [UnfinishedEpoch(), ValidateLastStep(), manager, stop(signals, manager)]
     if control is not None:
         callbacks.append(Heartbeat(control, rank=group.rank))
     trainer = pl.Trainer(

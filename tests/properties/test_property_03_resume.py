@@ -1,4 +1,4 @@
-"""A run that goes on in the middle of an epoch ends as if it had never been interrupted."""
+"""A run that goes on in or at the end of an epoch ends as if it had never been interrupted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 LENGTH = ("trainer.max_steps=40", "trainer.max_epochs=-1")  # an epoch has 22 steps
-MIDDLE = ("callbacks.save_every_steps=5", "callbacks.keep_last=20")
+SAVES = ("callbacks.save_every_steps=11", "callbacks.keep_last=20")
+END, MIDDLE = 22, 33
+"""Steps at which a checkpoint was made, of an epoch."""
 AVERAGE = ("callbacks.ema_decay=0.9",)
 RANDOM = ("model.dropout=0.3", "data.num_workers=2")
 
@@ -36,9 +38,10 @@ def test_property_03_resumed_run_is_bit_exact_when_there_are_dropout_augmentatio
     tmp_path: Path, devices: tuple[str, ...], average: tuple[str, ...]
 ) -> None:
     overrides = (*LENGTH, *RANDOM, *devices, *average)
-    whole = TrainingRun(tmp_path / "whole", *overrides, *MIDDLE).finish()
-    rest = TrainingRun(tmp_path / "rest", *overrides, _checkpoint(whole, 30)).finish()
-    assert difference(whole.weights(), rest.weights()) == 0
+    whole = TrainingRun(tmp_path / "whole", *overrides, *SAVES).finish()
+    for step in (END, MIDDLE):
+        rest = TrainingRun(tmp_path / f"from-{step}", *overrides, _checkpoint(whole, step)).finish()
+        assert difference(whole.weights(), rest.weights()) == 0, step
 
 
 @pytest.mark.soak
@@ -47,12 +50,12 @@ def test_property_03_resumed_run_is_the_same_when_the_number_of_processes_change
     tmp_path: Path, form: tuple[str, ...]
 ) -> None:
     overrides = (*LENGTH, *PLAIN_SGD, "optim.momentum=0.9")
-    one = TrainingRun(tmp_path / "one", *overrides, *MIDDLE, *form).finish()
-    two = TrainingRun(tmp_path / "two", *overrides, *MIDDLE, *form, *TWO).finish()
+    one = TrainingRun(tmp_path / "one", *overrides, *SAVES, *form).finish()
+    two = TrainingRun(tmp_path / "two", *overrides, *SAVES, *form, *TWO).finish()
     onwards = {
-        "two": (*TWO, _checkpoint(one, 30)),
-        "one": (_checkpoint(two, 30),),
-        "fsdp": (*TWO, "strategy=fsdp", _checkpoint(one, 30)),
+        "two": (*TWO, _checkpoint(one, MIDDLE)),
+        "one": (_checkpoint(two, MIDDLE),),
+        "fsdp": (*TWO, "strategy=fsdp", _checkpoint(one, MIDDLE)),
     }
     expected = read_checkpoint(one.folder / "checkpoints" / "last.ckpt")["state_dict"]
     for name, start in onwards.items():

@@ -29,6 +29,15 @@ OPTIONS = (
     "trainer.max_epochs=2",
 )
 """Of the five steps of an epoch, a validation follows the second and the fourth."""
+COUNTED = (
+    *OPTIONS[:4],
+    "data.batch_size=320",
+    "model.dropout=0.1",
+    "optim.schedule=constant",
+    "trainer.max_epochs=-1",
+)
+"""Four steps an epoch, and `max_steps` ends the run."""
+STEPS = 10
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +46,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     train_tiny(folder, *OPTIONS)
     return folder
+
+
+def _go_on_from(whole: Path, folder: Path, step: int) -> None:
+    """Let `folder` be that of a run whose last save was this one."""
+    kept = whole / "checkpoints" / f"step-{step:08d}.ckpt"
+    (folder / "checkpoints").mkdir()
+    for suffix in ("", ".json"):
+        shutil.copy(f"{kept}{suffix}", f"{folder}/checkpoints/last.ckpt{suffix}")
 
 
 def _summary(folder: Path) -> dict[str, Any]:
@@ -60,10 +77,7 @@ def _same_end(folder: Path, whole: Path) -> None:
 def test_property_03_run_leaves_no_validation_out_when_it_is_killed_after_a_save(
     whole: Path, tmp_path: Path, step: int
 ) -> None:
-    kept = whole / "checkpoints" / f"step-{step:08d}.ckpt"
-    (tmp_path / "checkpoints").mkdir()
-    for suffix in ("", ".json"):
-        shutil.copy(f"{kept}{suffix}", f"{tmp_path}/checkpoints/last.ckpt{suffix}")
+    _go_on_from(whole, tmp_path, step)
     train_tiny(tmp_path, *OPTIONS)
     _same_end(tmp_path, whole)
     assert _validated(tmp_path) == [row for row in _validated(whole) if row[0] > step]
@@ -93,6 +107,48 @@ def test_property_03_run_tests_its_best_weights_when_it_was_stopped_in_its_test(
         with pytest.raises(Stopped):
             train_tiny(tmp_path, *OPTIONS)
     train_tiny(tmp_path, *OPTIONS)
+    _same_end(tmp_path, whole)
+
+
+@pytest.fixture(scope="module", params=["0.5", "1"])
+def counted(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, tuple[str, ...]]:
+    """The folder of an undisturbed run, and its options: with and without a validation in the
+    middle of an epoch; either way one follows its last batch.
+    """
+    folder = tmp_path_factory.mktemp("counted")
+    options = (*COUNTED, f"trainer.val_every={request.param}")
+    train_tiny(folder, *options, f"trainer.max_steps={STEPS}")
+    return folder, options
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(2, id="within-an-epoch"),
+        pytest.param(3, id="before-its-last-batch"),
+        pytest.param(4, id="after-its-validation"),
+    ],
+)
+def test_property_03_run_of_so_many_steps_ends_the_same_when_it_is_killed_around_an_epochs_end(
+    counted: tuple[Path, tuple[str, ...]], tmp_path: Path, step: int
+) -> None:
+    whole, options = counted
+    _go_on_from(whole, tmp_path, step)
+    train_tiny(tmp_path, *options, f"trainer.max_steps={STEPS}")
+    _same_end(tmp_path, whole)
+    assert _validated(tmp_path) == [row for row in _validated(whole) if row[0] > step]
+
+
+@pytest.mark.slow
+def test_property_03_run_ends_the_same_when_it_first_ended_in_and_at_the_end_of_an_epoch(
+    counted: tuple[Path, tuple[str, ...]], tmp_path: Path
+) -> None:
+    whole, options = counted
+    for steps in (6, 8, STEPS):
+        train_tiny(tmp_path, *options, f"trainer.max_steps={steps}")
     _same_end(tmp_path, whole)
 
 

@@ -95,7 +95,7 @@ def _fell_back_loudly(
     assert len(warnings) == 1
     assert "last.ckpt" in warnings[0]
     kinds = [event["kind"] for event in read_events(folder)]
-    assert kinds == ["quarantine", "fallback", "resume"]
+    assert kinds == ["stop", "quarantine", "fallback", "resume"]
     assert list((folder / "checkpoints/quarantine").iterdir())
     assert same(
         weights(folder / "checkpoints/last.ckpt"), weights(undisturbed / "checkpoints/last.ckpt")
@@ -159,7 +159,8 @@ def test_property_03_run_ends_the_same_when_all_but_the_oldest_checkpoint_are_da
     step = verify_checkpoint(found[0])["step"]
     train_tiny(folder, *SAVES)
     events = read_events(folder)
-    assert [event["kind"] for event in events] == ["quarantine", "quarantine", "fallback", "resume"]
+    kinds = [event["kind"] for event in events]
+    assert kinds == ["stop", "quarantine", "quarantine", "fallback", "resume"]
     assert events[-1]["step"] == step < STOPPED_AT
     assert same(
         weights(folder / "checkpoints/last.ckpt"), weights(undisturbed / "checkpoints/last.ckpt")
