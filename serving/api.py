@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from serving.application import Application
+from serving.calls import Calls
 from serving.catalog import Catalog
+from serving.chooser import Chooser
 from serving.control import Drain, Ready, WorkerUp, listen
 from serving.dispatch import Dispatcher
 from serving.drain import DrainPlan, Lifecycle
@@ -22,12 +24,15 @@ from serving.intake import Intake
 from serving.logs import configure_logging
 from serving.metrics import MetricsCollector, RequestRecord
 from serving.protocol import HttpProtocol
+from serving.routes.admin import admin_endpoints
 from serving.routes.infer import InferRoutes
 from serving.routes.metrics import metrics_endpoints
 from serving.routes.models import model_endpoints
 from serving.routes.open_inference import open_inference_endpoints
 from serving.routes.predict import Predictor
 from serving.routes.probes import probe_endpoints
+from serving.routing.messages import Result, Routes
+from serving.routing.table import RoutingTable
 from serving.signals import ignore_signals
 
 if TYPE_CHECKING:
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from serving.guard import ApiKey
+    from serving.served_model import ModelKey
     from serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -73,13 +79,17 @@ class ApiProcess:
         self._intake = Intake(
             settings, dispatcher=self._dispatcher, lifecycle=self._lifecycle, metrics=metrics
         )
+        self._table = RoutingTable()
+        self._calls = Calls(control.send, seconds=settings.timeout_ms / 1000)
+        chooser = Chooser(self._catalog, self._table)
         self._application = Application(
             [
-                *Predictor(settings, catalog=self._catalog, intake=self._intake).endpoints(),
-                *InferRoutes(settings, catalog=self._catalog, intake=self._intake).endpoints(),
-                *probe_endpoints(self._lifecycle, self._catalog),
-                *model_endpoints(settings, self._lifecycle, self._catalog),
-                *open_inference_endpoints(self._lifecycle, self._catalog),
+                *Predictor(settings, chooser=chooser, intake=self._intake).endpoints(),
+                *InferRoutes(settings, chooser=chooser, intake=self._intake).endpoints(),
+                *probe_endpoints(self._lifecycle, self._catalog, self._table),
+                *model_endpoints(settings, self._lifecycle, self._catalog, chooser),
+                *open_inference_endpoints(self._lifecycle, self._catalog, self._table),
+                *admin_endpoints(self._calls),
                 *metrics_endpoints(),
             ],
             lifespan=lifespan,
@@ -133,6 +143,13 @@ class ApiProcess:
             task.add_done_callback(self._connecting.discard)
         elif isinstance(message, Drain):
             self._drain(message.plan)
+        elif isinstance(message, Routes):
+            self._table.update(message, self._held())
+        elif isinstance(message, Result):
+            self._calls.answered(message)
+
+    def _held(self) -> set[ModelKey]:
+        return {info.key for info in self._catalog.infos()}
 
     def _refused(self, status: int, code: str) -> None:
         """What came was no request."""
@@ -151,6 +168,7 @@ class ApiProcess:
         self._server.should_exit = True
 
     def _workers_changed(self) -> None:
+        self._table.settle(self._held())
         self._lifecycle.update(workers=self._dispatcher.workers)
         self._tell_ready()
 

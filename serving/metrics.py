@@ -18,7 +18,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
-    from serving.catalog import ModelInfo
+    from serving.served_model import ModelInfo
 
 DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 PHASES = ("decode", "queue", "infer", "encode")
@@ -128,6 +128,19 @@ class MetricsCollector:
             multiprocess_mode="livemax",
             registry=registry,
         )
+        self._polled = Gauge(
+            "trainyard_registry_polled_timestamp_seconds",
+            "When the registry was last asked with success.",
+            multiprocess_mode="max",
+            registry=registry,
+        )
+        self._shares = Gauge(
+            "trainyard_route_percent",
+            "Share of a model's requests that a version is to answer, in percent.",
+            ("model", "version"),
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
         self._deaths = Counter(
             "trainyard_process_deaths",
             "Processes that ended unasked and were replaced.",
@@ -164,11 +177,19 @@ class MetricsCollector:
         """Samples left the queue without running."""
         self._dropped.labels(reason).inc(samples)
 
-    def model(self, info: ModelInfo) -> None:
-        """This process holds the model."""
+    def model(self, info: ModelInfo, *, held: bool = True) -> None:
+        """This process holds the model, or does so no longer."""
         self._models.labels(info.name, info.version, info.variant, info.engine, info.provider).set(
-            1
+            int(held)
         )
+
+    def registry_polled(self, when: float) -> None:
+        """The registry answered at that time, in seconds since the epoch."""
+        self._polled.set(when)
+
+    def route(self, model: str, version: str, percent: float) -> None:
+        """The version answers that share of the model's requests."""
+        self._shares.labels(model, version).set(percent)
 
     def death(self, kind: str, pid: int) -> None:
         """A process of that kind died; what it counted stays, what it held goes."""

@@ -73,6 +73,9 @@ class Settings:
     """Largest request body, in bytes."""
     max_batch_instances: int = _number(256, 1, 1_000_000)
     """Most instances of one /predict/batch."""
+    poll_seconds: float = _number(10.0, 0, 86_400)
+    """Longest time between two looks at the registry for models:/NAME and models:/NAME@ALIAS, in
+    seconds; 0 looks at the start only."""
     drain_delay_ms: float = _number(500.0, 0, 600_000)
     """After SIGTERM, how long the server still accepts while its readiness says no, in
     milliseconds; longer than the period of whatever probes it."""

@@ -34,10 +34,11 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from serving.catalog import Catalog, Part, ServedModel
+    from serving.chooser import Chooser
     from serving.dispatch import Answer
     from serving.exchange import Exchange
     from serving.intake import Intake
+    from serving.served_model import Part, ServedModel
     from serving.settings import Settings
 
 JSON = "application/json"
@@ -49,9 +50,9 @@ TEXT = "text/plain"
 class Predictor:
     """From a body to an answer, by way of the workers."""
 
-    def __init__(self, settings: Settings, *, catalog: Catalog, intake: Intake) -> None:
+    def __init__(self, settings: Settings, *, chooser: Chooser, intake: Intake) -> None:
         self._settings = settings
-        self._catalog = catalog
+        self._chooser = chooser
         self._intake = intake
 
     def endpoints(self) -> list[Endpoint]:
@@ -82,8 +83,25 @@ class Predictor:
         small = len(body) <= SMALL_BYTES
         wanted = await intake.call(partial(parse, request, exchange, body), inline=small)
         options = wanted.options
-        served = self._catalog.find(options.model, options.version)
-        exchange.choose(served.info)
+        with self._chooser.chosen(
+            options.model,
+            options.version or exchange.given_version,
+            key=exchange.routing_key(options.key),
+        ) as served:
+            exchange.choose(served.info)
+            return await self._ask(request, exchange, served, wanted, small=small, batch=batch)
+
+    async def _ask(
+        self,
+        request: Request,
+        exchange: Exchange,
+        served: ServedModel,
+        wanted: PredictRequest,
+        *,
+        small: bool,
+        batch: bool,
+    ) -> Response:
+        intake, options = self._intake, wanted.options
         exchange.record.samples = len(wanted.samples)
         parts = await intake.call(
             partial(
