@@ -62,12 +62,16 @@ class Conductor:
     def hear(self, slot: Slot, message: object) -> None:
         """Something that is not about the process itself."""
         if isinstance(message, Polled):
-            self._fleet.want(message.wanted)
+            self._log_refused(self._fleet.want(message.wanted))
             self._follow()
         elif isinstance(message, Holding):
             self._log_refused(
                 self._fleet.report(
-                    slot.index, message.sources, refused=message.refused, loading=message.loading
+                    slot.index,
+                    message.sources,
+                    refused=message.refused,
+                    loading=message.loading,
+                    used=message.used,
                 )
             )
             self._follow()

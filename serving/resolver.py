@@ -32,7 +32,9 @@ def resolve_all(uris: Sequence[str]) -> list[Start]:
     for uri in uris:
         if uris.count(uri) > 1:
             raise SettingsError(
-                f"{uri} is given twice", field="model", remedy="name each model once"
+                f"{uri} is given twice",
+                field="model",
+                remedy="name it once, or give it another name: --model NAME=URI",
             )
     if any("models:" in uri or "://" in uri for uri in uris):
         return _resolve_apart(uris)

@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import queue
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bundle.command import describe
@@ -28,6 +29,10 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.02
 """How often it is looked whether what is to leave is free to go."""
+ROOM_SECONDS = 5.0
+"""Longest that loading waits for what is to leave."""
+USED_SECONDS = 10.0
+"""How often the supervisor is told which models are used."""
 
 
 class Offers(Protocol):
@@ -43,6 +48,9 @@ class Uses(Protocol):
     """What still waits for a model, or runs."""
 
     def idle(self, model: ModelKey) -> bool: ...
+
+    def used(self) -> dict[ModelKey, float]:
+        """When each model was last asked for, on time.monotonic's clock."""
 
 
 class Shelf:
@@ -66,6 +74,7 @@ class Shelf:
         self._leaving: dict[Resolved, int] = {}
         """By the number of the first catalog without it."""
         self._serial = 0
+        self._used: dict[ModelKey, float] = {}
         self._inbox: queue.SimpleQueue[tuple[Resolved, ...]] = queue.SimpleQueue()
 
     def fill(self, sources: Sequence[Resolved], *, pinned: Collection[Resolved]) -> None:
@@ -91,7 +100,9 @@ class Shelf:
 
     def report(self) -> None:
         """Tell the supervisor what is held."""
-        self._tell(Holding(frozenset(self._offered), tuple(self._refused.items())))
+        used = {source: self._used.get(model.key, 0.0) for source, model in self._loaded.items()}
+        refused = tuple(self._refused.items())
+        self._tell(Holding(frozenset(self._offered), refused, used=used))
 
     def start(self, offers: Offers, uses: Uses) -> None:
         """Obey `hold` from now on."""
@@ -109,15 +120,18 @@ class Shelf:
     def _run(self, offers: Offers, uses: Uses) -> None:
         while True:
             try:
-                sources = self._inbox.get(timeout=LOOK_SECONDS if self._leaving else None)
+                sources = self._inbox.get(timeout=LOOK_SECONDS if self._leaving else USED_SECONDS)
             except queue.Empty:
                 self._let_go(offers, uses)
+                self._report_use(uses)
                 continue
             while not self._inbox.empty():
                 sources = self._inbox.get()
-            self._follow(sources, offers)
+            self._follow(sources, offers, uses)
 
-    def _follow(self, sources: tuple[Resolved, ...], offers: Offers) -> None:
+    def _follow(self, sources: tuple[Resolved, ...], offers: Offers, uses: Uses) -> None:
+        self._offer(tuple(source for source in sources if source in self._loaded), offers)
+        self._make_room(offers, uses)
         self._refused = {s: reason for s, reason in self._refused.items() if s in sources}
         for source in sources:
             if source not in self._loaded and source not in self._refused:
@@ -163,6 +177,19 @@ class Shelf:
             else:
                 self._leaving.setdefault(source, self._serial)
         offers.announce(self.catalog())
+
+    def _make_room(self, offers: Offers, uses: Uses) -> None:
+        """Wait a little for what is to leave, before more is loaded."""
+        deadline = time.monotonic() + ROOM_SECONDS
+        while self._leaving and time.monotonic() < deadline:
+            self._let_go(offers, uses)
+            time.sleep(LOOK_SECONDS)
+
+    def _report_use(self, uses: Uses) -> None:
+        used = uses.used()
+        if used != self._used:
+            self._used = used
+            self.report()
 
     def _let_go(self, offers: Offers, uses: Uses) -> None:
         """Forget what nobody will ask for again."""

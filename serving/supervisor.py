@@ -21,6 +21,7 @@ from serving.drain import DrainPlan
 from serving.errors import StartError
 from serving.guard import any_admin
 from serving.metrics import MetricsCollector
+from serving.routing.budget import MIB, Budget
 from serving.routing.fleet import Fleet
 from serving.server import TrainyardServer
 from serving.signals import signals_as_bytes, signals_held
@@ -66,7 +67,14 @@ class Supervisor:
     ) -> None:
         self._settings = settings
         self._metrics = MetricsCollector()
-        self._fleet = Fleet(starts)
+        self._fleet = Fleet(
+            starts,
+            Budget(
+                settings.max_models,
+                int(settings.memory_budget_mb * MIB),
+                variant=settings.variant,
+            ),
+        )
         self._conductor = Conductor(self._fleet, board=self, metrics=self._metrics)
         self._server = TrainyardServer(settings, directory=directory, keys=keys)
         self._slots = [Slot(API, index) for index in range(settings.api_processes)]

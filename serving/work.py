@@ -72,6 +72,7 @@ class WorkQueue:
         self._service = ServiceTime()
         self._waiting: Counter[ModelKey] = Counter()
         self._running: ModelKey | None = None
+        self._used: dict[ModelKey, float] = {}
         self._metrics = metrics
         self._changed = threading.Condition()
         self._items: dict[Link, dict[int, Item[Job]]] = {}
@@ -122,6 +123,11 @@ class WorkQueue:
         with self._changed:
             return self._running != model and self._waiting[model] == 0
 
+    def used(self) -> dict[ModelKey, float]:
+        """When each model was last asked for, on time.monotonic's clock."""
+        with self._changed:
+            return dict(self._used)
+
     def close(self) -> None:
         """Let `take` return None."""
         with self._changed:
@@ -135,6 +141,7 @@ class WorkQueue:
         samples = len(next(iter(tensors.values())))
         now, deadline = time.monotonic(), fields["deadline"]
         with self._changed:
+            self._used[model] = now
             item = Item(
                 Job(link, fields["id"], model, tensors),
                 group=(model, fields["signature"]),

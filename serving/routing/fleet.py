@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from bundle.errors import RequestError
+from serving.routing.budget import Budget
 from serving.routing.wanted import Refusal, Route, Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from bundle.uri import Resolved
 
@@ -31,6 +33,10 @@ class Start:
     """When the registry last said what is wanted, in seconds since the epoch; 0 for never."""
     warning: str = ""
     """What the operator should know of it."""
+
+
+Refused = tuple[Wanted, "Resolved", str]
+"""A version, what wanted it, and why it is not served."""
 
 
 @dataclass
@@ -60,17 +66,30 @@ class _Entry:
 class Fleet:
     """Every --model in its order, and every worker by its index."""
 
-    def __init__(self, starts: Iterable[Start]) -> None:
+    def __init__(self, starts: Iterable[Start], budget: Budget | None = None) -> None:
+        """Raises RequestError if what is asked for exceeds the budget."""
         self._entries = {s.wanted.uri: _Entry(s.wanted, s.known) for s in starts}
+        self._budget = budget or Budget()
         self._workers: dict[int, frozenset[Resolved]] = {}
         self._loading: dict[int, Resolved | None] = {}
+        self._used: dict[Resolved, float] = {}
+        exceeded = self._budget.exceeded(self._needed())
+        if exceeded:
+            raise RequestError(exceeded, field="model", remedy="raise it, or serve fewer models")
 
-    def want(self, wanted: Wanted) -> None:
-        """The registry has changed. What was refused may be tried again."""
+    def want(self, wanted: Wanted) -> list[Refused]:
+        """The registry has changed. What was refused may be tried again.
+
+        Returns what is refused because there is no room for it beside what answers.
+        """
         entry = self._entries[wanted.uri]
         entry.wanted = wanted
         entry.refused.clear()
+        exceeded = self._budget.exceeded(self._needed())
+        new = [s for s in wanted.sources if s not in entry.kept()] if exceeded else []
+        entry.refused = dict.fromkeys(new, exceeded)
         self._settle()
+        return [(wanted, source, exceeded) for source in new]
 
     def report(
         self,
@@ -79,15 +98,18 @@ class Fleet:
         *,
         refused: Iterable[tuple[Resolved, str]] = (),
         loading: Resolved | None = None,
-    ) -> list[tuple[Wanted, Resolved, str]]:
-        """What a worker holds. Returns what is refused from now on, and why."""
+        used: Mapping[Resolved, float] | None = None,
+    ) -> list[Refused]:
+        """What a worker holds, and when each was last used. Returns what is refused from now on."""
         self._workers[worker] = frozenset(holding)
         self._loading[worker] = loading
+        for source, moment in (used or {}).items():
+            self._used[source] = max(moment, self._used.get(source, 0.0))
         found = [refusal for source, reason in refused for refusal in self._refuse(source, reason)]
         self._settle()
         return found
 
-    def lost(self, worker: int) -> list[tuple[Wanted, Resolved, str]]:
+    def lost(self, worker: int) -> list[Refused]:
         """The worker is dead. Returns what is refused from now on because it died of it."""
         self._workers.pop(worker, None)
         loading = self._loading.pop(worker, None)
@@ -98,7 +120,10 @@ class Fleet:
     @property
     def sources(self) -> tuple[Resolved, ...]:
         """All that is to be held, in the order of the models; the routed of each come first."""
-        return tuple(dict.fromkeys(s for entry in self._entries.values() for s in entry.sources()))
+        every = list(dict.fromkeys(s for entry in self._entries.values() for s in entry.sources()))
+        by_use = sorted(every, key=lambda source: -self._used.get(source, 0.0))
+        held = set(self._budget.fill(self._needed(), by_use))
+        return tuple(source for source in every if source in held)
 
     @property
     def pinned(self) -> frozenset[Resolved]:
@@ -139,10 +164,22 @@ class Fleet:
             ]
         return tuple(found)
 
+    def _needed(self) -> list[Resolved]:
+        """Without which something cannot be answered as it is, or is wanted to be."""
+        needed: list[Resolved] = []
+        for entry in self._entries.values():
+            wanted = entry.wanted
+            needed += entry.kept()
+            for source in wanted.sources:
+                must = wanted.pinned or source.version in wanted.needed
+                if must and source not in entry.refused:
+                    needed.append(source)
+        return list(dict.fromkeys(needed))
+
     def _all(self) -> list[Wanted]:
         return [entry.wanted for entry in self._entries.values()]
 
-    def _refuse(self, source: Resolved, reason: str) -> list[tuple[Wanted, Resolved, str]]:
+    def _refuse(self, source: Resolved, reason: str) -> list[Refused]:
         """Nothing is refused that answers: there it is the worker that is at fault."""
         found = []
         for entry in self._entries.values():

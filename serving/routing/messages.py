@@ -48,6 +48,8 @@ class Holding:
     refused: tuple[tuple[Resolved, str], ...] = ()
     loading: Resolved | None = None
     """What it is about to load: if it dies now, that is why."""
+    used: dict[Resolved, float] = field(default_factory=dict)
+    """When each was last asked for, on time.monotonic's clock."""
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from bundle.errors import RequestError
 from bundle.uri import Resolved
+from serving.routing.budget import Budget
 from serving.routing.fleet import Fleet, Start
 from serving.routing.split import Split
 from serving.routing.wanted import Refusal, Route, Wanted
+from tests.tiny_bundle import image_parts
 
 URI = "models:/m"
 
@@ -171,3 +174,48 @@ def test_wanted_is_read_back_as_it_was_written(wrong):
     assert Wanted.from_dict(entry.to_dict()) == entry
     with pytest.raises((KeyError, ValueError)):
         Wanted.from_dict(wrong)
+
+
+def other(version: str) -> Wanted:
+    """Another model at that version."""
+    held = Resolved(name="n", version=version, path=Path(f"/cache/n/{version}"), bare=False)
+    route = Route(name="n", salt="n", split=Split.of({int(version): 100.0}, champion=None))
+    return Wanted(uri="models:/n", sources=(held,), route=route)
+
+
+def test_of_what_no_route_needs_the_longest_unused_leaves_when_there_is_no_room():
+    made = Fleet([Start(wanted(v1=100)), Start(other("1"))], Budget(models=3))
+    obey(made)
+    made.want(wanted(v2=100))
+    obey(made)
+    assert {(s.name, s.version) for s in made.sources} == {("m", "1"), ("m", "2"), ("n", "1")}
+    made.want(other("2"))
+    assert {(s.name, s.version) for s in made.sources} == {("m", "2"), ("n", "1"), ("n", "2")}
+    made.report(0, made.sources, used={source("1"): 5.0, other("1").sources[0]: 9.0})
+    assert {(s.name, s.version) for s in made.sources} == {("m", "2"), ("n", "1"), ("n", "2")}
+    made.report(0, made.sources, used={source("1"): 20.0})
+    assert {(s.name, s.version) for s in made.sources} == {("m", "1"), ("m", "2"), ("n", "2")}
+
+
+def test_a_version_without_room_beside_what_answers_is_refused():
+    made = Fleet([Start(wanted(v1=100))], Budget(models=1))
+    obey(made)
+    [(_, found, reason)] = made.want(wanted(v2=100))
+    assert (found, reason) == (source("2"), "2 versions are more than --max-models 1")
+    assert held(made) == {"1"}
+    assert routed(made) == {"1": 100}
+
+
+def test_a_server_that_exceeds_its_budget_from_the_start_does_not_start():
+    with pytest.raises(RequestError, match="--max-models 1"):
+        Fleet([Start(wanted(v1=100)), Start(other("1"))], Budget(models=1))
+
+
+def test_the_budget_counts_the_bytes_of_the_variant_that_is_run(tmp_path):
+    bundle = image_parts().write(tmp_path / "bundle")
+    found = Resolved(name=None, version="x", path=bundle.path, bare=False)
+    size = (bundle.path / "model.onnx").stat().st_size
+    bare = Resolved(name=None, version="x", path=bundle.path / "model.onnx", bare=True)
+    assert Budget(bytes=size).exceeded([found]) == ""
+    assert Budget(bytes=size).exceeded([bare]) == ""
+    assert "MiB of models are more than" in Budget(bytes=size - 1).exceeded([found])

@@ -62,6 +62,9 @@ class Bench:
     def idle(self, model) -> bool:
         return self.is_idle
 
+    def used(self) -> dict:
+        return {}
+
     @property
     def held(self) -> set[str]:
         return {version for _, version in self.shelf.models}
