@@ -32,6 +32,7 @@ from serving.routes.open_inference import open_inference_endpoints
 from serving.routes.predict import Predictor
 from serving.routes.probes import probe_endpoints
 from serving.routing.messages import Result, Routes
+from serving.routing.recorder import TELL_SECONDS, Recorder
 from serving.routing.table import RoutingTable
 from serving.signals import ignore_signals
 
@@ -80,6 +81,7 @@ class ApiProcess:
             settings, dispatcher=self._dispatcher, lifecycle=self._lifecycle, metrics=metrics
         )
         self._table = RoutingTable()
+        self._recorder = Recorder(self._table, control.send)
         self._calls = Calls(control.send, seconds=settings.timeout_ms / 1000)
         chooser = Chooser(self._catalog, self._table)
         self._application = Application(
@@ -96,6 +98,7 @@ class ApiProcess:
             metrics=metrics,
             guard=Guard(keys),
             extra_headers=self._extra_headers,
+            observe=self._recorder.record,
         )
         self._listening = False
         self._told_ready = False
@@ -132,7 +135,9 @@ class ApiProcess:
             directory=self._directory,
             on_message=lambda message: loop.call_soon_threadsafe(self._obey, message),
         )
+        telling = asyncio.ensure_future(self._tell_outcomes())
         yield
+        telling.cancel()
         self._dispatcher.close()
         self._intake.close()
 
@@ -150,6 +155,11 @@ class ApiProcess:
 
     def _held(self) -> set[ModelKey]:
         return {info.key for info in self._catalog.infos()}
+
+    async def _tell_outcomes(self) -> None:
+        while True:
+            await asyncio.sleep(TELL_SECONDS)
+            self._recorder.tell()
 
     def _refused(self, status: int, code: str) -> None:
         """What came was no request."""

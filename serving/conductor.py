@@ -11,6 +11,7 @@ from serving.routing.messages import (
     Hold,
     Holding,
     NotTaken,
+    Observed,
     Polled,
     Result,
     Routes,
@@ -75,6 +76,8 @@ class Conductor:
                 )
             )
             self._follow()
+        elif isinstance(message, Observed):
+            self._board.tell(WATCHER, message)
         elif isinstance(message, Call):
             self._forward(slot, message)
         elif isinstance(message, Result):

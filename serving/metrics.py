@@ -141,6 +141,12 @@ class MetricsCollector:
             multiprocess_mode="livemax",
             registry=registry,
         )
+        self._withdrawn = Counter(
+            "trainyard_rollbacks",
+            "Challengers that lost their traffic because they did worse than the champion.",
+            ("model", "version"),
+            registry=registry,
+        )
         self._deaths = Counter(
             "trainyard_process_deaths",
             "Processes that ended unasked and were replaced.",
@@ -190,6 +196,10 @@ class MetricsCollector:
     def route(self, model: str, version: str, percent: float) -> None:
         """The version answers that share of the model's requests."""
         self._shares.labels(model, version).set(percent)
+
+    def withdrawn(self, model: str, version: str) -> None:
+        """The challenger did worse than the champion, and lost its traffic."""
+        self._withdrawn.labels(model, version).inc()
 
     def death(self, kind: str, pid: int) -> None:
         """A process of that kind died; what it counted stays, what it held goes."""

@@ -99,11 +99,14 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
         process.start()
         return process
 
-    def spawn_watcher(self, *, control: Connection, wanted: tuple[Wanted, ...]) -> BaseProcess:
+    def spawn_watcher(
+        self, *, control: Connection, wanted: tuple[Wanted, ...], settled: tuple[Wanted, ...]
+    ) -> BaseProcess:
         """A new process that asks the registry; it knows what is wanted so far."""
         start = WatcherStart(
             settings=self.settings,
             wanted=wanted,
+            settled=settled,
             control=control,
             directory=self.directory,
         )

@@ -76,6 +76,9 @@ class Settings:
     poll_seconds: float = _number(10.0, 0, 86_400)
     """Longest time between two looks at the registry for models:/NAME and models:/NAME@ALIAS, in
     seconds; 0 looks at the start only."""
+    guardrail: str = _choice("rollback", ("rollback", "off"))
+    """rollback: a challenger that fails more often or takes longer than the champion loses its
+    traffic, here and in the registry; off: nothing is judged."""
     max_models: int = _number(0, 0, 10_000)
     """Most versions of models that a worker holds; 0 is no limit. Of those that no route needs the
     longest unused leave first. Each --model needs room for two while it changes."""

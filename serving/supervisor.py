@@ -119,7 +119,9 @@ class Supervisor:
                     pinned=self._fleet.pinned,
                 )
             elif slot.kind == WATCHER:
-                process = self._server.spawn_watcher(control=theirs, wanted=self._fleet.wanted)
+                process = self._server.spawn_watcher(
+                    control=theirs, wanted=self._fleet.wanted, settled=self._fleet.settled
+                )
             else:
                 others = [other.child.control for other in self._slots if other.child is not None]
                 process = self._server.fork_api(

@@ -81,6 +81,10 @@ class Follower:
             attempt=self._attempt,
         )
 
+    def withdraw(self, version: str, *, who: str) -> None:
+        """Take the traffic from the version in the registry too. Raises RegistryError."""
+        self._registry.withdraw(self._source.name, int(version), who=who)
+
     def refused(self, version: str, reason: str) -> None:
         """A worker did not take the version: it is tried again after a while."""
         self._backoff.failed(int(version), reason)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bundle.uri import Resolved
+    from serving.routing.outcomes import Outcomes
     from serving.routing.wanted import Refusal, Route, Wanted
 
 
@@ -58,6 +59,13 @@ class Routes:
 
     routes: tuple[Route, ...] = ()
     refused: tuple[Refusal, ...] = ()
+
+
+@dataclass(frozen=True)
+class Observed:
+    """API process → supervisor → watcher: how the versions of splits did, by name and version."""
+
+    outcomes: dict[tuple[str, str], Outcomes]
 
 
 @dataclass(frozen=True)

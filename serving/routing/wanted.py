@@ -10,7 +10,7 @@ from bundle.uri import Resolved
 from serving.routing.split import Split
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 CHALLENGER = "challenger"
 
@@ -100,6 +100,18 @@ class Wanted:
                 aliases=tuple(sorted(document["aliases"].items())),
             ),
         )
+
+    def without(self, versions: Collection[str]) -> Wanted:
+        """The same, but what these versions were to answer is the champion's to answer."""
+        route = self.route
+        if route is None or not set(versions) & set(route.split.versions[:-1]):
+            return self
+        champion = route.split.versions[-1]
+        shares = {v: share for v, share in route.split.shares.items() if v not in versions}
+        shares[champion] = 100.0 - sum(shares[v] for v in shares if v != champion)
+        percent = {int(version): share for version, share in shares.items()}
+        split = Split.of(percent, champion=int(champion))
+        return replace(self, route=replace(route, split=split))
 
     def with_route(self, route: Route) -> Wanted:
         """The same versions, shared out otherwise."""

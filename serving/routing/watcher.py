@@ -16,8 +16,10 @@ from bundle.uri import default_cache
 from serving.control import Ready, Stop, listen
 from serving.logs import configure_logging
 from serving.metrics import MetricsCollector
+from serving.routing.guardrail import Verdict
 from serving.routing.last_known_good import LastKnownGood
-from serving.routing.messages import Call, NotTaken, Polled, Settled
+from serving.routing.messages import Call, NotTaken, Observed, Polled, Settled
+from serving.routing.sentry import Sentry
 from serving.signals import ignore_signals
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+GUARDRAIL = "guardrail"
+"""Who took the traffic from a version, in the registry's history."""
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 """MLflow would try again for minutes, in which the watcher would not notice that it is back."""
 SHORTEST_POLL = 0.8
@@ -45,6 +49,8 @@ class WatcherStart:
     settings: Settings
     wanted: tuple[Wanted, ...]
     """What is known to be wanted, of the models that the registry routes."""
+    settled: tuple[Wanted, ...]
+    """What is served of them."""
     control: Connection
     directory: Path
 
@@ -70,7 +76,10 @@ def run_watcher(start: WatcherStart) -> None:
         store=LastKnownGood(cache, registry_uri=registry.uri),
         control=start.control,
         metrics=MetricsCollector(),
+        sentry=Sentry() if start.settings.guardrail == "rollback" else None,
     )
+    for wanted in start.settled:
+        watcher.serves(wanted)
     start.control.send(Ready())
     watch(
         watcher,
@@ -103,6 +112,8 @@ def watch(
             return
         if isinstance(message, Settled):
             watcher.settled(message.wanted)
+        elif isinstance(message, Observed):
+            watcher.observed(message)
         elif isinstance(message, NotTaken):
             watcher.not_taken(message)
         elif isinstance(message, Call):
@@ -126,7 +137,12 @@ class Watcher:
         store: LastKnownGood,
         control: Connection,
         metrics: MetricsCollector,
+        sentry: Sentry | None,
     ) -> None:
+        """Without a `sentry` no challenger is judged."""
+        self._sentry = sentry
+        self._withdrawn: dict[str, set[str]] = {}
+        """By uri: versions that answer nothing here, whatever the registry still says."""
         self._followers = followers
         self._told = {wanted.uri: wanted for wanted in known}
         self._store = store
@@ -142,7 +158,7 @@ class Watcher:
         problem = ""
         for uri, follower in self._followers.items():
             try:
-                wanted = follower.poll()
+                wanted = self._judged(uri, follower)
             except TrainyardError as error:
                 problem = describe(error)
                 continue
@@ -158,6 +174,48 @@ class Watcher:
     def settled(self, wanted: Wanted) -> None:
         """The server answers so now, and may do so after its next start."""
         self._store.write(wanted)
+        self.serves(wanted)
+
+    def serves(self, wanted: Wanted) -> None:
+        """What challengers do is counted from now on."""
+        if self._sentry is not None:
+            self._sentry.settled(wanted)
+
+    def observed(self, message: Observed) -> None:
+        """How versions did: one that is worse than the champion loses its traffic."""
+        if self._sentry is None:
+            return
+        self._sentry.observed(message)
+        for uri, version, judgement in list(self._sentry.judgements()):
+            withdrawn = self._withdrawn.setdefault(uri, set())
+            if judgement.verdict is Verdict.ROLLBACK and version not in withdrawn:
+                withdrawn.add(version)
+                self._withdraw(uri, version, judgement.reason)
+
+    def _withdraw(self, uri: str, version: str, reason: str) -> None:
+        """Here first, since the registry may be away; it is told now or at the next poll."""
+        wanted = self._told[uri].without({version})
+        self._tell(wanted)
+        name = wanted.sources[0].name or ""
+        self._metrics.withdrawn(name, version)
+        fields = {"model": name, "version": version, "reason": reason}
+        log.error("a challenger is rolled back", extra={"fields": fields})
+        try:
+            self._followers[uri].withdraw(version, who=GUARDRAIL)
+        except TrainyardError as error:
+            log.warning(
+                "the registry is not told yet", extra={"fields": {"reason": describe(error)}}
+            )
+
+    def _judged(self, uri: str, follower: Follower) -> Wanted:
+        """What the registry wants, without what was withdrawn and the registry does not know of."""
+        wanted = follower.poll()
+        withdrawn = self._withdrawn.get(uri, set())
+        pending = withdrawn & wanted.needed
+        for version in pending:
+            follower.withdraw(version, who=GUARDRAIL)
+        withdrawn &= pending
+        return wanted.without(pending)
 
     def not_taken(self, message: NotTaken) -> None:
         """The version does not run here; it is not offered again for a while."""

@@ -34,6 +34,7 @@ class Server:
         chooser = Chooser(catalog, table)
         self.lifecycle = Lifecycle(expected_workers=1)
         self.headers: dict[str, str] = {}
+        self.seen: list[tuple] = []
         dispatcher = Dispatcher(catalog=catalog, on_change=lambda: None)
         metrics = MetricsCollector()
         self.intake = Intake(
@@ -49,6 +50,7 @@ class Server:
             metrics=metrics,
             guard=Guard(),
             extra_headers=lambda: self.headers,
+            observe=lambda *seen: self.seen.append(seen),
         )
 
     def ask(self, method: str, path: str, **options) -> httpx.Response:
