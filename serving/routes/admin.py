@@ -43,6 +43,12 @@ def admin_endpoints(calls: Calls) -> list[Endpoint]:
             request, exchange, "promote", version=_number("version", body.get("version")), body=body
         )
 
+    async def ramp(request: Request, exchange: Exchange) -> Response:
+        body = await _body(request, ("version", "dry_run"))
+        return await change(
+            request, exchange, "ramp", version=_number("version", body.get("version")), body=body
+        )
+
     async def split(request: Request, exchange: Exchange) -> Response:
         body = await _body(request, ("shares", "dry_run"))
         return await change(request, exchange, "split", shares=_shares(body), body=body)
@@ -73,6 +79,7 @@ def admin_endpoints(calls: Calls) -> list[Endpoint]:
         Endpoint(f"{model}/versions/{{version}}", "GET", reading("show"), ADMIN),
         Endpoint(f"{model}/promote", "POST", promote, ADMIN),
         Endpoint(f"{model}/split", "POST", split, ADMIN),
+        Endpoint(f"{model}/ramp", "POST", ramp, ADMIN),
         Endpoint(f"{model}/rollback", "POST", rollback, ADMIN),
     ]
 

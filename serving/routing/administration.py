@@ -13,17 +13,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bundle.registry import ModelRegistry
+    from serving.routing.ramp import Ramps
 
 audit = logging.getLogger(AUDIT)
 
-CHANGES = ("promote", "split", "rollback")
+CHANGES = ("promote", "split", "rollback", "ramp")
 
 
 class Administration:
     """The same as `models.py`, for whoever has a key of scope admin."""
 
-    def __init__(self, registry: ModelRegistry) -> None:
+    def __init__(self, registry: ModelRegistry, ramps: Ramps) -> None:
         self._registry = registry
+        self._ramps = ramps
         self._actions: dict[str, Callable[[Call], Any]] = {
             "list": lambda _: {"models": [m.to_dict() for m in registry.models()]},
             "versions": lambda call: {
@@ -36,6 +38,7 @@ class Administration:
             "promote": self._promote,
             "split": self._split,
             "rollback": self._rollback,
+            "ramp": self._ramp,
         }
 
     def answer(self, call: Call) -> Result:
@@ -63,6 +66,12 @@ class Administration:
     def _split(self, call: Call) -> Any:
         event = self._registry.split(
             call.model, call.arguments["shares"], dry_run=_dry(call), who=_who(call)
+        )
+        return event.to_dict()
+
+    def _ramp(self, call: Call) -> Any:
+        event = self._ramps.begin(
+            call.model, call.arguments["version"], dry_run=_dry(call), who=_who(call)
         )
         return event.to_dict()
 

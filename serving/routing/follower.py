@@ -81,6 +81,11 @@ class Follower:
             attempt=self._attempt,
         )
 
+    @property
+    def name(self) -> str:
+        """The model's name in the registry."""
+        return self._source.name
+
     def withdraw(self, version: str, *, who: str) -> None:
         """Take the traffic from the version in the registry too. Raises RegistryError."""
         self._registry.withdraw(self._source.name, int(version), who=who)

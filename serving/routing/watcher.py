@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from serving.routing.administration import Administration
     from serving.routing.follower import Follower
+    from serving.routing.ramp import Ramps
     from serving.routing.wanted import Wanted
     from serving.settings import Settings
 
@@ -68,8 +69,10 @@ def run_watcher(start: WatcherStart) -> None:
     from bundle.registry import ModelRegistry
     from serving.routing.administration import Administration
     from serving.routing.follower import Follower
+    from serving.routing.ramp import Ramps
 
     registry, cache = ModelRegistry(), default_cache()
+    ramps = Ramps(registry)
     watcher = Watcher(
         {w.uri: Follower(w.uri, registry=registry, cache=cache) for w in start.wanted},
         known=start.wanted,
@@ -77,13 +80,14 @@ def run_watcher(start: WatcherStart) -> None:
         control=start.control,
         metrics=MetricsCollector(),
         sentry=Sentry() if start.settings.guardrail == "rollback" else None,
+        ramps=ramps,
     )
     for wanted in start.settled:
         watcher.serves(wanted)
     start.control.send(Ready())
     watch(
         watcher,
-        Administration(registry),
+        Administration(registry, ramps),
         inbox,
         start.control,
         period=start.settings.poll_seconds,
@@ -138,8 +142,10 @@ class Watcher:
         control: Connection,
         metrics: MetricsCollector,
         sentry: Sentry | None,
+        ramps: Ramps,
     ) -> None:
         """Without a `sentry` no challenger is judged."""
+        self._ramps = ramps
         self._sentry = sentry
         self._withdrawn: dict[str, set[str]] = {}
         """By uri: versions that answer nothing here, whatever the registry still says."""
@@ -191,6 +197,8 @@ class Watcher:
             if judgement.verdict is Verdict.ROLLBACK and version not in withdrawn:
                 withdrawn.add(version)
                 self._withdraw(uri, version, judgement.reason)
+            elif judgement.verdict is Verdict.ADVANCE and self._advance(uri, version):
+                self.poll()
 
     def _withdraw(self, uri: str, version: str, reason: str) -> None:
         """Here first, since the registry may be away; it is told now or at the next poll."""
@@ -206,6 +214,13 @@ class Watcher:
             log.warning(
                 "the registry is not told yet", extra={"fields": {"reason": describe(error)}}
             )
+
+    def _advance(self, uri: str, version: str) -> bool:
+        try:
+            return self._ramps.advance(self._followers[uri].name, int(version))
+        except TrainyardError as error:
+            log.warning("a ramp cannot go on", extra={"fields": {"reason": describe(error)}})
+            return False
 
     def _judged(self, uri: str, follower: Follower) -> Wanted:
         """What the registry wants, without what was withdrawn and the registry does not know of."""
