@@ -35,6 +35,9 @@ class Switchboard(Protocol):
     def tell(self, kind: str, message: object) -> None:
         """To all processes of that kind."""
 
+    def offer(self, kind: str, message: object) -> None:
+        """The same, but lost where a process is not ready, or does not listen."""
+
     def send(self, slot: Slot, message: object) -> None: ...
 
     def find(self, kind: str, index: int) -> Slot | None:
@@ -77,7 +80,7 @@ class Conductor:
             )
             self._follow()
         elif isinstance(message, Observed):
-            self._board.tell(WATCHER, message)
+            self._board.offer(WATCHER, message)
         elif isinstance(message, Call):
             self._forward(slot, message)
         elif isinstance(message, Result):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
+import select
 import signal
 import sys
 import time
@@ -147,6 +148,15 @@ class Supervisor:
         for slot in self._slots:
             if slot.kind == kind:
                 self.send(slot, message)
+
+    def offer(self, kind: str, message: object) -> None:
+        """The same, but lost where a process is not ready, or does not listen."""
+        for slot in self._slots:
+            if slot.kind == kind and slot.child is not None and slot.ready:
+                room = select.poll()
+                room.register(slot.child.control, select.POLLOUT)
+                if room.poll(0):
+                    self.send(slot, message)
 
     def find(self, kind: str, index: int) -> Slot | None:
         """The slot, if a process fills it that is ready to hear."""

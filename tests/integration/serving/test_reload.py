@@ -138,13 +138,15 @@ def test_a_refused_version_at_the_start_is_an_error_only_where_nothing_else_is_k
 
 def test_the_registry_may_be_away_also_at_the_start_and_is_followed_when_it_is_back(model):
     away = model.folder / "away.db"
-    with model.serve() as server:
+    fixed = ("--model", f"first=models:/{NAME}/1")
+    with model.serve(*fixed) as server:
         eventually(lambda: watcher_pid(server) > 0)
         eventually(lambda: server.metric("trainyard_registry_age_seconds") < 5)
         eventually(lambda: kept(model))
     model.database.rename(away)
-    with model.serve() as server, server.client() as client:
+    with model.serve(*fixed) as server, server.client() as client:
         assert version(client) == "1"
+        assert version(client, model="first") == "1"
         assert "served as it was served last" in server.log
         eventually(lambda: events(server, "the registry cannot be asked: what is served stays"))
         age = server.metric("trainyard_registry_age_seconds")
