@@ -47,11 +47,13 @@ class Chooser:
 
     def _routed(self, route: Route, key: str | None) -> ServedModel:
         """Another version of the route where a worker has lost the right one; else any."""
-        shares = route.split.shares
-        order = sorted(shares, key=lambda version: -shares[version])
         if key is not None:
-            order.insert(0, route.split.pick(bucket(route.salt, key)))
-        for version in order:
+            version = route.split.pick(bucket(route.salt, key))
+            served = self._catalog.get((route.name, version))
+            if served is not None:
+                return served
+        shares = route.split.shares
+        for version in sorted(shares, key=lambda version: -shares[version]):
             served = self._catalog.get((route.name, version))
             if served is not None:
                 return served

@@ -31,7 +31,7 @@ class Recorder:
         What counts is the time in the engine, where it is known: who waits for a slow version in
         the same queue is not slow.
         """
-        if len(self._table.shares(record.model)) > 1:
+        if self._table.is_split(record.model):
             seen = self._seen.setdefault((record.model, record.version), Outcomes())
             seen.record(status, record.phases.get("infer", seconds))
 

@@ -37,6 +37,11 @@ class RoutingTable:
         """None for a model that no registry routes."""
         return self._taken.get(name)
 
+    def is_split(self, name: str) -> bool:
+        """Whether several versions share the model's requests."""
+        route = self._taken.get(name)
+        return route is not None and len(route.split.ends) > 1
+
     def shares(self, name: str) -> dict[str, float]:
         """Percent by version; empty for a model that no registry routes."""
         route = self._taken.get(name)

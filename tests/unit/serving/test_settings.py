@@ -27,7 +27,7 @@ def test_property_27_every_setting_can_come_from_the_environment():
     values = {
         "model": "a,b", "host": "0.0.0.0", "provider": "cpu", "variant": "int8",
         "log_level": "debug", "batch_delay_ms": "7.5", "queue_size": "2000",
-        "max_body_bytes": "2048", "fallback": "cpu",
+        "max_body_bytes": "2048", "fallback": "cpu", "guardrail": "off",
     }  # fmt: skip
     for name, spec in SPECS.items():
         text = values.get(name, "60")
