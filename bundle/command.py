@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import traceback
 from typing import TYPE_CHECKING, NoReturn
 
-from bundle.errors import TrainyardError
+from bundle.errors import RequestError, TrainyardError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
 TRACEBACK_VARIABLE = "TRAINYARD_TRACEBACK"
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Raises RequestError for arguments that it does not take, where argparse would print its usage
+    and leave.
+    """
+
+    def error(self, message: str) -> NoReturn:
+        raise RequestError(message, remedy=f"see {self.prog} --help")
 
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:

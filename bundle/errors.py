@@ -70,3 +70,9 @@ class EngineError(BundleError):
 
 class RegistryError(BundleError):
     """The registry cannot be reached, or refuses."""
+
+
+def first_line(error: BaseException) -> str:
+    """What a foreign error says in its first line: libraries put pages below it."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -145,7 +145,10 @@ class Model:
             raise InputError(
                 f"inputs must be an object of tensors, got {type(values).__name__}", field=INPUTS
             )
-        return self._engine.check_sample(values)
+        tensors = self._engine.check_sample(values)
+        if self._preprocessor is not None:
+            self._preprocessor.check(tensors)
+        return tensors
 
     def _answer(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         if self._preprocessor is not None:

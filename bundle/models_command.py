@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bundle.command import CommandParser
 from bundle.errors import RequestError
 from bundle.models_report import (
     describe_change,
@@ -90,8 +91,8 @@ def _read_shares(texts: Sequence[str]) -> dict[int, float]:
     return shares
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> CommandParser:
+    parser = CommandParser(
         prog="models.py",
         description="Versions of models in the registry that MLFLOW_TRACKING_URI names.",
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bundle.bfloat16 import as_numbers
 from bundle.errors import EngineError
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def to_predictions(manifest: Manifest, outputs: Mapping[str, Array]) -> list[dic
     {"prediction": {label, index, probabilities}} for a model with labels, else
     {"outputs": {tensor: nested list}}. Raises EngineError for outputs that are not finite.
     """
+    outputs = as_numbers(manifest.outputs, outputs)
     for name, array in outputs.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise EngineError(f"the model's output {name!r} has NaN or infinite values", field=name)

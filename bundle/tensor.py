@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 DYNAMIC = -1
 """A dimension whose size each call chooses."""
 
+BFLOAT16 = "bfloat16"
+STRING = "string"
+
 DTYPES = (
     "bool",
     "int8",
@@ -26,10 +29,11 @@ DTYPES = (
     "float16",
     "float32",
     "float64",
-    "bfloat16",
-    "string",
+    BFLOAT16,
+    STRING,
 )
-"""numpy's names, and the two element types that numpy does not have."""
+"""numpy's names, and the two element types that numpy does not have: a bfloat16 array is a uint16
+array of its bits, a string array one of Python's str objects."""
 
 
 @dataclass(frozen=True, kw_only=True)

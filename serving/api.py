@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 import uvicorn
 
+from serving.access import AccessLog
 from serving.application import Application
+from serving.cache import RowCache
 from serving.calls import Calls
 from serving.catalog import Catalog
 from serving.chooser import Chooser
@@ -29,12 +32,15 @@ from serving.routes.infer import InferRoutes
 from serving.routes.metrics import metrics_endpoints
 from serving.routes.models import model_endpoints
 from serving.routes.open_inference import open_inference_endpoints
+from serving.routes.openapi import with_openapi
 from serving.routes.predict import Predictor
 from serving.routes.probes import probe_endpoints
 from serving.routing.messages import Result, Routes
 from serving.routing.recorder import TELL_SECONDS, Recorder
 from serving.routing.table import RoutingTable
 from serving.signals import ignore_signals
+from serving.trace_endpoint import find_endpoint
+from serving.tracing import Tracer
 
 if TYPE_CHECKING:
     import socket
@@ -84,21 +90,28 @@ class ApiProcess:
         self._recorder = Recorder(self._table, control.send)
         self._calls = Calls(control.send, seconds=settings.timeout_ms / 1000)
         chooser = Chooser(self._catalog, self._table)
+        size = int(settings.cache_mb * 2**20)
+        cache = RowCache(size, metrics=metrics) if size else None
+        endpoint = find_endpoint(settings.otlp_endpoint, os.environ)
+        self._tracer = Tracer(endpoint) if endpoint else None
+        endpoints = [
+            *Predictor(settings, chooser=chooser, intake=self._intake, cache=cache).endpoints(),
+            *InferRoutes(settings, chooser=chooser, intake=self._intake).endpoints(),
+            *probe_endpoints(self._lifecycle, self._catalog, self._table),
+            *model_endpoints(settings, self._lifecycle, self._catalog, chooser),
+            *open_inference_endpoints(self._lifecycle, self._catalog, self._table),
+            *admin_endpoints(self._calls),
+            *metrics_endpoints(),
+        ]
         self._application = Application(
-            [
-                *Predictor(settings, chooser=chooser, intake=self._intake).endpoints(),
-                *InferRoutes(settings, chooser=chooser, intake=self._intake).endpoints(),
-                *probe_endpoints(self._lifecycle, self._catalog, self._table),
-                *model_endpoints(settings, self._lifecycle, self._catalog, chooser),
-                *open_inference_endpoints(self._lifecycle, self._catalog, self._table),
-                *admin_endpoints(self._calls),
-                *metrics_endpoints(),
-            ],
+            with_openapi(endpoints, settings=settings, catalog=self._catalog, keyed=bool(keys)),
             lifespan=lifespan,
             metrics=metrics,
             guard=Guard(keys),
             extra_headers=self._extra_headers,
             observe=self._recorder.record,
+            access=AccessLog(slow_seconds=settings.slow_request_ms / 1000 or None),
+            tracer=self._tracer,
         )
         self._listening = False
         self._told_ready = False
@@ -140,6 +153,8 @@ class ApiProcess:
         telling.cancel()
         self._dispatcher.close()
         self._intake.close()
+        if self._tracer is not None:
+            self._tracer.close()
 
     def _obey(self, message: object) -> None:
         if isinstance(message, WorkerUp):

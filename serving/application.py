@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from bundle.errors import InputError
+from serving.access import AccessLog
 from serving.dispatch import ClientGoneError
 from serving.errors import (
     BadRequestError,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from serving.guard import Guard
     from serving.metrics import MetricsCollector, RequestRecord
+    from serving.tracing import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,8 @@ class Application:
         guard: Guard,
         extra_headers: Callable[[], Mapping[str, str]],
         observe: Callable[[RequestRecord, int, float], None],
+        access: AccessLog | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         """`lifespan` is told of start and stop; `extra_headers` go out with every answer;
         `observe` is told of each with its status and the seconds that it took.
@@ -74,6 +78,8 @@ class Application:
         self._metrics = metrics
         self._guard = guard
         self._extra_headers = extra_headers
+        self._access = access or AccessLog()
+        self._tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -89,8 +95,9 @@ class Application:
         seconds = time.monotonic() - exchange.started
         self._metrics.request(exchange.record, status=status, error=exchange.error, seconds=seconds)
         self._observe(exchange.record, status, seconds)
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug("request", extra={"fields": _line(scope, exchange, status, seconds)})
+        self._access.request(scope, exchange, status=status, seconds=seconds)
+        if self._tracer is not None:
+            self._tracer.record(scope, exchange, status=status, seconds=seconds)
         if response is not None:
             response.headers.update(self._extra_headers())
             await response(scope, receive, send)
@@ -138,19 +145,3 @@ class Application:
 
 async def _unused(_: Request) -> Response:  # pragma: no cover - routes are only matched
     raise NotImplementedError
-
-
-def _line(scope: Scope, exchange: Exchange, status: int, seconds: float) -> dict[str, object]:
-    record = exchange.record
-    return {
-        "id": exchange.request_id,
-        "method": scope["method"],
-        "path": scope["path"],
-        "status": status,
-        "error": exchange.error,
-        "model": record.model,
-        "version": record.version,
-        "samples": record.samples,
-        "ms": round(seconds * 1000, 3),
-        **{f"{name}_ms": round(value * 1000, 3) for name, value in record.phases.items()},
-    }

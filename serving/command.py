@@ -16,6 +16,7 @@ from serving.flags import read_command_line
 from serving.guard import read_keys
 from serving.logs import configure_logging
 from serving.resolver import resolve_all
+from serving.trace_endpoint import check_installed, find_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +32,8 @@ def main() -> int:
     """The command. Returns the exit code; raises TrainyardError."""
     command = read_command_line(sys.argv[1:], os.environ)
     if command.print_settings:
+        for warning in command.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
         print(command.toml())
         return 0
     settings = command.settings
@@ -44,6 +47,7 @@ def main() -> int:
     configure_logging(settings.log_level)
     for warning in command.warnings:
         log.warning(warning)
+    check_installed(find_endpoint(settings.otlp_endpoint, os.environ))
     keys = read_keys(settings.api_keys_file, os.environ)
     starts = resolve_all(settings.model)
     for warning in filter(None, (start.warning for start in starts)):

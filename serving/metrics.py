@@ -147,6 +147,24 @@ class MetricsCollector:
             ("model", "version"),
             registry=registry,
         )
+        self._cache_hits = Counter(
+            "trainyard_cache_hits",
+            "Samples whose tensors were in the cache of preprocessed inputs.",
+            _MODEL,
+            registry=registry,
+        )
+        self._cache_misses = Counter(
+            "trainyard_cache_misses",
+            "Samples that were preprocessed and put into the cache.",
+            _MODEL,
+            registry=registry,
+        )
+        self._cache_bytes = Gauge(
+            "trainyard_cache_bytes",
+            "Size of the caches of preprocessed inputs.",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
         self._deaths = Counter(
             "trainyard_process_deaths",
             "Processes that ended unasked and were replaced.",
@@ -182,6 +200,14 @@ class MetricsCollector:
     def dropped(self, reason: str, samples: int) -> None:
         """Samples left the queue without running."""
         self._dropped.labels(reason).inc(samples)
+
+    def cache(self, model: tuple[str, str, str], *, hit: bool) -> None:
+        """A sample was looked up in the cache of preprocessed inputs."""
+        (self._cache_hits if hit else self._cache_misses).labels(*model).inc()
+
+    def cache_bytes(self, size: int) -> None:
+        """The cache of this process holds that much."""
+        self._cache_bytes.set(size)
 
     def model(self, info: ModelInfo, *, held: bool = True) -> None:
         """This process holds the model, or does so no longer."""

@@ -82,6 +82,9 @@ def triton_metrics(families: Iterable[Metric]) -> list[Metric]:
         found["nv_inference_count"][key(labels)] += value
     for labels, value in samples(families, "trainyard_batches_total"):
         found["nv_inference_exec_count"][key(labels)] += value
+    for kind in ("hits", "misses"):
+        for labels, value in samples(families, f"trainyard_cache_{kind}_total"):
+            found[f"nv_cache_num_{kind}_per_model"][key(labels)] += value
     for labels, value in samples(families, "trainyard_requests_in_flight"):
         found["nv_inference_pending_request_count"][key(labels)] += value
     for labels, value in samples(families, "trainyard_request_seconds_sum"):
@@ -100,7 +103,9 @@ def key(labels: dict[str, str]) -> ModelLabels:
 
 def _metric(name: str, values: dict[tuple[str, ...], float]) -> Metric:
     # Not a counter to the client library, which would add "_total" to Triton's name.
-    metric = Metric(name, f"As Triton counts {name.removeprefix('nv_inference_')}.", "unknown")
+    metric = Metric(
+        name, f"As Triton counts {name.removeprefix('nv_').removeprefix('inference_')}.", "unknown"
+    )
     for found, value in values.items():
         labels = dict(zip(("model", "version", "reason"), found, strict=False))
         metric.add_sample(name, labels, value)

@@ -8,22 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bundle.bfloat16 import as_numbers
 from bundle.errors import EngineError, InputError
 from bundle.manifest import Manifest
 from bundle.prediction import to_predictions
 from bundle.preprocessing.select import create_preprocessor
 from serving.batch import cut
 from serving.codec.tensors import row_shape, to_array
-from serving.errors import (
-    BadRequestError,
-    ModelFailedError,
-    RefusedSampleError,
-)
+from serving.errors import BadRequestError, ModelFailedError, RefusedSampleError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bundle.preprocessing.preprocessor import DataPreprocessor
+    from serving.cache import RowCache
     from serving.codec.request import Sample
     from serving.wire import Tensors
 
@@ -99,12 +97,17 @@ class ServedModel:
         return self.preprocessor is not None and self.preprocessor.sample_field == "text"
 
     def to_parts(
-        self, samples: Sequence[Sample], *, batch_size: int, batch_tokens: int | None = None
+        self,
+        samples: Sequence[Sample],
+        *,
+        batch_size: int,
+        batch_tokens: int | None = None,
+        cache: RowCache | None = None,
     ) -> list[Part]:
         """The samples as tensors, in as few parts as can run at once. Raises BadRequestError."""
         groups: dict[str, list[tuple[int, Tensors]]] = {}
         for index, sample in enumerate(samples):
-            signature, row = self._to_row(sample)
+            signature, row = self._to_row(sample, cache)
             groups.setdefault(signature, []).append((index, row))
         limit = batch_size if self.info.batchable else 1
         parts = []
@@ -128,8 +131,11 @@ class ServedModel:
     ) -> list[Part]:
         """Tensors as the model's signature has them, batch dimension included, as parts.
 
-        Raises BadRequestError where the inputs are batches of different sizes.
+        Raises BadRequestError where the inputs are batches of different sizes, and InputError where
+        no sample becomes such tensors.
         """
+        if self.preprocessor is not None:
+            self.preprocessor.check(tensors)
         if not self.info.batchable:
             stacked = {name: array[np.newaxis] for name, array in tensors.items()}
             return [Part(stacked, (0,), self._signature(tensors))]
@@ -153,6 +159,7 @@ class ServedModel:
 
     def to_answers(self, outputs: Tensors, part: Part) -> list[dict[str, Any]]:
         """What the outputs say, a sample each. Raises RefusedSampleError where they say NaN."""
+        outputs = as_numbers(self.manifest.outputs, outputs)
         for name, array in outputs.items():
             if array.dtype.kind != "f":
                 continue
@@ -168,7 +175,7 @@ class ServedModel:
         except EngineError as error:
             raise ModelFailedError(str(error), code="model_failed") from error
 
-    def _to_row(self, sample: Sample) -> tuple[str, Tensors]:
+    def _to_row(self, sample: Sample, cache: RowCache | None) -> tuple[str, Tensors]:
         try:
             if sample.field == "inputs":
                 return self._read_inputs(sample)
@@ -179,7 +186,10 @@ class ServedModel:
                     f"not {sample.field}",
                     field=sample.field,
                 )
-            return sample.field, self.preprocessor(sample.value)
+            if cache is None:
+                return sample.field, self.preprocessor(sample.value)
+            labels = (*self.info.key, self.info.variant)
+            return sample.field, cache.row(self.preprocessor, sample.value, model=labels)
         except InputError as error:
             raise BadRequestError.from_input_error(
                 error, field=sample.located(error.field), path=sample.path
@@ -205,6 +215,8 @@ class ServedModel:
             row[spec.name] = to_array(values[spec.name], spec, shape=self._shapes[spec.name])
         if self.sequential:
             _check_lengths(row)
+        if self.preprocessor is not None:
+            self.preprocessor.check(row)
         return self._signature(row), row
 
     def _signature(self, row: Tensors) -> str:

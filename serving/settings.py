@@ -71,6 +71,9 @@ class Settings:
     it."""
     max_body_bytes: int = _number(32 * 2**20, 1024, 2**40)
     """Largest request body, in bytes."""
+    cache_mb: float = _number(0.0, 0, 1_000_000)
+    """Preprocessed images and texts that each API process keeps for when they are sent again, in
+    megabytes; 0 keeps none."""
     max_batch_instances: int = _number(256, 1, 1_000_000)
     """Most instances of one /predict/batch."""
     poll_seconds: float = _number(10.0, 0, 86_400)
@@ -96,6 +99,11 @@ class Settings:
     """TOML file with a table [[key]] for each API key: name, scopes (predict, metrics, admin) and
     key or its sha256. Keys may also come in TRAINYARD_API_KEYS. Without any, everybody may predict
     and nobody administrate."""
+    otlp_endpoint: str = ""
+    """Base address of an OTLP/HTTP receiver, to which traces are sent, such as
+    http://collector:4318; empty for what OTEL_EXPORTER_OTLP_ENDPOINT says, or nowhere."""
+    slow_request_ms: float = _number(0.0, 0, 3_600_000)
+    """A request that takes at least so long has a line in the log, in milliseconds; 0 for none."""
     log_level: str = _choice("info", LOG_LEVELS)
     """debug (a line for every request), info, warning or error; JSON lines on stderr."""
 

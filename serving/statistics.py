@@ -54,8 +54,9 @@ def model_statistics(families: Sequence[Metric], model: ModelKey) -> dict[str, A
                 name: duration(total(f"{phase}_count", phase=own), total(f"{phase}_sum", phase=own))
                 for name, own in _PHASES.items()
             },
-            "cache_hit": duration(0, 0),
-            "cache_miss": duration(0, 0),
+            # Of preprocessed inputs, not of answers; what a look takes is part of compute_input.
+            "cache_hit": duration(total("trainyard_cache_hits_total"), 0),
+            "cache_miss": duration(total("trainyard_cache_misses_total"), 0),
         },
         "batch_stats": _batches(families, model),
     }

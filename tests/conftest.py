@@ -12,7 +12,12 @@ from hypothesis import settings
 from tests.session_folder import session_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    import httpx
+
+    from tests.running_server import RunningServer
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no failure
 settings.load_profile("patient")
@@ -40,3 +45,24 @@ def tracking_uri(empty_registry: Path, tmp_path: Path, monkeypatch: pytest.Monke
     uri = f"sqlite:///{database}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     return uri
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """image, text: folders; double.onnx, log.onnx, slow.onnx: bare files."""
+    from tests import served_bundles as made  # needs onnx, and few tests need it
+
+    folder = tmp_path_factory.mktemp("bundles")
+    made.image_bundle(folder / "image")
+    made.text_bundle(folder / "text")
+    (folder / "double.onnx").write_bytes(made.double_onnx())
+    (folder / "log.onnx").write_bytes(made.logarithm_onnx())
+    (folder / "slow.onnx").write_bytes(made.slow_onnx())
+    return folder
+
+
+@pytest.fixture
+def client(server: RunningServer) -> Iterator[httpx.Client]:
+    """Of the module's `server`."""
+    with server.client() as client:
+        yield client

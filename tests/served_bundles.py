@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 LABELS = ("dark", "middling", "bright")
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "film", "plot", "the", "was")
+POISON = len(WORDS)
+"""A token that the tokenizer knows and the table of vectors lacks: only the engine refuses it."""
 MOODS = ("negative", "positive")
 SIDE = 8
 
@@ -82,7 +84,7 @@ def text_bundle(folder: Path, *, name: str = "moods", max_length: int = 16) -> B
             "middle": np.array([1], np.int64),
         },
     )
-    tokenizer = tokenizer_json(WORDS)
+    tokenizer = tokenizer_json((*WORDS, "poison"))
     return classifier_parts(
         model,
         TextPreprocessor(text_config(tokenizer, max_length=max_length), tokenizer),
@@ -142,6 +144,16 @@ def double_onnx(*, kind: int = TensorProto.FLOAT, shape: list[Any] | None = None
     )
 
 
+def negative_onnx() -> bytes:
+    """`x` (2, 3) → `y` = -x: no batches, and finite whatever is finite."""
+    return serialize(
+        [helper.make_node("Neg", ["x"], ["y"])],
+        inputs=[value("x", TensorProto.FLOAT, [2, 3])],
+        outputs=[value("y", TensorProto.FLOAT, [2, 3])],
+        weights={},
+    )
+
+
 def logarithm_onnx() -> bytes:
     """`x` → `y` = log(x): not finite where x is not positive."""
     return serialize(
@@ -152,11 +164,26 @@ def logarithm_onnx() -> bytes:
     )
 
 
-def identity_onnx(kinds: dict[str, int]) -> bytes:
+def identity_onnx(kinds: dict[str, int], *, batch: int | str = "batch") -> bytes:
     """`in_NAME` → `out_NAME`, (N, 2, 3), each of its own element type."""
+    shape = [batch, 2, 3]
     return serialize(
         [helper.make_node("Identity", [f"in_{name}"], [f"out_{name}"]) for name in kinds],
-        inputs=[value(f"in_{name}", kind, ["batch", 2, 3]) for name, kind in kinds.items()],
-        outputs=[value(f"out_{name}", kind, ["batch", 2, 3]) for name, kind in kinds.items()],
+        inputs=[value(f"in_{name}", kind, shape) for name, kind in kinds.items()],
+        outputs=[value(f"out_{name}", kind, shape) for name, kind in kinds.items()],
+        weights={},
+    )
+
+
+def casting_onnx(*, batch: int | str = "batch") -> bytes:
+    """bfloat16 `x` (N, 4) → float32 `wide`, the same numbers, and bfloat16 `back`, their bits."""
+    shape, kind = [batch, 4], TensorProto.BFLOAT16
+    return serialize(
+        [
+            helper.make_node("Cast", ["x"], ["wide"], to=TensorProto.FLOAT),
+            helper.make_node("Cast", ["wide"], ["back"], to=kind),
+        ],
+        inputs=[value("x", kind, shape)],
+        outputs=[value("wide", TensorProto.FLOAT, shape), value("back", kind, shape)],
         weights={},
     )

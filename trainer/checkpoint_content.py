@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from bundle.errors import first_line
 from trainer.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def load_plain(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
         loaded = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:
         raise CheckpointError(
-            f"{path}: refused, it holds more than tensors and plain values ({_first_line(error)})",
+            f"{path}: refused, it holds more than tensors and plain values ({first_line(error)})",
             remedy="load only checkpoints that train.py wrote",
         ) from error
     if not isinstance(loaded, dict):
@@ -101,8 +102,3 @@ def _batch(checkpoint: Mapping[str, Any]) -> int:
     loop = checkpoint.get("loops", {}).get("fit_loop", {})
     progress = loop.get("epoch_loop.batch_progress", {}).get("current", {})
     return int(progress.get("completed", 0))
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

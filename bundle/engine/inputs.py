@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bundle.bfloat16 import is_finite
 from bundle.errors import InputError
-from bundle.tensor import DYNAMIC, TensorSpec
+from bundle.tensor import BFLOAT16, DYNAMIC, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,12 +21,13 @@ def as_array(value: Any, spec: TensorSpec) -> Array:
 
     An array keeps its values exactly or is refused. In a Python list, whose numbers have no element
     type, floating-point numbers are rounded to the nearest that the tensor can hold, as JSON needs.
+    numpy has no bfloat16: its arrays are those of its bits, uint16, and nothing else is taken.
     Shapes are not looked at. Raises InputError, naming the tensor.
     """
     if spec.dtype == "string":
         return _as_strings(value, spec)
-    if spec.dtype == "bfloat16":
-        raise input_error(spec, "has dtype bfloat16, which is not accepted here")
+    if spec.dtype == BFLOAT16:
+        return _as_bits(value, spec)
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, OverflowError) as error:
@@ -65,7 +67,7 @@ def check_tensors(inputs: Mapping[str, Any], specs: tuple[TensorSpec, ...]) -> d
             raise input_error(spec, f"is missing; the model takes {', '.join(known)}")
         array = as_array(inputs[spec.name], spec)
         _check_shape(spec, array.shape)
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if not _finite(array, spec):
             raise input_error(spec, "has NaN or infinite values")
         arrays[spec.name] = array
     return arrays
@@ -111,6 +113,22 @@ def _as_strings(value: Any, spec: TensorSpec) -> Array:
     if any(not isinstance(item, str) for item in array.flat):
         raise input_error(spec, "has values that are not strings")
     return array
+
+
+def _as_bits(value: Any, spec: TensorSpec) -> Array:
+    if not isinstance(value, np.ndarray) or value.dtype != np.uint16:
+        raise input_error(
+            spec,
+            "has dtype bfloat16, which is taken as its bits only",
+            remedy="pass a numpy array of uint16, the upper halves of the float32 values",
+        )
+    return value
+
+
+def _finite(array: Array, spec: TensorSpec) -> bool:
+    if spec.dtype == BFLOAT16:
+        return bool(is_finite(array).all())
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
 def _as_integers(value: Any, array: Array) -> Array:

@@ -10,6 +10,7 @@ import onnxruntime
 
 from bundle.engine.base import InferenceEngine
 from bundle.engine.binding import Binding
+from bundle.engine.bits import run_on_bits
 from bundle.engine.cores import available_cores
 from bundle.engine.cuda import Stream
 from bundle.engine.providers import (
@@ -19,9 +20,10 @@ from bundle.engine.providers import (
     check_built_in,
     check_provider,
 )
-from bundle.engine.session import first_line, open_session
+from bundle.engine.session import open_session
 from bundle.engine.signature import dimension_names, read_specs
-from bundle.errors import EngineError, RequestError
+from bundle.errors import EngineError, RequestError, first_line
+from bundle.tensor import BFLOAT16, STRING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from bundle.engine.profile import ShapeProfile
     from bundle.preprocessing.preprocessor import Array
 
-_UNBOUND = ("string", "bfloat16")
+_UNBOUND = (STRING, BFLOAT16)
 """Element types that numpy cannot hand over as plain memory."""
 
 
@@ -71,7 +73,15 @@ class OnnxEngine(InferenceEngine):
             dimension_names=dimension_names(inputs),
         )
         self._output_names = [output.name for output in outputs]
-        plain = all(spec.dtype not in _UNBOUND for spec in (*self._inputs, *self._outputs))
+        dtypes = {spec.dtype for spec in (*self._inputs, *self._outputs)}
+        plain = dtypes.isdisjoint(_UNBOUND)
+        self._has_bits = BFLOAT16 in dtypes
+        if dtypes.issuperset(_UNBOUND):
+            raise EngineError(
+                "the model has tensors of bfloat16 and of string, which ONNX Runtime can only pass "
+                "in ways that exclude each other",
+                remedy="cast the bfloat16 tensors to float32 inside the model",
+            )
         self._binding = (
             Binding(self._session, stream, self._output_names)
             if plain and stream is not None
@@ -119,6 +129,8 @@ class OnnxEngine(InferenceEngine):
         try:
             if self._binding is not None:
                 results = self._binding.run(inputs)
+            elif self._has_bits:
+                results = run_on_bits(self._session, inputs, specs=self._inputs)
             else:
                 results = self._session.run(self._output_names, inputs)
         except EngineError:

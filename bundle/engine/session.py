@@ -14,7 +14,7 @@ from bundle.engine.providers import (
     prepare,
     request,
 )
-from bundle.errors import EngineError
+from bundle.errors import EngineError, first_line
 
 if TYPE_CHECKING:
     from bundle.engine.providers import ProviderSettings
@@ -63,8 +63,3 @@ def session_options(threads: int) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = _QUIET
     return options
-
-
-def first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

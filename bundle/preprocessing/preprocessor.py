@@ -38,6 +38,12 @@ class DataPreprocessor(ABC):
     def __call__(self, sample: Any) -> dict[str, Array]:
         """The tensors of one sample, without a batch dimension. Raises InputError."""
 
+    def check(self, tensors: Mapping[str, Array]) -> None:  # noqa: B027 - most take any
+        """Raise InputError for tensors that no sample becomes, with or without batch dimension.
+
+        For tensors that come ready-made, of the names, types and ranks that the model takes.
+        """
+
     def collate(self, rows: Sequence[Row]) -> dict[str, Array]:
         """One batch of the rows, in order, batch dimension in front."""
         if not rows:

@@ -13,7 +13,7 @@ from bundle.preprocessing.preprocessor import Array, DataPreprocessor, Row
 from bundle.tensor import DYNAMIC, TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from bundle.preprocessing.config import TextConfig
 
@@ -82,6 +82,19 @@ class TextPreprocessor(DataPreprocessor):
             "input_ids": np.array(encoding.ids, dtype=np.int64),  # (L,)
             "attention_mask": np.array(encoding.attention_mask, dtype=np.int64),  # (L,)
         }
+
+    def check(self, tensors: Mapping[str, Array]) -> None:
+        """Token ids are those of the vocabulary: a negative one would be another word's."""
+        ids = tensors.get("input_ids")
+        if ids is None or not ids.size:
+            return
+        if ids.min() < 0 or ids.max() >= self.vocabulary_size:
+            wrong = ids.min() if ids.min() < 0 else ids.max()
+            raise InputError(
+                f"inputs.input_ids has {wrong}, which is no token; "
+                f"the ids are 0 to {self.vocabulary_size - 1}",
+                field="inputs.input_ids",
+            )
 
     def collate(self, rows: Sequence[Row]) -> dict[str, Array]:
         """Pad to the longest row: {"input_ids": (B, L), "attention_mask": (B, L)}."""

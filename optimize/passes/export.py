@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.onnx.errors import OnnxExporterWarning
 
+from bundle.errors import first_line
 from optimize.errors import ExportError, OpsetError
 from optimize.passes.strip import strip, to_bytes
 
@@ -85,7 +86,7 @@ class ExportPass:
             except (RuntimeError, TypeError, ValueError) as error:
                 raise ExportError(
                     f"the {self.lane} exporter cannot write this model with opset {self.opset}: "
-                    f"{_first_line(error)}",
+                    f"{first_line(error)}",
                     field="optimize.exporter",
                 ) from error
         self._check(proto, names=[spec.name for spec in inputs], output=output.name)
@@ -161,7 +162,7 @@ class ExportPass:
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             raise ExportError(
                 f"the {self.lane} exporter wrote a graph that onnx.checker refuses: "
-                f"{_first_line(error)}",
+                f"{first_line(error)}",
                 field="optimize.exporter",
             ) from error
 
@@ -271,8 +272,3 @@ def _quiet() -> Iterator[None]:
     finally:
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

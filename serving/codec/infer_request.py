@@ -10,7 +10,7 @@ import numpy as np
 
 from serving.codec.datatype import DATATYPES, storage, unpack_strings
 from serving.codec.json import parse_object
-from serving.codec.request import LOWEST_PRIORITY, shorten
+from serving.codec.request import LOWEST_PRIORITY, shorten, whole
 from serving.codec.tensors import flat_array
 from serving.errors import BadRequestError, NotSupportedError
 
@@ -128,6 +128,12 @@ def _entries(document: Mapping[str, Any], field: str) -> tuple[Mapping[str, Any]
     return tuple(entries)
 
 
+def _check_fields(entry: Mapping[str, Any], known: tuple[str, ...], path: str) -> None:
+    for key in entry:
+        if key not in known:
+            raise _wrong(f"{path}.{shorten(key)}", "is not a field of a tensor")
+
+
 def _binaries(
     inputs: tuple[Mapping[str, Any], ...], rest: memoryview
 ) -> tuple[memoryview | None, ...]:
@@ -163,6 +169,7 @@ def _outputs(document: Mapping[str, Any], *, binary: bool) -> tuple[WantedOutput
         return None
     wanted = []
     for entry in _entries(document, "outputs"):
+        _check_fields(entry, ("name", "parameters"), f"outputs.{shorten(entry['name'])}")
         parameters = _object(entry, "parameters")
         path = f"outputs.{shorten(entry['name'])}.parameters"
         own = _boolean(parameters, "binary_data", path) if "binary_data" in parameters else binary
@@ -172,9 +179,7 @@ def _outputs(document: Mapping[str, Any], *, binary: bool) -> tuple[WantedOutput
 
 def _read_tensor(entry: Mapping[str, Any], binary: memoryview | None, spec: TensorSpec) -> Array:
     field = f"inputs.{spec.name}"
-    for key in entry:
-        if key not in ("name", "shape", "datatype", "parameters", "data"):
-            raise _wrong(f"{field}.{shorten(key)}", "is not a field of a tensor")
+    _check_fields(entry, ("name", "shape", "datatype", "parameters", "data"), field)
     expected = DATATYPES[spec.dtype]
     if entry.get("datatype") != expected:
         got = shorten(str(entry.get("datatype", "none")))
@@ -249,16 +254,16 @@ def _boolean(parameters: Mapping[str, Any], name: str, path: str) -> bool:
 
 def _timeout_ms(parameters: Mapping[str, Any]) -> float | None:
     """The protocol counts in microseconds; 0 is none."""
-    value = parameters.get("timeout", 0)
-    if type(value) is not int or not 0 <= value < 10**15:
+    value = whole(parameters.get("timeout", 0))
+    if value is None or not 0 <= value < 10**15:
         raise _wrong("parameters.timeout", "must be a whole number of microseconds")
     return value / 1000 or None
 
 
 def _priority(parameters: Mapping[str, Any]) -> int:
     """0 is the protocol's word for the default."""
-    value = parameters.get("priority", 0)
-    if type(value) is not int or not 0 <= value <= LOWEST_PRIORITY:
+    value = whole(parameters.get("priority", 0))
+    if value is None or not 0 <= value <= LOWEST_PRIORITY:
         raise _wrong("parameters.priority", f"must be a whole number from 0 to {LOWEST_PRIORITY}")
     return value or 1
 

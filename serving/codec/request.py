@@ -119,16 +119,23 @@ def _text(name: str, value: object) -> str:
     return value
 
 
+def whole(value: object) -> int | None:
+    """The integer of 64 bits that a JSON number is, however it was written: 1.0 is 1. None for all
+    else, also for what is larger, which could not be sent back.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and -(2**63) <= value < 2**64 else None
+
+
 def _version(name: str, value: object) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return _text(name, value)
+    number = whole(value)
+    return _text(name, value) if number is None else str(number)
 
 
 def _identity(name: str, value: object) -> str | int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    return _text(name, value)
+    number = whole(value)
+    return _text(name, value) if number is None else number
 
 
 def _timeout(name: str, value: object) -> float:
@@ -138,9 +145,10 @@ def _timeout(name: str, value: object) -> float:
 
 
 def _priority(name: str, value: object) -> int:
-    if type(value) is not int or not 1 <= value <= LOWEST_PRIORITY:
+    number = whole(value)
+    if number is None or not 1 <= number <= LOWEST_PRIORITY:
         raise _wrong(name, f"must be an integer from 1 (first) to {LOWEST_PRIORITY}")
-    return value
+    return number
 
 
 def _from_text(

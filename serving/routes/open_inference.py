@@ -43,7 +43,7 @@ def open_inference_endpoints(
     """Everything below /v2 that is not about one model."""
 
     async def server(_: Request, exchange: Exchange) -> Response:
-        document = {"name": "trainyard", "version": _version(), "extensions": EXTENSIONS}
+        document = {"name": "trainyard", "version": server_version(), "extensions": EXTENSIONS}
         return Response(dump(document), 200, exchange.headers(), "application/json")
 
     async def live(_: Request, exchange: Exchange) -> Response:
@@ -85,7 +85,7 @@ def open_inference_endpoints(
     ]  # fmt: skip
 
 
-def _version() -> str:
+def server_version() -> str:
     try:
         return version("trainyard")
     except PackageNotFoundError:  # a source tree that was not installed

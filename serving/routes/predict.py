@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from serving.cache import RowCache
     from serving.chooser import Chooser
     from serving.dispatch import Answer
     from serving.exchange import Exchange
@@ -50,8 +51,16 @@ TEXT = "text/plain"
 class Predictor:
     """From a body to an answer, by way of the workers."""
 
-    def __init__(self, settings: Settings, *, chooser: Chooser, intake: Intake) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        chooser: Chooser,
+        intake: Intake,
+        cache: RowCache | None = None,
+    ) -> None:
         self._settings = settings
+        self._cache = cache
         self._chooser = chooser
         self._intake = intake
 
@@ -109,6 +118,7 @@ class Predictor:
                 wanted.samples,
                 batch_size=self._settings.batch_size,
                 batch_tokens=self._settings.batch_tokens or None,
+                cache=self._cache,
             ),
             inline=small and not served.heavy,
         )

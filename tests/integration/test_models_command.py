@@ -149,8 +149,9 @@ def command(*arguments, root, cwd, **environment):
 
 
 WRONG = {
-    "no subcommand": ([], "", 2, "usage: models.py"),
-    "no number": (["promote", "digits", "two"], "", 2, "invalid int value: 'two'"),
+    "no subcommand": ([], "", 2, "error: the following arguments are required: COMMAND"),
+    "no such subcommand": (["lst"], "", 2, "error: argument COMMAND: invalid choice: 'lst'"),
+    "no number": (["promote", "digits", "two"], "", 2, "error: argument NUMBER: invalid int"),
     "no registry": (["list"], "", 1, "error: there is no registry at sqlite:///mlflow.db yet"),
     "no answer": (["list"], "http://127.0.0.1:9", 1, "error: the registry http://127.0.0.1:9"),
 }

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.running_server import RunningServer, running_server
-from tests.served_bundles import double_onnx, image_bundle, text_bundle
+from tests.served_bundles import double_onnx
 from tests.tiny_bundle import encode
 
 LIMIT = 256 * 1024
@@ -25,15 +25,13 @@ B64 = base64.b64encode(PICTURE).decode()
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(bundles, tmp_path_factory):
     folder = tmp_path_factory.mktemp("property-15")
-    image_bundle(folder / "image")
-    text_bundle(folder / "text")
-    (folder / "double.onnx").write_bytes(double_onnx())
-    (folder / "whole.onnx").write_bytes(double_onnx(kind=7))  # int64
-    models = [str(folder / name) for name in ("image", "text", "double.onnx", "whole.onnx")]
+    whole = folder / "whole.onnx"
+    whole.write_bytes(double_onnx(kind=7))  # int64
+    models = [*(bundles / name for name in ("image", "text", "double.onnx")), whole]
     with running_server(
-        *(argument for model in models for argument in ("--model", model)),
+        *(argument for model in models for argument in ("--model", str(model))),
         *("--threads", "1", "--batch-delay-ms", "0"),
         *("--max-body-bytes", str(LIMIT), "--max-batch-instances", "64"),
         folder=folder,
@@ -42,10 +40,9 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture
-def client(server):
-    with server.client() as client:
-        yield client
-        assert client.get("/health").status_code == 200
+def client(client):
+    yield client
+    assert client.get("/health").status_code == 200
 
 
 def check(response, status: int, code: str, field: str | None = None) -> dict:

@@ -10,8 +10,12 @@ import psutil
 import pytest
 
 from tests.running_server import RunningServer, eventually, running_server
+from tests.served_bundles import POISON
 
-SECOND_OF_WORK = 5000
+ROUNDS = 20_000
+"""Of the slow model: seconds on a free machine, and more where a test takes longer as well."""
+PATIENCE_MS = "240000"
+GIVES_UP = httpx.Timeout(60, read=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +24,7 @@ def server(bundles, tmp_path_factory):
     with running_server(
         *("--model", str(bundles / "slow.onnx"), "--threads", "1", "--api-processes", "2"),
         *("--batch-size", "1", "--queue-size", "4", "--max-batch-instances", "4"),
+        *("--timeout-ms", PATIENCE_MS),
         folder=tmp_path_factory.mktemp("server"),
     ) as server:
         yield server
@@ -28,14 +33,16 @@ def server(bundles, tmp_path_factory):
 @pytest.fixture
 def busy(server):
     """While the worker is busy with one sample; afterwards it has answered that one."""
-    batches = server.metric("trainyard_batch_size_count")
+    before = server.scrape()
     with ThreadPoolExecutor(1) as pool, server.client() as client:
-        body = {"inputs": {"work": 2 * SECOND_OF_WORK}}
-        answer = pool.submit(client.post, "/predict", json=body)
-        time.sleep(0.5)
+        answer = pool.submit(client.post, "/predict", json={"inputs": {"work": ROUNDS}})
+        eventually(lambda: server.metric("trainyard_requests_in_flight") == 1)
+        time.sleep(0.2)  # from the API process to the worker
         yield client
         assert answer.result().status_code == 200
-    assert server.metric("trainyard_batch_size_count") >= batches + 1
+    after = server.scrape()
+    assert after.total("trainyard_batch_size_count") > before.total("trainyard_batch_size_count")
+    assert after.total("trainyard_requests_in_flight") == 0
 
 
 def ran(server: RunningServer) -> float:
@@ -46,9 +53,9 @@ def test_an_abandoned_request_never_runs(server, busy):
     before = ran(server)
     for _ in range(4):
         with pytest.raises(httpx.ReadTimeout):
-            busy.post("/predict", json={"inputs": {"work": 1}}, timeout=0.05)
+            busy.post("/predict", json={"inputs": {"work": 1}}, timeout=GIVES_UP)
     eventually(lambda: server.metric("trainyard_dropped_total", reason="cancelled") == 4)
-    eventually(lambda: ran(server) > before)
+    eventually(lambda: ran(server) > before, seconds=200)
     assert busy.post("/predict", json={"inputs": {"work": 1}}).status_code == 200
     assert ran(server) == before + 2
     assert server.metric("trainyard_requests_total", status="499", error="client_gone") == 4
@@ -60,7 +67,7 @@ def test_a_deadline_is_answered_504_and_the_work_never_runs(server, busy):
     response = busy.post("/predict", json=body)
     assert response.status_code == 504
     assert response.json()["error"]["code"] == "deadline_exceeded"
-    eventually(lambda: ran(server) > before)
+    eventually(lambda: ran(server) > before, seconds=200)
     assert busy.post("/predict", json={"inputs": {"work": 1}}).status_code == 200
     assert ran(server) == before + 2
 
@@ -74,7 +81,7 @@ def test_a_full_queue_takes_its_size_and_refuses_the_rest(server, busy):
     assert sorted(r.status_code for r in responses) == [200] * 4 + [503] * 6
     refused = [response for response in responses if response.status_code == 503]
     assert {response.json()["error"]["code"] for response in refused} == {"overloaded"}
-    assert {response.headers["retry-after"] for response in refused} == {"1"}
+    assert all(int(response.headers["retry-after"]) >= 1 for response in refused)
 
 
 def test_an_idle_server_does_not_spin(server):
@@ -94,7 +101,7 @@ def test_parallel_clients_share_batches_and_each_gets_its_own_answer(bundles, tm
         ) as server,
         server.client() as client,
     ):
-        poison = {"inputs": {"input_ids": [10**6], "attention_mask": [1]}, "model": "moods"}
+        poison = {"inputs": {"input_ids": [POISON], "attention_mask": [1]}, "model": "moods"}
 
         def double(number: int) -> httpx.Response:
             return client.post("/predict", json={"inputs": {"x": [number, 0, 0, 0]}})

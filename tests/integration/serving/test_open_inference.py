@@ -10,12 +10,13 @@ import warnings
 import zlib
 
 import httpx
+import ml_dtypes
 import numpy as np
 import pytest
 from onnx import TensorProto
 
 from tests.running_server import running_server
-from tests.served_bundles import identity_onnx
+from tests.served_bundles import casting_onnx, identity_onnx
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -44,21 +45,23 @@ def server(bundles, tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
     for name, kind in KINDS.items():
         (folder / f"same_{name}.onnx").write_bytes(identity_onnx({name: kind}))
+    (folder / "whole.onnx").write_bytes(identity_onnx(KINDS, batch=2))
+    (folder / "cast.onnx").write_bytes(casting_onnx())
+    (folder / "whole_cast.onnx").write_bytes(casting_onnx(batch=2))
     with running_server(
         *("--model", str(bundles / "double.onnx")),
         *("--model", str(bundles / "image")),
         *("--model", str(bundles / "log.onnx")),
         *(part for name in KINDS for part in ("--model", str(folder / f"same_{name}.onnx"))),
+        *(
+            part
+            for name in ("whole", "cast", "whole_cast")
+            for part in ("--model", str(folder / f"{name}.onnx"))
+        ),
         *("--threads", "1", "--api-processes", "2", "--max-body-bytes", "100000"),
         folder=folder,
     ) as server:
         yield server
-
-
-@pytest.fixture
-def client(server):
-    with server.client() as client:
-        yield client
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +145,71 @@ def test_the_asyncio_client_gets_the_same_answers(server, binary):
 
     for dtype, array in zip(KINDS, asyncio.run(ask()), strict=True):
         assert same(dtype, array, values(dtype))
+
+
+@pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
+def test_every_element_type_comes_back_from_a_model_without_batches(triton_client, binary):
+    pairs = [request_of(dtype, values(dtype), binary=binary) for dtype in KINDS]
+    inputs = [entry for inputs, _ in pairs for entry in inputs]
+    outputs = [entry for _, outputs in pairs for entry in outputs]
+    result = triton_client.infer("whole", inputs, outputs=outputs)
+    for dtype in KINDS:
+        assert same(dtype, result.as_numpy(f"out_{dtype}"), values(dtype))
+    assert triton_client.get_model_config("whole")["max_batch_size"] == 0
+
+
+BF16 = np.array([[1.0, -2.5, 0.0, 3.39e38], [-0.0, 1e-40, 1 / 3, -1.0]], dtype=ml_dtypes.bfloat16)
+
+
+@pytest.mark.parametrize("compression", [None, "gzip", "deflate"])
+@pytest.mark.parametrize("model", ["cast", "whole_cast"])
+def test_bfloat16_comes_back_bit_for_bit_and_as_the_same_numbers(triton_client, model, compression):
+    given = triton.InferInput("x", [2, 4], "BF16")
+    given.set_data_from_numpy(BF16, binary_data=True)
+    result = triton_client.infer(
+        model,
+        [given],
+        request_compression_algorithm=compression,
+        response_compression_algorithm=compression,
+    )
+    assert result.as_numpy("back").tobytes() == BF16.tobytes()
+    assert result.as_numpy("wide").tobytes() == BF16.astype(np.float32).tobytes()
+    metadata = triton_client.get_model_metadata(model)
+    assert metadata["inputs"][0]["datatype"] == "BF16"
+    config = triton_client.get_model_config(model)
+    assert config["input"][0]["data_type"] == "TYPE_BF16"
+
+
+def bf16_body(bits: np.ndarray, **parameters) -> dict:
+    content = bits.tobytes()
+    entry = {"name": "x", "shape": list(bits.shape), "datatype": "BF16"}
+    entry["parameters"] = {"binary_data_size": len(content)}
+    head = json.dumps({"inputs": [entry], **parameters}).encode()
+    return {
+        "content": head + content,
+        "headers": {"Inference-Header-Content-Length": str(len(head))},
+    }
+
+
+def test_bfloat16_has_no_form_in_json(client):
+    url, bits = "/v2/models/cast/infer", BF16.view(np.uint16)
+    entry = {"name": "x", "shape": [1, 4], "datatype": "BF16", "data": [1, 2, 3, 4]}
+    answers = [
+        client.post(url, json={"inputs": [entry]}),
+        client.post(url, **bf16_body(bits)),  # the answer would be JSON
+        client.post("/predict", json={"model": "cast", "inputs": {"x": [1, 2, 3, 4]}}),
+    ]
+    assert [answer.status_code for answer in answers] == [400] * 3
+    wide = client.post(url, **bf16_body(bits, outputs=[{"name": "wide"}]))
+    assert np.array(wide.json()["outputs"][0]["data"], np.float32).tobytes() == (
+        BF16.astype(np.float32).tobytes()
+    )
+
+
+@pytest.mark.parametrize("bits", [0x7F80, 0xFF80, 0x7FC0])
+def test_bfloat16_that_is_not_finite_is_answered_400(client, bits):
+    array = np.array([[0x3F80, bits, 0, 0]], np.uint16)
+    assert client.post("/v2/models/cast/infer", **bf16_body(array)).status_code == 400
 
 
 def test_server_and_model_describe_themselves(triton_client):
@@ -231,6 +299,7 @@ WRONG = {
     "given twice": {"inputs": infer_body()["inputs"] * 2},
     "unknown output": infer_body() | {"outputs": [{"name": "z"}]},
     "output given twice": infer_body() | {"outputs": [{"name": "y"}, {"name": "y"}]},
+    "unknown field of an output": infer_body() | {"outputs": [{"name": "y", "datatype": "FP32"}]},
     "unknown field": infer_body() | {"inpts": 1},
     "id that is no string": infer_body() | {"id": 7},
     "timeout below zero": infer_body() | {"parameters": {"timeout": -1}},
@@ -386,7 +455,7 @@ def test_an_outputs_own_choice_beats_the_requests(client):
         ("POST", "/v2/cudasharedmemory/region/a/register", 501),
         ("GET", "/v2/trace/setting", 501),
         ("GET", "/v2/logging", 501),
-        ("POST", "/v2/repository/models/double/unload", 501),
+        ("POST", "/v2/repository/models/double/unload", 403),
     ],
 )
 def test_what_is_not_here_says_so_in_the_protocols_shape(client, method, path, status):

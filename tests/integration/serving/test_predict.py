@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from bundle.model import Model
-from tests.running_server import running_server
+from tests.running_server import eventually, running_server
+from tests.served_bundles import POISON
 from tests.tiny_bundle import encode
 
 if TYPE_CHECKING:
@@ -33,12 +35,6 @@ def server(bundles, tmp_path_factory):
         folder=tmp_path_factory.mktemp("server"),
     ) as server:
         yield server
-
-
-@pytest.fixture
-def client(server):
-    with server.client() as client:
-        yield client
 
 
 @pytest.fixture(scope="module")
@@ -159,13 +155,29 @@ def test_one_bad_instance_refuses_the_request_and_is_named(client):
 
 def test_an_instance_that_only_the_engine_can_refuse_is_named(client):
     good = {"inputs": {"input_ids": [4], "attention_mask": [1]}}
-    bad = {"inputs": {"input_ids": [10**6], "attention_mask": [1]}}
+    bad = {"inputs": {"input_ids": [POISON], "attention_mask": [1]}}
     response = client.post(
         "/predict/batch", json={"instances": [good, bad, good], "model": "moods"}
     )
     assert response.status_code == 400
     assert response.json()["error"]["code"] == "invalid_input"
     assert response.json()["error"]["field"].startswith("instances[1].inputs")
+
+
+@pytest.mark.parametrize("token", [-1, -(2**63), 11, 2**63 - 1])
+def test_a_token_that_the_tokenizer_does_not_know_is_named(client, token):
+    sample = {"inputs": {"input_ids": [4, token], "attention_mask": [1, 1]}, "model": "moods"}
+    response = client.post("/predict", json=sample)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_input")
+    assert response.json()["error"]["field"] == "inputs.input_ids"
+    assert f"has {token}, which is no token" in response.json()["error"]["message"]
+    entries = [
+        {"name": name, "datatype": "INT64", "shape": [1, 2], "data": data}
+        for name, data in (("input_ids", [4, token]), ("attention_mask", [1, 1]))
+    ]
+    response = client.post("/v2/models/moods/infer", json={"inputs": entries})
+    assert response.status_code == 400
+    assert "which is no token" in response.json()["error"]
 
 
 def test_an_answer_that_is_not_finite_is_refused_and_named(client):
@@ -206,6 +218,18 @@ def test_request_ids_come_back_on_every_answer(client):
     assert len(replaced) == 32
 
 
+def test_a_request_that_was_not_answered_in_time_has_a_line_in_the_log(server, client):
+    body = {"text": "good", "model": "moods", "timeout_ms": 1e-6}
+    assert client.post("/predict", json=body, headers={"X-Request-Id": "late-1"}).status_code == 504
+    assert client.post("/predict", json={}, headers={"X-Request-Id": "wrong-1"}).status_code == 400
+    eventually(lambda: "late-1" in server.log)
+    [line] = [json.loads(line) for line in server.log.splitlines() if "late-1" in line]
+    assert (line["level"], line["status"], line["error"]) == ("warning", 504, "deadline_exceeded")
+    assert (line["path"], line["model"]) == ("/predict", "moods")
+    assert line["decode_ms"] >= 0
+    assert "wrong-1" not in server.log, "what clients do wrong is told to them, and counted"
+
+
 def test_the_id_of_the_body_comes_back_even_with_an_error(client):
     for identity in ("mine", 42):
         good = client.post("/predict", json={"text": "good", "model": "moods", "id": identity})
@@ -230,7 +254,7 @@ def test_probes_say_ready_and_list_the_models(client, models):
 
 
 def test_there_is_no_documentation_that_would_be_untrue(client):
-    for path in ("/docs", "/redoc", "/openapi.json", "/", "/info"):
+    for path in ("/docs", "/redoc", "/", "/info"):
         assert client.get(path).status_code == 404
 
 

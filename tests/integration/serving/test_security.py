@@ -32,12 +32,6 @@ def server(bundles, tmp_path_factory):
         yield server
 
 
-@pytest.fixture
-def client(server):
-    with server.client() as client:
-        yield client
-
-
 @pytest.mark.parametrize(
     ("headers", "status", "code"),
     [

@@ -114,9 +114,19 @@ def test_values_that_are_no_strings_are_refused(values):
         as_array(values, spec("string"))
 
 
-def test_bfloat16_is_refused():
-    with pytest.raises(InputError, match="bfloat16"):
-        as_array([1.0], spec("bfloat16"))
+def test_bfloat16_is_taken_as_its_bits_and_as_nothing_else():
+    bits = np.array([0x3F80, 0xC000], np.uint16)
+    assert as_array(bits, spec("bfloat16")) is bits
+    for other in ([1.0], np.ones(2, np.float32), np.ones(2, np.int16), [0x3F80]):
+        with pytest.raises(InputError, match="bits"):
+            as_array(other, spec("bfloat16"))
+
+
+@pytest.mark.parametrize("bits", [0x7F80, 0xFF80, 0x7FC0, 0xFFFF])
+def test_bfloat16_that_is_not_finite_is_refused(bits):
+    wrong = np.array([0x3F80, bits], np.uint16)
+    with pytest.raises(InputError, match="NaN or infinite"):
+        check_tensors({"x": wrong}, (spec("bfloat16", (2,)),))
 
 
 SPECS = (spec("float32", (-1, 2), "a"), spec("int64", (-1, -1), "b"))

@@ -164,7 +164,7 @@ def test_read_options_reads_numbers_from_the_texts_of_a_form():
         ("timeout_ms", True),
         ("timeout_ms", 1e300),
         ("priority", 0),
-        ("priority", 1.0),
+        ("priority", 1.5),
         ("priority", 10**30),
         ("key", []),
     ],

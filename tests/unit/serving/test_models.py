@@ -20,7 +20,7 @@ from serving.metrics import MetricsCollector
 from serving.models import LoadedModel, load_model
 from serving.served_model import ServedModel
 from serving.work import FAILED, OK, REFUSED, Job
-from tests.served_bundles import double_onnx, image_bundle, logarithm_onnx, text_bundle
+from tests.served_bundles import POISON, double_onnx, image_bundle, logarithm_onnx, text_bundle
 from tests.tiny_bundle import encode
 
 TEXTS = ["the film was good", "bad", "the plot was bad the film was good"]
@@ -142,7 +142,7 @@ def token_ids(*ids: int) -> Sample:
 
 def test_one_poisoned_item_fails_alone(folder):
     model, face = served(folder / "text")
-    samples = [token_ids(4, 5, 6), token_ids(4, 10**6, 6), token_ids(7, 8, 9)]
+    samples = [token_ids(4, 5, 6), token_ids(4, POISON, 6), token_ids(7, 8, 9)]
     parts = [face.to_parts([sample], batch_size=8)[0] for sample in samples]
     answers = run(model, parts)
     assert [answers[number][0]["status"] for number in range(3)] == [OK, REFUSED, OK]
@@ -152,7 +152,7 @@ def test_one_poisoned_item_fails_alone(folder):
 
 def test_the_poisoned_sample_of_an_item_is_named(folder):
     model, face = served(folder / "text")
-    samples = [token_ids(4), token_ids(5), token_ids(10**6)]
+    samples = [token_ids(4), token_ids(5), token_ids(POISON)]
     answers = run(model, face.to_parts(samples, batch_size=8))
     assert (answers[0][0]["status"], answers[0][0]["index"]) == (REFUSED, 2)
 
@@ -170,7 +170,7 @@ def test_tensors_that_do_not_fit_each_other_are_the_inputs_fault(folder):
 def test_a_model_that_no_longer_answers_its_probe_is_at_fault(folder):
     model, face = served(folder / "text")
     broken = LoadedModel(**{**vars(model), "probe": {"input_ids": np.zeros((1, 1))}})
-    answers = run(broken, face.to_parts([token_ids(10**6)], batch_size=8))
+    answers = run(broken, face.to_parts([token_ids(POISON)], batch_size=8))
     assert answers[0][0]["status"] == FAILED
 
 

@@ -23,19 +23,6 @@ def test_every_setting_has_a_flag_a_variable_and_a_docstring():
         assert len(texts[name]) > 20
 
 
-def test_property_27_every_setting_can_come_from_the_environment():
-    values = {
-        "model": "a,b", "host": "0.0.0.0", "provider": "cpu", "variant": "int8",
-        "log_level": "debug", "batch_delay_ms": "7.5", "queue_size": "2000",
-        "max_body_bytes": "2048", "fallback": "cpu", "guardrail": "off",
-    }  # fmt: skip
-    for name, spec in SPECS.items():
-        text = values.get(name, "60")
-        found = getattr(read(**{variable(spec): text}).settings, name)
-        expected = tuple(text.split(",")) if name == "model" else type(spec.default)(text)
-        assert found == expected
-
-
 def test_a_flag_beats_the_environment_which_beats_the_file(tmp_path):
     file = tmp_path / "serve.toml"
     file.write_text('port = 1\nbatch_size = 1\nbatch-delay-ms = 1\nmodel = ["m"]\n')

@@ -1,0 +1,1 @@
+"""OpenAPI: the document that says what this server answers, made from what it serves."""
