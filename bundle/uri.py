@@ -8,17 +8,21 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from bundle.archive import open_bundle, sha256_file
 from bundle.errors import BundleError, NotFoundError, RequestError
 from bundle.paths import MANIFEST
 from bundle.remote import fetch_bundle
 
+if TYPE_CHECKING:
+    from bundle.registry import ModelRegistry
+
 CACHE_VARIABLE = "TRAINYARD_CACHE"
 
 _NAMED = re.compile(r"(?P<name>[^=/\\:@]+)=(?P<uri>.+)")
-_REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number>[^/@]+))")
+_REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number>[^/@]+))?")
+_CHAMPION = "champion"
 _SHORT = 12
 """Digits of a hash that name the version of what no registry has numbered."""
 
@@ -36,11 +40,41 @@ class Resolved:
     bare: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Registered:
+    """What a uri says of a model in the registry."""
+
+    name: str
+    alias: str
+    """champion where the uri names neither an alias nor a number."""
+    number: int | None
+    """Set if the uri names one version for good."""
+    given_name: str | None
+    """The name in front of the uri."""
+
+
+def registered(uri: str) -> Registered | None:
+    """None for a uri of anything else. Raises RequestError for one that is cut short."""
+    given, uri = _split_name(uri)
+    if not uri.startswith("models:"):
+        return None
+    match = _REGISTERED.fullmatch(uri)
+    if match is None or not (match["number"] or "0").isdecimal():
+        _refuse(uri)
+    return Registered(
+        name=match["name"],
+        alias=match["alias"] or _CHAMPION,
+        number=None if match["number"] is None else int(match["number"]),
+        given_name=given,
+    )
+
+
 def resolve(uri: str, *, tracking_uri: str | None = None, cache: Path | None = None) -> Resolved:
     """Find what the uri names, and fetch and verify what is not on this machine.
 
-    The uri is a bundle's folder, models:/NAME@ALIAS, models:/NAME/NUMBER, a remote folder such as
-    s3://BUCKET/PREFIX, or an .onnx file; NAME= in front of it gives the model another name.
+    The uri is a bundle's folder, models:/NAME (its champion), models:/NAME@ALIAS,
+    models:/NAME/NUMBER, a remote folder such as s3://BUCKET/PREFIX, or an .onnx file; NAME= in
+    front of it gives the model another name.
     A folder or file is only looked up: whoever opens it verifies it.
     Raises RequestError, NotFoundError, or the errors of the registry and of `open_bundle`.
     """
@@ -95,29 +129,37 @@ def _from_path(path: Path) -> Resolved:
     return Resolved(name=None, version=_short_hash(path), path=path, bare=True)
 
 
+def fetch_version(registry: ModelRegistry, name: str, number: int, *, cache: Path) -> Resolved:
+    """The version's bundle, verified, from the cache or else into it. Raises the registry's errors
+    and those of `open_bundle`.
+    """
+    version = registry.get(name, number)
+    digest = version.manifest_sha256 or "unknown"
+    folder = cache / "models" / _folder_name(name) / str(number) / digest
+    _drop_if_damaged(folder)
+    path = registry.download(name, number, folder)
+    return Resolved(name=name, version=str(number), path=path, bare=False)
+
+
 def _from_registry(uri: str, *, tracking_uri: str | None, cache: Path) -> Resolved:
-    match = _REGISTERED.fullmatch(uri)
-    if match is None:
-        _refuse(uri)
-    if match["number"] is not None and not match["number"].isdecimal():
-        _refuse(uri)
+    wanted = registered(uri)
+    if wanted is None:
+        raise AssertionError("only registered models come here")
     # Imported here because MLflow takes seconds, which a plain folder need not wait for.
     from bundle.registry import ModelRegistry
 
     registry = ModelRegistry(tracking_uri)
-    version = registry.get(match["name"], match["alias"] or int(match["number"]))
-    digest = version.manifest_sha256 or "unknown"
-    folder = cache / "models" / _folder_name(version.name) / str(version.number) / digest
-    _drop_if_damaged(folder)
-    path = registry.download(version.name, version.number, folder)
-    return Resolved(name=version.name, version=str(version.number), path=path, bare=False)
+    number = wanted.number
+    if number is None:
+        number = registry.get(wanted.name, wanted.alias).number
+    return fetch_version(registry, wanted.name, number, cache=cache)
 
 
 def _refuse(uri: str) -> NoReturn:
     raise RequestError(
         f"{uri} does not name a version in the registry",
         field="model",
-        remedy="write models:/NAME@ALIAS or models:/NAME/NUMBER",
+        remedy="write models:/NAME, models:/NAME@ALIAS or models:/NAME/NUMBER",
     )
 
 

@@ -15,7 +15,9 @@ import uvicorn
 from serving.access import AccessLog
 from serving.application import Application
 from serving.cache import RowCache
+from serving.calls import Calls
 from serving.catalog import Catalog
+from serving.chooser import Chooser
 from serving.control import Drain, Ready, WorkerUp, listen
 from serving.dispatch import Dispatcher
 from serving.drain import DrainPlan, Lifecycle
@@ -25,6 +27,7 @@ from serving.intake import Intake
 from serving.logs import configure_logging
 from serving.metrics import MetricsCollector, RequestRecord
 from serving.protocol import HttpProtocol
+from serving.routes.admin import admin_endpoints
 from serving.routes.infer import InferRoutes
 from serving.routes.metrics import metrics_endpoints
 from serving.routes.models import model_endpoints
@@ -32,6 +35,9 @@ from serving.routes.open_inference import open_inference_endpoints
 from serving.routes.openapi import with_openapi
 from serving.routes.predict import Predictor
 from serving.routes.probes import probe_endpoints
+from serving.routing.messages import Result, Routes
+from serving.routing.recorder import TELL_SECONDS, Recorder
+from serving.routing.table import RoutingTable
 from serving.signals import ignore_signals
 from serving.trace_endpoint import find_endpoint
 from serving.tracing import Tracer
@@ -45,6 +51,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from serving.guard import ApiKey
+    from serving.served_model import ModelKey
     from serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -79,18 +86,21 @@ class ApiProcess:
         self._intake = Intake(
             settings, dispatcher=self._dispatcher, lifecycle=self._lifecycle, metrics=metrics
         )
+        self._table = RoutingTable()
+        self._recorder = Recorder(self._table, control.send)
+        self._calls = Calls(control.send, seconds=settings.timeout_ms / 1000)
+        chooser = Chooser(self._catalog, self._table)
         size = int(settings.cache_mb * 2**20)
         cache = RowCache(size, metrics=metrics) if size else None
         endpoint = find_endpoint(settings.otlp_endpoint, os.environ)
         self._tracer = Tracer(endpoint) if endpoint else None
         endpoints = [
-            *Predictor(
-                settings, catalog=self._catalog, intake=self._intake, cache=cache
-            ).endpoints(),
-            *InferRoutes(settings, catalog=self._catalog, intake=self._intake).endpoints(),
-            *probe_endpoints(self._lifecycle, self._catalog),
-            *model_endpoints(settings, self._lifecycle, self._catalog),
-            *open_inference_endpoints(self._lifecycle, self._catalog),
+            *Predictor(settings, chooser=chooser, intake=self._intake, cache=cache).endpoints(),
+            *InferRoutes(settings, chooser=chooser, intake=self._intake).endpoints(),
+            *probe_endpoints(self._lifecycle, self._catalog, self._table),
+            *model_endpoints(settings, self._lifecycle, self._catalog, chooser),
+            *open_inference_endpoints(self._lifecycle, self._catalog, self._table),
+            *admin_endpoints(self._calls),
             *metrics_endpoints(),
         ]
         self._application = Application(
@@ -99,6 +109,7 @@ class ApiProcess:
             metrics=metrics,
             guard=Guard(keys),
             extra_headers=self._extra_headers,
+            observe=self._recorder.record,
             access=AccessLog(slow_seconds=settings.slow_request_ms / 1000 or None),
             tracer=self._tracer,
         )
@@ -137,7 +148,9 @@ class ApiProcess:
             directory=self._directory,
             on_message=lambda message: loop.call_soon_threadsafe(self._obey, message),
         )
+        telling = asyncio.ensure_future(self._tell_outcomes())
         yield
+        telling.cancel()
         self._dispatcher.close()
         self._intake.close()
         if self._tracer is not None:
@@ -150,6 +163,18 @@ class ApiProcess:
             task.add_done_callback(self._connecting.discard)
         elif isinstance(message, Drain):
             self._drain(message.plan)
+        elif isinstance(message, Routes):
+            self._table.update(message, self._held())
+        elif isinstance(message, Result):
+            self._calls.answered(message)
+
+    def _held(self) -> set[ModelKey]:
+        return {info.key for info in self._catalog.infos()}
+
+    async def _tell_outcomes(self) -> None:
+        while True:
+            await asyncio.sleep(TELL_SECONDS)
+            self._recorder.tell()
 
     def _refused(self, status: int, code: str) -> None:
         """What came was no request."""
@@ -168,6 +193,7 @@ class ApiProcess:
         self._server.should_exit = True
 
     def _workers_changed(self) -> None:
+        self._table.settle(self._held())
         self._lifecycle.update(workers=self._dispatcher.workers)
         self._tell_ready()
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from serving.guard import Guard
-    from serving.metrics import MetricsCollector
+    from serving.metrics import MetricsCollector, RequestRecord
     from serving.tracing import Tracer
 
 log = logging.getLogger(__name__)
@@ -62,10 +62,14 @@ class Application:
         metrics: MetricsCollector,
         guard: Guard,
         extra_headers: Callable[[], Mapping[str, str]],
+        observe: Callable[[RequestRecord, int, float], None],
         access: AccessLog | None = None,
         tracer: Tracer | None = None,
     ) -> None:
-        """`lifespan` is told of start and stop; `extra_headers` go out with every answer."""
+        """`lifespan` is told of start and stop; `extra_headers` go out with every answer;
+        `observe` is told of each with its status and the seconds that it took.
+        """
+        self._observe = observe
         self._routes = [
             (Route(endpoint.path, endpoint=_unused, methods=[endpoint.method]), endpoint)
             for endpoint in endpoints
@@ -90,6 +94,7 @@ class Application:
         status = CLIENT_GONE if response is None else response.status_code
         seconds = time.monotonic() - exchange.started
         self._metrics.request(exchange.record, status=status, error=exchange.error, seconds=seconds)
+        self._observe(exchange.record, status, seconds)
         self._access.request(scope, exchange, status=status, seconds=seconds)
         if self._tracer is not None:
             self._tracer.record(scope, exchange, status=status, seconds=seconds)

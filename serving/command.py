@@ -41,15 +41,17 @@ def main() -> int:
         raise SettingsError(
             "there is no model to serve",
             field="model",
-            remedy="pass --model URI: a bundle folder, models:/NAME@ALIAS, models:/NAME/NUMBER, "
-            "s3://BUCKET/PREFIX or an .onnx file",
+            remedy="pass --model URI: a bundle folder, models:/NAME, models:/NAME@ALIAS, "
+            "models:/NAME/NUMBER, s3://BUCKET/PREFIX or an .onnx file",
         )
     configure_logging(settings.log_level)
     for warning in command.warnings:
         log.warning(warning)
     check_installed(find_endpoint(settings.otlp_endpoint, os.environ))
     keys = read_keys(settings.api_keys_file, os.environ)
-    sources = resolve_all(settings.model)
+    starts = resolve_all(settings.model)
+    for warning in filter(None, (start.warning for start in starts)):
+        log.warning(warning)
     with _private_folder() as directory:
         metrics = directory / "metrics"
         metrics.mkdir()
@@ -58,7 +60,7 @@ def main() -> int:
         # metrics are kept in files that all processes share.
         from serving.supervisor import Supervisor
 
-        return Supervisor(settings, sources, directory, keys=keys).run()
+        return Supervisor(settings, starts, directory, keys=keys).run()
 
 
 @contextlib.contextmanager

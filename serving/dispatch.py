@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from bundle.errors import TrainyardError
 from serving import work
-from serving.catalog import Catalog, ModelInfo, ModelKey, Part, ServedModel
 from serving.errors import (
     DeadlineExceededError,
     ModelFailedError,
@@ -20,12 +19,15 @@ from serving.errors import (
     ServingError,
     UnavailableError,
 )
+from serving.served_model import ModelInfo, ModelKey, Part, ServedModel
 from serving.transport import Link, connect
-from serving.wire import CANCEL, CATALOG, INFER, REPLY, Message, Tensors
+from serving.wire import CANCEL, CATALOG, INFER, RELEASED, REPLY, Message, Tensors
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
     from pathlib import Path
+
+    from serving.catalog import Catalog
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,11 @@ class _Worker:
 
     link: Link
     models: frozenset[ModelKey] = frozenset()
+    """What it may be asked."""
+    offered: frozenset[ModelKey] = frozenset()
+    """What it goes on holding; the rest of `models` it keeps for requests that are on their way."""
+    serial: int = 0
+    """Of the catalog that it sent last."""
     pending: dict[int, _Pending] = field(default_factory=dict)
 
 
@@ -74,6 +81,9 @@ class Dispatcher:
         self._workers: dict[Link, _Worker] = {}
         self._ids = itertools.count()
         self._closed: Callable[[], ServingError] | None = None
+        self._learning = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        catalog.on_unused = self._release_all
 
     @property
     def workers(self) -> int:
@@ -178,23 +188,62 @@ class Dispatcher:
     def _receive(self, link: Link, message: Message) -> None:
         worker = self._workers.setdefault(link, _Worker(link))
         if message.kind == CATALOG:
-            self._learn(worker, message.fields["models"])
+            # In order, since whoever waits for a lock gets it in order.
+            task = asyncio.ensure_future(self._learn(worker, message.fields))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         elif message.kind == REPLY:
             for found, tensors in zip(message.fields["answers"], message.tensors, strict=True):
                 entry = worker.pending.pop(found["id"], None)
                 if entry is not None and not entry.answered.done():
                     _settle(entry, found, tensors)
 
-    def _learn(self, worker: _Worker, models: list[dict[str, Any]]) -> None:
-        infos = [ModelInfo(**model) for model in models]
-        try:
-            self._catalog.update(infos)
-        except TrainyardError as error:
-            fields = {"reason": str(error)}
-            log.error("a model cannot be used", extra={"fields": fields})  # noqa: TRY400 - says it
-            return
-        worker.models = frozenset(info.key for info in infos)
-        self._on_change()
+    async def _learn(self, worker: _Worker, fields: dict[str, Any]) -> None:
+        """A worker tells what it holds now. To prepare for a new model takes long."""
+        infos = [ModelInfo(**model) for model in fields["models"]]
+        async with self._learning:
+            served = await asyncio.to_thread(self._prepare, infos)
+            if self._workers.get(worker.link) is not worker:
+                return
+            worker.offered = frozenset(model.info.key for model in served)
+            worker.serial = fields["serial"]
+            worker.models |= worker.offered
+            others = {key for other in self._workers.values() for key in other.offered}
+            served += [
+                model
+                for info in self._catalog.infos()
+                if info.key in others - worker.offered
+                and (model := self._catalog.get(info.key)) is not None
+            ]
+            self._catalog.update(served)
+            self._release(worker)
+            self._on_change()
+
+    def _prepare(self, infos: list[ModelInfo]) -> list[ServedModel]:
+        served = []
+        for info in infos:
+            known = self._catalog.get(info.key)
+            if known is not None and known.info == info:
+                served.append(known)
+                continue
+            try:
+                served.append(ServedModel(info))
+            except TrainyardError as error:
+                fields = {"reason": str(error)}
+                log.error("a model cannot be used", extra={"fields": fields})  # noqa: TRY400 - says it
+        return served
+
+    def _release(self, worker: _Worker) -> None:
+        """What has left the catalog is let go of when no request needs it any more."""
+        kept = {key for key in worker.models - worker.offered if self._catalog.users(key)}
+        worker.models = worker.offered | kept
+        if not kept:
+            worker.link.send(RELEASED, {"serial": worker.serial})
+
+    def _release_all(self) -> None:
+        for worker in self._workers.values():
+            if worker.models != worker.offered:
+                self._release(worker)
 
     def _lost(self, link: Link) -> None:
         worker = self._workers.pop(link, None)
@@ -240,4 +289,6 @@ def _error(entry: _Pending, found: dict[str, Any]) -> ServingError:
             field=found["field"],
             index=None if index is None else entry.part.indices[index],
         )
+    if status == work.GONE:
+        return UnavailableError("this version is being unloaded", code="version_unloaded")
     return ModelFailedError(f"the model failed: {found['message']}", code="model_failed")

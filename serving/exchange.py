@@ -16,10 +16,12 @@ from serving.metrics import RequestRecord
 if TYPE_CHECKING:
     from starlette.datastructures import Headers
 
-    from serving.catalog import ModelInfo
     from serving.errors import ServingError
+    from serving.served_model import ModelInfo
 
 REQUEST_ID = "X-Request-Id"
+ROUTING_KEY = "X-Routing-Key"
+MODEL_VERSION = "X-Model-Version"
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
@@ -39,6 +41,10 @@ class Exchange:
     """The name of the API key that it came with."""
     open_inference: bool = False
     """Whether errors have that protocol's shape."""
+    given_key: str = ""
+    """The header's word for whose request this is."""
+    given_version: str | None = None
+    """The version that a header asks for."""
 
     @classmethod
     def begin(cls, headers: Headers, *, route: str, path: str = "") -> Exchange:
@@ -46,12 +52,24 @@ class Exchange:
         given = headers.get(REQUEST_ID, "")
         request_id = given if _ACCEPTABLE_ID.fullmatch(given) else os.urandom(16).hex()
         protocol = path == "/v2" or path.startswith("/v2/")
-        return cls(request_id, RequestRecord(route), open_inference=protocol)
+        return cls(
+            request_id,
+            RequestRecord(route),
+            open_inference=protocol,
+            given_key=headers.get(ROUTING_KEY, ""),
+            given_version=headers.get(MODEL_VERSION) or None,
+        )
 
     @property
     def id(self) -> str | int:
         """What the body of the answer calls this request."""
         return self.request_id if self.body_id is None else self.body_id
+
+    def routing_key(self, given: str | None = None) -> str:
+        """What keeps a user with one version: the header, the body's key, the API key's name; a
+        request without any of these is nobody's, and goes anywhere.
+        """
+        return self.given_key or given or self.principal or self.request_id
 
     def choose(self, model: ModelInfo) -> None:
         """The model that answers is known."""
@@ -70,7 +88,7 @@ class Exchange:
         """What every answer carries."""
         headers = {REQUEST_ID: self.request_id}
         if self.model is not None:
-            headers["X-Model-Version"] = _latin(self.model.version)
+            headers[MODEL_VERSION] = _latin(self.model.version)
             headers["X-Variant"] = _latin(self.model.variant)
         return headers
 

@@ -90,6 +90,11 @@ class Guard:
         return found if presented else None
 
 
+def any_admin(keys: tuple[ApiKey, ...]) -> bool:
+    """Whether anybody may administrate."""
+    return any(ADMIN in key.scopes for key in keys)
+
+
 def read_keys(file: str, environment: Mapping[str, str]) -> tuple[ApiKey, ...]:
     """The keys of a TOML file and of TRAINYARD_API_KEYS. Raises SettingsError.
 

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from serving.catalog import Part, ServedModel
     from serving.dispatch import Answer, Dispatcher
     from serving.drain import Lifecycle
     from serving.exchange import Exchange
     from serving.metrics import MetricsCollector
+    from serving.served_model import Part, ServedModel
     from serving.settings import Settings
 
 T = TypeVar("T")

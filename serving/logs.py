@@ -10,6 +10,8 @@ import orjson
 
 OWN = "serving"
 """The loggers whose level is the operator's to choose; of libraries only warnings are shown."""
+AUDIT = "serving.audit"
+"""Who changed what: shown at every level."""
 ABOUT_CLIENTS = ("python_multipart",)
 """Libraries that warn of what clients send, which is answered to them and counted."""
 WITH_HANDLERS = ("litserve",)
@@ -39,6 +41,7 @@ def configure_logging(level: str) -> None:
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger(OWN).setLevel(level.upper())
+    logging.getLogger(AUDIT).setLevel(logging.INFO)
     for name in ABOUT_CLIENTS:
         logging.getLogger(name).setLevel(logging.ERROR)
     for name in WITH_HANDLERS:

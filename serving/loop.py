@@ -10,15 +10,15 @@ from litserve.loops import LitLoop
 
 from bundle.errors import EngineError, InputError
 from serving.wire import Array, Tensors
-from serving.work import FAILED, OK, REFUSED, Job, WorkQueue, answer
+from serving.work import FAILED, GONE, OK, REFUSED, Job, WorkQueue, answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from serving.batch import Item
-    from serving.catalog import ModelKey
     from serving.metrics import MetricsCollector
     from serving.models import LoadedModel
+    from serving.served_model import ModelKey
     from serving.transport import Link, Port
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class ModelHolder(Protocol):
 
     def catalog(self) -> dict[str, Any]: ...
 
-    def tell_ready(self) -> None: ...
+    def begin(self, port: Port, queue: WorkQueue) -> None: ...
 
 
 class EngineLoop(LitLoop):  # type: ignore[misc] # LitServe ships no types
@@ -56,7 +56,7 @@ class EngineLoop(LitLoop):  # type: ignore[misc] # LitServe ships no types
     ) -> NoReturn:
         """LitServe calls this for ever; it does not come back."""
         transport.start(request_queue, catalog=lit_api.catalog())
-        lit_api.tell_ready()
+        lit_api.begin(transport, request_queue)
         while (batch := request_queue.take()) is not None:
             started = time.monotonic()
             transport.reply(execute(batch, lit_api.models, lit_api.metrics))
@@ -72,8 +72,12 @@ def execute(
 
     If the batch fails its items run one by one, so that only the one at fault fails.
     """
-    model = models[batch[0].payload.model]
+    model = models.get(batch[0].payload.model)
     replies: dict[Link, list[Answer]] = {}
+    if model is None:
+        for item in batch:
+            replies.setdefault(item.payload.link, []).append((answer(item.payload.id, GONE), {}))
+        return replies
     for items, answers in _run(model, list(batch), metrics):
         for item, found in zip(items, answers, strict=True):
             replies.setdefault(item.payload.link, []).append(found)

@@ -18,7 +18,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
-    from serving.catalog import ModelInfo
+    from serving.served_model import ModelInfo
 
 DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 PHASES = ("decode", "queue", "infer", "encode")
@@ -128,6 +128,25 @@ class MetricsCollector:
             multiprocess_mode="livemax",
             registry=registry,
         )
+        self._polled = Gauge(
+            "trainyard_registry_polled_timestamp_seconds",
+            "When the registry was last asked with success.",
+            multiprocess_mode="max",
+            registry=registry,
+        )
+        self._shares = Gauge(
+            "trainyard_route_percent",
+            "Share of a model's requests that a version is to answer, in percent.",
+            ("model", "version"),
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        self._withdrawn = Counter(
+            "trainyard_rollbacks",
+            "Challengers that lost their traffic because they did worse than the champion.",
+            ("model", "version"),
+            registry=registry,
+        )
         self._cache_hits = Counter(
             "trainyard_cache_hits",
             "Samples whose tensors were in the cache of preprocessed inputs.",
@@ -190,11 +209,23 @@ class MetricsCollector:
         """The cache of this process holds that much."""
         self._cache_bytes.set(size)
 
-    def model(self, info: ModelInfo) -> None:
-        """This process holds the model."""
+    def model(self, info: ModelInfo, *, held: bool = True) -> None:
+        """This process holds the model, or does so no longer."""
         self._models.labels(info.name, info.version, info.variant, info.engine, info.provider).set(
-            1
+            int(held)
         )
+
+    def registry_polled(self, when: float) -> None:
+        """The registry answered at that time, in seconds since the epoch."""
+        self._polled.set(when)
+
+    def route(self, model: str, version: str, percent: float) -> None:
+        """The version answers that share of the model's requests."""
+        self._shares.labels(model, version).set(percent)
+
+    def withdrawn(self, model: str, version: str) -> None:
+        """The challenger did worse than the champion, and lost its traffic."""
+        self._withdrawn.labels(model, version).inc()
 
     def death(self, kind: str, pid: int) -> None:
         """A process of that kind died; what it counted stays, what it held goes."""

@@ -15,7 +15,7 @@ from bundle.errors import EngineError, InputError
 from bundle.golden import check_golden, read_golden
 from bundle.preprocessing.select import create_preprocessor
 from bundle.tensor import DYNAMIC
-from serving.catalog import ModelInfo, ModelKey
+from serving.served_model import ModelInfo, ModelKey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

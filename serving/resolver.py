@@ -3,30 +3,45 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from typing import TYPE_CHECKING
 
-from bundle.errors import TrainyardError
-from bundle.uri import Resolved, resolve
+from bundle.command import describe
+from bundle.errors import RegistryError, TrainyardError
+from bundle.uri import Resolved, default_cache, registered, resolve
 from serving.control import Failed
-from serving.errors import StartError
+from serving.errors import SettingsError, StartError
+from serving.routing.fleet import Start
+from serving.routing.last_known_good import LastKnownGood
+from serving.routing.split import Split
+from serving.routing.wanted import Route, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from multiprocessing.connection import Connection
 
+    from serving.routing.last_known_good import Known
 
-def resolve_all(uris: Sequence[str]) -> list[Resolved]:
-    """In order. Raises the errors of `bundle.uri.resolve`.
+
+def resolve_all(uris: Sequence[str]) -> list[Start]:
+    """In order. Raises the errors of `bundle.uri.resolve`, unless what was served last will do.
 
     What has to be asked for over a network is asked for by a process of its own: its clients start
     threads, which the processes that are forked from this one must not inherit.
     """
+    for uri in uris:
+        if uris.count(uri) > 1:
+            raise SettingsError(
+                f"{uri} is given twice",
+                field="model",
+                remedy="name it once, or give it another name: --model NAME=URI",
+            )
     if any("models:" in uri or "://" in uri for uri in uris):
         return _resolve_apart(uris)
-    return [resolve(uri) for uri in uris]
+    return [_fixed(uri) for uri in uris]
 
 
-def _resolve_apart(uris: Sequence[str]) -> list[Resolved]:
+def _resolve_apart(uris: Sequence[str]) -> list[Start]:
     ours, theirs = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("spawn").Process(
         target=_run, args=(tuple(uris), theirs), name="resolver", daemon=True
@@ -34,7 +49,7 @@ def _resolve_apart(uris: Sequence[str]) -> list[Resolved]:
     process.start()
     theirs.close()
     try:
-        answer: Failed | list[Resolved] = ours.recv()
+        answer: Failed | list[Start] = ours.recv()
     except EOFError:
         raise StartError("the process that looks for the models died") from None
     finally:
@@ -47,7 +62,57 @@ def _resolve_apart(uris: Sequence[str]) -> list[Resolved]:
 
 def _run(uris: tuple[str, ...], control: Connection) -> None:
     try:
-        answer: Failed | list[Resolved] = [resolve(uri) for uri in uris]
+        answer: Failed | list[Start] = [_start(uri) for uri in uris]
     except TrainyardError as error:
         answer = Failed.of(error)
     control.send(answer)
+
+
+def _start(uri: str) -> Start:
+    source = registered(uri)
+    if source is None:
+        return _fixed(uri)
+    # Imported here because MLflow takes seconds, which a plain folder need not wait for.
+    from bundle.registry import ModelRegistry
+    from serving.routing.follower import Follower
+
+    registry = ModelRegistry()
+    cache = default_cache()
+    store = LastKnownGood(cache, registry_uri=registry.uri)
+    known = store.read(uri)
+    if source.number is not None:
+        return _numbered(uri, store, known)
+    try:
+        wanted = Follower(uri, registry=registry, cache=cache).poll()
+    except TrainyardError as error:
+        return _as_before(uri, known, error)
+    if known is None and not wanted.sources:
+        raise StartError(wanted.refused[0].reason)
+    return Start(wanted, None if known is None else known.wanted, polled_at=time.time())
+
+
+def _numbered(uri: str, store: LastKnownGood, known: Known | None) -> Start:
+    """A version's number means the same for ever, so what is known is as good as what is asked."""
+    try:
+        start = _fixed(uri)
+    except RegistryError as error:
+        before = _as_before(uri, known, error)
+        sources = before.wanted.sources
+        return Start(Wanted(uri=uri, sources=sources), warning=before.warning)
+    [source] = start.wanted.sources
+    name = source.name or ""
+    route = Route(name=name, salt=name, split=Split.of({int(source.version): 100.0}, champion=None))
+    store.write(start.wanted.with_route(route))
+    return start
+
+
+def _as_before(uri: str, known: Known | None, error: TrainyardError) -> Start:
+    if known is None:
+        raise error
+    warning = f"{uri} is served as it was served last: {describe(error)}"
+    return Start(known.wanted, known.wanted, polled_at=known.polled_at, warning=warning)
+
+
+def _fixed(uri: str) -> Start:
+    source: Resolved = resolve(uri)
+    return Start(Wanted(uri=uri, sources=(source,)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,13 +35,29 @@ def scrape(accept: str) -> tuple[bytes, str]:
     encoder, content_type = choose_encoder(accept)
     families = collect()
     gpus = _gpu_metrics(os.environ[DIRECTORY_VARIABLE]).collect()
-    return encoder(_Families([*families, *triton_metrics(families), *gpus])), content_type
+    found = [*families, *registry_age(families), *triton_metrics(families), *gpus]
+    return encoder(_Families(found)), content_type
 
 
 @functools.cache
 def _gpu_metrics(directory: str) -> GpuMetrics:
     """One a process: the driver is opened once."""
     return GpuMetrics(Path(directory))
+
+
+def registry_age(families: Iterable[Metric]) -> list[Metric]:
+    """Seconds since the registry was last asked with success, which grow by themselves."""
+    for family in families:
+        if family.name == "trainyard_registry_polled_timestamp_seconds" and family.samples:
+            age = Metric(
+                "trainyard_registry_age_seconds",
+                "Seconds since the registry was last asked with success.",
+                "gauge",
+            )
+            polled = max(sample.value for sample in family.samples)
+            age.add_sample(age.name, {}, max(0.0, time.time() - polled))
+            return [age]
+    return []
 
 
 def samples(families: Iterable[Metric], name: str) -> Iterator[tuple[dict[str, str], float]]:

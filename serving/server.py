@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from litserve import LitServer
 
 from serving.api import ApiProcess
+from serving.routing.watcher import WatcherStart, run_watcher
 from serving.worker import ModelsAPI, WorkerStart, run_worker
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from bundle.uri import Resolved
     from serving.guard import ApiKey
+    from serving.routing.wanted import Wanted
     from serving.settings import Settings
 
 
@@ -41,7 +43,6 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
         self,
         settings: Settings,
         *,
-        sources: Sequence[Resolved],
         directory: Path,
         keys: tuple[ApiKey, ...] = (),
     ) -> None:
@@ -51,7 +52,7 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
         self._keys = keys
         self._api: ApiProcess | None = None
         super().__init__(
-            ModelsAPI(settings, sources),
+            ModelsAPI(settings),
             accelerator="cpu",
             workers_per_device=settings.workers,
             timeout=False,
@@ -72,8 +73,16 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
         async with self._api.running():
             yield
 
-    def spawn_worker(self, worker: int, *, generation: int, control: Connection) -> BaseProcess:
-        """A new process for that worker; it reports on `control`."""
+    def spawn_worker(
+        self,
+        worker: int,
+        *,
+        generation: int,
+        control: Connection,
+        sources: tuple[Resolved, ...],
+        pinned: frozenset[Resolved],
+    ) -> BaseProcess:
+        """A new process for that worker, with these models; it reports on `control`."""
         devices = self._inference_workers_config_for_api(self.lit_api.api_path)
         start = WorkerStart(
             api=self.lit_api,
@@ -81,9 +90,28 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
             worker=worker,
             address=self.address(worker, generation=generation),
             control=control,
+            sources=sources,
+            pinned=pinned,
         )
         process = multiprocessing.get_context("spawn").Process(
             target=run_worker, args=(start,), name=f"worker-{worker}"
+        )
+        process.start()
+        return process
+
+    def spawn_watcher(
+        self, *, control: Connection, wanted: tuple[Wanted, ...], settled: tuple[Wanted, ...]
+    ) -> BaseProcess:
+        """A new process that asks the registry; it knows what is wanted so far."""
+        start = WatcherStart(
+            settings=self.settings,
+            wanted=wanted,
+            settled=settled,
+            control=control,
+            directory=self.directory,
+        )
+        process = multiprocessing.get_context("spawn").Process(
+            target=run_watcher, args=(start,), name="watcher"
         )
         process.start()
         return process

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from serving.catalog import ModelKey
+    from serving.served_model import ModelKey
 
 MEMORY = 0.8
 """Share of an average that the next measurement leaves as it was."""

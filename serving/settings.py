@@ -76,6 +76,18 @@ class Settings:
     megabytes; 0 keeps none."""
     max_batch_instances: int = _number(256, 1, 1_000_000)
     """Most instances of one /predict/batch."""
+    poll_seconds: float = _number(10.0, 0, 86_400)
+    """Longest time between two looks at the registry for models:/NAME and models:/NAME@ALIAS, in
+    seconds; 0 looks at the start only."""
+    guardrail: str = _choice("rollback", ("rollback", "off"))
+    """rollback: a challenger that fails more often or takes longer than the champion loses its
+    traffic, here and in the registry; off: nothing is judged."""
+    max_models: int = _number(0, 0, 10_000)
+    """Most versions of models that a worker holds; 0 is no limit. Of those that no route needs the
+    longest unused leave first. Each --model needs room for two while it changes."""
+    memory_budget_mb: float = _number(0.0, 0, 2**30)
+    """Most that the files of the models that a worker holds may have altogether, in MiB; what the
+    runtime adds to them does not count. 0 is no limit."""
     drain_delay_ms: float = _number(500.0, 0, 600_000)
     """After SIGTERM, how long the server still accepts while its readiness says no, in
     milliseconds; longer than the period of whatever probes it."""

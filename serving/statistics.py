@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
-    from serving.catalog import ModelKey
+    from serving.served_model import ModelKey
 
 _PHASES = {"queue": "queue", "compute_input": "decode", "compute_infer": "infer",
            "compute_output": "encode"}  # fmt: skip

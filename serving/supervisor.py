@@ -8,41 +8,36 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
+import select
 import signal
 import sys
 import time
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
 from serving import listener as listening
+from serving.conductor import Conductor
 from serving.control import Drain, Failed, Ready, Stop, WorkerUp
 from serving.drain import DrainPlan
 from serving.errors import StartError
+from serving.guard import any_admin
 from serving.metrics import MetricsCollector
+from serving.routing.budget import MIB, Budget
+from serving.routing.fleet import Fleet
 from serving.server import TrainyardServer
 from serving.signals import signals_as_bytes, signals_held
+from serving.slot import API, WATCHER, WORKER, Child, Slot
 
 if TYPE_CHECKING:
-    from multiprocessing.process import BaseProcess
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from bundle.uri import Resolved
     from serving.guard import ApiKey
+    from serving.routing.fleet import Start
     from serving.settings import Settings
 
 log = logging.getLogger(__name__)
 
-API = "api"
-WORKER = "worker"
-
-STABLE_SECONDS = 30.0
-"""A process that was ready for so long has started well; what happened before is forgotten."""
-FIRST_DELAY_SECONDS = 0.25
-LONGEST_DELAY_SECONDS = 10.0
-"""Back-off between the second and any later replacement of one process."""
-MOST_FAILED_STARTS = 5
-"""After so many replacements that did not get ready in a row the server gives up."""
 STOP_SECONDS = 3.0
 """How long after the deadline API processes may take to leave."""
 WORKER_STOP_SECONDS = 1.0
@@ -60,50 +55,36 @@ class ForcedStopError(Exception):
         self.exit_code = 128 + number
 
 
-@dataclass
-class Child:
-    """A process that runs, or has just died."""
-
-    process: BaseProcess
-    control: Connection
-    ready_since: float | None = None
-    reason: Failed | None = None
-    """What it said before it left."""
-
-
-@dataclass
-class Slot:
-    """A place that a process fills, and that its replacements fill after it."""
-
-    kind: str
-    index: int
-    child: Child | None = None
-    generation: int = 0
-    failures: int = 0
-    """Deaths in a row, each soon after the start."""
-    restart_at: float | None = None
-
-    @property
-    def name(self) -> str:
-        return f"{self.kind}-{self.index}"
-
-
 class Supervisor:
     """One run of the server."""
 
     def __init__(
         self,
         settings: Settings,
-        sources: list[Resolved],
+        starts: Sequence[Start],
         directory: Path,
         *,
         keys: tuple[ApiKey, ...],
     ) -> None:
         self._settings = settings
         self._metrics = MetricsCollector()
-        self._server = TrainyardServer(settings, sources=sources, directory=directory, keys=keys)
+        self._fleet = Fleet(
+            starts,
+            Budget(
+                settings.max_models,
+                int(settings.memory_budget_mb * MIB),
+                variant=settings.variant,
+            ),
+        )
+        self._conductor = Conductor(self._fleet, board=self, metrics=self._metrics)
+        self._server = TrainyardServer(settings, directory=directory, keys=keys)
         self._slots = [Slot(API, index) for index in range(settings.api_processes)]
         self._slots += [Slot(WORKER, index) for index in range(settings.workers)]
+        if self._fleet.wanted and (settings.poll_seconds > 0 or any_admin(keys)):
+            self._slots.append(Slot(WATCHER, 0))
+        polled = [start.polled_at for start in starts if not start.wanted.pinned]
+        if polled:
+            self._metrics.registry_polled(min(polled))
         self._announced = False
         self._plan: DrainPlan | None = None
         self._signalled_at = 0.0
@@ -132,7 +113,15 @@ class Supervisor:
         with signals_held():
             if slot.kind == WORKER:
                 process = self._server.spawn_worker(
-                    slot.index, generation=slot.generation, control=theirs
+                    slot.index,
+                    generation=slot.generation,
+                    control=theirs,
+                    sources=self._fleet.sources,
+                    pinned=self._fleet.pinned,
+                )
+            elif slot.kind == WATCHER:
+                process = self._server.spawn_watcher(
+                    control=theirs, wanted=self._fleet.wanted, settled=self._fleet.settled
                 )
             else:
                 others = [other.child.control for other in self._slots if other.child is not None]
@@ -145,15 +134,38 @@ class Supervisor:
                 )
         theirs.close()
         slot.child = Child(process, ours)
+        self._conductor.greet(slot)
         if slot.kind == API:
             for worker in self._slots:
-                if worker.kind == WORKER and _is_ready(worker):
-                    self._send(slot, self._worker_up(worker))
+                if worker.kind == WORKER and worker.ready:
+                    self.send(slot, self._worker_up(worker))
 
     def _worker_up(self, slot: Slot) -> WorkerUp:
         return WorkerUp(self._server.address(slot.index, generation=slot.generation))
 
-    def _send(self, slot: Slot, message: object) -> None:
+    def tell(self, kind: str, message: object) -> None:
+        """To all processes of that kind."""
+        for slot in self._slots:
+            if slot.kind == kind:
+                self.send(slot, message)
+
+    def offer(self, kind: str, message: object) -> None:
+        """The same, but lost where a process is not ready, or does not listen."""
+        for slot in self._slots:
+            if slot.kind == kind and slot.child is not None and slot.ready:
+                room = select.poll()
+                room.register(slot.child.control, select.POLLOUT)
+                if room.poll(0):
+                    self.send(slot, message)
+
+    def find(self, kind: str, index: int) -> Slot | None:
+        """The slot, if a process fills it that is ready to hear."""
+        for slot in self._slots:
+            if (slot.kind, slot.index) == (kind, index) and slot.ready:
+                return slot
+        return None
+
+    def send(self, slot: Slot, message: object) -> None:
         """To a process that may be dying: then its end says so, and there is nothing to add."""
         if slot.child is not None:
             with contextlib.suppress(OSError):
@@ -185,18 +197,23 @@ class Supervisor:
                     self._ready(slot, child)
                 elif isinstance(message, Failed):
                     child.reason = message
+                else:
+                    self._conductor.hear(slot, message)
         except (EOFError, OSError):
             # It has hung up, so it is dying: the sentinel comes next.
             child.process.join(STOP_SECONDS)
 
     def _ready(self, slot: Slot, child: Child) -> None:
         child.ready_since = time.monotonic()
-        log.info("process ready", extra={"fields": {"process": slot.name}})
+        fields = {"process": slot.name, "pid": child.process.pid}
+        log.info("process ready", extra={"fields": fields})
         if slot.kind == WORKER:
             for other in self._slots:
                 if other.kind == API:
-                    self._send(other, self._worker_up(slot))
-        if not self._announced and all(map(_is_ready, self._slots)):
+                    self.send(other, self._worker_up(slot))
+        if not self._announced and all(
+            other.ready for other in self._slots if other.kind != WATCHER
+        ):
             self._announced = True
             print(f"ready {self._url}", file=sys.stderr, flush=True)
 
@@ -207,7 +224,8 @@ class Supervisor:
         slot.child = None
         if self._plan is not None:
             return
-        if not self._announced:
+        survivable = self._conductor.buried(slot) or slot.kind == WATCHER
+        if not self._announced and not survivable:
             raise (
                 child.reason.error()
                 if child.reason is not None
@@ -219,22 +237,12 @@ class Supervisor:
         self._replace(slot, child)
 
     def _replace(self, slot: Slot, child: Child) -> None:
-        """Soon, or a little later each time; and not for ever if it never gets ready."""
-        now = time.monotonic()
-        since = child.ready_since
-        slot.failures = (
-            1 if since is not None and now - since > STABLE_SECONDS else slot.failures + 1
-        )
-        reason = child.reason.reason if child.reason else f"exit code {child.process.exitcode}"
-        if since is None and slot.failures > MOST_FAILED_STARTS:
-            raise StartError(f"{slot.name} cannot be replaced: {reason}")
-        delay = 0.0
-        if slot.failures > 1:
-            delay = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** (slot.failures - 2))
-        slot.restart_at = now + delay
+        delay = slot.plan_restart(child)
+        if delay is None:
+            raise StartError(f"{slot.name} cannot be replaced: {child.why}")
         log.error(
             "process died, and is replaced",
-            extra={"fields": {"process": slot.name, "reason": reason, "delay_seconds": delay}},
+            extra={"fields": {"process": slot.name, "reason": child.why, "delay_seconds": delay}},
         )
 
     def _next_restart(self) -> float | None:
@@ -263,17 +271,13 @@ class Supervisor:
         if not self._announced:
             return 0
         self._listener.close()
-        self._tell(API, Drain(plan))
+        self.tell(API, Drain(plan))
         clean = self._wait_for(API, until=plan.deadline + STOP_SECONDS)
-        self._tell(WORKER, Stop())
+        self.tell(WATCHER, Stop())
+        self.tell(WORKER, Stop())
         self._wait_for(WORKER, until=time.monotonic() + WORKER_STOP_SECONDS)
         log.info("stopped", extra={"fields": {"clean": clean}})
         return 0 if clean else 1
-
-    def _tell(self, kind: str, message: object) -> None:
-        for slot in self._slots:
-            if slot.kind == kind:
-                self._send(slot, message)
 
     def _wait_for(self, kind: str, *, until: float) -> bool:
         """Whether all processes of that kind are gone in time."""
@@ -289,7 +293,3 @@ class Supervisor:
             child.process.kill()
         for child in children:
             child.process.join()
-
-
-def _is_ready(slot: Slot) -> bool:
-    return slot.child is not None and slot.child.ready_since is not None

@@ -11,7 +11,17 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from serving.wire import CATALOG, REPLY, Frames, Message, Tensors, WireError, decode, encode
+from serving.wire import (
+    CATALOG,
+    RELEASED,
+    REPLY,
+    Frames,
+    Message,
+    Tensors,
+    WireError,
+    decode,
+    encode,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -102,22 +112,53 @@ class Port:
         self._address = address
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="port", daemon=True)
+        self._catalog: dict[str, Any] = {}
+        self._released: dict[Link, int] = {}
+        """By connection the number of the last catalog that its API process keeps to."""
 
     def start(self, receiver: Receiver, *, catalog: dict[str, Any]) -> None:
         """Listen; every connection is told the catalog first."""
+        self._catalog = catalog
         self._thread.start()
-        listening = self._listen(receiver, catalog)
-        asyncio.run_coroutine_threadsafe(listening, self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._listen(receiver), self._loop).result()
 
-    async def _listen(self, receiver: Receiver, catalog: dict[str, Any]) -> None:
+    async def _listen(self, receiver: Receiver) -> None:
+        def opened(link: Link) -> None:
+            self._released[link] = self._catalog["serial"]  # it never knew an older one
+            link.send(CATALOG, self._catalog)
+
+        def received(link: Link, message: Message) -> None:
+            if message.kind == RELEASED:
+                self._released[link] = message.fields["serial"]
+            else:
+                receiver.receive(link, message)
+
+        def lost(link: Link) -> None:
+            self._released.pop(link, None)
+            receiver.lost(link)
+
         await self._loop.create_unix_server(
-            lambda: Link(
-                on_message=receiver.receive,
-                on_lost=receiver.lost,
-                on_open=lambda link: link.send(CATALOG, catalog),
-            ),
-            str(self._address),
+            lambda: Link(on_message=received, on_lost=lost, on_open=opened), str(self._address)
         )
+
+    def announce(self, catalog: dict[str, Any]) -> None:
+        """From any thread: tell every API process what is held now."""
+
+        def tell() -> None:
+            self._catalog = catalog
+            for link in self._released:
+                link.send(CATALOG, catalog)
+
+        with contextlib.suppress(RuntimeError):  # the loop has ended: the process is stopping
+            self._loop.call_soon_threadsafe(tell)
+
+    def released(self, serial: int) -> bool:
+        """From any thread: whether every API process keeps to that catalog or a later one."""
+        known = asyncio.run_coroutine_threadsafe(self._known(), self._loop)
+        return all(found >= serial for found in known.result())
+
+    async def _known(self) -> list[int]:
+        return [self._catalog["serial"], *self._released.values()]
 
     def reply(self, replies: dict[Link, list[tuple[dict[str, Any], Tensors]]]) -> None:
         """From any thread: one message to each API process."""

@@ -26,7 +26,10 @@ _ALIGNMENT = 16
 _STRING = "string"
 
 CATALOG = "catalog"
-"""Worker → API process, first: {"models": [what it holds]}."""
+"""Worker → API process, first and at each change: {"serial", "models": [what it holds]}."""
+RELEASED = "released"
+"""API process → worker: {"serial"}: never again will anything be asked of what that catalog has no
+longer."""
 INFER = "infer"
 """API process → worker: run these tensors."""
 CANCEL = "cancel"

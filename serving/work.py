@@ -16,8 +16,8 @@ from serving.wire import CANCEL, INFER, REPLY, Message, Tensors
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from serving.catalog import ModelKey
     from serving.metrics import MetricsCollector
+    from serving.served_model import ModelKey
     from serving.transport import Link
 
 OK = "ok"
@@ -29,6 +29,8 @@ REFUSED = "refused"
 """The model does not take this input."""
 FAILED = "failed"
 """The model does not answer anything."""
+GONE = "gone"
+"""The model is not held here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class WorkQueue:
         self._target = target
         self._service = ServiceTime()
         self._waiting: Counter[ModelKey] = Counter()
+        self._running: ModelKey | None = None
+        self._used: dict[ModelKey, float] = {}
         self._metrics = metrics
         self._changed = threading.Condition()
         self._items: dict[Link, dict[int, Item[Job]]] = {}
@@ -102,15 +106,27 @@ class WorkQueue:
                 if poll.batch:
                     for item in poll.batch:
                         self._forget(item)
+                    self._running = poll.batch[0].payload.model
                     return poll.batch
                 self._changed.wait(None if poll.wake is None else poll.wake - time.monotonic())
         return None
 
     def measured(self, batch: Sequence[Item[Job]], seconds: float) -> None:
-        """The batch took that long: what is still to come is planned by it."""
+        """The batch has run, and took that long: what is still to come is planned by it."""
         with self._changed:
+            self._running = None
             samples = sum(item.samples for item in batch)
             self._service.measured(batch[0].payload.model, samples=samples, seconds=seconds)
+
+    def idle(self, model: ModelKey) -> bool:
+        """Whether nothing waits for the model, and it does not run."""
+        with self._changed:
+            return self._running != model and self._waiting[model] == 0
+
+    def used(self) -> dict[ModelKey, float]:
+        """When each model was last asked for, on time.monotonic's clock."""
+        with self._changed:
+            return dict(self._used)
 
     def close(self) -> None:
         """Let `take` return None."""
@@ -125,6 +141,7 @@ class WorkQueue:
         samples = len(next(iter(tensors.values())))
         now, deadline = time.monotonic(), fields["deadline"]
         with self._changed:
+            self._used[model] = now
             item = Item(
                 Job(link, fields["id"], model, tensors),
                 group=(model, fields["signature"]),

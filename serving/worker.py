@@ -2,86 +2,100 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from litserve import LitAPI
 from litserve.callbacks import CallbackRunner
 from litserve.loops import inference_worker
 
-from bundle.errors import RequestError, TrainyardError
+from bundle.errors import TrainyardError
 from serving.control import Failed, Ready, Stop, listen
 from serving.logs import configure_logging
 from serving.loop import EngineLoop
 from serving.metrics import MetricsCollector
+from serving.routing.messages import Hold
 from serving.settings import NO_FALLBACK
+from serving.shelf import Shelf
 from serving.signals import ignore_signals
 from serving.transport import Port
 from serving.work import WorkQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
     from multiprocessing.connection import Connection
     from pathlib import Path
 
     from bundle.uri import Resolved
-    from serving.catalog import ModelKey
     from serving.models import LoadedModel
+    from serving.served_model import ModelKey
     from serving.settings import Settings
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class ModelsAPI(LitAPI):  # type: ignore[misc] # LitServe ships no types
     """All models of the server behind one LitAPI. Travels to the worker before it is set up."""
 
-    def __init__(self, settings: Settings, sources: Sequence[Resolved]) -> None:
+    def __init__(self, settings: Settings) -> None:
         super().__init__(loop=EngineLoop())
         self.settings = settings
-        self.sources = tuple(sources)
-        self.models: dict[ModelKey, LoadedModel] = {}
-        self._local: tuple[MetricsCollector, Connection] | None = None
+        self._local: WorkerStart | None = None
+        self._shelf: Shelf | None = None
+        self._metrics: MetricsCollector | None = None
 
-    def attach(self, *, metrics: MetricsCollector, control: Connection) -> None:
+    def attach(self, start: WorkerStart, *, metrics: MetricsCollector) -> Shelf:
         """What only the worker's process has, and has before LitServe calls `setup`."""
-        self._local = (metrics, control)
+        self._local = start
+        self._metrics = metrics
+        self._shelf = Shelf(self._load, metrics=metrics, tell=start.control.send)
+        return self._shelf
 
     @property
     def metrics(self) -> MetricsCollector:
         """The worker's metrics."""
-        return self._attached()[0]
+        return _attached(self._metrics)
+
+    @property
+    def models(self) -> Mapping[ModelKey, LoadedModel]:
+        """Everything that can be run now."""
+        return _attached(self._shelf).models
 
     def setup(self, device: str) -> None:
         """Called by LitServe in the worker. Leaves the process if a model cannot be loaded."""
+        start = _attached(self._local)
         try:
-            for source in self.sources:
-                self._load(source)
+            _attached(self._shelf).fill(start.sources, pinned=start.pinned)
         except TrainyardError as error:
-            self._tell(Failed.of(error))
+            start.control.send(Failed.of(error))
             raise SystemExit(error.exit_code) from error
         except Exception as error:
             log.exception("a model cannot be loaded")
-            self._tell(Failed(f"{type(error).__name__}: {error}", 1))
+            start.control.send(Failed(f"{type(error).__name__}: {error}", 1))
             raise SystemExit(1) from error
         log.info("models loaded", extra={"fields": {"device": device, "models": len(self.models)}})
 
     def catalog(self) -> dict[str, Any]:
         """What API processes are told of the models."""
-        return {"models": [dataclasses.asdict(model.info) for model in self.models.values()]}
+        return _attached(self._shelf).catalog()
 
-    def tell_ready(self) -> None:
+    def begin(self, port: Port, queue: WorkQueue) -> None:
         """Every model is loaded and proved, and the port is open."""
-        self._tell(Ready())
+        shelf = _attached(self._shelf)
+        shelf.report()
+        _attached(self._local).control.send(Ready())
+        shelf.start(port, queue)
 
-    def _load(self, source: Resolved) -> None:
+    def _load(self, source: Resolved) -> LoadedModel:
         # Imported here because it loads the runtime, which the processes that the supervisor forks
         # are better off without.
         from serving.models import load_model
 
         settings = self.settings
-        model = load_model(
+        return load_model(
             source,
             variant=settings.variant,
             provider=settings.provider,
@@ -89,22 +103,12 @@ class ModelsAPI(LitAPI):  # type: ignore[misc] # LitServe ships no types
             threads=settings.threads,
             batch_size=settings.batch_size,
         )
-        if model.key in self.models:
-            raise RequestError(
-                f"two models are called {model.name!r} and have version {model.version!r}",
-                field="model",
-                remedy="give one of them another name: --model NAME=URI",
-            )
-        self.models[model.key] = model
-        self.metrics.model(model.info)
 
-    def _tell(self, message: object) -> None:
-        self._attached()[1].send(message)
 
-    def _attached(self) -> tuple[MetricsCollector, Connection]:
-        if self._local is None:
-            raise AssertionError("only a worker's process has this")
-        return self._local
+def _attached(value: T | None) -> T:
+    if value is None:
+        raise AssertionError("only a worker's process has this")
+    return value
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,10 @@ class WorkerStart:
     address: Path
     """Socket to listen on."""
     control: Connection
+    sources: tuple[Resolved, ...]
+    """What to hold from the start."""
+    pinned: frozenset[Resolved]
+    """Those of them without which the server is not to start."""
 
 
 def run_worker(start: WorkerStart) -> None:
@@ -125,7 +133,7 @@ def run_worker(start: WorkerStart) -> None:
     settings = start.api.settings
     configure_logging(settings.log_level)
     metrics = MetricsCollector()
-    start.api.attach(metrics=metrics, control=start.control)
+    shelf = start.api.attach(start, metrics=metrics)
     queue = WorkQueue(
         batch_size=settings.batch_size,
         delay=settings.batch_delay_ms / 1000,
@@ -134,11 +142,14 @@ def run_worker(start: WorkerStart) -> None:
         batch_tokens=settings.batch_tokens or None,
         target=settings.latency_target_ms / 1000 or None,
     )
-    listen(
-        start.control,
-        directory=start.address.parent,
-        on_message=lambda message: queue.close() if isinstance(message, Stop) else None,
-    )
+
+    def obey(message: object) -> None:
+        if isinstance(message, Stop):
+            queue.close()
+        elif isinstance(message, Hold):
+            shelf.hold(message.sources)
+
+    listen(start.control, directory=start.address.parent, on_message=obey)
     inference_worker(
         start.api,
         start.device,

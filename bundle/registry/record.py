@@ -84,10 +84,12 @@ class ModelRecord:
             self._client.set_registered_model_alias(self.name, CHAMPION, str(number))
         self._keep(new_event("register", before, self.routing()))
 
-    def change(self, action: str, after: Routing, *, dry_run: bool) -> Event:
+    def change(
+        self, action: str, after: Routing, *, dry_run: bool, who: str | None = None
+    ) -> Event:
         """Bring the routing about, unless this is a rehearsal, and keep the event."""
         before = self.routing()
-        event = new_event(action, before, after)
+        event = new_event(action, before, after, who=who)
         if dry_run or before == after:
             return event
         if after.champion is not None and after.champion != before.champion:
@@ -123,14 +125,19 @@ class ModelRecord:
             self._client.delete_registered_model_tag(self.name, old)
 
 
-def new_event(action: str, before: Routing, after: Routing) -> Event:
-    """An event of now, by whoever runs this."""
+def new_event(action: str, before: Routing, after: Routing, *, who: str | None = None) -> Event:
+    """An event of now, by `who`, or else by whoever runs this."""
+    return Event(
+        time=datetime.now(UTC), who=who or _ourselves(), action=action, before=before, after=after
+    )
+
+
+def _ourselves() -> str:
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         user = str(os.getuid())
-    who = f"{user}@{socket.gethostname()}"
-    return Event(time=datetime.now(UTC), who=who, action=action, before=before, after=after)
+    return f"{user}@{socket.gethostname()}"
 
 
 def all_pages(search: Any, **arguments: Any) -> list[Any]:

@@ -14,7 +14,7 @@ from bundle.manifest import check_model_name
 from bundle.paths import MANIFEST
 from bundle.registry.artifacts import check_same, download, upload
 from bundle.registry.record import ModelRecord, all_pages
-from bundle.registry.routing import Event, Routing, check_shares, previous_routing
+from bundle.registry.routing import WHOLE, Event, Routing, check_shares, previous_routing
 from bundle.registry.store import MlflowStore, already_exists
 from bundle.registry.version import (
     EXPORT_METRICS,
@@ -112,23 +112,35 @@ class ModelRegistry:
             record.check_exist([number])
             return record.version(number)
 
-    def promote(self, name: str, number: int, *, dry_run: bool = False) -> Event:
-        """Make the version champion, with all the traffic."""
+    def promote(
+        self, name: str, number: int, *, dry_run: bool = False, who: str | None = None
+    ) -> Event:
+        """Make the version champion, with all the traffic.
+
+        `who` is kept in the history; None for the user of this process.
+        """
         with self._store.writing(missing=_no_model(name)) as client:
             record = ModelRecord(client, name)
             record.check_exist([number])
-            return record.change("promote", Routing(champion=number), dry_run=dry_run)
+            return record.change("promote", Routing(champion=number), dry_run=dry_run, who=who)
 
-    def split(self, name: str, shares: Mapping[int, float], *, dry_run: bool = False) -> Event:
+    def split(
+        self,
+        name: str,
+        shares: Mapping[int, float],
+        *,
+        dry_run: bool = False,
+        who: str | None = None,
+    ) -> Event:
         """Share the traffic, in percent by version number; the champion stays who it is."""
         wanted = check_shares(shares)
         with self._store.writing(missing=_no_model(name)) as client:
             record = ModelRecord(client, name)
             record.check_exist(list(shares))
             after = Routing(champion=record.routing().champion, split=wanted)
-            return record.change("split", after, dry_run=dry_run)
+            return record.change("split", after, dry_run=dry_run, who=who)
 
-    def rollback(self, name: str, *, dry_run: bool = False) -> Event:
+    def rollback(self, name: str, *, dry_run: bool = False, who: str | None = None) -> Event:
         """Undo the last promotion or split that was not yet undone.
 
         Raises RequestError if the history has none.
@@ -140,7 +152,20 @@ class ModelRegistry:
                 raise RequestError(
                     f"model {name!r} has no earlier champion or split to go back to", field="name"
                 )
-            return record.change("rollback", previous, dry_run=dry_run)
+            return record.change("rollback", previous, dry_run=dry_run, who=who)
+
+    def withdraw(self, name: str, number: int, *, who: str | None = None) -> Event | None:
+        """Give what a version has of a split to the champion; None if it has nothing."""
+        with self._store.writing(missing=_no_model(name)) as client:
+            record = ModelRecord(client, name)
+            before = record.routing()
+            if number == before.champion or number not in before.split or before.champion is None:
+                return None
+            shares = {n: share for n, share in before.split.items() if n != number}
+            others = sum(share for n, share in shares.items() if n != before.champion)
+            shares[before.champion] = WHOLE - others
+            after = Routing(champion=before.champion, split=shares if others else {})
+            return record.change("rollback", after, dry_run=False, who=who)
 
     def history(self, name: str) -> list[Event]:
         """The last events, oldest first."""

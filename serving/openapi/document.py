@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from serving.application import Endpoint
-    from serving.catalog import Catalog, ServedModel
+    from serving.catalog import Catalog
     from serving.openapi.schema import Schema
+    from serving.served_model import ServedModel
     from serving.settings import Settings
 
 OPENAPI = "3.1.0"

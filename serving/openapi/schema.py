@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from bundle.manifest import Manifest
     from bundle.tensor import TensorSpec
-    from serving.catalog import ServedModel
+    from serving.served_model import ServedModel
 
 Schema = dict[str, Any]
 

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from bundle.tensor import TensorSpec
-    from serving.catalog import Catalog, Part, ServedModel
+    from serving.chooser import Chooser
     from serving.codec.infer_request import InferRequest
     from serving.dispatch import Answer
     from serving.exchange import Exchange
     from serving.intake import Intake
+    from serving.served_model import Part, ServedModel
     from serving.settings import Settings
     from serving.wire import Tensors
 
@@ -35,9 +36,9 @@ if TYPE_CHECKING:
 class InferRoutes:
     """The Open Inference Protocol's way to the workers."""
 
-    def __init__(self, settings: Settings, *, catalog: Catalog, intake: Intake) -> None:
+    def __init__(self, settings: Settings, *, chooser: Chooser, intake: Intake) -> None:
         self._settings = settings
-        self._catalog = catalog
+        self._chooser = chooser
         self._intake = intake
 
     def endpoints(self) -> list[Endpoint]:
@@ -52,10 +53,17 @@ class InferRoutes:
             return await self._answer(request, exchange)
 
     async def _answer(self, request: Request, exchange: Exchange) -> Response:
-        intake = self._intake
         path = request.path_params
-        served = self._catalog.find(path["model"], path.get("version"))
-        exchange.choose(served.info)
+        with self._chooser.chosen(
+            path["model"],
+            path.get("version") or exchange.given_version,
+            key=exchange.routing_key(),
+        ) as served:
+            exchange.choose(served.info)
+            return await self._ask(request, exchange, served)
+
+    async def _ask(self, request: Request, exchange: Exchange, served: ServedModel) -> Response:
+        intake = self._intake
         body = await intake.body(request)
         small = len(body) <= SMALL_BYTES
         header_length = request.headers.get(HEADER_LENGTH)

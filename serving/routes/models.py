@@ -20,19 +20,23 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from bundle.tensor import TensorSpec
-    from serving.catalog import Catalog, ServedModel
+    from serving.catalog import Catalog
+    from serving.chooser import Chooser
     from serving.drain import Lifecycle
     from serving.exchange import Exchange
+    from serving.served_model import ServedModel
     from serving.settings import Settings
 
 _PLATFORMS = {"onnxruntime": "onnxruntime_onnx", "tensorrt": "tensorrt_plan"}
 
 
-def model_endpoints(settings: Settings, lifecycle: Lifecycle, catalog: Catalog) -> list[Endpoint]:
+def model_endpoints(
+    settings: Settings, lifecycle: Lifecycle, catalog: Catalog, chooser: Chooser
+) -> list[Endpoint]:
     """Each with and without a version."""
 
     def find(request: Request) -> ServedModel:
-        return catalog.find(request.path_params["model"], request.path_params.get("version"))
+        return chooser.find(request.path_params["model"], request.path_params.get("version"))
 
     def json(exchange: Exchange, document: dict[str, Any]) -> Response:
         return Response(dump(document), 200, exchange.headers(), "application/json")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from serving.catalog import Catalog
     from serving.drain import Lifecycle
     from serving.exchange import Exchange
+    from serving.routing.table import RoutingTable
 
 EXTENSIONS = (
     "binary_tensor_data",
@@ -36,7 +37,9 @@ UNSUPPORTED = (
 LOADING = ("/v2/repository/models/{model}/load", "/v2/repository/models/{model}/unload")
 
 
-def open_inference_endpoints(lifecycle: Lifecycle, catalog: Catalog) -> list[Endpoint]:
+def open_inference_endpoints(
+    lifecycle: Lifecycle, catalog: Catalog, table: RoutingTable
+) -> list[Endpoint]:
     """Everything below /v2 that is not about one model."""
 
     async def server(_: Request, exchange: Exchange) -> Response:
@@ -54,6 +57,11 @@ def open_inference_endpoints(lifecycle: Lifecycle, catalog: Catalog) -> list[End
             {"name": info.name, "version": info.version, "state": "READY", "reason": ""}
             for info in catalog.infos()
         ]
+        models += [
+            {"name": found.name, "version": found.version, "state": "UNAVAILABLE",
+             "reason": found.reason}
+            for found in table.refused
+        ]  # fmt: skip
         return Response(dump(models), 200, exchange.headers(), "application/json")
 
     def refusing(what: str) -> list[Endpoint]:

@@ -35,10 +35,11 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from serving.cache import RowCache
-    from serving.catalog import Catalog, Part, ServedModel
+    from serving.chooser import Chooser
     from serving.dispatch import Answer
     from serving.exchange import Exchange
     from serving.intake import Intake
+    from serving.served_model import Part, ServedModel
     from serving.settings import Settings
 
 JSON = "application/json"
@@ -54,13 +55,13 @@ class Predictor:
         self,
         settings: Settings,
         *,
-        catalog: Catalog,
+        chooser: Chooser,
         intake: Intake,
         cache: RowCache | None = None,
     ) -> None:
         self._settings = settings
         self._cache = cache
-        self._catalog = catalog
+        self._chooser = chooser
         self._intake = intake
 
     def endpoints(self) -> list[Endpoint]:
@@ -91,8 +92,25 @@ class Predictor:
         small = len(body) <= SMALL_BYTES
         wanted = await intake.call(partial(parse, request, exchange, body), inline=small)
         options = wanted.options
-        served = self._catalog.find(options.model, options.version)
-        exchange.choose(served.info)
+        with self._chooser.chosen(
+            options.model,
+            options.version or exchange.given_version,
+            key=exchange.routing_key(options.key),
+        ) as served:
+            exchange.choose(served.info)
+            return await self._ask(request, exchange, served, wanted, small=small, batch=batch)
+
+    async def _ask(
+        self,
+        request: Request,
+        exchange: Exchange,
+        served: ServedModel,
+        wanted: PredictRequest,
+        *,
+        small: bool,
+        batch: bool,
+    ) -> Response:
+        intake, options = self._intake, wanted.options
         exchange.record.samples = len(wanted.samples)
         parts = await intake.call(
             partial(

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from serving.catalog import Catalog
     from serving.drain import Lifecycle
     from serving.exchange import Exchange
+    from serving.routing.table import RoutingTable
 
 
-def probe_endpoints(lifecycle: Lifecycle, catalog: Catalog) -> list[Endpoint]:
+def probe_endpoints(lifecycle: Lifecycle, catalog: Catalog, table: RoutingTable) -> list[Endpoint]:
     """Unauthenticated, and cheap enough to be asked every second."""
 
     def answer(exchange: Exchange, document: Mapping[str, object], *, well: bool) -> Response:
@@ -30,8 +31,14 @@ def probe_endpoints(lifecycle: Lifecycle, catalog: Catalog) -> list[Endpoint]:
         return Response(dump(document), status, headers, "application/json")
 
     async def health(_: Request, exchange: Exchange) -> Response:
-        models = [info.summary() for info in catalog.infos()]
-        document = {"status": lifecycle.status, "models": models}
+        models: list[dict[str, object]] = []
+        for info in catalog.infos():
+            shares = table.shares(info.name)
+            share = {"percent": shares.get(info.version, 0.0)} if shares else {}
+            models.append({**info.summary(), **share})
+        document: dict[str, object] = {"status": lifecycle.status, "models": models}
+        if table.refused:  # the reason is for those who have a key: it may name folders
+            document["refused"] = [{"name": r.name, "version": r.version} for r in table.refused]
         return answer(exchange, document, well=lifecycle.ready)
 
     async def live(_: Request, exchange: Exchange) -> Response:

@@ -137,7 +137,7 @@ def test_a_busy_port_is_one_clear_line(bundles, tmp_path):
     [
         ([], 2, ["no model", "--model"]),
         (["--model", "/no/such/bundle"], 2, ["/no/such/bundle"]),
-        (["--model", "models:/nope"], 2, ["models:/nope"]),
+        (["--model", "models:/nope/x"], 2, ["models:/nope/x"]),
         (["--model", "a=models:/"], 2, ["models:/"]),
         (["--model", "{double}", "--port", "x"], 2, ["--port=x"]),
         (["--model", "{double}", "--host", "256.1.1.1"], 1, ["256.1.1.1"]),

@@ -10,6 +10,7 @@ import pytest
 
 from serving.application import Application, Endpoint
 from serving.catalog import Catalog
+from serving.chooser import Chooser
 from serving.dispatch import Dispatcher
 from serving.drain import Lifecycle
 from serving.guard import Guard
@@ -17,6 +18,7 @@ from serving.intake import Intake
 from serving.metrics import MetricsCollector
 from serving.routes.predict import Predictor
 from serving.routes.probes import probe_endpoints
+from serving.routing.table import RoutingTable
 from serving.settings import Settings
 
 
@@ -28,9 +30,11 @@ class Server:
     """An application, asked in process."""
 
     def __init__(self) -> None:
-        catalog = Catalog()
+        catalog, table = Catalog(), RoutingTable()
+        chooser = Chooser(catalog, table)
         self.lifecycle = Lifecycle(expected_workers=1)
         self.headers: dict[str, str] = {}
+        self.seen: list[tuple] = []
         dispatcher = Dispatcher(catalog=catalog, on_change=lambda: None)
         metrics = MetricsCollector()
         self.intake = Intake(
@@ -38,14 +42,15 @@ class Server:
         )
         self.application = Application(
             [
-                *Predictor(Settings(), catalog=catalog, intake=self.intake).endpoints(),
-                *probe_endpoints(self.lifecycle, catalog),
+                *Predictor(Settings(), chooser=chooser, intake=self.intake).endpoints(),
+                *probe_endpoints(self.lifecycle, catalog, table),
                 Endpoint("/fail", "GET", fail),
             ],
             lifespan=fail,
             metrics=metrics,
             guard=Guard(),
             extra_headers=lambda: self.headers,
+            observe=lambda *seen: self.seen.append(seen),
         )
 
     def ask(self, method: str, path: str, **options) -> httpx.Response:

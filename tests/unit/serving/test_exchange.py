@@ -7,9 +7,9 @@ import json
 import pytest
 from starlette.datastructures import Headers
 
-from serving.catalog import ModelInfo
 from serving.errors import BadRequestError, UnavailableError
 from serving.exchange import Exchange
+from serving.served_model import ModelInfo
 
 INFO = ModelInfo("m", "größe\r\nX: 1", "fp32", "onnxruntime", "cpu", True, "/", {})
 

@@ -19,7 +19,7 @@ from serving.worker import ModelsAPI
 
 @pytest.fixture
 def server(tmp_path) -> TrainyardServer:
-    return TrainyardServer(Settings(workers=2), sources=[], directory=tmp_path)
+    return TrainyardServer(Settings(workers=2), directory=tmp_path)
 
 
 def test_litserve_is_the_version_that_this_was_written_for():
@@ -80,7 +80,7 @@ def test_litserve_passes_a_loop_what_ours_takes():
 
 
 def test_litserve_keeps_the_loop_that_an_api_is_given():
-    api = ModelsAPI(Settings(), [])
+    api = ModelsAPI(Settings())
     assert isinstance(api.loop, EngineLoop)
     assert api.stream is False
     assert api.spec is None

@@ -12,12 +12,13 @@ from bundle.errors import BundleError, IntegrityError
 from bundle.model import Model
 from bundle.uri import resolve
 from serving.batch import Item
-from serving.catalog import Catalog, ServedModel
+from serving.catalog import Catalog
 from serving.codec.request import Sample
 from serving.errors import BadRequestError, RefusedSampleError, UnknownTargetError
 from serving.loop import execute
 from serving.metrics import MetricsCollector
 from serving.models import LoadedModel, load_model
+from serving.served_model import ServedModel
 from serving.work import FAILED, OK, REFUSED, Job
 from tests.served_bundles import POISON, double_onnx, image_bundle, logarithm_onnx, text_bundle
 from tests.tiny_bundle import encode
@@ -222,7 +223,7 @@ def test_load_model_refuses_a_file_that_is_no_model(tmp_path):
 def test_catalog_finds_by_name_and_version_and_takes_the_first_for_none(folder):
     catalog = Catalog()
     infos = [load(folder / name).info for name in ("text", "image")]
-    catalog.update(infos)
+    catalog.update(map(ServedModel, infos))
     assert catalog.find(None, None).info == infos[0]
     assert catalog.find("shades", None).info == infos[1]
     assert catalog.find("shades", infos[1].version).info == infos[1]
@@ -233,10 +234,15 @@ def test_catalog_finds_by_name_and_version_and_takes_the_first_for_none(folder):
         catalog.find("shades", "9")
 
 
-def test_catalog_keeps_what_has_not_changed(folder):
-    catalog = Catalog()
-    info = load(folder / "image").info
-    catalog.update([info])
-    before = catalog.find(None, None)
-    catalog.update([info])
-    assert catalog.find(None, None) is before
+def test_catalog_tells_when_what_has_left_is_needed_no_more(folder):
+    catalog, told = Catalog(), []
+    catalog.on_unused = lambda: told.append(True)
+    served = ServedModel(load(folder / "image").info)
+    catalog.update([served])
+    with catalog.using(served):
+        with catalog.using(served):
+            assert catalog.users(served.info.key) == 2
+        catalog.update([])
+        assert catalog.get(served.info.key) is None
+        assert told == []
+    assert told == [True]

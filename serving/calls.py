@@ -1,0 +1,76 @@
+"""Calls: what API processes ask of the registry, by way of the process that watches it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from serving.errors import (
+    BadRequestError,
+    ServingError,
+    UnavailableError,
+    UnknownTargetError,
+)
+from serving.routing.messages import Call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from serving.exchange import Exchange
+    from serving.routing.messages import Result
+
+
+class Calls:
+    """Those of one API process; all of it runs on its event loop."""
+
+    def __init__(self, send: Callable[[Call], None], *, seconds: float) -> None:
+        """`seconds`: how long an answer may take."""
+        self._send = send
+        self._seconds = seconds
+        self._ids = itertools.count()
+        self._waiting: dict[int, asyncio.Future[Result]] = {}
+
+    async def ask(
+        self, exchange: Exchange, action: str, *, model: str = "", **arguments: Any
+    ) -> Any:
+        """What the action returns. Raises a ServingError."""
+        call = Call(
+            id=next(self._ids),
+            action=action,
+            principal=exchange.principal,
+            request_id=exchange.request_id,
+            model=model,
+            arguments=arguments,
+        )
+        future = self._waiting[call.id] = asyncio.get_running_loop().create_future()
+        try:
+            self._send(call)
+            async with asyncio.timeout(self._seconds):
+                result = await future
+        except TimeoutError:
+            raise UnavailableError(
+                "the registry has not answered in time; the change may still be made",
+                code="registry_away",
+            ) from None
+        finally:
+            del self._waiting[call.id]
+        if result.status != 200:
+            raise _error(result)
+        return result.document
+
+    def answered(self, result: Result) -> None:
+        """The answer to one of them; nobody waits for it any more if it comes too late."""
+        future = self._waiting.get(result.id)
+        if future is not None and not future.done():
+            future.set_result(result)
+
+
+def _error(result: Result) -> ServingError:
+    document = result.document
+    message, field, remedy = document["message"], document.get("field"), document.get("remedy")
+    if result.status == 404:
+        return UnknownTargetError(message, code="not_found", field=field, remedy=remedy)
+    if result.status == 400:
+        return BadRequestError(message, field=field, remedy=remedy)
+    return UnavailableError(message, code="registry_away", remedy=remedy)

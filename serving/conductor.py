@@ -1,0 +1,147 @@
+"""Conductor: takes what the watcher and the workers say to the fleet, and what follows to all."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+from serving.routing.messages import (
+    Call,
+    Hold,
+    Holding,
+    NotTaken,
+    Observed,
+    Polled,
+    Result,
+    Routes,
+    Settled,
+)
+from serving.slot import API, WATCHER, WORKER
+
+if TYPE_CHECKING:
+    from bundle.uri import Resolved
+    from serving.metrics import MetricsCollector
+    from serving.routing.fleet import Fleet
+    from serving.routing.wanted import Wanted
+    from serving.slot import Slot
+
+log = logging.getLogger(__name__)
+
+
+class Switchboard(Protocol):
+    """Where messages to processes go."""
+
+    def tell(self, kind: str, message: object) -> None:
+        """To all processes of that kind."""
+
+    def offer(self, kind: str, message: object) -> None:
+        """The same, but lost where a process is not ready, or does not listen."""
+
+    def send(self, slot: Slot, message: object) -> None: ...
+
+    def find(self, kind: str, index: int) -> Slot | None:
+        """The slot, if a process fills it that is ready to hear."""
+
+
+class Conductor:
+    """Part of the supervisor; has no clock and no threads."""
+
+    def __init__(self, fleet: Fleet, *, board: Switchboard, metrics: MetricsCollector) -> None:
+        self._fleet = fleet
+        self._board = board
+        self._metrics = metrics
+        self._held = fleet.sources
+        self._routes = Routes()
+        self._settled: dict[str, Wanted] = {w.uri: w for w in fleet.settled}
+        self._count_shares(Routes(fleet.routes))
+
+    def greet(self, slot: Slot) -> None:
+        """A process has just been started: it is told what others know already."""
+        if slot.kind == API:
+            self._board.send(slot, self._now())
+        elif slot.kind == WORKER:
+            self._board.send(slot, Hold(self._held))
+
+    def hear(self, slot: Slot, message: object) -> None:
+        """Something that is not about the process itself."""
+        if isinstance(message, Polled):
+            self._log_refused(self._fleet.want(message.wanted))
+            self._follow()
+        elif isinstance(message, Holding):
+            self._log_refused(
+                self._fleet.report(
+                    slot.index,
+                    message.sources,
+                    refused=message.refused,
+                    loading=message.loading,
+                    used=message.used,
+                )
+            )
+            self._follow()
+        elif isinstance(message, Observed):
+            self._board.offer(WATCHER, message)
+        elif isinstance(message, Call):
+            self._forward(slot, message)
+        elif isinstance(message, Result):
+            asking = self._board.find(API, message.process)
+            if asking is not None:
+                self._board.send(asking, message)
+
+    def buried(self, slot: Slot) -> bool:
+        """A process is dead. Returns whether a version was its death, which is refused now."""
+        if slot.kind != WORKER:
+            return False
+        refused = self._fleet.lost(slot.index)
+        self._log_refused(refused)
+        self._follow()
+        return bool(refused)
+
+    def _follow(self) -> None:
+        """Tell what has changed, to those whom it concerns."""
+        held = self._fleet.sources
+        if held != self._held:
+            self._held = held
+            self._board.tell(WORKER, Hold(held))
+        routes = self._now()
+        if routes != self._routes:
+            self._count_shares(routes)
+            self._routes = routes
+            self._board.tell(API, routes)
+        for wanted in self._fleet.settled:
+            if self._settled.get(wanted.uri) != wanted:
+                self._settled[wanted.uri] = wanted
+                self._log_settled(wanted)
+                self._board.tell(WATCHER, Settled(wanted))
+
+    def _now(self) -> Routes:
+        return Routes(self._fleet.routes, self._fleet.refused)
+
+    def _forward(self, slot: Slot, call: Call) -> None:
+        watcher = self._board.find(WATCHER, 0)
+        if watcher is not None:
+            self._board.send(watcher, replace(call, process=slot.index))
+            return
+        document = {"message": "nothing asks the registry at the moment", "remedy": "try again"}
+        self._board.send(slot, Result(call.id, slot.index, 503, document))
+
+    def _log_refused(self, refused: list[tuple[Wanted, Resolved, str]]) -> None:
+        for wanted, source, reason in refused:
+            fields = {"model": source.name, "version": source.version, "reason": reason}
+            log.error("a version is refused", extra={"fields": fields})
+            self._board.tell(WATCHER, NotTaken(wanted.uri, source.version, reason))
+
+    def _log_settled(self, wanted: Wanted) -> None:
+        if wanted.route is not None:
+            fields = {"model": wanted.route.name, "percent": wanted.route.split.shares}
+            log.info("routed", extra={"fields": fields})
+
+    def _count_shares(self, routes: Routes) -> None:
+        """As metrics; a version that answers nothing any more has a share of 0."""
+        gone = {(r.name, version) for r in self._routes.routes for version in r.split.versions}
+        for route in routes.routes:
+            for version, percent in route.split.shares.items():
+                gone.discard((route.name, version))
+                self._metrics.route(route.name, version, percent)
+        for name, version in gone:
+            self._metrics.route(name, version, 0.0)

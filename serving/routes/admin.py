@@ -1,0 +1,123 @@
+"""/admin/models…: what `models.py` does, over HTTP, for keys of scope admin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import Response
+
+from serving.application import Endpoint
+from serving.codec.body import read_body
+from serving.codec.json import dump, parse_object
+from serving.codec.request import check_known, shorten
+from serving.errors import BadRequestError
+from serving.guard import ADMIN
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+
+    from serving.calls import Calls
+    from serving.exchange import Exchange
+
+MAX_BODY_BYTES = 64 * 1024
+BODY_SECONDS = 10.0
+
+
+def admin_endpoints(calls: Calls) -> list[Endpoint]:
+    """Reading and changing which versions answer."""
+
+    def reading(action: str) -> Any:
+        async def read(request: Request, exchange: Exchange) -> Response:
+            model = request.path_params.get("model", "")
+            version = request.path_params.get("version")
+            arguments = {} if version is None else {"version": version}
+            return _answer(exchange, await calls.ask(exchange, action, model=model, **arguments))
+
+        return read
+
+    async def promote(request: Request, exchange: Exchange) -> Response:
+        body = await _body(request, ("version", "dry_run"))
+        return await change(
+            request, exchange, "promote", version=_number("version", body.get("version")), body=body
+        )
+
+    async def ramp(request: Request, exchange: Exchange) -> Response:
+        body = await _body(request, ("version", "dry_run"))
+        return await change(
+            request, exchange, "ramp", version=_number("version", body.get("version")), body=body
+        )
+
+    async def split(request: Request, exchange: Exchange) -> Response:
+        body = await _body(request, ("shares", "dry_run"))
+        return await change(request, exchange, "split", shares=_shares(body), body=body)
+
+    async def rollback(request: Request, exchange: Exchange) -> Response:
+        return await change(request, exchange, "rollback", body=await _body(request, ("dry_run",)))
+
+    async def change(
+        request: Request,
+        exchange: Exchange,
+        action: str,
+        *,
+        body: Mapping[str, Any],
+        **arguments: Any,
+    ) -> Response:
+        dry_run = body.get("dry_run", False)
+        if not isinstance(dry_run, bool):
+            raise _wrong("dry_run", "must be true or false")
+        model = request.path_params["model"]
+        event = await calls.ask(exchange, action, model=model, dry_run=dry_run, **arguments)
+        return _answer(exchange, {"name": model, "dry_run": dry_run, **event})
+
+    model = "/admin/models/{model}"
+    return [
+        Endpoint("/admin/models", "GET", reading("list"), ADMIN),
+        Endpoint(model, "GET", reading("versions"), ADMIN),
+        Endpoint(f"{model}/history", "GET", reading("history"), ADMIN),
+        Endpoint(f"{model}/versions/{{version}}", "GET", reading("show"), ADMIN),
+        Endpoint(f"{model}/promote", "POST", promote, ADMIN),
+        Endpoint(f"{model}/split", "POST", split, ADMIN),
+        Endpoint(f"{model}/ramp", "POST", ramp, ADMIN),
+        Endpoint(f"{model}/rollback", "POST", rollback, ADMIN),
+    ]
+
+
+async def _body(request: Request, known: tuple[str, ...]) -> dict[str, Any]:
+    """The fields of a JSON object; no body is an empty one."""
+    content = await read_body(
+        request.headers, request.receive, maximum=MAX_BODY_BYTES, seconds=BODY_SECONDS
+    )
+    document = parse_object(content) if content.strip() else {}
+    check_known(document, known)
+    return document
+
+
+def _number(name: str, value: object) -> int:
+    if isinstance(value, str) and value.isdecimal() and len(value) <= 9:
+        value = int(value)
+    if type(value) is not int or value < 1:
+        raise _wrong(name, "must be the number of a version")
+    return value
+
+
+def _shares(body: Mapping[str, Any]) -> dict[int, float]:
+    shares = body.get("shares")
+    if not isinstance(shares, dict) or not shares:
+        raise _wrong("shares", "must be an object of percent by version number")
+    found = {}
+    for key, percent in shares.items():
+        field = f"shares.{shorten(key)}"
+        if isinstance(percent, bool) or not isinstance(percent, (int, float)):
+            raise _wrong(field, "must be a number of percent")
+        found[_number(field, key)] = float(percent)
+    return found
+
+
+def _answer(exchange: Exchange, document: Any) -> Response:
+    return Response(dump(document), 200, exchange.headers(), "application/json")
+
+
+def _wrong(field: str, message: str) -> BadRequestError:
+    return BadRequestError(f"{field} {message}", code="invalid_field", field=field)

@@ -1,0 +1,150 @@
+"""Follower: what one --model means in the registry now, with its versions as files here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bundle.command import describe
+from bundle.errors import NotFoundError, TrainyardError
+from bundle.registry.routing import WHOLE, Routing
+from bundle.uri import fetch_version, registered
+from serving.routing.backoff import Backoff
+from serving.routing.split import Split
+from serving.routing.wanted import CHALLENGER, Refusal, Route, Wanted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bundle.registry import ModelRegistry, RegisteredModel
+    from bundle.uri import Resolved
+
+CHAMPION = "champion"
+
+
+def is_followed(uri: str) -> bool:
+    """Whether what the uri names may change while the server runs."""
+    wanted = registered(uri)
+    return wanted is not None and wanted.number is None
+
+
+class Follower:
+    """Asks when it is told to, and fetches what it does not have.
+
+    models:/NAME and models:/NAME@champion follow the champion and the split, any other alias only
+    itself.
+    """
+
+    def __init__(self, uri: str, *, registry: ModelRegistry, cache: Path) -> None:
+        source = registered(uri)
+        if source is None:
+            raise AssertionError("only what the registry has is followed")
+        self._uri = uri
+        self._source = source
+        self._registry = registry
+        self._cache = cache
+        self._backoff = Backoff()
+        self._seen: tuple[object, ...] | None = None
+        self._fetched: dict[int, Resolved] = {}
+        self._not_taken: set[int] = set()
+        self._attempt = 0
+
+    def poll(self) -> Wanted:
+        """Equal to the last one if nothing has changed. Raises RegistryError or NotFoundError.
+
+        A version that cannot be fetched is among the refused, and tried again after a while, or
+        as soon as the model's routing changes.
+        """
+        model = self._registry.model(self._source.name)
+        routing = self._routing(model)
+        seen = (routing, tuple(sorted(model.aliases.items())))
+        if seen != self._seen:
+            self._seen = seen
+            self._backoff.clear()
+        self._try_again()
+        numbers = [number for number in routing.shares if number != routing.champion]
+        if routing.champion is not None:
+            numbers.insert(0, routing.champion)
+        if CHALLENGER in model.aliases and self._source.alias == CHAMPION:
+            numbers.append(model.aliases[CHALLENGER])
+        sources, refused = self._fetch(list(dict.fromkeys(numbers)))
+        return Wanted(
+            uri=self._uri,
+            sources=tuple(sources),
+            route=Route(
+                name=self._name,
+                salt=self._source.name,
+                split=Split.of(routing.shares, champion=routing.champion),
+                aliases=_aliases(model, routing, {source.version for source in sources}),
+            ),
+            refused=tuple(refused),
+            attempt=self._attempt,
+        )
+
+    @property
+    def name(self) -> str:
+        """The model's name in the registry."""
+        return self._source.name
+
+    def withdraw(self, version: str, *, who: str) -> None:
+        """Take the traffic from the version in the registry too. Raises RegistryError."""
+        self._registry.withdraw(self._source.name, int(version), who=who)
+
+    def refused(self, version: str, reason: str) -> None:
+        """A worker did not take the version: it is tried again after a while."""
+        self._backoff.failed(int(version), reason)
+        self._not_taken.add(int(version))
+
+    def _try_again(self) -> None:
+        """What workers did not take and may now be given once more."""
+        due = {number for number in self._not_taken if self._backoff.reason(number) is None}
+        if due:
+            self._not_taken -= due
+            self._attempt += 1
+
+    @property
+    def _name(self) -> str:
+        return self._source.given_name or self._source.name
+
+    def _routing(self, model: RegisteredModel) -> Routing:
+        alias = self._source.alias
+        if alias == CHAMPION and model.routing.champion is not None:
+            return model.routing
+        if alias not in model.aliases:
+            raise NotFoundError(
+                f"model {model.name!r} has no alias {alias!r}",
+                field="model",
+                remedy=f"its aliases are {', '.join(sorted(model.aliases)) or 'none yet'}",
+            )
+        return Routing(champion=model.aliases[alias])
+
+    def _fetch(self, numbers: list[int]) -> tuple[list[Resolved], list[Refusal]]:
+        self._fetched = {n: source for n, source in self._fetched.items() if n in numbers}
+        sources, refused = [], []
+        for number in numbers:
+            reason = self._backoff.reason(number) if number not in self._fetched else None
+            if reason is None and number not in self._fetched:
+                try:
+                    source = fetch_version(
+                        self._registry, self._source.name, number, cache=self._cache
+                    )
+                    self._fetched[number] = replace(source, name=self._name)
+                except TrainyardError as error:
+                    reason = describe(error)
+                    self._backoff.failed(number, reason)
+            if reason is None:
+                sources.append(self._fetched[number])
+            else:
+                refused.append(Refusal(name=self._name, version=str(number), reason=reason))
+        return sources, refused
+
+
+def _aliases(
+    model: RegisteredModel, routing: Routing, versions: set[str]
+) -> tuple[tuple[str, str], ...]:
+    """Of the versions that are held; the other side of a split in two is the challenger."""
+    aliases = {alias: str(number) for alias, number in model.aliases.items()}
+    others = [number for number in routing.shares if number != routing.champion]
+    if len(others) == 1 and routing.shares[others[0]] < WHOLE:
+        aliases.setdefault(CHALLENGER, str(others[0]))
+    return tuple(sorted((a, version) for a, version in aliases.items() if version in versions))

@@ -1,0 +1,50 @@
+"""Sentry: collects how the versions of each split do, and says which challenger has to go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from serving.routing.guardrail import Judgement, Policy, Verdict, judge
+from serving.routing.outcomes import Outcomes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from serving.routing.messages import Observed
+    from serving.routing.split import Split
+    from serving.routing.wanted import Wanted
+
+
+class Sentry:
+    """What was seen counts from the last change of the split: before it the load was another."""
+
+    def __init__(self, policy: Policy | None = None) -> None:
+        self._policy = policy or Policy()
+        self._split: dict[str, tuple[str, Split]] = {}
+        self._seen: dict[tuple[str, str], Outcomes] = {}
+
+    def settled(self, wanted: Wanted) -> None:
+        """The split is served from now on."""
+        route = wanted.route
+        if route is None or self._split.get(wanted.uri) == (route.name, route.split):
+            return
+        self._split[wanted.uri] = (route.name, route.split)
+        self._seen = {key: seen for key, seen in self._seen.items() if key[0] != route.name}
+
+    def observed(self, message: Observed) -> None:
+        """An API process tells what it has answered since it last did."""
+        for key, outcomes in message.outcomes.items():
+            self._seen.setdefault(key, Outcomes()).add(outcomes)
+
+    def judgements(self) -> Iterator[tuple[str, str, Judgement]]:
+        """By uri and version, of every challenger about which something can be said."""
+        for uri, (name, split) in list(self._split.items()):
+            *challengers, champion = split.versions
+            for version in challengers:
+                judgement = judge(
+                    self._seen.get((name, champion), Outcomes()),
+                    self._seen.get((name, version), Outcomes()),
+                    self._policy,
+                )
+                if judgement.verdict is not Verdict.HOLD:
+                    yield uri, version, judgement

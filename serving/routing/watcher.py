@@ -1,0 +1,257 @@
+"""The watcher: a process that asks the registry, and does to it what the admin API is asked for."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bundle.command import describe
+from bundle.errors import TrainyardError
+from bundle.uri import default_cache
+from serving.control import Ready, Stop, listen
+from serving.logs import configure_logging
+from serving.metrics import MetricsCollector
+from serving.routing.guardrail import Verdict
+from serving.routing.last_known_good import LastKnownGood
+from serving.routing.messages import Call, NotTaken, Observed, Polled, Settled
+from serving.routing.sentry import Sentry
+from serving.signals import ignore_signals
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from pathlib import Path
+
+    from serving.routing.administration import Administration
+    from serving.routing.follower import Follower
+    from serving.routing.ramp import Ramps
+    from serving.routing.wanted import Wanted
+    from serving.settings import Settings
+
+log = logging.getLogger(__name__)
+
+GUARDRAIL = "guardrail"
+"""Who took the traffic from a version, in the registry's history."""
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+"""MLflow would try again for minutes, in which the watcher would not notice that it is back."""
+SHORTEST_POLL = 0.8
+"""Share of the period after which a poll may come: servers that were started together shall not ask
+together. It never comes later than the period, which is what an operator counts on."""
+
+
+@dataclass(frozen=True)
+class WatcherStart:
+    """What the process is started with."""
+
+    settings: Settings
+    wanted: tuple[Wanted, ...]
+    """What is known to be wanted, of the models that the registry routes."""
+    settled: tuple[Wanted, ...]
+    """What is served of them."""
+    control: Connection
+    directory: Path
+
+
+def run_watcher(start: WatcherStart) -> None:
+    """The process's main function."""
+    ignore_signals()
+    configure_logging(start.settings.log_level)
+    for variable, value in PATIENCE.items():
+        os.environ.setdefault(variable, value)
+    inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
+    listen(start.control, directory=start.directory, on_message=inbox.put)
+    # Imported here because MLflow takes seconds, and the supervisor, which imports this module,
+    # must not have the threads that it starts.
+    from bundle.registry import ModelRegistry
+    from serving.routing.administration import Administration
+    from serving.routing.follower import Follower
+    from serving.routing.ramp import Ramps
+
+    registry, cache = ModelRegistry(), default_cache()
+    ramps = Ramps(registry)
+    watcher = Watcher(
+        {w.uri: Follower(w.uri, registry=registry, cache=cache) for w in start.wanted},
+        known=start.wanted,
+        store=LastKnownGood(cache, registry_uri=registry.uri),
+        control=start.control,
+        metrics=MetricsCollector(),
+        sentry=Sentry() if start.settings.guardrail == "rollback" else None,
+        ramps=ramps,
+    )
+    for wanted in start.settled:
+        watcher.serves(wanted)
+    start.control.send(Ready())
+    watch(
+        watcher,
+        Administration(registry, ramps),
+        inbox,
+        start.control,
+        period=start.settings.poll_seconds,
+    )
+
+
+def watch(
+    watcher: Watcher,
+    administration: Administration,
+    inbox: queue.SimpleQueue[object],
+    control: Connection,
+    *,
+    period: float,
+) -> None:
+    """Ask now and every `period` seconds, 0 for never, and obey in between, until told to stop."""
+    next_poll = time.monotonic()
+    while True:
+        try:
+            timeout = max(0.0, next_poll - time.monotonic()) if period else None
+            message = inbox.get(timeout=timeout)
+        except queue.Empty:
+            watcher.poll()
+            next_poll = time.monotonic() + _pause(period)
+            continue
+        if isinstance(message, Stop):
+            return
+        if isinstance(message, Settled):
+            watcher.settled(message.wanted)
+        elif isinstance(message, Observed):
+            watcher.observed(message)
+        elif isinstance(message, NotTaken):
+            watcher.not_taken(message)
+        elif isinstance(message, Call):
+            control.send(administration.answer(message))
+            if administration.changed(message):
+                watcher.poll()
+
+
+def _pause(period: float) -> float:
+    return period * random.uniform(SHORTEST_POLL, 1.0)
+
+
+class Watcher:
+    """Tells the supervisor what the registry wants, each time that it wants something else."""
+
+    def __init__(
+        self,
+        followers: dict[str, Follower],
+        *,
+        known: tuple[Wanted, ...],
+        store: LastKnownGood,
+        control: Connection,
+        metrics: MetricsCollector,
+        sentry: Sentry | None,
+        ramps: Ramps,
+    ) -> None:
+        """Without a `sentry` no challenger is judged."""
+        self._ramps = ramps
+        self._sentry = sentry
+        self._withdrawn: dict[str, set[str]] = {}
+        """By uri: versions that answer nothing here, whatever the registry still says."""
+        self._followers = followers
+        self._told = {wanted.uri: wanted for wanted in known}
+        self._store = store
+        self._control = control
+        self._metrics = metrics
+        self._problem = ""
+
+    def poll(self) -> None:
+        """Ask for every model. That the registry is away is logged once, and once that it is back.
+
+        Never raises: what is served stays.
+        """
+        problem = ""
+        for uri, follower in self._followers.items():
+            try:
+                wanted = self._judged(uri, follower)
+            except TrainyardError as error:
+                problem = describe(error)
+                continue
+            self._store.touch(uri)
+            if wanted != self._told[uri]:
+                self._tell(wanted)
+        if not problem:
+            self._metrics.registry_polled(time.time())
+        if bool(problem) != bool(self._problem):
+            self._log(problem)
+        self._problem = problem
+
+    def settled(self, wanted: Wanted) -> None:
+        """The server answers so now, and may do so after its next start."""
+        self._store.write(wanted)
+        self.serves(wanted)
+
+    def serves(self, wanted: Wanted) -> None:
+        """What challengers do is counted from now on."""
+        if self._sentry is not None:
+            self._sentry.settled(wanted)
+
+    def observed(self, message: Observed) -> None:
+        """How versions did: one that is worse than the champion loses its traffic."""
+        if self._sentry is None:
+            return
+        self._sentry.observed(message)
+        for uri, version, judgement in list(self._sentry.judgements()):
+            withdrawn = self._withdrawn.setdefault(uri, set())
+            if judgement.verdict is Verdict.ROLLBACK and version not in withdrawn:
+                withdrawn.add(version)
+                self._withdraw(uri, version, judgement.reason)
+            elif judgement.verdict is Verdict.ADVANCE and self._advance(uri, version):
+                self.poll()
+
+    def _withdraw(self, uri: str, version: str, reason: str) -> None:
+        """Here first, since the registry may be away; it is told now or at the next poll."""
+        wanted = self._told[uri].without({version})
+        self._tell(wanted)
+        name = wanted.sources[0].name or ""
+        self._metrics.withdrawn(name, version)
+        fields = {"model": name, "version": version, "reason": reason}
+        log.error("a challenger is rolled back", extra={"fields": fields})
+        try:
+            self._followers[uri].withdraw(version, who=GUARDRAIL)
+        except TrainyardError as error:
+            log.warning(
+                "the registry is not told yet", extra={"fields": {"reason": describe(error)}}
+            )
+
+    def _advance(self, uri: str, version: str) -> bool:
+        try:
+            return self._ramps.advance(self._followers[uri].name, int(version))
+        except TrainyardError as error:
+            log.warning("a ramp cannot go on", extra={"fields": {"reason": describe(error)}})
+            return False
+
+    def _judged(self, uri: str, follower: Follower) -> Wanted:
+        """What the registry wants, without what was withdrawn and the registry does not know of."""
+        wanted = follower.poll()
+        withdrawn = self._withdrawn.get(uri, set())
+        pending = withdrawn & wanted.needed
+        for version in pending:
+            follower.withdraw(version, who=GUARDRAIL)
+        withdrawn &= pending
+        return wanted.without(pending)
+
+    def not_taken(self, message: NotTaken) -> None:
+        """The version does not run here; it is not offered again for a while."""
+        self._followers[message.uri].refused(message.version, message.reason)
+
+    def _tell(self, wanted: Wanted) -> None:
+        known = {refusal.version for refusal in self._told[wanted.uri].refused}
+        for refusal in wanted.refused:
+            if refusal.version not in known:
+                fields = {"model": refusal.name, "version": refusal.version}
+                log.error(
+                    "a version is refused", extra={"fields": {**fields, "reason": refusal.reason}}
+                )
+        self._told[wanted.uri] = wanted
+        self._control.send(Polled(wanted))
+
+    def _log(self, problem: str) -> None:
+        if problem:
+            log.warning(
+                "the registry cannot be asked: what is served stays",
+                extra={"fields": {"reason": problem}},
+            )
+        else:
+            log.info("the registry answers again")

@@ -1,0 +1,251 @@
+"""ServedModel: what API processes know of a model, enough to make tensors and answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bundle.bfloat16 import as_numbers
+from bundle.errors import EngineError, InputError
+from bundle.manifest import Manifest
+from bundle.prediction import to_predictions
+from bundle.preprocessing.select import create_preprocessor
+from serving.batch import cut
+from serving.codec.tensors import row_shape, to_array
+from serving.errors import BadRequestError, ModelFailedError, RefusedSampleError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from bundle.preprocessing.preprocessor import DataPreprocessor
+    from serving.cache import RowCache
+    from serving.codec.request import Sample
+    from serving.wire import Tensors
+
+ModelKey = tuple[str, str]
+"""A model's name and version."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a worker tells of a model that it holds."""
+
+    name: str
+    version: str
+    variant: str
+    engine: str
+    provider: str
+    batchable: bool
+    assets: str
+    """Folder with the files that preprocessing needs."""
+    manifest: dict[str, Any]
+
+    @property
+    def key(self) -> ModelKey:
+        return (self.name, self.version)
+
+    def summary(self) -> dict[str, str]:
+        """As /health lists it."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "variant": self.variant,
+            "engine": self.engine,
+            "provider": self.provider,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Samples that run together, as one piece of a request."""
+
+    tensors: Tensors
+    """Batch dimension in front."""
+    indices: tuple[int, ...]
+    """Which of the request's samples these are."""
+    signature: str
+    """Parts of the same model and signature can be joined into one batch."""
+    length: int = 1
+    """Tokens of a row, padding included; 1 for what is no sequence."""
+
+
+class ServedModel:
+    """A model as API processes see it."""
+
+    def __init__(self, info: ModelInfo) -> None:
+        self.info = info
+        self.manifest = Manifest.from_dict(info.manifest)
+        config = self.manifest.preprocessing
+        self.preprocessor: DataPreprocessor | None = (
+            None if config is None else create_preprocessor(config, assets=Path(info.assets))
+        )
+        self._shapes = {
+            spec.name: row_shape(spec, batchable=info.batchable) for spec in self.manifest.inputs
+        }
+
+    @property
+    def heavy(self) -> bool:
+        """Whether a small body can be much work: a compressed image is large once decoded."""
+        return self.preprocessor is not None and self.preprocessor.sample_field == "image"
+
+    @property
+    def sequential(self) -> bool:
+        """Whether samples have lengths, and batches the padding that comes with them."""
+        return self.preprocessor is not None and self.preprocessor.sample_field == "text"
+
+    def to_parts(
+        self,
+        samples: Sequence[Sample],
+        *,
+        batch_size: int,
+        batch_tokens: int | None = None,
+        cache: RowCache | None = None,
+    ) -> list[Part]:
+        """The samples as tensors, in as few parts as can run at once. Raises BadRequestError."""
+        groups: dict[str, list[tuple[int, Tensors]]] = {}
+        for index, sample in enumerate(samples):
+            signature, row = self._to_row(sample, cache)
+            groups.setdefault(signature, []).append((index, row))
+        limit = batch_size if self.info.batchable else 1
+        parts = []
+        for signature, rows in groups.items():
+            if not self.sequential:
+                parts += [
+                    self._join(signature, rows[start : start + limit])
+                    for start in range(0, len(rows), limit)
+                ]
+                continue
+            rows.sort(key=lambda entry: _length(entry[1]))
+            lengths = [_length(row) for _, row in rows]
+            parts += [
+                self._join(signature, rows[piece])
+                for piece in cut(lengths, batch_size=limit, batch_tokens=batch_tokens)
+            ]
+        return parts
+
+    def from_tensors(
+        self, tensors: Tensors, *, batch_size: int, batch_tokens: int | None = None
+    ) -> list[Part]:
+        """Tensors as the model's signature has them, batch dimension included, as parts.
+
+        Raises BadRequestError where the inputs are batches of different sizes, and InputError where
+        no sample becomes such tensors.
+        """
+        if self.preprocessor is not None:
+            self.preprocessor.check(tensors)
+        if not self.info.batchable:
+            stacked = {name: array[np.newaxis] for name, array in tensors.items()}
+            return [Part(stacked, (0,), self._signature(tensors))]
+        sizes = {name: len(array) for name, array in tensors.items()}
+        if len(set(sizes.values())) > 1:
+            told = ", ".join(f"{name} {size}" for name, size in sizes.items())
+            raise BadRequestError(f"the inputs have different batch sizes: {told}", field="inputs")
+        count = next(iter(sizes.values()))
+        first = {name: array[0] for name, array in tensors.items()}
+        length = _length(first) if self.sequential else 1
+        lengths = [length] * count
+        return [
+            Part(
+                {name: array[piece] for name, array in tensors.items()},
+                tuple(range(count))[piece],
+                self._signature(first),
+                length,
+            )
+            for piece in cut(lengths, batch_size=batch_size, batch_tokens=batch_tokens)
+        ]
+
+    def to_answers(self, outputs: Tensors, part: Part) -> list[dict[str, Any]]:
+        """What the outputs say, a sample each. Raises RefusedSampleError where they say NaN."""
+        outputs = as_numbers(self.manifest.outputs, outputs)
+        for name, array in outputs.items():
+            if array.dtype.kind != "f":
+                continue
+            finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)  # (B,)
+            if not finite.all():
+                raise RefusedSampleError(
+                    f"the model's {name!r} has NaN or infinite values for this input",
+                    index=part.indices[int(finite.argmin())],
+                    code="no_finite_answer",
+                )
+        try:
+            return to_predictions(self.manifest, outputs)
+        except EngineError as error:
+            raise ModelFailedError(str(error), code="model_failed") from error
+
+    def _to_row(self, sample: Sample, cache: RowCache | None) -> tuple[str, Tensors]:
+        try:
+            if sample.field == "inputs":
+                return self._read_inputs(sample)
+            if self.preprocessor is None or self.preprocessor.sample_field != sample.field:
+                own = [] if self.preprocessor is None else [self.preprocessor.sample_field]
+                raise InputError(
+                    f"the model {self.info.name!r} takes {' or '.join([*own, 'inputs'])}, "
+                    f"not {sample.field}",
+                    field=sample.field,
+                )
+            if cache is None:
+                return sample.field, self.preprocessor(sample.value)
+            labels = (*self.info.key, self.info.variant)
+            return sample.field, cache.row(self.preprocessor, sample.value, model=labels)
+        except InputError as error:
+            raise BadRequestError.from_input_error(
+                error, field=sample.located(error.field), path=sample.path
+            ) from error
+
+    def _read_inputs(self, sample: Sample) -> tuple[str, Tensors]:
+        values: Mapping[str, Any] = sample.value
+        for name in values:
+            if name not in self._shapes:
+                raise InputError(
+                    f"inputs has an unknown tensor {name[:64]!r}",
+                    field="inputs",
+                    remedy=f"the model takes {', '.join(self._shapes)}",
+                )
+        row = {}
+        for spec in self.manifest.inputs:
+            if spec.name not in values:
+                raise InputError(
+                    f"inputs.{spec.name} is missing",
+                    field=f"inputs.{spec.name}",
+                    remedy=f"the model takes {', '.join(self._shapes)}",
+                )
+            row[spec.name] = to_array(values[spec.name], spec, shape=self._shapes[spec.name])
+        if self.sequential:
+            _check_lengths(row)
+        if self.preprocessor is not None:
+            self.preprocessor.check(row)
+        return self._signature(row), row
+
+    def _signature(self, row: Tensors) -> str:
+        """Samples of the same shapes can be joined into one batch; sequences are padded."""
+        if self.sequential:
+            return "text"
+        return ";".join(f"{array.shape}" for array in row.values())
+
+    def _join(self, signature: str, rows: list[tuple[int, Tensors]]) -> Part:
+        indices = tuple(index for index, _ in rows)
+        tensors = [row for _, row in rows]
+        length = max(map(_length, tensors)) if self.sequential else 1
+        if self.preprocessor is not None and signature == self.preprocessor.sample_field:
+            return Part(self.preprocessor.collate(tensors), indices, signature, length)
+        joined = {name: np.stack([row[name] for row in tensors]) for name in tensors[0]}
+        return Part(joined, indices, signature, length)
+
+
+def _length(row: Tensors) -> int:
+    """Tokens of one sample of a sequence model."""
+    return max(len(array) for array in row.values())
+
+
+def _check_lengths(row: Tensors) -> None:
+    """The tensors of one sequence have one length, to be padded together. Raises InputError."""
+    (first, length), *others = ((name, array.shape) for name, array in row.items())
+    for name, shape in others:
+        if shape != length:
+            raise InputError(
+                f"inputs.{name} has shape {list(shape)}, but inputs.{first} has {list(length)}",
+                field=f"inputs.{name}",
+            )

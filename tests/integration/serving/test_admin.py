@@ -1,0 +1,103 @@
+"""The admin API: what models.py does, for whoever has the key, and written down."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.followed_model import (
+    ADMIN_KEY,
+    NAME,
+    FollowedModel,
+    events,
+    version,
+    versions,
+    watcher_pid,
+)
+from tests.running_server import eventually
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, empty_registry):
+    return FollowedModel.create(tmp_path_factory.mktemp("model"), empty_registry, versions=2)
+
+
+@pytest.fixture(scope="module")
+def server(model):
+    """Looks at the registry once an hour: what it does sooner it does because it was told."""
+    with model.serve("--poll-seconds", "3600", admin=True) as server:
+        eventually(lambda: watcher_pid(server) > 0)
+        yield server
+
+
+@pytest.fixture
+def client(server):
+    with server.client() as client:
+        client.headers["X-API-Key"] = ADMIN_KEY
+        yield client
+
+
+def post(client, action: str, **body):
+    return client.post(f"/admin/models/{NAME}/{action}", json=body)
+
+
+def test_changes_are_made_to_the_registry_and_take_effect_at_once(client, model, server):
+    answer = post(client, "promote", version=2)
+    assert answer.status_code == 200
+    assert answer.json()["to"] == {"champion": 2, "split": None}
+    eventually(lambda: version(client) == "2", seconds=10)
+    assert post(client, "split", shares={"1": 40, "2": 60}).status_code == 200
+    eventually(lambda: len(versions(client, range(30))) == 2, seconds=10)
+    assert post(client, "rollback").json()["to"] == {"champion": 2, "split": None}
+    eventually(lambda: set(versions(client, range(30))) == {"2"}, seconds=10)
+
+    assert model.registry.routing(NAME).champion == 2
+    assert {event.who for event in model.registry.history(NAME)[-3:]} == {"key:boss"}
+    assert [e["action"] for e in events(server, "audit")][-3:] == ["promote", "split", "rollback"]
+    assert {e["principal"] for e in events(server, "audit")} == {"boss"}
+    assert ADMIN_KEY not in server.log
+
+
+def test_a_dry_run_changes_nothing(client, model):
+    before = model.registry.routing(NAME)
+    answer = post(client, "promote", version=1, dry_run=True).json()
+    assert (answer["dry_run"], answer["to"]["champion"]) == (True, 1)
+    assert model.registry.routing(NAME) == before
+
+
+def test_models_versions_and_history_can_be_read(client):
+    [entry] = client.get("/admin/models").json()["models"]
+    assert (entry["name"], entry["versions"]) == (NAME, [1, 2])
+    found = client.get(f"/admin/models/{NAME}").json()["versions"]
+    assert [version["number"] for version in found] == [1, 2]
+    assert client.get(f"/admin/models/{NAME}/versions/candidate").json()["number"] == 2
+    history = client.get(f"/admin/models/{NAME}/history").json()["history"]
+    assert history[0]["action"] == "register"
+
+
+@pytest.mark.parametrize(
+    ("action", "body", "status", "field"),
+    [
+        ("promote", {}, 400, "version"),
+        ("promote", {"version": "two"}, 400, "version"),
+        ("promote", {"version": 9}, 404, "version"),
+        ("promote", {"version": 1, "force": True}, 400, "force"),
+        ("split", {"shares": {"1": 50}}, 400, "split"),
+        ("split", {"shares": {"1": "half"}}, 400, "shares.1"),
+        ("split", {"shares": {"one": 100}}, 400, "shares.one"),
+        ("rollback", {"dry_run": "yes"}, 400, "dry_run"),
+    ],
+)
+def test_a_wrong_request_is_told_its_field(client, action, body, status, field):
+    answer = post(client, action, **body)
+    assert answer.status_code == status
+    assert answer.json()["error"]["field"] == field
+
+
+def test_a_model_that_is_not_registered_is_404(client):
+    assert client.get("/admin/models/nothing/history").status_code == 404
+
+
+def test_without_a_key_of_the_scope_nothing_is_told(server):
+    with server.client() as client:
+        assert client.get("/admin/models").status_code == 401
+        assert post(client, "promote", version=1).status_code == 401

@@ -1,0 +1,317 @@
+"""Versions come and go while the server runs, from a real registry, good and bad ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from tests.followed_model import (
+    NAME,
+    FollowedModel,
+    ask,
+    events,
+    index,
+    version,
+    versions,
+    watcher_pid,
+)
+from tests.running_server import RunningServer, eventually, run_until_exit
+from tests.tiny_bundle import Parts, image_parts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def model(tmp_path, empty_registry):
+    """Version 1 is champion."""
+    return FollowedModel.create(tmp_path, empty_registry, versions=1)
+
+
+def cut_short(model: FollowedModel, number: int) -> None:
+    path = model.artifacts(number) / "model.onnx"
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def altered(model: FollowedModel, number: int) -> None:
+    path = model.artifacts(number) / "model.onnx"
+    content = bytearray(path.read_bytes())
+    content[50] ^= 1
+    path.write_bytes(content)
+
+
+def other_manifest(model: FollowedModel, number: int) -> None:
+    path = model.artifacts(number) / "manifest.json"
+    path.write_text(path.read_text().replace("fp32", "fp33"))
+
+
+def leading_out(model: FollowedModel, number: int) -> None:
+    """The manifest names a file outside, and the registry vouches for the manifest."""
+    path = model.artifacts(number) / "manifest.json"
+    document = json.loads(path.read_text())
+    document["files"]["../../evil"] = document["files"]["model.onnx"]
+    path.write_text(json.dumps(document))
+    vouch(model, number)
+
+
+def vouch(model: FollowedModel, number: int) -> None:
+    from mlflow.tracking import MlflowClient
+
+    content = (model.artifacts(number) / "manifest.json").read_bytes()
+    MlflowClient(model.registry.uri).set_model_version_tag(
+        NAME, str(number), "trainyard.manifest_sha256", hashlib.sha256(content).hexdigest()
+    )
+
+
+def not_there(model: FollowedModel, number: int) -> None:
+    (model.artifacts(number) / "model.onnx").unlink()
+
+
+def kept(model: FollowedModel) -> list[Path]:
+    """What a server has kept for its next start."""
+    return list((model.folder / "cache").glob("last-known-good/*.json"))
+
+
+def wrong_golden() -> Parts:
+    """Every hash is right, but the model answers otherwise than the golden examples say."""
+    one, other = image_parts(seed=1), image_parts(seed=2)
+    return Parts(one.manifest, {**one.files, "model.onnx": other.files["model.onnx"]})
+
+
+def test_bad_versions_are_refused_with_their_reason_and_the_old_one_stays(model):
+    damages = [cut_short, altered, other_manifest, leading_out, not_there]
+    numbers = []
+    for damage in damages:
+        numbers.append(model.register())
+        damage(model, numbers[-1])
+    numbers.append(model.register(wrong_golden()))
+    reasons = ["bytes", "sha256", "registered", "'..'", "", "golden"]
+    with model.serve("--workers", "2") as server, server.client() as client:
+        for number, reason in zip(numbers, reasons, strict=True):
+            model.registry.promote(NAME, number)
+            eventually(lambda n=str(number): index(client).get(n, ("",))[0] == "UNAVAILABLE")
+            assert reason in index(client)[str(number)][1]
+            assert version(client) == "1"
+            refused = client.get("/health").json()["refused"]
+            assert refused == [{"name": NAME, "version": str(number)}]
+        time.sleep(1.5)  # three looks at the registry, which try nothing again
+        told = [event["version"] for event in events(server, "a version is refused")]
+        assert told == [str(number) for number in numbers]
+        good = model.register()
+        model.registry.promote(NAME, good)
+        eventually(lambda: version(client) == str(good))
+        assert index(client) == {str(good): ("READY", ""), "1": ("READY", "")}
+        assert "refused" not in client.get("/health").json()
+        assert server.metric("trainyard_process_deaths_total") == 0
+    assert not (model.folder / "evil").exists()
+    assert not list(model.folder.rglob("evil"))
+
+
+def test_a_refused_version_at_the_start_is_an_error_only_where_nothing_else_is_known(model):
+    bad = model.register(wrong_golden())
+    with model.serve() as server, server.client() as client:
+        assert version(client) == "1"
+        eventually(lambda: kept(model))
+    model.registry.promote(NAME, bad)
+    with model.serve() as server, server.client() as client:
+        assert version(client) == "1"
+        assert index(client)[str(bad)][0] == "UNAVAILABLE"
+    code, log = run_until_exit(
+        *("--model", f"models:/{NAME}"),
+        folder=model.folder,
+        environment=model.environment | {"TRAINYARD_CACHE": str(model.folder / "empty")},
+    )
+    assert code == 1
+    assert "golden" in log
+    assert "Traceback" not in log
+
+
+def test_the_registry_may_be_away_also_at_the_start_and_is_followed_when_it_is_back(model):
+    away = model.folder / "away.db"
+    fixed = ("--model", f"first=models:/{NAME}/1")
+    with model.serve(*fixed) as server:
+        eventually(lambda: watcher_pid(server) > 0)
+        eventually(lambda: server.metric("trainyard_registry_age_seconds") < 5)
+        eventually(lambda: kept(model))
+    model.database.rename(away)
+    with model.serve(*fixed) as server, server.client() as client:
+        assert version(client) == "1"
+        assert version(client, model="first") == "1"
+        assert "served as it was served last" in server.log
+        eventually(lambda: events(server, "the registry cannot be asked: what is served stays"))
+        age = server.metric("trainyard_registry_age_seconds")
+        time.sleep(1.2)
+        assert server.metric("trainyard_registry_age_seconds") >= age + 1
+        assert version(client) == "1"
+        away.rename(model.database)
+        eventually(lambda: events(server, "the registry answers again"))
+        number = model.register()
+        model.registry.promote(NAME, number)
+        eventually(lambda: version(client) == str(number))
+        assert server.metric("trainyard_registry_age_seconds") < 5
+        assert len(events(server, "the registry cannot be asked: what is served stays")) == 1
+
+
+def test_a_server_that_never_knew_its_model_says_that_the_registry_is_away(model):
+    model.database.rename(model.folder / "away.db")
+    code, log = run_until_exit(
+        "--model", f"models:/{NAME}", folder=model.folder, environment=model.environment
+    )
+    assert code == 1
+    assert "there is no registry" in log
+
+
+def test_a_killed_watcher_is_replaced_and_requests_do_not_notice(model):
+    with model.serve() as server, server.client() as client:
+        eventually(lambda: watcher_pid(server) > 0)
+        os.kill(watcher_pid(server), signal.SIGKILL)
+        assert version(client) == "1"
+        eventually(lambda: server.metric("trainyard_process_deaths_total", kind="watcher") == 1)
+        number = model.register()
+        model.registry.promote(NAME, number)
+        eventually(lambda: version(client) == str(number))
+        assert client.get("/health").json()["status"] == "ready"
+
+
+def test_other_aliases_and_fixed_versions_beside_a_followed_model(model):
+    second = model.register()
+    with (
+        model.serve(
+            *("--model", f"newest=models:/{NAME}@candidate"),
+            *("--model", f"first=models:/{NAME}/1", "--poll-seconds", "0.3"),
+        ) as server,
+        server.client() as client,
+    ):
+        assert version(client) == "1"
+        assert version(client, model="newest") == str(second)
+        third = model.register()
+        eventually(lambda: version(client, model="newest") == str(third))
+        model.registry.promote(NAME, second)
+        eventually(lambda: version(client) == str(second))
+        assert version(client, model="first") == "1"
+
+
+def test_without_polling_what_was_found_at_the_start_stays(model):
+    with model.serve("--poll-seconds", "0") as server, server.client() as client:
+        model.registry.promote(NAME, model.register())
+        time.sleep(1)
+        assert version(client) == "1"
+        assert watcher_pid(server) == 0
+
+
+@contextmanager
+def load(server: RunningServer, *, clients: int = 4):
+    """Requests without pause, by keys; what they were answered, and how slow /health was."""
+    statuses: list[int] = []
+    health: list[float] = []
+    done = threading.Event()
+
+    def predict(number: int) -> None:
+        with server.client() as client:
+            count = 0
+            while not done.is_set():
+                count += 1
+                statuses.append(ask(client, key=f"{number}-{count}").status_code)
+
+    def probe() -> None:
+        with server.client() as client:
+            while not done.wait(0.02):
+                began = time.monotonic()
+                assert client.get("/health").status_code == 200
+                health.append(time.monotonic() - began)
+
+    with ThreadPoolExecutor(clients + 1) as pool:
+        running = [pool.submit(predict, number) for number in range(clients)]
+        running.append(pool.submit(probe))
+        try:
+            yield statuses, health
+        finally:
+            done.set()
+        for future in running:
+            future.result()
+
+
+def memory(server: RunningServer) -> int:
+    """Bytes that all processes have for themselves."""
+    processes = [psutil.Process(server.process.pid), *server.children()]
+    return sum(process.memory_full_info().uss for process in processes)
+
+
+def reload(model: FollowedModel, client, number: int) -> None:
+    model.registry.promote(NAME, number)
+    eventually(lambda: set(versions(client, range(8))) == {str(number)})
+
+
+@pytest.mark.slow
+def test_ten_reloads_under_load_fail_no_request(model):
+    for _ in range(2):
+        model.register()
+    arguments = ("--api-processes", "2", "--workers", "2", "--poll-seconds", "0.2")
+    with model.serve(*arguments) as server, server.client() as client:
+        with load(server) as (statuses, health):
+            for count in range(10):
+                reload(model, client, 1 + (count + 1) % 3)
+        print(f"{len(statuses)} requests, /health at most {max(health) * 1000:.0f} ms")
+        assert set(statuses) == {200}
+        unloaded = events(server, "a version is unloaded")
+        assert len(unloaded) >= 2 * 7
+        assert server.metric("trainyard_process_deaths_total") == 0
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_a_hundred_reloads_under_load_fail_no_request_and_leave_no_memory(model):
+    for _ in range(2):
+        model.register()
+    arguments = ("--api-processes", "2", "--poll-seconds", "0.2")
+    with model.serve(*arguments) as server, server.client() as client:
+        with load(server, clients=2) as (statuses, health):
+            used = []
+            for count in range(100):
+                reload(model, client, 1 + (count + 1) % 3)
+                used.append(memory(server))
+        # The first reloads fill allocators and caches once.
+        early, late = min(used[20:30]), min(used[90:])
+        slowest = sorted(health)[int(0.999 * len(health))]
+        print(
+            f"{len(statuses)} requests, /health 99.9 % within {slowest * 1000:.0f} ms, "
+            f"at most {max(health) * 1000:.0f} ms, memory {late / early - 1:+.2%}"
+        )
+        assert set(statuses) == {200}
+        assert late <= early * 1.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("period", [1.0])
+def test_a_promotion_and_a_rollback_reach_four_api_processes_within_a_period_and_a_second(
+    model, period
+):
+    model.register()
+    arguments = ("--api-processes", "4", "--poll-seconds", str(period))
+    with model.serve(*arguments) as server, server.client() as client:
+        eventually(lambda: watcher_pid(server) > 0)
+        eventually(lambda: server.metric("trainyard_registry_age_seconds") < period)
+        seconds = []
+        for change in (
+            lambda: model.registry.promote(NAME, 2),
+            lambda: model.registry.rollback(NAME),
+        ):
+            before = version(client)
+            change()
+            began = time.monotonic()
+            eventually(lambda old=before: version(client) != old)
+            first = time.monotonic() - began
+            eventually(lambda old=before: old not in versions(client, range(40)))
+            seconds.append((first, time.monotonic() - began))
+        for what, (first, last) in zip(("promotion", "rollback"), seconds, strict=True):
+            print(f"{what}: first answer after {first:.2f} s, no old one after {last:.2f} s")

@@ -1,0 +1,140 @@
+"""The guardrail, on simulated traffic: right about good challengers, and quick about bad ones."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+
+import numpy as np
+import pytest
+
+from serving.routing.guardrail import (
+    STAGES,
+    Policy,
+    Verdict,
+    judge,
+    next_stage,
+    percentile_bounds,
+)
+from serving.routing.outcomes import EDGES, Outcomes
+
+POLICY = Policy()
+RPS = 50
+
+
+def histogram(median: float, sigma: float = 0.35) -> np.ndarray:
+    """Probabilities of a log-normal duration by entry of `Outcomes.slower`."""
+    below = [
+        0.5 * (1 + math.erf(math.log(edge / median) / (sigma * math.sqrt(2)))) for edge in EDGES
+    ]
+    return np.diff([0.0, *below, 1.0])
+
+
+class Version:
+    """Simulated traffic of one version."""
+
+    def __init__(self, rng, *, errors: float = 0.01, median: float = 0.01) -> None:
+        self.rng, self.errors, self.durations = rng, errors, histogram(median)
+        self.outcomes = Outcomes()
+
+    def serve(self, requests: int) -> None:
+        failed = int(self.rng.binomial(requests, self.errors))
+        slower = self.rng.multinomial(requests - failed, self.durations)
+        self.outcomes.add(Outcomes(requests - failed, failed, slower.tolist()))
+
+
+def run(seed: int, *, share: float, seconds: int, look: int = 1, **challenger):
+    """The seconds after which the challenger lost, or might have more traffic; None for neither."""
+    rng = np.random.default_rng(seed)
+    champion, other = Version(rng), Version(rng, **challenger)
+    advanced = None
+    for second in range(look, seconds + 1, look):
+        count = int(rng.binomial(RPS * look, share))
+        other.serve(count)
+        champion.serve(RPS * look - count)
+        verdict = judge(champion.outcomes, other.outcomes, POLICY).verdict
+        if verdict is Verdict.ROLLBACK:
+            return second, advanced
+        if verdict is Verdict.ADVANCE and advanced is None:
+            advanced = second
+    return None, advanced
+
+
+@pytest.mark.slow
+def test_at_most_one_percent_of_challengers_that_are_no_worse_are_rolled_back():
+    lost = [run(seed, share=0.2, seconds=600, look=30)[0] for seed in range(1000)]
+    print(f"{sum(second is not None for second in lost)} of 1,000 A/A runs rolled back")
+    assert sum(second is not None for second in lost) <= 10
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.5])
+def test_a_fifth_of_failures_at_50_rps_is_found_within_a_minute(share):
+    found = [run(seed, share=share, seconds=60, errors=0.2)[0] for seed in range(50)]
+    print(f"share {share:.0%}: after {np.mean([f or 99 for f in found]):.0f} s in the mean")
+    assert all(second is not None for second in found)
+
+
+def test_a_challenger_that_takes_twice_as_long_is_found():
+    found = [run(seed, share=0.5, seconds=120, median=0.02)[0] for seed in range(50)]
+    print(f"twice as slow: after {np.mean([f or 999 for f in found]):.0f} s in the mean")
+    assert all(second is not None for second in found)
+
+
+def test_a_challenger_that_is_no_worse_may_advance_and_a_worse_one_never():
+    advanced = [run(seed, share=0.25, seconds=900, look=10)[1] for seed in range(20)]
+    print(f"may advance after {np.mean([s or 999 for s in advanced]):.0f} s in the mean")
+    assert all(second is not None for second in advanced)
+    assert all(
+        run(seed, share=0.25, seconds=300, look=10, errors=0.1)[1] is None for seed in range(20)
+    )
+
+
+def test_nothing_is_decided_on_few_samples():
+    rng = np.random.default_rng(0)
+    champion, other = Version(rng), Version(rng, errors=1.0)
+    champion.serve(1000)
+    other.serve(POLICY.min_samples - 1)
+    assert judge(champion.outcomes, other.outcomes, POLICY).verdict is Verdict.HOLD
+    other.serve(1)
+    judgement = judge(champion.outcomes, other.outcomes, POLICY)
+    assert judgement.verdict is Verdict.ROLLBACK
+    assert "fail" in judgement.reason
+
+
+@pytest.mark.parametrize("status", [400, 404, 413, 429, 499, 503])
+def test_sheds_and_client_errors_do_not_count(status):
+    outcomes = Outcomes()
+    outcomes.record(status, 1.0)
+    assert outcomes == Outcomes()
+
+
+@pytest.mark.parametrize("status", [500, 504])
+def test_failures_of_the_version_count(status):
+    outcomes = Outcomes()
+    outcomes.record(status, 1.0)
+    assert (outcomes.failed, outcomes.count, sum(outcomes.slower)) == (1, 1, 0)
+
+
+def test_the_bounds_hold_the_true_percentile():
+    rng = np.random.default_rng(3)
+    version = Version(rng, errors=0.0)
+    version.serve(5000)
+    true = 0.01 * math.exp(0.35 * 1.6449)
+    low, high = percentile_bounds(version.outcomes, 1e-4)
+    assert low < true < high
+    assert high / low < 1.5
+    assert percentile_bounds(Outcomes(), 1e-4) == (0.0, math.inf)
+
+
+def test_durations_are_counted_at_their_edges():
+    outcomes = Outcomes()
+    for seconds in (0.0, EDGES[0], EDGES[-1], 1e6):
+        outcomes.record(200, seconds)
+    assert outcomes.slower[0] == 2
+    assert outcomes.slower[bisect_left(EDGES, EDGES[-1])] == 1
+    assert outcomes.slower[-1] == 1
+
+
+def test_stages_rise_to_all_of_the_traffic():
+    assert next_stage(0.0) == STAGES[0]
+    assert [next_stage(stage) for stage in STAGES] == [*STAGES[1:], None]

@@ -1,0 +1,195 @@
+"""The watcher: what it tells the supervisor, and when; and what it does about a bad challenger."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from bundle.errors import RegistryError
+from bundle.uri import Resolved
+from serving.metrics import MetricsCollector
+from serving.routing.backoff import FIRST_SECONDS, Backoff
+from serving.routing.last_known_good import LastKnownGood
+from serving.routing.messages import Observed, Routes
+from serving.routing.outcomes import Outcomes
+from serving.routing.ramp import Ramps
+from serving.routing.sentry import Sentry
+from serving.routing.split import Split
+from serving.routing.table import RoutingTable
+from serving.routing.wanted import Refusal, Route, Wanted
+from serving.routing.watcher import Watcher
+
+URI = "models:/m"
+
+
+def wanted(percent: dict[int, float], *, refused: tuple[Refusal, ...] = ()) -> Wanted:
+    return Wanted(
+        uri=URI,
+        sources=tuple(
+            Resolved(name="m", version=str(number), path=Path(f"/m/{number}"), bare=False)
+            for number in percent
+        ),
+        route=Route(name="m", salt="m", split=Split.of(percent, champion=min(percent))),
+        refused=refused,
+    )
+
+
+class Registry:
+    """What a follower says of a registry that may be away."""
+
+    name = "m"
+
+    def __init__(self, percent: dict[int, float]) -> None:
+        self.away = False
+        self.now = wanted(percent)
+        self.withdrawn: list[str] = []
+
+    def poll(self) -> Wanted:
+        self._check()
+        return self.now
+
+    def withdraw(self, version: str, *, who: str) -> None:
+        self._check()
+        self.withdrawn.append(version)
+        self.now = wanted({1: 100.0})
+
+    def _check(self) -> None:
+        if self.away:
+            raise RegistryError("nobody is there")
+
+
+class Bench:
+    """A watcher, and what it told."""
+
+    def __init__(self, folder: Path, percent: dict[int, float]) -> None:
+        self.registry = Registry(percent)
+        self.told: list[Wanted] = []
+        self.watcher = Watcher(
+            {URI: self.registry},
+            known=(self.registry.now,),
+            store=LastKnownGood(folder, registry_uri="x"),
+            control=self,
+            metrics=MetricsCollector(),
+            sentry=Sentry(),
+            ramps=Ramps(None),
+        )
+        self.watcher.serves(self.registry.now)
+
+    def send(self, message) -> None:
+        self.told.append(message.wanted)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        return self.told[-1].route.split.shares
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(tmp_path, {1: 90.0, 2: 10.0})
+
+
+def bad_challenger() -> Observed:
+    good, bad = Outcomes(), Outcomes()
+    for _ in range(300):
+        good.record(200, 0.01)
+        bad.record(500, 0.01)
+    return Observed({("m", "1"): good, ("m", "2"): bad})
+
+
+def test_the_supervisor_is_told_of_changes_only(bench):
+    bench.watcher.poll()
+    bench.watcher.poll()
+    assert bench.told == []
+    bench.registry.now = wanted({2: 100.0})
+    bench.watcher.poll()
+    bench.watcher.poll()
+    assert bench.told == [wanted({2: 100.0})]
+
+
+def test_a_registry_that_is_away_is_logged_once_and_so_is_that_it_is_back(bench, caplog):
+    caplog.set_level(logging.INFO)
+    bench.registry.away = True
+    for _ in range(3):
+        bench.watcher.poll()
+    bench.registry.away = False
+    for _ in range(3):
+        bench.watcher.poll()
+    assert [record.getMessage() for record in caplog.records] == [
+        "the registry cannot be asked: what is served stays",
+        "the registry answers again",
+    ]
+
+
+def test_a_bad_challenger_loses_its_traffic_here_and_in_the_registry(bench):
+    bench.watcher.observed(bad_challenger())
+    assert bench.shares == {"1": 100.0}
+    assert bench.registry.withdrawn == ["2"]
+    bench.watcher.poll()
+    assert bench.shares == {"1": 100.0}
+
+
+def test_it_loses_it_here_while_the_registry_is_away_and_there_when_it_is_back(bench):
+    bench.registry.away = True
+    bench.watcher.observed(bad_challenger())
+    assert bench.shares == {"1": 100.0}
+    bench.watcher.poll()
+    bench.watcher.observed(bad_challenger())
+    assert len(bench.told) == 1
+    bench.registry.away = False
+    bench.watcher.poll()
+    assert bench.registry.withdrawn == ["2"]
+    assert bench.shares == {"1": 100.0}
+    bench.watcher.poll()
+    bench.registry.now = wanted({1: 50.0, 2: 50.0})
+    bench.watcher.poll()
+    assert bench.shares == {"1": 50.0, "2": 50.0}
+
+
+def test_what_was_seen_before_the_split_changed_does_not_count(bench):
+    few = bad_challenger()
+    bench.watcher.serves(wanted({1: 50.0, 2: 50.0}))
+    good = Outcomes()
+    for _ in range(300):
+        good.record(200, 0.01)
+    bench.watcher.observed(Observed({("m", "1"): few.outcomes["m", "1"], ("m", "2"): good}))
+    assert bench.told == []
+
+
+def test_of_a_split_in_three_the_one_that_is_bad_goes(tmp_path):
+    bench = Bench(tmp_path, {1: 60.0, 2: 30.0, 3: 10.0})
+    bench.watcher.observed(bad_challenger())
+    assert bench.shares == {"1": 90.0, "3": 10.0}
+
+
+def test_backoff_waits_longer_each_time_and_forgets_when_it_is_told():
+    now = [0.0]
+    backoff = Backoff(lambda: now[0])
+    assert backoff.reason("x") is None
+    for delay in (FIRST_SECONDS, 2 * FIRST_SECONDS):
+        backoff.failed("x", "why")
+        now[0] += delay - 1
+        assert backoff.reason("x") == "why"
+        now[0] += 1
+        assert backoff.reason("x") is None
+    backoff.failed("x", "why")
+    backoff.clear()
+    assert backoff.reason("x") is None
+
+
+def test_a_process_takes_a_route_when_it_knows_all_of_its_versions():
+    def route(percent: dict[int, float]) -> Route:
+        found = wanted(percent).route
+        assert found is not None
+        return found
+
+    table = RoutingTable()
+    table.update(Routes((route({1: 100.0}),)), [("m", "1")])
+    table.update(Routes((route({1: 50.0, 2: 50.0}),)), [("m", "1")])
+    assert table.shares("m") == {"1": 100.0}
+    table.settle([("m", "1"), ("m", "2")])
+    assert table.shares("m") == {"1": 50.0, "2": 50.0}
+    table.update(Routes(()), [])
+    assert table.shares("m") == {}
+    assert table.route("m") is None
