@@ -82,8 +82,8 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
         node.pop(name)
     groups = parameter_groups(model, weight_decay=node.pop("weight_decay"))
     _check_target("optim", node)
-    scaled = cfg.precision.name == PrecisionName.fp16
-    options = step_options(get_class(str(node["_target_"])), groups, scaled=scaled)
+    mixed = cfg.precision.name != PrecisionName.fp32
+    options = step_options(get_class(str(node["_target_"])), groups, mixed=mixed)
     optimizer: Optimizer = _instantiate("optim", {**options, **node}, params=groups)
     keep_form(optimizer)
     return optimizer

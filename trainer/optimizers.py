@@ -29,20 +29,20 @@ def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str,
 
 
 def step_options(
-    optimizer: type[Optimizer], groups: list[dict[str, Any]], *, scaled: bool
+    optimizer: type[Optimizer], groups: list[dict[str, Any]], *, mixed: bool
 ) -> dict[str, bool]:
     """The quickest of torch's forms of a step that is safe for these parameters, as arguments.
 
     On a CPU the fused form takes weights, gradients and moments as they lie in memory, and mixes
     them up without a word where one lies in another order, as a moment out of a checkpoint may
-    beside a convolution in channels_last. It also unscales gradients itself where they are
-    `scaled`, and Lightning does not clip those.
+    beside a convolution in channels_last. It could also unscale gradients itself, and so Lightning
+    clips none for it in `mixed` precision.
     """
     known = inspect.signature(optimizer).parameters
     parameters = [parameter for group in groups for parameter in group["params"]]
     if any(type(parameter) is not nn.Parameter for parameter in parameters):  # sharded
         return {}
-    if "fused" in known and not scaled and all(p.is_contiguous() for p in parameters):
+    if "fused" in known and not mixed and all(p.is_contiguous() for p in parameters):
         return {"fused": True}
     return {"foreach": True} if "foreach" in known else {}
 

@@ -40,14 +40,15 @@ def test_step_is_fused_when_all_parameters_lie_in_plain_order(config):
 
 
 def test_step_is_not_fused_when_a_parameter_lies_in_another_order(config):
-    model = ResNet(num_classes=3, channels=1, blocks=[1], widths=[4], small_stem=True)
+    model = ResNet(num_classes=3, channels=1, blocks=[1], widths=[16], small_stem=True)
     optimizer = build_optimizer(config("optim=adamw"), model)
     assert optimizer.defaults["fused"] is not True
     assert optimizer.defaults["foreach"] is True
 
 
-def test_step_is_not_fused_when_the_loss_is_scaled(config):
-    cfg = config("optim=adamw", "precision=fp16")
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_step_is_not_fused_in_mixed_precision(config, precision):
+    cfg = config("optim=adamw", f"precision={precision}")
     assert build_optimizer(cfg, torch.nn.Linear(2, 2)).defaults["fused"] is not True
 
 
