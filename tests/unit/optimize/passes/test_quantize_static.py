@@ -36,7 +36,10 @@ def zero_points(graph: bytes) -> dict[int, set[int]]:
 def test_static_answers_nearly_as_before(scheme, ranges, image_case, image_graph, image_material):
     quantized = QuantizeStatic(scheme=scheme, ranges=ranges).run(image_graph, image_material)
     batch = image_case.preprocessor.collate(image_case.rows)
-    assert difference(image_graph, quantized, batch) < 0.2 * abs(answers(image_graph, batch)).max()
+    # Signed activations have half the steps that a ReLU's outputs could use.
+    share = 0.4 if scheme is Scheme.s8s8 else 0.2
+    largest = abs(answers(image_graph, batch)).max()
+    assert difference(image_graph, quantized, batch) < share * largest
     assert opsets(quantized) == opsets(image_graph)
     assert list(zero_points(quantized)) == [TYPES[scheme]]
 
@@ -89,8 +92,9 @@ def test_static_is_refused_when_nothing_can_be_quantized(text_graph, text_materi
 
 def test_excluded_node_stays_in_float_when_static(image_graph, image_material):
     quantizer = QuantizeStatic(scheme=Scheme.u8s8)
-    names = quantizer.candidates(image_graph)
-    quantized = QuantizeStatic(scheme=Scheme.u8s8, exclude=names[:1]).run(
+    kinds = {n.name: n.op_type for n in onnx.load_model_from_string(image_graph).graph.node}
+    names = [name for name in quantizer.candidates(image_graph) if kinds[name] == "Conv"]
+    quantized = QuantizeStatic(scheme=Scheme.u8s8, exclude=tuple(names[:1])).run(
         image_graph, image_material
     )
     whole = quantizer.run(image_graph, image_material)
