@@ -30,6 +30,5 @@ def test_excluded_node_stays_in_float_when_quantized_dynamically(text_graph, tex
 
 
 def test_dynamic_is_refused_when_nothing_can_be_quantized(image_graph, image_material):
-
     with pytest.raises(OptimizeError, match="no matrix product"):
         QuantizeDynamic(operators=("LSTM",)).run(image_graph, image_material)
