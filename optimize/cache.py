@@ -12,22 +12,21 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bundle.atomic_file import UNFINISHED, staged
 from bundle.fields import canonical_json
 from optimize.errors import OptimizeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
 FORMAT = 1
 """Part of every key: raised when the layout of entries changes."""
 SUFFIX = ".entry"
-_UNFINISHED = ".part"
 _ABANDONED_SECONDS = 24 * 3600.0
 
 
@@ -90,7 +89,7 @@ class ContentCache:
                 path.unlink(missing_ok=True)
         if self._folder is None:
             return
-        for path in self._folder.glob(f"*/.*{_UNFINISHED}"):
+        for path in self._folder.glob(f"*/.*{UNFINISHED}"):
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
                     path.unlink(missing_ok=True)
@@ -131,17 +130,13 @@ class ContentCache:
         head = {"name": name, "sha256": _digest(facts, content), "facts": facts}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=_UNFINISHED)
-            try:
-                with os.fdopen(handle, "wb") as file:
+            with staged(path) as temporary:
+                with temporary.open("wb") as file:
                     file.write(json.dumps(head, sort_keys=True).encode() + b"\n")
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
-                Path(temporary).replace(path)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+                temporary.replace(path)
         except OSError as error:
             raise OptimizeError(
                 f"{path.parent} cannot be written: {error.strerror or error}",

@@ -6,10 +6,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from bundle.atomic_file import staged, write_json
 from bundle.errors import BundleError
 from optimize import tables
 from optimize.pictures import draw_frontier
-from trainer.atomic_file import staged, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

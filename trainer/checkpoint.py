@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from trainer.atomic_file import HashingStream, staged
+from bundle.atomic_file import HashingStream, staged
 from trainer.checkpoint_content import (
     CHECKPOINT_SCHEMA,
     KEY,

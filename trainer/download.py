@@ -10,7 +10,7 @@ import urllib.parse
 import urllib.request
 from typing import IO, TYPE_CHECKING
 
-from trainer.atomic_file import HashingStream, staged
+from bundle.atomic_file import HashingStream, staged
 from trainer.checkpoint_content import facts_of, load_plain
 from trainer.errors import CheckpointError, ConfigError
 from trainer.sidecar import SUFFIX, describe, publish, verify_file

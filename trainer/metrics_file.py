@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning.loggers import Logger
 
-from trainer.atomic_file import staged
+from bundle.atomic_file import staged
 from trainer.metric import Metric, read_metrics
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainer.atomic_file import staged
+from bundle.atomic_file import staged
 from trainer.errors import DataError
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from bundle.address import tracking_uri
+from bundle.atomic_file import write_json
 from trainer import environment
-from trainer.atomic_file import write_json
 from trainer.checkpoint import consolidate
 from trainer.events import FILE as EVENTS
 from trainer.schema import Backend, WhenAway

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
+from bundle.atomic_file import write_json, write_text
 from trainer import predictions
-from trainer.atomic_file import write_json, write_text
 from trainer.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bundle.archive import sha256_file
+from bundle.atomic_file import write_json
 from bundle.publish import fsync_folder
-from trainer.atomic_file import write_json
 from trainer.errors import CheckpointError
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bundle.archive import open_bundle
+from bundle.atomic_file import write_json
 from bundle.errors import BundleError, NotFoundError
-from bundle.publish import fsync_folder
 from serving.routing.wanted import Wanted
 
 if TYPE_CHECKING:
@@ -43,22 +43,14 @@ class LastKnownGood:
         """Never fails: a full disk must not stop what works; it is logged."""
         path = self._path(wanted.uri)
         document = {"schema": SCHEMA, "wanted": wanted.to_dict()}
-        temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with temporary.open("x", encoding="utf-8") as stream:
-                json.dump(document, stream, indent=2, sort_keys=True, ensure_ascii=False)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-            fsync_folder(self._folder)
+            write_json(path, document)
         except OSError as error:
             log.warning(
                 "what is served cannot be kept for the next start",
                 extra={"fields": {"reason": f"{error.strerror}: {path}"}},
             )
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
 
     def read(self, uri: str) -> Known | None:
         """With those of its versions that are still whole; None if the routed ones are not."""

@@ -12,7 +12,7 @@ import numpy as np
 import PIL
 
 from bundle.archive import sha256_file
-from trainer.atomic_file import staged, write_json
+from bundle.atomic_file import staged, write_json
 from trainer.errors import DataError
 
 if TYPE_CHECKING:

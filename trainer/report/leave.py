@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from trainer.atomic_file import staged
+from bundle.atomic_file import staged
 from trainer.calibration import calibration_of
 from trainer.errors import TrainerError
 from trainer.pictures.figure import save_png

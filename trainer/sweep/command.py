@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from optuna.trial import TrialState
 
-from trainer.atomic_file import write_json
+from bundle.atomic_file import write_json
 from trainer.build import plain, run_name
 from trainer.compose import explain
 from trainer.errors import ConfigError, Stopped, TrainerError

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
+UNFINISHED = ".part"
+"""How the hidden name of a file ends that has not got its own yet."""
+
+
 class HashingStream:
     """A binary stream that knows the sha256 and the size of what was written to it."""
 
@@ -50,7 +54,7 @@ def staged(path: Path) -> Iterator[Path]:
 
     It is in the same folder because a rename across filesystems is not atomic.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED)
     os.fchmod(handle, 0o644)
     os.close(handle)
     temporary = Path(name)
