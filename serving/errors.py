@@ -86,6 +86,11 @@ class BadRequestError(ServingError):
         super().__init__(message, code=code, field=field, remedy=remedy)
 
     @classmethod
+    def of_field(cls, field: str, message: str, *, remedy: str | None = None) -> BadRequestError:
+        """The field `message`, such as "must be a list"."""
+        return cls(f"{field} {message}", code="invalid_field", field=field, remedy=remedy)
+
+    @classmethod
     def from_input_error(
         cls, error: InputError, *, field: str | None = None, path: str = ""
     ) -> BadRequestError:

@@ -56,12 +56,12 @@ def parse_infer_request(body: bytes, header_length: str | None) -> InferRequest:
     document = parse_object(head)
     for name in document:
         if name not in ("id", "parameters", "inputs", "outputs"):
-            raise _wrong(shorten(name), "is not a field of an inference request")
+            raise BadRequestError.of_field(shorten(name), "is not a field of an inference request")
     parameters = _object(document, "parameters")
     _refuse_extensions(parameters, "parameters")
     inputs = _entries(document, "inputs")
     if not inputs:
-        raise _wrong("inputs", "is empty")
+        raise BadRequestError.of_field("inputs", "is empty")
     binary_outputs = _boolean(parameters, "binary_data_output", "parameters")
     return InferRequest(
         id=_identity(document),
@@ -84,13 +84,15 @@ def read_tensors(request: InferRequest, specs: Sequence[TensorSpec]) -> dict[str
     for entry, binary in zip(request.inputs, request.binaries, strict=True):
         name = entry["name"]
         if name not in known:
-            raise _wrong(
+            raise BadRequestError.of_field(
                 f"inputs.{shorten(name)}", "is unknown", remedy=f"the model takes {_list(known)}"
             )
         arrays[name] = _read_tensor(entry, binary, known[name])
     for name in known:
         if name not in arrays:
-            raise _wrong(f"inputs.{name}", "is missing", remedy=f"the model takes {_list(known)}")
+            raise BadRequestError.of_field(
+                f"inputs.{name}", "is missing", remedy=f"the model takes {_list(known)}"
+            )
     return {name: arrays[name] for name in known}
 
 
@@ -113,16 +115,18 @@ def _entries(document: Mapping[str, Any], field: str) -> tuple[Mapping[str, Any]
     """The objects of a list, each with a name of its own."""
     entries = document.get(field)
     if not isinstance(entries, list):
-        raise _wrong(field, "must be a list of tensors" if field in document else "is missing")
+        raise BadRequestError.of_field(
+            field, "must be a list of tensors" if field in document else "is missing"
+        )
     names = set()
     for index, entry in enumerate(entries):
         if not isinstance(entry, dict):
-            raise _wrong(f"{field}[{index}]", "must be an object")
+            raise BadRequestError.of_field(f"{field}[{index}]", "must be an object")
         name = entry.get("name")
         if not isinstance(name, str) or not name:
-            raise _wrong(f"{field}[{index}].name", "must be the name of a tensor")
+            raise BadRequestError.of_field(f"{field}[{index}].name", "must be the name of a tensor")
         if name in names:
-            raise _wrong(f"{field}.{shorten(name)}", "is given twice")
+            raise BadRequestError.of_field(f"{field}.{shorten(name)}", "is given twice")
         names.add(name)
         _refuse_extensions(_object(entry, "parameters"), f"{field}.{shorten(name)}.parameters")
     return tuple(entries)
@@ -131,7 +135,7 @@ def _entries(document: Mapping[str, Any], field: str) -> tuple[Mapping[str, Any]
 def _check_fields(entry: Mapping[str, Any], known: tuple[str, ...], path: str) -> None:
     for key in entry:
         if key not in known:
-            raise _wrong(f"{path}.{shorten(key)}", "is not a field of a tensor")
+            raise BadRequestError.of_field(f"{path}.{shorten(key)}", "is not a field of a tensor")
 
 
 def _binaries(
@@ -148,11 +152,13 @@ def _binaries(
             continue
         size = parameters["binary_data_size"]
         if type(size) is not int or size < 0:
-            raise _wrong(f"{field}.parameters.binary_data_size", "must be a number of bytes")
+            raise BadRequestError.of_field(
+                f"{field}.parameters.binary_data_size", "must be a number of bytes"
+            )
         if "data" in entry:
-            raise _wrong(field, "has both data and binary_data_size")
+            raise BadRequestError.of_field(field, "has both data and binary_data_size")
         if offset + size > len(rest):
-            raise _wrong(
+            raise BadRequestError.of_field(
                 field, f"announces {size} bytes, but {len(rest) - offset} are left in the body"
             )
         found.append(rest[offset : offset + size])
@@ -183,56 +189,62 @@ def _read_tensor(entry: Mapping[str, Any], binary: memoryview | None, spec: Tens
     expected = DATATYPES[spec.dtype]
     if entry.get("datatype") != expected:
         got = shorten(str(entry.get("datatype", "none")))
-        raise _wrong(f"{field}.datatype", f"is {got}, but the model takes {expected}")
+        raise BadRequestError.of_field(
+            f"{field}.datatype", f"is {got}, but the model takes {expected}"
+        )
     shape = _shape(entry, field)
     if len(shape) != len(spec.shape) or any(
         size not in (-1, actual) for size, actual in zip(spec.shape, shape, strict=True)
     ):
-        raise _wrong(
+        raise BadRequestError.of_field(
             f"{field}.shape",
             f"is {list(shape)}, but the model takes {list(spec.shape)} (-1: any size)",
         )
     count = math.prod(shape)
     if count == 0:
-        raise _wrong(f"{field}.shape", f"is {list(shape)}: the tensor is empty")
+        raise BadRequestError.of_field(f"{field}.shape", f"is {list(shape)}: the tensor is empty")
     if binary is not None:
         return _from_binary(binary, spec, count, field).reshape(shape)
     if "data" not in entry:
-        raise _wrong(field, "has no data")
+        raise BadRequestError.of_field(field, "has no data")
     return flat_array(entry["data"], spec, shape=shape).reshape(shape)
 
 
 def _shape(entry: Mapping[str, Any], field: str) -> tuple[int, ...]:
     shape = entry.get("shape")
     if not isinstance(shape, list) or any(type(size) is not int or size < 0 for size in shape):
-        raise _wrong(f"{field}.shape", "must be a list of sizes, none of them negative")
+        raise BadRequestError.of_field(
+            f"{field}.shape", "must be a list of sizes, none of them negative"
+        )
     if len(shape) > 32 or math.prod(shape) > _MOST_ELEMENTS:
-        raise _wrong(f"{field}.shape", "has more elements than any body holds")
+        raise BadRequestError.of_field(f"{field}.shape", "has more elements than any body holds")
     return tuple(shape)
 
 
 def _from_binary(content: memoryview, spec: TensorSpec, count: int, field: str) -> Array:
     if spec.dtype == "string":
         if count * 4 > len(content):
-            raise _wrong(field, f"has {len(content)} bytes, too few for {count} strings")
+            raise BadRequestError.of_field(
+                field, f"has {len(content)} bytes, too few for {count} strings"
+            )
         try:
             return unpack_strings(content, count)
         except ValueError as error:
-            raise _wrong(field, str(error)) from error
+            raise BadRequestError.of_field(field, str(error)) from error
     kind = storage(spec.dtype)
     if len(content) != count * kind.itemsize:
-        raise _wrong(
+        raise BadRequestError.of_field(
             field, f"has {len(content)} bytes, but its shape needs {count * kind.itemsize}"
         )
     if spec.dtype == "bool" and (np.frombuffer(content, np.uint8) > 1).any():
-        raise _wrong(field, "has bytes that are neither 0 nor 1")
+        raise BadRequestError.of_field(field, "has bytes that are neither 0 nor 1")
     return np.frombuffer(content, kind)
 
 
 def _identity(document: Mapping[str, Any]) -> str:
     value = document.get("id", "")
     if not isinstance(value, str) or len(value) > 1024:
-        raise _wrong("id", "must be a string of at most 1024 characters")
+        raise BadRequestError.of_field("id", "must be a string of at most 1024 characters")
     return value
 
 
@@ -241,14 +253,14 @@ def _object(document: Mapping[str, Any], field: str) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise _wrong(field, "must be an object")
+        raise BadRequestError.of_field(field, "must be an object")
     return value
 
 
 def _boolean(parameters: Mapping[str, Any], name: str, path: str) -> bool:
     value = parameters.get(name, False)
     if not isinstance(value, bool):
-        raise _wrong(f"{path}.{name}", "must be true or false")
+        raise BadRequestError.of_field(f"{path}.{name}", "must be true or false")
     return value
 
 
@@ -256,7 +268,9 @@ def _timeout_ms(parameters: Mapping[str, Any]) -> float | None:
     """The protocol counts in microseconds; 0 is none."""
     value = whole(parameters.get("timeout", 0))
     if value is None or not 0 <= value < 10**15:
-        raise _wrong("parameters.timeout", "must be a whole number of microseconds")
+        raise BadRequestError.of_field(
+            "parameters.timeout", "must be a whole number of microseconds"
+        )
     return value / 1000 or None
 
 
@@ -264,7 +278,9 @@ def _priority(parameters: Mapping[str, Any]) -> int:
     """0 is the protocol's word for the default."""
     value = whole(parameters.get("priority", 0))
     if value is None or not 0 <= value <= LOWEST_PRIORITY:
-        raise _wrong("parameters.priority", f"must be a whole number from 0 to {LOWEST_PRIORITY}")
+        raise BadRequestError.of_field(
+            "parameters.priority", f"must be a whole number from 0 to {LOWEST_PRIORITY}"
+        )
     return value or 1
 
 
@@ -278,7 +294,3 @@ def _refuse_extensions(parameters: Mapping[str, Any], path: str) -> None:
 
 def _list(names: Mapping[str, Any]) -> str:
     return ", ".join(names)
-
-
-def _wrong(field: str, message: str, *, remedy: str | None = None) -> BadRequestError:
-    return BadRequestError(f"{field} {message}", code="invalid_field", field=field, remedy=remedy)

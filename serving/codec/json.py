@@ -62,9 +62,9 @@ def read_batch(document: Mapping[str, Any], options: Options, *, maximum: int) -
         )
     instances = document["instances"]
     if not isinstance(instances, list):
-        raise _wrong("instances", f"must be a list, got {_name(instances)}")
+        raise BadRequestError.of_field("instances", f"must be a list, got {_name(instances)}")
     if not instances:
-        raise _wrong("instances", "is empty", remedy="send at least one instance")
+        raise BadRequestError.of_field("instances", "is empty", remedy="send at least one instance")
     if len(instances) > maximum:
         raise TooLargeError(
             f"the request has {len(instances)} instances, at most {maximum} are taken",
@@ -76,7 +76,7 @@ def read_batch(document: Mapping[str, Any], options: Options, *, maximum: int) -
     for index, instance in enumerate(instances):
         path = f"instances[{index}]"
         if not isinstance(instance, dict):
-            raise _wrong(path, f"must be an object, got {_name(instance)}")
+            raise BadRequestError.of_field(path, f"must be an object, got {_name(instance)}")
         check_known(instance, SAMPLE_FIELDS, path=path)
         samples.append(_sample(instance, path=path))
     return PredictRequest(tuple(samples), options)
@@ -87,10 +87,12 @@ def _sample(document: Mapping[str, Any], *, path: str = "") -> Sample:
     where = f"{path}.{field}" if path else field
     if field == "inputs":
         if not isinstance(value, dict):
-            raise _wrong(where, f"must be an object of tensors by name, got {_name(value)}")
+            raise BadRequestError.of_field(
+                where, f"must be an object of tensors by name, got {_name(value)}"
+            )
         return Sample(field, value, path)
     if not isinstance(value, str):
-        raise _wrong(where, f"must be a string, got {_name(value)}")
+        raise BadRequestError.of_field(where, f"must be a string, got {_name(value)}")
     return Sample(field, decode_image(value, where) if field == "image" else value, path)
 
 
@@ -98,14 +100,14 @@ def decode_image(text: str, where: str) -> bytes:
     """Base64 or a data: URI of it. Raises BadRequestError."""
     prefix = _DATA_URI.match(text)
     if prefix is None and text.startswith("data:"):
-        raise _wrong(
+        raise BadRequestError.of_field(
             where, "is a data: URI of something else than a base64 image",
             remedy="send data:image/png;base64,… or the base64 alone",
         )  # fmt: skip
     try:
         return base64.b64decode(text[prefix.end() :] if prefix else text, validate=True)
     except ValueError as error:
-        raise _wrong(
+        raise BadRequestError.of_field(
             where, f"is not base64: {error}",
             remedy="use the standard alphabet, with padding and without line breaks",
         ) from error  # fmt: skip
@@ -118,7 +120,3 @@ def dump(document: Mapping[str, Any] | Sequence[Any]) -> bytes:
 
 def _name(value: object) -> str:
     return _JSON_NAMES.get(type(value), "an object" if isinstance(value, dict) else "a number")
-
-
-def _wrong(field: str, message: str, *, remedy: str | None = None) -> BadRequestError:
-    return BadRequestError(f"{field} {message}", code="invalid_field", field=field, remedy=remedy)

@@ -115,7 +115,9 @@ def shorten(text: str, limit: int = 64) -> str:
 
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str) or not value or len(value) > LONGEST_TEXT_OPTION:
-        raise _wrong(name, f"must be a string of 1 to {LONGEST_TEXT_OPTION} characters")
+        raise BadRequestError.of_field(
+            name, f"must be a string of 1 to {LONGEST_TEXT_OPTION} characters"
+        )
     return value
 
 
@@ -140,14 +142,16 @@ def _identity(name: str, value: object) -> str | int:
 
 def _timeout(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e12:
-        raise _wrong(name, "must be a number of milliseconds over 0")
+        raise BadRequestError.of_field(name, "must be a number of milliseconds over 0")
     return float(value)
 
 
 def _priority(name: str, value: object) -> int:
     number = whole(value)
     if number is None or not 1 <= number <= LOWEST_PRIORITY:
-        raise _wrong(name, f"must be an integer from 1 (first) to {LOWEST_PRIORITY}")
+        raise BadRequestError.of_field(
+            name, f"must be an integer from 1 (first) to {LOWEST_PRIORITY}"
+        )
     return number
 
 
@@ -162,7 +166,3 @@ def _from_text(
         return check(name, number)
 
     return convert
-
-
-def _wrong(name: str, message: str) -> BadRequestError:
-    return BadRequestError(f"{name} {message}", code="invalid_field", field=name)

@@ -66,7 +66,7 @@ def admin_endpoints(calls: Calls) -> list[Endpoint]:
     ) -> Response:
         dry_run = body.get("dry_run", False)
         if not isinstance(dry_run, bool):
-            raise _wrong("dry_run", "must be true or false")
+            raise BadRequestError.of_field("dry_run", "must be true or false")
         model = request.path_params["model"]
         event = await calls.ask(exchange, action, model=model, dry_run=dry_run, **arguments)
         return _answer(exchange, {"name": model, "dry_run": dry_run, **event})
@@ -98,26 +98,22 @@ def _number(name: str, value: object) -> int:
     if isinstance(value, str) and value.isdecimal() and len(value) <= 9:
         value = int(value)
     if type(value) is not int or value < 1:
-        raise _wrong(name, "must be the number of a version")
+        raise BadRequestError.of_field(name, "must be the number of a version")
     return value
 
 
 def _shares(body: Mapping[str, Any]) -> dict[int, float]:
     shares = body.get("shares")
     if not isinstance(shares, dict) or not shares:
-        raise _wrong("shares", "must be an object of percent by version number")
+        raise BadRequestError.of_field("shares", "must be an object of percent by version number")
     found = {}
     for key, percent in shares.items():
         field = f"shares.{shorten(key)}"
         if isinstance(percent, bool) or not isinstance(percent, (int, float)):
-            raise _wrong(field, "must be a number of percent")
+            raise BadRequestError.of_field(field, "must be a number of percent")
         found[_number(field, key)] = float(percent)
     return found
 
 
 def _answer(exchange: Exchange, document: Any) -> Response:
     return Response(dump(document), 200, exchange.headers(), "application/json")
-
-
-def _wrong(field: str, message: str) -> BadRequestError:
-    return BadRequestError(f"{field} {message}", code="invalid_field", field=field)

@@ -22,12 +22,6 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 
 
-def is_followed(uri: str) -> bool:
-    """Whether what the uri names may change while the server runs."""
-    wanted = registered(uri)
-    return wanted is not None and wanted.number is None
-
-
 class Follower:
     """Asks when it is told to, and fetches what it does not have.
 
