@@ -30,13 +30,14 @@ sys.path[0] = str(ROOT)  # as in the other benchmarks: the rooms, whatever this 
 from bundle.engine.onnx import OnnxEngine
 from optimize.bound import paired_lower_bound
 from optimize.errors import OptimizeError
-from optimize.passes.base import Calibration, Material, TransformerShape, Tuning
+from optimize.passes.base import Calibration, Material, Tuning
 from optimize.passes.export import ExportPass
 from optimize.probes import example_batch
 from optimize.recipe import recipes_for
 from optimize.reference import LOGITS, Array, Predictor, Tensors
 from optimize.schema import Target
 from optimize.subject import Subject, load_subject
+from optimize.verify import measure_invariance
 from trainer.restore import restore
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def judge(subject: Subject, models: dict[str, Predictor]) -> dict[str, dict[str,
             logits[name].append(predict(batch))
     labels = held_out.labels[order]
     answers = {name: np.concatenate(parts).argmax(axis=1) for name, parts in logits.items()}
+    company = held_out.rows(preprocessor, COMPANY_SAMPLES)
     report: dict[str, dict[str, Any]] = {}
     for name, predict in models.items():
         right, before = answers[name] == labels, answers[TORCH] == labels
@@ -125,7 +127,7 @@ def judge(subject: Subject, models: dict[str, Predictor]) -> dict[str, dict[str,
             "delta": (gains - losses) / len(labels),
             "bound": paired_lower_bound(gains=gains, losses=losses, samples=len(labels)),
             "agreement": float((answers[name] == answers[TORCH]).mean()),
-            "company": _company(subject, predict),
+            "company": measure_invariance(predict, company, preprocessor, batch_size=BATCH).flips,
         }
     return report
 
@@ -182,7 +184,7 @@ def _apply(recipe: Recipe, graph: bytes, material: Material) -> bytes:
 
 
 def _material(subject: Subject) -> Material:
-    data = subject.restored.data()
+    data = subject.data
     raw = data.samples("val").raw[: 2 * CALIBRATION_SAMPLES]
     if not len(raw):
         raise SystemExit("the checkpoint's data have no validation split to calibrate on")
@@ -198,25 +200,12 @@ def _material(subject: Subject) -> Material:
         "fingerprint": data.fingerprint,
         "samples": CALIBRATION_SAMPLES,
     }
-    config = getattr(getattr(subject.restored.model, "encoder", None), "config", None)
     return Material(
         calibration=Calibration(**common, batches=lambda: batches(0)),
         tuning=Tuning(**common, batches=lambda: batches(CALIBRATION_SAMPLES)),
-        transformer=config
-        and TransformerShape(heads=config.num_attention_heads, hidden_size=config.hidden_size),
+        transformer=subject.transformer,
         threads=1,
     )
-
-
-def _company(subject: Subject, predict: Predictor) -> int:
-    raw = subject.held_out.raw[:COMPANY_SAMPLES]
-    changed = 0
-    for start in range(0, len(raw), BATCH):
-        rows = [subject.preprocessor(sample) for sample in raw[start : start + BATCH]]
-        together = predict(subject.preprocessor.collate(rows)).argmax(axis=1)
-        alone = [predict(subject.preprocessor.collate([row])).argmax(axis=1)[0] for row in rows]
-        changed += int((together != np.array(alone)).sum())
-    return changed
 
 
 def _cpu_seconds(predict: Predictor, batch: Tensors) -> float:

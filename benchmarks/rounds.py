@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import random
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
+from optimize.timing import bootstrap_interval
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-_RESAMPLES = 2_000
 T = TypeVar("T")
 
 
@@ -35,13 +37,8 @@ def take_turns(sides: Mapping[str, Callable[[], T]], *, rounds: int) -> dict[str
 
 def interval(values: Sequence[float]) -> Interval:
     """Of the median; the resampling is the same in every run."""
-    draw = random.Random(0)
-    medians = sorted(
-        statistics.median(draw.choices(values, k=len(values))) for _ in range(_RESAMPLES)
-    )
-    return Interval(
-        statistics.median(values), medians[_RESAMPLES // 40], medians[-_RESAMPLES // 40]
-    )
+    low, high = bootstrap_interval(np.asarray(values, dtype=np.float64))
+    return Interval(statistics.median(values), low, high)
 
 
 def ratio(one: Sequence[float], other: Sequence[float]) -> Interval:

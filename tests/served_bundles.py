@@ -96,9 +96,9 @@ def text_bundle(folder: Path, *, name: str = "moods", max_length: int = 16) -> B
     ).write(folder)
 
 
-def slow_onnx() -> bytes:
-    """`work` int64 (N,) → `done` float32 (N,): as many matrix products as the largest asks for."""
-    body = helper.make_graph(
+def product_loop(side: int) -> Any:
+    """The body of a loop that multiplies its state, (side, side), by `matrix` in every round."""
+    return helper.make_graph(
         [
             helper.make_node("MatMul", ["state", "matrix"], ["product"]),
             helper.make_node("Identity", ["keep_going"], ["still_going"]),
@@ -107,17 +107,23 @@ def slow_onnx() -> bytes:
         [
             value("iteration", TensorProto.INT64, []),
             value("keep_going", TensorProto.BOOL, []),
-            value("state", TensorProto.FLOAT, [256, 256]),
+            value("state", TensorProto.FLOAT, [side, side]),
         ],
         [
             value("still_going", TensorProto.BOOL, []),
-            value("product", TensorProto.FLOAT, [256, 256]),
+            value("product", TensorProto.FLOAT, [side, side]),
         ],
     )
+
+
+def slow_onnx() -> bytes:
+    """`work` int64 (N,) → `done` float32 (N,): as many matrix products as the largest asks for."""
     return serialize(
         [
             helper.make_node("ReduceMax", ["work"], ["rounds"], keepdims=0),
-            helper.make_node("Loop", ["rounds", "true", "matrix"], ["final"], body=body),
+            helper.make_node(
+                "Loop", ["rounds", "true", "matrix"], ["final"], body=product_loop(256)
+            ),
             helper.make_node("ReduceMin", ["final"], ["least"], keepdims=0),
             helper.make_node("Mul", ["least", "zero"], ["nothing"]),
             helper.make_node("Cast", ["work"], ["real"], to=TensorProto.FLOAT),

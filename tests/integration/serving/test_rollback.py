@@ -11,33 +11,19 @@ from onnx import TensorProto, helper
 from bundle.preprocessing.image import ImagePreprocessor
 from tests.followed_model import NAME, FollowedModel, ask, events, versions
 from tests.running_server import eventually
-from tests.served_bundles import value
+from tests.served_bundles import product_loop, value
 from tests.tiny_bundle import IMAGE, LABELS, classifier_parts, pictures, serialize
 
 
 def slow_parts(rounds: int):
     """An image classifier that multiplies matrices for a while before it answers."""
-    body = helper.make_graph(
-        [
-            helper.make_node("MatMul", ["state", "matrix"], ["product"]),
-            helper.make_node("Identity", ["keep_going"], ["still_going"]),
-        ],
-        "body",
-        [
-            value("iteration", TensorProto.INT64, []),
-            value("keep_going", TensorProto.BOOL, []),
-            value("state", TensorProto.FLOAT, [128, 128]),
-        ],
-        [
-            value("still_going", TensorProto.BOOL, []),
-            value("product", TensorProto.FLOAT, [128, 128]),
-        ],
-    )
     size = IMAGE.channels * IMAGE.height * IMAGE.width
     shape = ["batch", IMAGE.channels, IMAGE.height, IMAGE.width]
     model = serialize(
         [
-            helper.make_node("Loop", ["rounds", "true", "matrix"], ["final"], body=body),
+            helper.make_node(
+                "Loop", ["rounds", "true", "matrix"], ["final"], body=product_loop(128)
+            ),
             helper.make_node("ReduceMin", ["final"], ["least"], keepdims=0),
             helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),
             helper.make_node("Flatten", ["floats"], ["flat"]),
