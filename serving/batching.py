@@ -45,6 +45,7 @@ class Batcher(Generic[P]):
         self._groups: dict[Hashable, Group[P]] = {}
         self._full: dict[Hashable, None] = {}
         self._due: ItemHeap[P] = ItemHeap()
+        self._deadlines: ItemHeap[P] = ItemHeap()
         self._sequence = itertools.count()
         self._samples = 0
 
@@ -64,6 +65,7 @@ class Batcher(Generic[P]):
         group.add(item)
         self._samples += item.samples
         self._due.push(item.due, item.sequence, item)
+        self._deadlines.push(item.deadline, item.sequence, item)
         if self._is_full(group):
             self._full[item.group] = None
         return True
@@ -77,37 +79,35 @@ class Batcher(Generic[P]):
 
     def poll(self, now: float) -> Poll[P]:
         """The next batch if there is one to run at `now`; poll again until there is none."""
-        expired: list[Item[P]] = []
-        while (first := self._due.first()) is not None:
-            due, oldest = first
-            if oldest.deadline <= now:
-                self._remove(oldest)
-                expired.append(oldest)
-                continue
-            if due <= now:
-                group = oldest.group
-            elif self._full:
-                group = next(iter(self._full))
-            else:
-                return Poll([], expired, due)
-            batch = self._take(group, now, expired)
-            if batch:
-                return Poll(batch, expired, now)
-        return Poll([], expired, None)
+        expired = self._expire(now)
+        first = self._due.first()
+        if first is None:
+            return Poll([], expired, None)
+        due, oldest = first
+        if due <= now:
+            return Poll(self._take(oldest.group), expired, now)
+        if self._full:
+            return Poll(self._take(next(iter(self._full))), expired, now)
+        return Poll([], expired, due)
 
-    def _take(self, key: Hashable, now: float, expired: list[Item[P]]) -> list[Item[P]]:
-        """As many items of the group as fit; what is past its deadline goes to `expired`."""
+    def _expire(self, now: float) -> list[Item[P]]:
+        """Remove what is past its deadline."""
+        expired: list[Item[P]] = []
+        while (first := self._deadlines.first()) is not None and first[0] <= now:
+            self._remove(first[1])
+            expired.append(first[1])
+        return expired
+
+    def _take(self, key: Hashable) -> list[Item[P]]:
+        """Remove as many items of the group as fit."""
         batch = Batch[P](self._batch_size, self._batch_tokens)
         for item in self._groups[key].in_order():
-            if item.deadline <= now:
-                expired.append(item)
-            elif batch.takes(item):
+            if batch.takes(item):
                 batch.add(item)
             elif batch.full:
                 break
-        for item in itertools.chain(batch.items, expired):
-            if item.waiting:
-                self._remove(item)
+        for item in batch.items:
+            self._remove(item)
         return batch.items
 
     def _is_full(self, group: Group[P]) -> bool:
@@ -118,6 +118,7 @@ class Batcher(Generic[P]):
     def _remove(self, item: Item[P]) -> None:
         item.waiting = False
         self._due.forget_one()
+        self._deadlines.forget_one()
         self._samples -= item.samples
         group = self._groups[item.group]
         group.remove(item)

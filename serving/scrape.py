@@ -46,15 +46,17 @@ def _gpu_metrics(directory: str) -> GpuMetrics:
 
 
 def registry_age(families: Iterable[Metric]) -> list[Metric]:
-    """Seconds since the registry was last asked with success, which grow by themselves."""
+    """Seconds since the registry was last asked with success, which grow by themselves; nothing
+    where it never was.
+    """
     for family in families:
-        if family.name == "trainyard_registry_polled_timestamp_seconds" and family.samples:
+        polled = max((sample.value for sample in family.samples), default=0.0)
+        if family.name == "trainyard_registry_polled_timestamp_seconds" and polled:
             age = Metric(
                 "trainyard_registry_age_seconds",
                 "Seconds since the registry was last asked with success.",
                 "gauge",
             )
-            polled = max(sample.value for sample in family.samples)
             age.add_sample(age.name, {}, max(0.0, time.time() - polled))
             return [age]
     return []

@@ -1,4 +1,4 @@
-"""Fixtures that more than one room uses."""
+"""Fixtures that more than one room uses, and who shares a process."""
 
 from __future__ import annotations
 
@@ -66,3 +66,11 @@ def client(server: RunningServer) -> Iterator[httpx.Client]:
     """Of the module's `server`."""
     with server.client() as client:
         yield client
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one process of xdist's, so that its fixtures are made once."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LOGITS = TensorSpec(name="logits", dtype="float32", shape=(-1, 3))
 CASES = [(target, task) for target in Target for task in (TEXT, IMAGE)]
-_VOCABULARY = 4096
+_VOCABULARY = 8192
 
 
 @dataclass(frozen=True, kw_only=True)

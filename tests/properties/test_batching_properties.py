@@ -87,11 +87,9 @@ class BatcherMachine(RuleBasedStateMachine):
         company = [item for item in self.waiting.values() if item.group == batch[0].group]
         assert self.full(company) or any(item.due <= self.now for item in company)
         # Whoever waited longest among those of the highest priority is served.
-        alive = [item for item in company if item.deadline > self.now]
-        highest = min(item.priority for item in alive)
-        if highest == min(item.priority for item in company):
-            oldest = min(item.payload for item in company if item.priority == highest)
-            assert self.waiting[oldest] in batch or self.waiting[oldest].deadline <= self.now
+        highest = min(item.priority for item in company)
+        oldest = min(item.payload for item in company if item.priority == highest)
+        assert self.waiting[oldest] in batch
 
     def check_nothing_to_do(self, wake):
         for group in {item.group for item in self.waiting.values()}:
