@@ -46,7 +46,12 @@ def texts(folder: Path) -> tuple[str, ...]:
 
 def train_tiny(folder: Path, *overrides: str) -> Path:
     """Train one epoch; the run's best checkpoint."""
-    settings = ("trainer.max_epochs=1", "trainer.progress=none", "tracking=none")
+    settings = (
+        "trainer.max_epochs=1",
+        "trainer.progress=none",
+        "trainer.report=false",
+        "tracking=none",
+    )
     cfg = compose("train", [*settings, *overrides], schemas=register_schemas)
     train(cfg, folder=folder)
     return folder / "checkpoints" / "best.ckpt"

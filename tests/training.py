@@ -25,6 +25,7 @@ TINY = (
     "trainer.max_epochs=4",
     "trainer.log_every=2",
     "tracking=none",
+    "trainer.report=false",
 )
 """Five steps an epoch, with dropout and augmentation."""
 

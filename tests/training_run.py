@@ -25,6 +25,7 @@ SMALL = (
     "data=digits",
     "data.batch_size=64",
     "tracking=none",
+    "trainer.report=false",
     "trainer.accelerator=cpu",
     "trainer.threads=1",
 )

@@ -230,7 +230,8 @@ class _Run:
         self._summarize(FINISHED)
         self.record.close()
         self.timings.close()
-        leave_report(self.files.path)
+        if self.cfg.trainer.report:
+            leave_report(self.files.path)
         store_tables(self.tracker, self.files)
         store_files(self.tracker, self.files, self.manager, self.cfg)
         self.tracker.finish(FINISHED)

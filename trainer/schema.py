@@ -163,6 +163,9 @@ class TrainerConfig:
     threads: int | None = None
     """Threads of torch on the CPU; null leaves torch's choice."""
     progress: Progress = Progress.auto
+    report: bool = True
+    """Leave pictures and `report.html` when the run ends, which takes seconds;
+    `python -m trainer.report` makes the page later."""
 
 
 @dataclass

@@ -17,7 +17,10 @@ from mlflow import MlflowClient
 from trainer.checkpoint import verify_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
-DIGITS = ("data=digits", "model=mlp", "trainer.max_epochs=1", "trainer.threads=1")
+DIGITS = (
+    *("data=digits", "model=mlp", "trainer.max_epochs=1", "trainer.threads=1"),
+    "trainer.report=false",
+)
 
 
 @pytest.fixture
@@ -91,7 +94,7 @@ def test_command_refuses_a_corrupt_checkpoint(command, tmp_path):
 
 
 def test_command_leaves_what_the_surface_promises(command, tmp_path):
-    done = command(*DIGITS, "hydra.run.dir=run")
+    done = command(*DIGITS, "trainer.report=true", "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     promised = {"status", "run_id", "best_checkpoint", "last_checkpoint", "steps", "metrics"}

@@ -46,7 +46,7 @@ def check_complete(uri: str, folder: Path) -> None:
     assert "optim.lr" in run.data.params
     assert "git_commit" in run.data.tags
     stored = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert {"config.yaml", "summary.json", "metrics.csv", "pictures", "checkpoints"} <= stored
+    assert {"config.yaml", "summary.json", "metrics.csv", "checkpoints"} <= stored
 
 
 @pytest.mark.slow

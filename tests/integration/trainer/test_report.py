@@ -41,7 +41,7 @@ def test_run_leaves_the_page_that_the_command_makes_from_its_folder_and_from_mlf
     tracking_uri, tmp_path
 ):
     folder = tmp_path / "run"
-    train_tiny(folder, "trainer.max_epochs=1", "tracking=mlflow")
+    train_tiny(folder, "trainer.max_epochs=1", "tracking=mlflow", "trainer.report=true")
     left = _without_date(folder / "report.html")
     pictures = {path.name for path in (folder / "pictures").iterdir()}
     assert {"learning_curves.png", "confusion_matrix.png", "calibration.png"} <= pictures
@@ -70,7 +70,7 @@ def test_run_leaves_the_page_that_the_command_makes_from_its_folder_and_from_mlf
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
 def test_page_opens_in_a_browser_without_a_complaint(tmp_path):
     folder = tmp_path / "run"
-    train_tiny(folder, "trainer.max_epochs=1")
+    train_tiny(folder, "trainer.max_epochs=1", "trainer.report=true")
     done = subprocess.run(
         [
             str(BROWSER),

@@ -26,7 +26,8 @@ class SweepCommand:
         self.cwd = cwd
         self.folder = cwd / "sweep"
         fixed = ["sweep=optuna", "data=digits", "data.batch_size=256", "model=mlp"]
-        fixed += ["model.hidden=[16]", "trainer.threads=1", "hydra.sweep.dir=sweep"]
+        fixed += ["model.hidden=[16]", "trainer.threads=1", "trainer.report=false"]
+        fixed += ["hydra.sweep.dir=sweep"]
         self.argv = [sys.executable, str(ROOT / "train.py"), "-m", *fixed, *overrides]
 
     def start(self) -> subprocess.Popen[str]:

@@ -28,6 +28,7 @@ SMALL = (
     "trainer.progress=none",
     "trainer.threads=1",
     "tracking=none",
+    "trainer.report=false",
 )
 
 
