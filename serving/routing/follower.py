@@ -16,7 +16,7 @@ from serving.routing.wanted import CHALLENGER, Refusal, Route, Wanted
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bundle.registry import ModelRegistry, RegisteredModel
+    from bundle.registry import Event, ModelRegistry, RegisteredModel
     from bundle.uri import Resolved
 
 CHAMPION = "champion"
@@ -42,6 +42,7 @@ class Follower:
         self._fetched: dict[int, Resolved] = {}
         self._not_taken: set[int] = set()
         self._attempt = 0
+        self._ramp: int | None = None
 
     def poll(self) -> Wanted:
         """Equal to the last one if nothing has changed. Raises RegistryError or NotFoundError.
@@ -51,6 +52,7 @@ class Follower:
         """
         model = self._registry.model(self._source.name)
         routing = self._routing(model)
+        self._ramp = routing.ramp
         seen = (routing, tuple(sorted(model.aliases.items())))
         if seen != self._seen:
             self._seen = seen
@@ -75,14 +77,18 @@ class Follower:
             attempt=self._attempt,
         )
 
-    @property
-    def name(self) -> str:
-        """The model's name in the registry."""
-        return self._source.name
-
     def withdraw(self, version: str, *, who: str) -> None:
         """Take the traffic from the version in the registry too. Raises RegistryError."""
         self._registry.withdraw(self._source.name, int(version), who=who)
+
+    def advance(self, version: str, *, seen: float, who: str) -> Event | None:
+        """Give it more traffic, if a ramp gives it `seen` percent now. Raises RegistryError.
+
+        Where there was no ramp at the last poll the registry is not asked.
+        """
+        if self._ramp != int(version):
+            return None
+        return self._registry.advance(self._source.name, int(version), seen=seen, who=who)
 
     def refused(self, version: str, reason: str) -> None:
         """A worker did not take the version: it is tried again after a while."""
