@@ -1,5 +1,7 @@
-"""Ramp: a challenger's share grows stage by stage. The stage that it has reached is in the registry,
-so that any server that follows the model can take it to the next one.
+"""Ramp: a challenger's share grows stage by stage.
+
+The stage that it has reached is in the registry, so that any server that follows the model can take
+it to the next one.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from bundle.registry.routing import WHOLE, Routing
 from bundle.uri import fetch_version, registered
 from serving.routing.backoff import Backoff
 from serving.routing.split import Split
-from serving.routing.wanted import CHALLENGER, Refusal, Route, Wanted
+from serving.routing.wanted import CHALLENGER, Refusal, Route, Shadow, Wanted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +63,12 @@ class Follower:
             numbers.insert(0, routing.champion)
         if CHALLENGER in model.aliases and self._source.alias == CHAMPION:
             numbers.append(model.aliases[CHALLENGER])
-        sources, refused = self._fetch(list(dict.fromkeys(numbers)))
+        shadow = routing.shadow
+        wanted = [*dict.fromkeys(numbers)]
+        sources, refused = self._fetch(wanted if shadow is None else [*wanted, shadow.number])
+        along = None
+        if shadow is not None and sources and sources[-1].version == str(shadow.number):
+            along = sources.pop()
         return Wanted(
             uri=self._uri,
             sources=tuple(sources),
@@ -72,8 +77,10 @@ class Follower:
                 salt=self._source.name,
                 split=Split.of(routing.shares, champion=routing.champion),
                 aliases=_aliases(model, routing, {source.version for source in sources}),
+                shadow=None if shadow is None else Shadow(str(shadow.number), shadow.percent),
             ),
-            refused=tuple(refused),
+            shadow=along,
+            refused=tuple(dict.fromkeys(refused)),
             attempt=self._attempt,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import queue
 import random
@@ -18,7 +19,7 @@ from serving.logs import configure_logging
 from serving.metrics import MetricsCollector
 from serving.routing.guardrail import Verdict
 from serving.routing.last_known_good import LastKnownGood
-from serving.routing.messages import Call, NotTaken, Observed, Polled, Settled
+from serving.routing.messages import Call, Look, NotTaken, Observed, Polled, Settled
 from serving.routing.sentry import Sentry
 from serving.signals import ignore_signals
 
@@ -100,15 +101,18 @@ def watch(
     *,
     period: float,
 ) -> None:
-    """Ask now and every `period` seconds, 0 for never, and obey in between, until told to stop."""
-    next_poll = time.monotonic()
+    """Ask now and every `period` seconds, 0 for never, and obey in between, until told to stop.
+
+    However often it is told to look: it looks once for all that came in the meantime.
+    """
+    next_poll = time.monotonic() if period else math.inf
     while True:
         try:
-            timeout = max(0.0, next_poll - time.monotonic()) if period else None
-            message = inbox.get(timeout=timeout)
+            wait = next_poll - time.monotonic()
+            message = inbox.get(timeout=max(0.0, wait) if math.isfinite(wait) else None)
         except queue.Empty:
             watcher.poll()
-            next_poll = time.monotonic() + _pause(period)
+            next_poll = time.monotonic() + _pause(period) if period else math.inf
             continue
         if isinstance(message, Stop):
             return
@@ -116,6 +120,8 @@ def watch(
             watcher.settled(message.wanted)
         elif isinstance(message, Observed):
             watcher.observed(message)
+        elif isinstance(message, Look):
+            next_poll = time.monotonic()
         elif isinstance(message, NotTaken):
             watcher.not_taken(message)
         elif isinstance(message, Call):
