@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import queue
 from pathlib import Path
 
 import pytest
@@ -11,16 +12,17 @@ from bundle.errors import RegistryError
 from bundle.registry import Event, Routing
 from bundle.registry.record import new_event
 from bundle.uri import Resolved
+from serving.control import Stop
 from serving.metrics import MetricsCollector
 from serving.routing.backoff import FIRST_SECONDS, Backoff
 from serving.routing.last_known_good import LastKnownGood
-from serving.routing.messages import Observed, Routes
+from serving.routing.messages import Look, Observed, Routes
 from serving.routing.outcomes import Outcomes
 from serving.routing.sentry import Sentry
 from serving.routing.split import Split
 from serving.routing.table import RoutingTable
 from serving.routing.wanted import Refusal, Route, Wanted
-from serving.routing.watcher import Watcher
+from serving.routing.watcher import Watcher, watch
 
 URI = "models:/m"
 
@@ -188,6 +190,21 @@ def test_a_good_challenger_advances_by_what_it_did_with_the_share_it_had(tmp_pat
     assert len(bench.registry.advanced) == 2
     bench.watcher.observed(good_challenger())
     assert bench.registry.advanced[-1] == ("2", 25.0)
+
+
+def test_of_many_messages_at_once_one_look_comes():
+    inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
+    polls = []
+
+    class Polled:
+        def poll(self) -> None:
+            polls.append(inbox.qsize())
+            inbox.put(Stop())
+
+    for _ in range(5):
+        inbox.put(Look())
+    watch(Polled(), None, inbox, None, period=0.0)
+    assert polls == [0]
 
 
 def test_backoff_waits_longer_each_time_and_forgets_when_it_is_told():
