@@ -250,7 +250,7 @@ def memory(server: RunningServer) -> float:
 
 def reload(model: FollowedModel, client, number: int) -> None:
     model.registry.promote(NAME, number)
-    eventually(lambda: set(versions(client, range(8))) == {str(number)})
+    eventually(lambda: set(versions(client, range(8))) == {str(number)}, seconds=200)
 
 
 @pytest.mark.slow

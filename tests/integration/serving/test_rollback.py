@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.challengers import UNLUCKY, failing_parts, slow_parts
-from tests.followed_model import NAME, SAMPLE, FollowedModel, ask, events, version, versions
+from tests.followed_model import (
+    NAME,
+    SAMPLE,
+    FollowedModel,
+    ask,
+    events,
+    version,
+    versions,
+    watcher_pid,
+)
 from tests.running_server import RunningServer, eventually
 
 if TYPE_CHECKING:
@@ -98,7 +107,7 @@ def test_a_challenger_that_fails_a_fifth_of_its_requests_is_gone_within_a_minute
     model.register(failing_parts())
     model.registry.split(NAME, {1: 100 - percent, 2: percent})
     with model.serve("--api-processes", "2") as server, server.client() as client:
-        eventually(lambda: len(versions(client, range(100))) == 2)
+        eventually(lambda: watcher_pid(server) > 0, seconds=200)
         statuses: list[tuple[str, int]] = []
         begin = time.monotonic()
 
