@@ -16,6 +16,7 @@ from serving.flags import read_command_line
 from serving.guard import read_keys
 from serving.logs import configure_logging
 from serving.resolver import resolve_all
+from serving.signature import read_secret
 from serving.trace_endpoint import check_installed, find_endpoint
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def main() -> int:
         log.warning(warning)
     check_installed(find_endpoint(settings.otlp_endpoint, os.environ))
     keys = read_keys(settings.api_keys_file, os.environ)
+    secret = read_secret(settings.webhook_secret_file, os.environ)
     starts = resolve_all(settings.model)
     for warning in filter(None, (start.warning for start in starts)):
         log.warning(warning)
@@ -60,7 +62,7 @@ def main() -> int:
         # metrics are kept in files that all processes share.
         from serving.supervisor import Supervisor
 
-        return Supervisor(settings, starts, directory, keys=keys).run()
+        return Supervisor(settings, starts, directory, keys=keys, secret=secret).run()
 
 
 @contextlib.contextmanager

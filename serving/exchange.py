@@ -45,6 +45,8 @@ class Exchange:
     """The header's word for whose request this is."""
     given_version: str | None = None
     """The version that a header asks for."""
+    routed: bool = False
+    """Whether the model's route chose the version, rather than the client."""
 
     @classmethod
     def begin(cls, headers: Headers, *, route: str, path: str = "") -> Exchange:
@@ -71,8 +73,9 @@ class Exchange:
         """
         return self.given_key or given or self.principal or self.request_id
 
-    def choose(self, model: ModelInfo) -> None:
-        """The model that answers is known."""
+    def choose(self, model: ModelInfo, *, routed: bool) -> None:
+        """The model that answers is known, and who has chosen its version."""
+        self.routed = routed
         self.model = model
         self.record.model = model.name
         self.record.version = model.version
