@@ -99,6 +99,8 @@ class Settings:
     """TOML file with a table [[key]] for each API key: name, scopes (predict, metrics, admin) and
     key or its sha256. Keys may also come in TRAINYARD_API_KEYS. Without any, everybody may predict
     and nobody administrate."""
+    page: str = _choice("on", ("on", "off"))
+    """on: a page at / to try the models by hand and to watch them; off: nothing is there."""
     otlp_endpoint: str = ""
     """Base address of an OTLP/HTTP receiver, to which traces are sent, such as
     http://collector:4318; empty for what OTEL_EXPORTER_OTLP_ENDPOINT says, or nowhere."""
