@@ -18,7 +18,7 @@ export function showAnswer({ document, headers, roundTrip }) {
     elements: [
       ...(prediction ? showPrediction(prediction) : showOutputs(outputs)),
       element("dl", { class: "facts" },
-        fact("Model", document.model), fact("Version", document.version), fact("Variant", variant),
+        fact("Version", document.version), fact("Variant", variant),
         fact("Round trip", duration(roundTrip)),
         spent.has("total") ? fact("In the server", duration(spent.get("total"))) : null),
       spent.has("total") ? showTime(spent, roundTrip) : null,

@@ -93,7 +93,7 @@ export class Live {
     const denied = find("metrics-refused");
     denied.hidden = !this.#denied;
     denied.textContent = this.#denied ? `No figures of the traffic: ${this.#denied.message}.` : "";
-    replace(find("models"), byModel(this.#health).map((model) => showModel(model, summary, this.#reasons)));
+    replace(find("models"), [head(), ...byModel(this.#health).map((model) => showModel(model, summary, this.#reasons))]);
   }
 
   #showStatus() {
@@ -122,7 +122,7 @@ export class Live {
   }
 }
 
-/** Each model with its versions, those that are refused last. */
+/** Each model with its versions. */
 function byModel({ models, refused = [] }) {
   const found = new Map();
   const of = (name) => {
@@ -134,24 +134,35 @@ function byModel({ models, refused = [] }) {
   return [...found.values()];
 }
 
-function showModel({ name, versions, refused }, summary, reasons) {
-  const asked = versions.reduce((sum, { version }) => sum + (summary?.versions.get(keyOf(name, version))?.requests ?? 0), 0);
-  const rows = versions.map((found, index) => {
-    const figures = summary?.versions.get(keyOf(name, found.version));
-    return { ...found, index, figures, seen: asked ? (figures?.requests ?? 0) / asked : null, share: (found.percent ?? (index ? 0 : 100)) / 100 };
-  });
-  const engines = [...new Set(versions.map(({ engine, provider }) => `${engine} on ${provider}`))].join(", ");
-  return element("section", { class: "card model", "aria-label": name },
-    element("div", { class: "heading" }, element("h3", {}, name), element("p", { class: "hint" }, engines)),
-    split(rows),
-    element("table", {},
-      element("caption", { class: "unseen" }, `Versions of ${name}`),
-      element("thead", {}, element("tr", {}, ["Version", "Split", "Last minute", "Requests/s", "p95"].map((title) => element("th", { scope: "col" }, title)))),
-      element("tbody", {}, rows.map(row), refused.map(({ version }) => refusedRow(version, reasons.get(keyOf(name, version)))))));
+function head() {
+  const titles = ["Version", "Split", "Last minute", "Requests/s", "p95"];
+  return element("thead", {}, element("tr", {}, titles.map((title) => element("th", { scope: "col" }, title))));
 }
 
+/** A group of rows; the models share one table, so that their figures stand below each other. */
+function showModel({ name, versions, refused }, summary, reasons) {
+  const figures = versions.map(({ version }) => summary?.versions.get(keyOf(name, version)));
+  const asked = figures.reduce((sum, found) => sum + (found?.requests ?? 0), 0);
+  const rows = versions.map((found, index) => ({
+    ...found,
+    index,
+    figures: figures[index],
+    seen: asked ? (figures[index]?.requests ?? 0) / asked : null,
+    share: (found.percent ?? (index ? 0 : 100)) / 100,
+  }));
+  const engines = [...new Set(versions.map(({ engine, provider }) => `${engine} on ${provider}`))].join(", ");
+  return element("tbody", {},
+    element("tr", { class: "model" },
+      element("th", { scope: "rowgroup", colspan: 5 },
+        element("strong", {}, name), element("span", { class: "hint" }, engines), split(rows))),
+    rows.map(row),
+    refused.map(({ version }) => refusedRow(version, reasons.get(keyOf(name, version)))));
+}
+
+/** A picture of the traffic, where there is something to see. */
 function split(rows) {
   const shared = rows.filter(({ share }) => share > 0);
+  if (shared.length < 2) return null;
   return element("div", { class: "split", "aria-hidden": "true" }, shared.map(({ index, share }) => {
     const piece = element("i", { "data-version": index % 6 });
     piece.style.flexGrow = String(share);
