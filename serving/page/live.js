@@ -203,7 +203,10 @@ function sparkline(course) {
   const step = 100 / Math.max(course.length - 1, 1);
   const points = course.map((value, index) => `${(index * step).toFixed(1)},${(23 - (21 * value) / top).toFixed(1)}`);
   return drawing("svg", { class: "course", viewBox: "0 0 100 24", preserveAspectRatio: "none", "aria-hidden": "true" },
-    points.length > 1 ? drawing("polyline", { points: points.join(" ") }) : null);
+    points.length > 1 ? [
+      drawing("polygon", { points: `0,24 ${points.join(" ")} 100,24` }),
+      drawing("polyline", { points: points.join(" ") }),
+    ] : null);
 }
 
 /** What has not changed stays, with whatever of it is selected. */

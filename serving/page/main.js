@@ -50,7 +50,7 @@ function chooseModel() {
   const versions = model.versions.map(({ version, variant, percent }) =>
     [version, [version, variant, percent === undefined ? null : `${percent} %`].filter(Boolean).join(" · ")]);
   const one = versions.length === 1;
-  offer(find("version"), one ? [["", versions[0][1]]] : [["", "Whichever the split picks"], ...versions]);
+  offer(find("version"), one ? [["", versions[0][1]]] : [["", "As traffic is split"], ...versions]);
   const wanted = JSON.stringify([model.name, model.kind, model.inputs]);
   if (wanted !== sampleOf) {
     sampleOf = wanted;
