@@ -33,6 +33,7 @@ from serving.routes.metrics import metrics_endpoints
 from serving.routes.models import model_endpoints
 from serving.routes.open_inference import open_inference_endpoints
 from serving.routes.openapi import with_openapi
+from serving.routes.page import page_endpoints
 from serving.routes.predict import Predictor
 from serving.routes.probes import probe_endpoints
 from serving.routes.webhook import webhook_endpoints
@@ -116,8 +117,11 @@ class ApiProcess:
             *webhook_endpoints(signature, control.send),
             *metrics_endpoints(),
         ]
+        described = with_openapi(
+            endpoints, settings=settings, catalog=self._catalog, keyed=bool(keys)
+        )
         self._application = Application(
-            with_openapi(endpoints, settings=settings, catalog=self._catalog, keyed=bool(keys)),
+            [*described, *(page_endpoints() if settings.page == "on" else ())],
             lifespan=lifespan,
             metrics=metrics,
             guard=Guard(keys),

@@ -95,6 +95,11 @@ class Exchange:
             headers["X-Variant"] = _latin(self.model.variant)
         return headers
 
+    def timing(self, seconds: float) -> str:
+        """What Server-Timing says, in milliseconds: the phases, and `seconds` altogether."""
+        parts = [*self.record.phases.items(), ("total", seconds)]
+        return ", ".join(f"{name};dur={value * 1000:.3f}" for name, value in parts)
+
     def refuse(self, error: ServingError) -> Response:
         """The answer to a request that failed."""
         self.error = error.code
