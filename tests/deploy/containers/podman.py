@@ -40,7 +40,9 @@ class Podman:
         configuration = self.folder / "containers.conf"
         if not configuration.exists():
             configuration.write_text(CONFIGURATION, encoding="utf-8")
-        return {**os.environ, "CONTAINERS_CONF": str(configuration), "ENGINE": "podman"}
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # podman-compose is ours
+        chosen = {"CONTAINERS_CONF": str(configuration), "ENGINE": "podman", "PATH": path}
+        return {**os.environ, **chosen}
 
     def try_(self, *arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
         """`podman ARGUMENTS`, whatever comes of it."""
@@ -77,11 +79,11 @@ class Podman:
         file = self.folder / "pip.conf"
         lines = [f"{name} = {value}" for name, value in settings.items()]
         file.write_text("\n".join(["[global]", *lines, ""]), encoding="utf-8")
-        words = {
-            word.removeprefix("file://") for value in settings.values() for word in value.split()
-        }
-        paths = sorted(word for word in words if word.startswith("/") and Path(word).exists())
-        volumes = [f"{file}:/etc/pip.conf:ro", *(f"{path}:{path}:ro" for path in paths)]
+        words = " ".join(settings.values()).split()
+        paths = {word for word in words if word.startswith("/") and Path(word).exists()}
+        # An index's pages point at files that lie beside its folder.
+        paths |= {str(Path(word[7:]).parent) for word in words if word.startswith("file:///")}
+        volumes = [f"{file}:/etc/pip.conf:ro", *(f"{path}:{path}:ro" for path in sorted(paths))]
         return ["--network", "host", *(word for item in volumes for word in ("--volume", item))]
 
     def _call(self, *command: str, seconds: float) -> subprocess.CompletedProcess[str]:
