@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from tests.deploy.containers.podman import Podman
 
 PYTHON = "docker.io/library/python:3.11-slim-bookworm"
-_PURGE = 'chroot "$1" apt-get --yes --quiet purge perl "perl-modules-*" "libperl5*"'
 _LEFT_OUT = ("doc", "info", "locale", "man")
-"""What Debian's slim images have not got either; nor have they the whole of Perl."""
-_PACKAGES = ("python3", "python3-venv", "python3-pip", "python-is-python3", "ca-certificates")
+"""What Debian's slim images have not got either."""
+_PACKAGES = (
+    *("python3", "python3-venv", "python3-pip", "python-is-python3", "ca-certificates"),
+    "usr-is-merged",  # instead of usrmerge, which brings all of Perl
+)
 
 
 def provide(podman: Podman) -> str:
@@ -25,7 +27,6 @@ def provide(podman: Podman) -> str:
     options = [
         f"--include={','.join(_PACKAGES)}",
         *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _LEFT_OUT),
-        f"--customize-hook={_PURGE}",
     ]
     subprocess.run(
         ["mmdebstrap", "--quiet", "--variant=minbase", *options, "bookworm", str(archive)],
