@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell command -v $(name) 2>/dev/null)))
 EXTRAS ?= cpu
+IMAGE ?= serve
 TORCH_INDEX ?=
 ARGS ?=
 VENV := .venv
@@ -13,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready-$(EXTRAS)
 LOCK := requirements/dev.lock
 
-.PHONY: help setup demo test test-fast soak train export serve models bench bench-training compare lint type format lock clean
+.PHONY: help setup demo test test-fast soak train export serve models bench bench-training compare image up down test-deploy lint type format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +54,9 @@ soak: $(READY) ## the tests that take longest: kills, lost machines, other numbe
 test-fast: $(READY) ## the test suite without the slow tests
 	@$(BIN)/python -m pytest -m 'not slow' $(ARGS)
 
+test-deploy: $(READY) ## the tests that build and run container images (Podman; root)
+	@$(BIN)/python -m pytest -m deploy $(ARGS)
+
 train: $(READY) ## python train.py
 	@$(BIN)/python train.py $(ARGS)
 
@@ -73,6 +77,15 @@ bench-training: $(READY) ## measure: training against a hand-written loop and ba
 
 compare: $(READY) ## time one model in every runtime of this machine (ARGS='BUNDLE|model.onnx')
 	@$(BIN)/python -m optimize.compare $(ARGS)
+
+image: ## build a container image: IMAGE=serve, train or mlflow; EXTRAS=gpu (Docker, Podman or Buildah)
+	@EXTRAS=$(EXTRAS) deploy/docker/build.sh $(IMAGE) $(ARGS)
+
+up: ## start the whole stack: server, MLflow, PostgreSQL, S3, Prometheus, Alertmanager, Grafana
+	@deploy/compose/compose.sh up --detach $(ARGS)
+
+down: ## stop it; what it stored stays (ARGS=--volumes throws that away)
+	@deploy/compose/compose.sh down $(ARGS)
 
 lint: $(READY) ## ruff and the import contracts
 	@$(BIN)/ruff check .

@@ -6,10 +6,11 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from serving.errors import SettingsError
 from serving.flags import read_command_line
@@ -31,6 +32,9 @@ LONGEST_SOCKET_FOLDER = 64
 
 def main() -> int:
     """The command. Returns the exit code; raises TrainyardError."""
+    # Until the supervisor listens to signals. Without it process 1 of a container, for which no
+    # signal has a default, could not be stopped while it fetches its models.
+    signal.signal(signal.SIGTERM, _leave)
     command = read_command_line(sys.argv[1:], os.environ)
     if command.print_settings:
         for warning in command.warnings:
@@ -63,6 +67,10 @@ def main() -> int:
         from serving.supervisor import Supervisor
 
         return Supervisor(settings, starts, directory, keys=keys, secret=secret).run()
+
+
+def _leave(number: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 @contextlib.contextmanager
