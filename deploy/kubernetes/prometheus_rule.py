@@ -1,6 +1,6 @@
-"""Write our rules as the Prometheus operator takes them: `python -m deploy.kubernetes.prometheus_rule`.
+"""Write the rules of deploy/monitoring as the Prometheus operator takes them.
 
-kustomize cannot put a file into a manifest.
+`python -m deploy.kubernetes.prometheus_rule`: kustomize cannot put a file into a manifest.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from deploy.kubernetes.prometheus_rule import TARGET, manifest
+from deploy.kubernetes import prometheus_rule
 from serving.routes.probes import probe_endpoints
 from tests.deploy.manifests import (
     IMAGE_PORT,
@@ -176,7 +176,8 @@ def test_what_the_server_writes_and_reads_is_mounted(folder):
 
 
 def test_the_operator_is_given_the_rules_that_are_tested():
-    assert TARGET.read_text() == manifest(), "run python -m deploy.kubernetes.prometheus_rule"
+    written = prometheus_rule.TARGET.read_text()
+    assert written == prometheus_rule.manifest(), "run python -m deploy.kubernetes.prometheus_rule"
     groups = one("overlays/cpu", "PrometheusRule")["spec"]["groups"]
     assert [rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule]
 

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import httpx
 import psycopg
 import pytest
+import yaml
 from mlflow.tracking import MlflowClient
 
 from deploy.monitoring.dashboards.__main__ import FOLDER
@@ -46,6 +47,7 @@ pytestmark = [pytest.mark.deploy, pytest.mark.slow, pytest.mark.xdist_group("mon
 PATIENCE = 90.0
 CLIENTS = 12
 TOKEN = "what-the-receiver-knows"
+ADAPTER = ROOT / "deploy" / "kubernetes" / "prometheus-adapter"
 DASHBOARDS = sorted(FOLDER.glob("*.json"))
 
 
@@ -256,6 +258,19 @@ def test_every_rule_is_evaluated_and_every_record_and_alert_has_data(monitored):
     groups = monitored.prometheus.get("rules")["groups"]
     states = {(rule["name"], rule["health"]) for group in groups for rule in group["rules"]}
     assert states == {(name, "ok") for name in expressions}
+
+
+def test_what_the_autoscaler_asks_for_has_data(monitored):
+    config = yaml.safe_load((ADAPTER / "config.yaml").read_text())
+    here = {"LabelMatchers": 'job="trainyard"', "GroupBy": "instance"}
+    expressions = {}
+    for rule in config["rules"]:
+        known = {**here, "Series": rule["seriesQuery"].partition("{")[0]}
+        query = re.sub(
+            r"<<\.(\w+)>>", lambda match, known=known: known[match[1]], rule["metricsQuery"]
+        )
+        expressions[rule["name"]["as"]] = query
+    assert without_data(monitored.prometheus, expressions) == {}
 
 
 def test_an_alert_reaches_the_webhook_which_is_told_the_secret(monitored):
