@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import time
 import urllib.request
@@ -34,7 +33,7 @@ def program(name: str, package: str) -> str:
 def running(
     command: Sequence[str], *, ready: str, folder: Path, environment: dict[str, str] | None = None
 ) -> Iterator[None]:
-    """The program from when it answers at the address `ready` on; stopped at the end."""
+    """The program from when it answers at the address `ready` on; killed at the end."""
     log = folder / f"{Path(command[0]).name}.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
@@ -48,12 +47,8 @@ def running(
         _wait(process, ready, log)
         yield
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.kill()  # nothing of it is needed afterwards
+        process.wait()
 
 
 def _wait(process: subprocess.Popen[bytes], ready: str, log: Path) -> None:
