@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready-$(EXTRAS)
 LOCK := requirements/dev.lock
 
-.PHONY: help setup demo test test-fast soak train export serve models bench bench-training compare image up down test-deploy lint type format lock clean
+.PHONY: help setup demo test test-fast test-deploy soak train export serve models bench bench-training compare image up down lint lint-deploy type format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,11 +51,11 @@ test: $(READY) ## the whole test suite
 soak: $(READY) ## the tests that take longest: kills, lost machines, other numbers of processes
 	@$(BIN)/python -m pytest -m soak $(ARGS)
 
+test-deploy: $(READY) ## the tests that build images or need Prometheus, podman and the like
+	@$(BIN)/python -m pytest -m deploy $(ARGS)
+
 test-fast: $(READY) ## the test suite without the slow tests
 	@$(BIN)/python -m pytest -m 'not slow' $(ARGS)
-
-test-deploy: $(READY) ## the tests that build and run container images (Podman; root)
-	@$(BIN)/python -m pytest -m deploy $(ARGS)
 
 train: $(READY) ## python train.py
 	@$(BIN)/python train.py $(ARGS)
@@ -87,10 +87,17 @@ up: ## start the whole stack: server, MLflow, PostgreSQL, S3, Prometheus, Alertm
 down: ## stop it; what it stored stays (ARGS=--volumes throws that away)
 	@deploy/compose/compose.sh down $(ARGS)
 
-lint: $(READY) ## ruff and the import contracts
+lint: $(READY) lint-deploy ## ruff, the import contracts, and the linters of what is not Python
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
+
+FILES := git ls-files --cached --others --exclude-standard --
+lint-deploy: $(READY) ## yamllint, shellcheck, hadolint and actionlint
+	@$(FILES) '*.yaml' '*.yml' | xargs --no-run-if-empty $(BIN)/yamllint --strict
+	@$(FILES) '*.sh' | xargs --no-run-if-empty $(BIN)/shellcheck
+	@$(FILES) '*Dockerfile.*' | xargs --no-run-if-empty $(BIN)/hadolint
+	@$(FILES) '.github/workflows/*.yml' | xargs --no-run-if-empty $(BIN)/actionlint
 
 type: $(READY) ## mypy --strict
 	@$(BIN)/mypy
