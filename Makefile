@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready-$(EXTRAS)
 LOCK := requirements/dev.lock
 
-.PHONY: help setup demo test test-fast soak train export serve models bench bench-training compare lint type format lock clean
+.PHONY: help setup demo test test-fast soak train export serve models bench bench-training compare docs test-docs notebooks hooks lint type format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,18 @@ soak: $(READY) ## the tests that take longest: kills, lost machines, other numbe
 
 test-fast: $(READY) ## the test suite without the slow tests
 	@$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+
+docs: $(READY) ## build the site of docs/ into site/; a dead link is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
+
+test-docs: $(READY) ## run the notebooks and the pages that are walked from top to bottom
+	@$(BIN)/python -m pytest -m docs tests/docs $(ARGS)
+
+notebooks: $(READY) ## run notebooks/; with their pictures they lie in outputs/notebooks
+	@$(BIN)/python notebooks/run.py $(ARGS)
+
+hooks: $(READY) ## let git run the linters before each commit
+	@$(BIN)/pre-commit install --hook-type pre-commit --hook-type pre-push
 
 train: $(READY) ## python train.py
 	@$(BIN)/python train.py $(ARGS)
