@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready-$(EXTRAS)
 LOCK := requirements/dev.lock
 
-.PHONY: help setup demo test test-fast test-deploy soak train export serve models bench bench-training compare image up down lint lint-deploy type format lock clean
+.PHONY: help setup demo test test-fast test-deploy test-docs soak train export serve models bench bench-training compare docs notebooks image up down hooks lint lint-deploy type format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,18 @@ test-deploy: $(READY) ## the tests that build images or need Prometheus, podman 
 
 test-fast: $(READY) ## the test suite without the slow tests
 	@$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+
+docs: $(READY) ## build the site of docs/ into site/; a dead link is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
+
+test-docs: $(READY) ## run the notebooks and the pages that are walked from top to bottom
+	@$(BIN)/python -m pytest -m docs tests/docs $(ARGS)
+
+notebooks: $(READY) ## run notebooks/; with their pictures they lie in outputs/notebooks
+	@$(BIN)/python notebooks/run.py $(ARGS)
+
+hooks: $(READY) ## let git run the linters before each commit
+	@$(BIN)/pre-commit install --hook-type pre-commit --hook-type pre-push
 
 train: $(READY) ## python train.py
 	@$(BIN)/python train.py $(ARGS)
