@@ -62,7 +62,7 @@ def browser() -> Iterator[Browser]:
 def visit(running: Browser, url: str, **options: Any) -> Iterator[Visit]:
     """A page of its own, with nothing remembered; `options` are those of a browser context."""
     with running.new_context(**options) as context:
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(60_000)  # a busy machine is no failure
         found = Visit(context.new_page())
         found.page.add_init_script(VIOLATIONS)
         found.page.on("request", lambda request: found.requests.append(request.url))

@@ -129,7 +129,7 @@ def test_versions_their_shares_and_why_one_is_refused_are_seen(visiting, server,
         for _ in range(20):
             client.post("/predict", files={"image": digit_png(0)})
         page.wait_for_function(
-            "document.querySelector('#tiles').innerText.includes('of 20 requests')", timeout=30_000
+            "document.querySelector('#tiles').innerText.includes('of 20 requests')"
         )
         assert page.inner_text("#status") == "Ready"
         rows = [row.split("\t") for row in page.inner_text("#models").splitlines() if "\t" in row]
