@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,13 @@ class Visit:
     """Errors and warnings of the console, and exceptions that nobody caught."""
     requests: list[str] = field(default_factory=list)
     """The addresses that were asked."""
+
+    def until(self, expression: str, *, seconds: float = 60.0) -> None:
+        """Wait for JavaScript to say yes. Playwright's own waiting evals, which the policy forbids."""
+        deadline = time.monotonic() + seconds
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < deadline, f"it never came to this: {expression}"
+            self.page.wait_for_timeout(100)
 
     def violations(self) -> list[str]:
         """What the page's policy refused."""
