@@ -43,7 +43,7 @@ class Visit:
     """The addresses that were asked."""
 
     def until(self, expression: str, *, seconds: float = 60.0) -> None:
-        """Wait for JavaScript to say yes. Playwright's own waiting evals, which the policy forbids."""
+        """Wait for JavaScript to say yes. Playwright's own waiting evals: the policy forbids it."""
         deadline = time.monotonic() + seconds
         while not self.page.evaluate(expression):
             assert time.monotonic() < deadline, f"it never came to this: {expression}"

@@ -44,10 +44,13 @@ def take_pictures(url: str, folder: Path) -> None:
                 page.wait_for_selector(".verdict")
                 page.wait_for_timeout(1000)  # the bars have grown
                 path = DOCS / f"page-{scheme}.png"
+                # Why a version is refused names folders, which are nobody's business here.
+                end = page.locator(".refused").evaluate(
+                    "row => Math.floor(row.getBoundingClientRect().top + scrollY)"
+                )
                 page.screenshot(path=path, full_page=True)
-            Image.open(path).convert("RGB").quantize(192, dither=Image.Dither.NONE).save(
-                path, optimize=True
-            )
+            picture = Image.open(path).convert("RGB").crop((0, 0, VIEW["width"], end))
+            picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
             print(path, path.stat().st_size)
 
 
