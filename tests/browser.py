@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,13 @@ class Visit:
     requests: list[str] = field(default_factory=list)
     """The addresses that were asked."""
 
+    def until(self, expression: str, *, seconds: float = 60.0) -> None:
+        """Wait for JavaScript to say yes. Playwright's own waiting evals: the policy forbids it."""
+        deadline = time.monotonic() + seconds
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < deadline, f"it never came to this: {expression}"
+            self.page.wait_for_timeout(100)
+
     def violations(self) -> list[str]:
         """What the page's policy refused."""
         return list(self.page.evaluate("window.violations"))
@@ -62,7 +70,7 @@ def browser() -> Iterator[Browser]:
 def visit(running: Browser, url: str, **options: Any) -> Iterator[Visit]:
     """A page of its own, with nothing remembered; `options` are those of a browser context."""
     with running.new_context(**options) as context:
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(60_000)  # a busy machine is no failure
         found = Visit(context.new_page())
         found.page.add_init_script(VIOLATIONS)
         found.page.on("request", lambda request: found.requests.append(request.url))

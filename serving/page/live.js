@@ -69,7 +69,7 @@ export class Live {
       const { text } = await call("metrics", { headers: { Accept: "text/plain" } });
       this.#recent.add(performance.now() / 1000, readRequests(text));
     } catch (error) {
-      if (error.status === 0) throw error;
+      if (error.status !== 401 && error.status !== 403) throw error;
       this.#denied = error;
     }
   }
