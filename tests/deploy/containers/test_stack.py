@@ -29,8 +29,10 @@ print(ModelRegistry().register(sys.argv[1]).source)
 """
 """What export.py does at its end, without torch."""
 LIST = """
+import os
 import boto3
-for item in boto3.client("s3").list_objects_v2(Bucket="mlflow")["Contents"]:
+store = boto3.client("s3", endpoint_url=os.environ["MLFLOW_S3_ENDPOINT_URL"])
+for item in store.list_objects_v2(Bucket="mlflow")["Contents"]:
     print(item["Key"])
 """
 ASK = f"""

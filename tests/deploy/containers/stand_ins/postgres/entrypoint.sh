@@ -11,7 +11,8 @@ fi
 
 if ! test -s "$PGDATA/PG_VERSION"; then
   echo "$POSTGRES_PASSWORD" > /tmp/password
-  initdb --username "$POSTGRES_USER" --pwfile /tmp/password --auth-local trust --auth-host scram-sha-256 > /tmp/initdb.log
+  initdb --username "$POSTGRES_USER" --pwfile /tmp/password --encoding UTF8 --locale C.UTF-8 \
+    --auth-local trust --auth-host scram-sha-256 > /tmp/initdb.log
   rm /tmp/password
   echo "host all all all scram-sha-256" >> "$PGDATA/pg_hba.conf"
   echo "CREATE DATABASE \"$POSTGRES_DB\"" | postgres --single -D "$PGDATA" postgres > /dev/null
