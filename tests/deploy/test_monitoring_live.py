@@ -68,12 +68,10 @@ def monitored(tmp_path_factory, empty_registry) -> Iterator[Monitored]:
     folder = tmp_path_factory.mktemp
     with ExitStack() as stack:
         start = stack.enter_context
-        database = start(postgresql(folder("postgresql"), "mlflow"))
-        training = threading.Thread(target=train, args=(database, folder("training")))
-        training.start()
+        database = start(postgresql("mlflow"))
+        train(database, folder("training"))
         server = start(serving(folder("server"), empty_registry))
         received = start(webhook())
-        training.join()
         targets = {
             "trainyard": urlsplit(server.url).netloc,
             "training": start(exporter(folder("exporter"), database)),
