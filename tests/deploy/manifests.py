@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,12 +39,7 @@ def drain_seconds(environment: Mapping[str, str]) -> float:
     return (settings.drain_delay_ms + settings.drain_timeout_ms) / 1000
 
 
-@cache
-def dockerfile(name: str) -> str:
-    """The text of deploy/docker/Dockerfile.NAME."""
-    return (ROOT / "deploy" / "docker" / f"Dockerfile.{name}").read_text()
-
-
-def instruction(name: str, keyword: str) -> list[str]:
-    """The arguments of that instruction, wherever it stands in the Dockerfile."""
-    return re.findall(rf"^{keyword}\s+(.+)$", dockerfile(name), re.MULTILINE)
+def instruction(image: str, keyword: str) -> list[str]:
+    """The arguments of that instruction, wherever it stands in the image's Dockerfile."""
+    path = ROOT / "deploy" / "docker" / f"Dockerfile.{image}"
+    return re.findall(rf"^{keyword}\s+(.+)$", path.read_text(), re.MULTILINE)

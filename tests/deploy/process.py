@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 import urllib.request
 from contextlib import contextmanager
@@ -63,33 +64,35 @@ def _wait(process: subprocess.Popen[bytes], ready: str, log: Path) -> None:
 
 
 @contextmanager
-def postgresql(folder: Path, database: str) -> Iterator[str]:
+def postgresql(database: str) -> Iterator[str]:
     """A PostgreSQL of its own, without a password; its address `postgresql://…/database`."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
-    control = str(found[-1]) if found else program("pg_ctl", "postgresql")
-    # It refuses to run as root.
+    binaries = found[-1].parent if found else Path(program("pg_ctl", "postgresql")).parent
+    # It refuses to run as root, and its user cannot enter pytest's folders.
     account = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if account:
-        shutil.chown(folder, "postgres")
-    data, port = folder / "data", free_port()
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
+        if account:
+            shutil.chown(folder, "postgres")
+        data = ("--pgdata", f"{folder}/data")
 
-    def run(name: str, *arguments: str) -> None:
-        command = [*account, str(Path(control).with_name(name)), *arguments]
-        done = subprocess.run(
-            command,
-            check=False,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        def run(name: str, *arguments: str) -> None:
+            done = subprocess.run(
+                [*account, str(binaries / name), *arguments],
+                check=False,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            assert done.returncode == 0, done.stderr
 
-    run("initdb", "--pgdata", str(data), "--username", "trainyard", "--auth", "trust", "--no-sync")
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-    run("pg_ctl", "--pgdata", str(data), "--log", str(folder / "log"), "-w", "-o", options, "start")
-    try:
-        run("createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "trainyard", database)
-        yield f"postgresql://trainyard@127.0.0.1:{port}/{database}"
-    finally:
-        run("pg_ctl", "--pgdata", str(data), "-m", "immediate", "stop")
+        run("initdb", *data, "--username", "trainyard", "--auth", "trust", "--no-sync")
+        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        run("pg_ctl", *data, "--log", f"{folder}/log", "-w", "-o", options, "start")
+        try:
+            run("createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "trainyard", database)
+            yield f"postgresql://trainyard@127.0.0.1:{port}/{database}"
+        finally:
+            run("pg_ctl", *data, "-m", "immediate", "stop")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import threading
 import time
@@ -30,7 +31,7 @@ from tests.deploy.process import postgresql, program, running
 from tests.deploy.prometheus import Prometheus, prometheus
 from tests.deploy.test_monitoring import MONITORING, rules
 from tests.deploy.webhook import Webhook, webhook
-from tests.followed_model import NAME, FollowedModel, ask
+from tests.followed_model import NAME, FollowedModel, ask, events
 from tests.integration.serving.test_rollback import slow_parts
 from tests.mlflow_server import free_port
 from tests.running_server import ROOT, RunningServer, eventually, running_server
@@ -42,7 +43,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-pytestmark = [pytest.mark.deploy, pytest.mark.slow, pytest.mark.xdist_group("monitoring")]
+pytestmark = [
+    pytest.mark.deploy,
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.xdist_group("monitoring"),
+]
 
 PATIENCE = 90.0
 CLIENTS = 12
@@ -68,12 +74,10 @@ def monitored(tmp_path_factory, empty_registry) -> Iterator[Monitored]:
     folder = tmp_path_factory.mktemp
     with ExitStack() as stack:
         start = stack.enter_context
-        database = start(postgresql(folder("postgresql"), "mlflow"))
-        training = threading.Thread(target=train, args=(database, folder("training")))
-        training.start()
+        database = start(postgresql("mlflow"))
+        train(database, folder("training"))
         server = start(serving(folder("server"), empty_registry))
         received = start(webhook())
-        training.join()
         targets = {
             "trainyard": urlsplit(server.url).netloc,
             "training": start(exporter(folder("exporter"), database)),
@@ -81,8 +85,7 @@ def monitored(tmp_path_factory, empty_registry) -> Iterator[Monitored]:
         }
         watching = start(prometheus(folder("prometheus"), targets=targets))
         start(load(server))
-        [worker] = server.children("worker")
-        worker.kill()
+        kill_worker(server)
         yield Monitored(server, watching, database, received)
 
 
@@ -111,6 +114,12 @@ def serving(folder: Path, empty_registry: Path) -> AbstractContextManager[Runnin
         folder=folder,
         environment=model.environment | {"PYTHONPATH": ":".join(filter(None, path))},
     )
+
+
+def kill_worker(server: RunningServer) -> None:
+    """The one that computes; another takes its place."""
+    [pid] = [e["pid"] for e in events(server, "process ready") if e["process"] == "worker-0"]
+    os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager
@@ -155,7 +164,7 @@ def alertmanager(folder: Path, received: Webhook) -> Iterator[str]:
 
 @contextmanager
 def load(server: RunningServer) -> Iterator[None]:
-    """More than the queue holds, from many clients, a wrong request now and then."""
+    """More than the queue holds, from many clients; from one of them what is wrong or too late."""
     over = threading.Event()
     [picture] = pictures(1)
 
@@ -166,13 +175,16 @@ def load(server: RunningServer) -> Iterator[None]:
                 client.post("/predict", content=picture, headers={"Content-Type": "image/png"})
                 if number == 0:
                     client.post("/predict", json={})
-                    time.sleep(0.5)
+                    ask(client, timeout_ms=5)
+                time.sleep(0.05)
 
     with ThreadPoolExecutor(CLIENTS) as pool:
-        running = [pool.submit(client, number) for number in range(CLIENTS)]
-        yield
-        over.set()
-        assert [future.exception() for future in running] == [None] * CLIENTS
+        asking = [pool.submit(client, number) for number in range(CLIENTS)]
+        try:
+            yield
+        finally:
+            over.set()
+        assert [future.exception() for future in asking] == [None] * CLIENTS
 
 
 def filled(expression: str) -> str:
