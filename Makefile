@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell command -v $(name) 2>/dev/null)))
 EXTRAS ?= cpu
+IMAGE ?= serve
 TORCH_INDEX ?=
 ARGS ?=
 VENV := .venv
@@ -13,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready-$(EXTRAS)
 LOCK := requirements/dev.lock
 
-.PHONY: help setup demo test test-fast soak train export serve models bench bench-training compare docs test-docs notebooks hooks lint type format lock clean
+.PHONY: help setup demo test test-fast test-deploy test-docs soak train export serve models bench bench-training compare docs notebooks image up down hooks lint lint-deploy type format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +50,9 @@ test: $(READY) ## the whole test suite
 
 soak: $(READY) ## the tests that take longest: kills, lost machines, other numbers of processes
 	@$(BIN)/python -m pytest -m soak $(ARGS)
+
+test-deploy: $(READY) ## the tests that build images or need Prometheus, podman and the like
+	@$(BIN)/python -m pytest -m deploy $(ARGS)
 
 test-fast: $(READY) ## the test suite without the slow tests
 	@$(BIN)/python -m pytest -m 'not slow' $(ARGS)
@@ -86,10 +90,26 @@ bench-training: $(READY) ## measure: training against a hand-written loop and ba
 compare: $(READY) ## time one model in every runtime of this machine (ARGS='BUNDLE|model.onnx')
 	@$(BIN)/python -m optimize.compare $(ARGS)
 
-lint: $(READY) ## ruff and the import contracts
+image: ## build a container image: IMAGE=serve, train or mlflow; EXTRAS=gpu (Docker, Podman or Buildah)
+	@EXTRAS=$(EXTRAS) deploy/docker/build.sh $(IMAGE) $(ARGS)
+
+up: ## start the whole stack: server, MLflow, PostgreSQL, S3, Prometheus, Alertmanager, Grafana
+	@deploy/compose/compose.sh up --detach $(ARGS)
+
+down: ## stop it; what it stored stays (ARGS=--volumes throws that away)
+	@deploy/compose/compose.sh down $(ARGS)
+
+lint: $(READY) lint-deploy ## ruff, the import contracts, and the linters of what is not Python
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
+
+FILES := git ls-files --cached --others --exclude-standard --
+lint-deploy: $(READY) ## yamllint, shellcheck, hadolint and actionlint
+	@$(FILES) '*.yaml' '*.yml' | xargs --no-run-if-empty $(BIN)/yamllint --strict
+	@$(FILES) '*.sh' | xargs --no-run-if-empty $(BIN)/shellcheck
+	@$(FILES) '*Dockerfile.*' | xargs --no-run-if-empty $(BIN)/hadolint
+	@$(FILES) '.github/workflows/*.yml' | xargs --no-run-if-empty $(BIN)/actionlint
 
 type: $(READY) ## mypy --strict
 	@$(BIN)/mypy

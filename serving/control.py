@@ -58,6 +58,13 @@ class WorkerUp:
 
 
 @dataclass(frozen=True)
+class ShadowUp:
+    """Supervisor → API process: the worker that holds the shadows listens there."""
+
+    address: Path
+
+
+@dataclass(frozen=True)
 class Drain:
     """Supervisor → API process: finish, and leave."""
 

@@ -108,9 +108,11 @@ class Dispatcher:
         deadline: float,
         timeout_ms: float,
         priority: int,
+        routed: bool,
         disconnected: Callable[[], Awaitable[None]],
     ) -> list[Answer]:
-        """The answers to the parts, in order. `deadline` is on time.monotonic's clock.
+        """The answers to the parts, in order. `deadline` is on time.monotonic's clock. `routed`:
+        any version might have been asked, so what another one answers this one has to answer too.
 
         Raises a ServingError if any of them fails, DeadlineExceededError when it is time, and
         ClientGoneError when `disconnected` returns; whatever still waits is then taken back.
@@ -118,7 +120,8 @@ class Dispatcher:
         if time.monotonic() >= deadline:
             raise DeadlineExceededError(timeout_ms)
         pending = [
-            self._submit(served, part, deadline=deadline, priority=priority) for part in parts
+            self._submit(served, part, deadline=deadline, priority=priority, routed=routed)
+            for part in parts
         ]
         answers = asyncio.gather(*(entry.answered for entry in pending))
         watch = asyncio.ensure_future(disconnected())
@@ -150,7 +153,7 @@ class Dispatcher:
             worker.link.close()
 
     def _submit(
-        self, served: ServedModel, part: Part, *, deadline: float, priority: int
+        self, served: ServedModel, part: Part, *, deadline: float, priority: int, routed: bool
     ) -> _Pending:
         if self._closed is not None:
             raise self._closed()
@@ -172,6 +175,7 @@ class Dispatcher:
                 "length": part.length,
                 "deadline": deadline,
                 "priority": priority,
+                "routed": routed,
             },
             [part.tensors],
         )

@@ -7,6 +7,7 @@ TrainyardError
     ├── BadRequestError          the body or a header is wrong                     400
     │   └── RefusedSampleError   the model does not take one of the samples        400
     ├── UnauthorizedError        no valid API key                                  401
+    ├── SignatureError           a webhook is not signed with the secret, or late  401
     ├── ForbiddenError           the API key does not allow this                   403
     ├── UnknownTargetError       no such path, model or version                    404
     ├── MethodNotAllowedError    the path has other methods                        405
@@ -125,6 +126,17 @@ class UnauthorizedError(ServingError):
             code="unauthorized",
             remedy="send Authorization: Bearer KEY or X-API-Key: KEY",
             headers={"WWW-Authenticate": "Bearer"},
+        )
+
+
+class SignatureError(ServingError):
+    """A webhook is not signed with the secret, or too old."""
+
+    status = 401
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message, code="bad_signature", remedy="sign as MLflow does: see docs/rollout.md"
         )
 
 

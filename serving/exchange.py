@@ -45,6 +45,8 @@ class Exchange:
     """The header's word for whose request this is."""
     given_version: str | None = None
     """The version that a header asks for."""
+    routed: bool = False
+    """Whether the model's route chose the version, rather than the client."""
 
     @classmethod
     def begin(cls, headers: Headers, *, route: str, path: str = "") -> Exchange:
@@ -71,8 +73,9 @@ class Exchange:
         """
         return self.given_key or given or self.principal or self.request_id
 
-    def choose(self, model: ModelInfo) -> None:
-        """The model that answers is known."""
+    def choose(self, model: ModelInfo, *, routed: bool) -> None:
+        """The model that answers is known, and who has chosen its version."""
+        self.routed = routed
         self.model = model
         self.record.model = model.name
         self.record.version = model.version
@@ -91,6 +94,11 @@ class Exchange:
             headers[MODEL_VERSION] = _latin(self.model.version)
             headers["X-Variant"] = _latin(self.model.variant)
         return headers
+
+    def timing(self, seconds: float) -> str:
+        """What Server-Timing says, in milliseconds: the phases, and `seconds` altogether."""
+        parts = [*self.record.phases.items(), ("total", seconds)]
+        return ", ".join(f"{name};dur={value * 1000:.3f}" for name, value in parts)
 
     def refuse(self, error: ServingError) -> Response:
         """The answer to a request that failed."""

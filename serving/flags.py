@@ -13,12 +13,19 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from serving.errors import SettingsError
 from serving.guard import VARIABLE as KEYS_VARIABLE
 from serving.settings import PREFIX, SPECS, Settings, convert, docstrings, flag, variable
+from serving.signature import VARIABLE as SECRET_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
-FOREIGN_VARIABLES = (CONFIG_VARIABLE, KEYS_VARIABLE, f"{PREFIX}TRACEBACK", f"{PREFIX}CACHE")
+FOREIGN_VARIABLES = (
+    CONFIG_VARIABLE,
+    KEYS_VARIABLE,
+    SECRET_VARIABLE,
+    f"{PREFIX}TRACEBACK",
+    f"{PREFIX}CACHE",
+)
 """Variables with our prefix that are not settings of the server."""
 
 

@@ -115,6 +115,7 @@ class Intake:
                 deadline=exchange.started + limit_ms / 1000,
                 timeout_ms=limit_ms,
                 priority=priority,
+                routed=exchange.routed,
                 disconnected=partial(_disconnected, request),
             )
         finally:

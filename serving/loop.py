@@ -78,14 +78,17 @@ def execute(
         for item in batch:
             replies.setdefault(item.payload.link, []).append((answer(item.payload.id, GONE), {}))
         return replies
-    for items, answers in _run(model, list(batch), metrics):
+    for items, answers in _run(model, list(batch), metrics, models):
         for item, found in zip(items, answers, strict=True):
             replies.setdefault(item.payload.link, []).append(found)
     return replies
 
 
 def _run(
-    model: LoadedModel, batch: list[Item[Job]], metrics: MetricsCollector
+    model: LoadedModel,
+    batch: list[Item[Job]],
+    metrics: MetricsCollector,
+    models: Mapping[ModelKey, LoadedModel],
 ) -> list[tuple[list[Item[Job]], list[Answer]]]:
     samples = sum(item.samples for item in batch)
     started = time.monotonic()
@@ -93,8 +96,8 @@ def _run(
         outputs = model.run([item.payload.tensors for item in batch])
     except Exception as error:  # noqa: BLE001 - one request must not stop the worker
         if len(batch) == 1:
-            return [(batch, [_failure(model, batch[0], error)])]
-        return [outcome for item in batch for outcome in _run(model, [item], metrics)]
+            return [(batch, [_failure(model, batch[0], error, models)])]
+        return [outcome for item in batch for outcome in _run(model, [item], metrics, models)]
     seconds = time.monotonic() - started
     metrics.batch((model.name, model.version, model.variant), samples, seconds)
     return [(batch, [_success(item, tensors, started, seconds)
@@ -106,8 +109,15 @@ def _success(item: Item[Job], tensors: dict[str, Array], started: float, seconds
     return answer(item.payload.id, OK, queue=waited, infer=seconds), tensors
 
 
-def _failure(model: LoadedModel, item: Item[Job], error: Exception) -> Answer:
-    """Whose fault it is: if the model still answers its probe, the input's."""
+def _failure(
+    model: LoadedModel,
+    item: Item[Job],
+    error: Exception,
+    models: Mapping[ModelKey, LoadedModel],
+) -> Answer:
+    """Whose fault it is: if the model still answers its probe, the input's. But where any version
+    might have been asked, what another one answers is no fault of the input's.
+    """
     message: str = str(error)
     index: int | None = 0
     if not isinstance(error, (InputError, EngineError)):
@@ -118,7 +128,20 @@ def _failure(model: LoadedModel, item: Item[Job], error: Exception) -> Answer:
     if isinstance(error, EngineError) and not model.works():
         log.error("the model fails", extra={"fields": {"model": model.name, "reason": message}})
         return answer(item.payload.id, FAILED, message=message), {}
+    if isinstance(error, EngineError) and item.payload.routed:
+        for other in list(models.values()):
+            if other.name == model.name and _takes(other, item.payload.tensors):
+                message = f"{message} (version {other.version} answers)"
+                return answer(item.payload.id, FAILED, message=message), {}
     return answer(item.payload.id, REFUSED, message=message, field=error.field, index=index), {}
+
+
+def _takes(model: LoadedModel, tensors: Tensors) -> bool:
+    try:
+        model.run([tensors])
+    except (InputError, EngineError):
+        return False
+    return True
 
 
 def _first_culprit(model: LoadedModel, tensors: Tensors, message: str) -> tuple[int | None, str]:

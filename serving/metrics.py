@@ -230,7 +230,26 @@ class MetricsCollector:
     def death(self, kind: str, pid: int) -> None:
         """A process of that kind died; what it counted stays, what it held goes."""
         self._deaths.labels(kind).inc()
+        self.left(pid)
+
+    def left(self, pid: int) -> None:
+        """A process ended as it was told."""
         mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+class UncountedWork(MetricsCollector):
+    """Of a worker that nobody waits for: what it does is no work of the server's, and its queue is
+    not the one that requests wait in.
+    """
+
+    def batch(self, model: tuple[str, str, str], samples: int, seconds: float) -> None:
+        """Not counted."""
+
+    def queue_depth(self, samples: int) -> None:
+        """Not counted."""
+
+    def dropped(self, reason: str, samples: int) -> None:
+        """Not counted."""
 
 
 def collect() -> list[Metric]:

@@ -10,6 +10,7 @@ from litserve import LitServer
 
 from serving.api import ApiProcess
 from serving.routing.watcher import WatcherStart, run_watcher
+from serving.signature import WebhookSignature
 from serving.worker import ModelsAPI, WorkerStart, run_worker
 
 if TYPE_CHECKING:
@@ -45,11 +46,13 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
         *,
         directory: Path,
         keys: tuple[ApiKey, ...] = (),
+        secret: str = "",
     ) -> None:
-        """`directory` is private to this server, and holds its sockets."""
+        """`directory` is private to this server, and holds its sockets. `secret`: the webhook's."""
         self.settings = settings
         self.directory = directory
         self._keys = keys
+        self._secret = secret
         self._api: ApiProcess | None = None
         super().__init__(
             ModelsAPI(settings),
@@ -88,13 +91,32 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
             api=self.lit_api,
             device=str(devices[worker]),
             worker=worker,
-            address=self.address(worker, generation=generation),
+            address=self.address(f"worker-{worker}", generation=generation),
             control=control,
             sources=sources,
             pinned=pinned,
         )
         process = multiprocessing.get_context("spawn").Process(
             target=run_worker, args=(start,), name=f"worker-{worker}"
+        )
+        process.start()
+        return process
+
+    def spawn_shadow(self, *, generation: int, control: Connection) -> BaseProcess:
+        """A new process for versions that answer nobody; it is told on `control` which."""
+        devices = self._inference_workers_config_for_api(self.lit_api.api_path)
+        start = WorkerStart(
+            api=self.lit_api,
+            device=str(devices[0]),
+            worker=0,
+            address=self.address("shadow-0", generation=generation),
+            control=control,
+            sources=(),
+            pinned=frozenset(),
+            shadow=True,
+        )
+        process = multiprocessing.get_context("spawn").Process(
+            target=run_worker, args=(start,), name="shadow-0"
         )
         process.start()
         return process
@@ -134,9 +156,9 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
         process.start()
         return process
 
-    def address(self, worker: int, *, generation: int) -> Path:
+    def address(self, name: str, *, generation: int) -> Path:
         """Where a worker listens; a worker that takes another's place listens elsewhere."""
-        return self.directory / f"worker-{worker}-{generation}.sock"
+        return self.directory / f"{name}-{generation}.sock"
 
     def _run_api(
         self,
@@ -154,5 +176,6 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
             directory=self.directory,
             lifespan=self.app,
             keys=self._keys,
+            signature=WebhookSignature(self._secret) if self._secret else None,
         )
         self._api.run(listener)

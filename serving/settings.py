@@ -99,6 +99,12 @@ class Settings:
     """TOML file with a table [[key]] for each API key: name, scopes (predict, metrics, admin) and
     key or its sha256. Keys may also come in TRAINYARD_API_KEYS. Without any, everybody may predict
     and nobody administrate."""
+    webhook_secret_file: str = ""
+    """File with the secret that POST /webhook is signed with, after which the registry is looked at
+    at once. The secret may also come in TRAINYARD_WEBHOOK_SECRET. Without one there is no such
+    path."""
+    page: str = _choice("on", ("on", "off"))
+    """on: a page at / to try the models by hand and to watch them; off: nothing is there."""
     otlp_endpoint: str = ""
     """Base address of an OTLP/HTTP receiver, to which traces are sent, such as
     http://collector:4318; empty for what OTEL_EXPORTER_OTLP_ENDPOINT says, or nowhere."""

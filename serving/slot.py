@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 API = "api"
 WORKER = "worker"
 WATCHER = "watcher"
+SHADOW = "shadow"
+"""A worker for versions that answer nobody: what becomes of it is of no consequence."""
 
 STABLE_SECONDS = 30.0
 """A process that was ready for so long has started well; what happened before is forgotten."""
@@ -70,7 +72,8 @@ class Slot:
         since = child.ready_since
         stable = since is not None and now - since > STABLE_SECONDS
         self.failures = 1 if stable else self.failures + 1
-        if since is None and self.failures > MOST_FAILED_STARTS and self.kind != WATCHER:
+        vital = self.kind not in (WATCHER, SHADOW)
+        if since is None and self.failures > MOST_FAILED_STARTS and vital:
             return None
         delay = 0.0
         if self.failures > 1:

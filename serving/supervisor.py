@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from serving import listener as listening
 from serving.conductor import Conductor
-from serving.control import Drain, Failed, Ready, Stop, WorkerUp
+from serving.control import Drain, Failed, Ready, ShadowUp, Stop, WorkerUp
 from serving.drain import DrainPlan
 from serving.errors import StartError
 from serving.guard import any_admin
@@ -26,7 +26,7 @@ from serving.routing.budget import MIB, Budget
 from serving.routing.fleet import Fleet
 from serving.server import TrainyardServer
 from serving.signals import signals_as_bytes, signals_held
-from serving.slot import API, WATCHER, WORKER, Child, Slot
+from serving.slot import API, SHADOW, WATCHER, WORKER, Child, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +65,9 @@ class Supervisor:
         directory: Path,
         *,
         keys: tuple[ApiKey, ...],
+        secret: str = "",
     ) -> None:
+        """`secret`: of the webhook, empty for none."""
         self._settings = settings
         self._metrics = MetricsCollector()
         self._fleet = Fleet(
@@ -77,11 +79,11 @@ class Supervisor:
             ),
         )
         self._conductor = Conductor(self._fleet, board=self, metrics=self._metrics)
-        self._server = TrainyardServer(settings, directory=directory, keys=keys)
+        self._server = TrainyardServer(settings, directory=directory, keys=keys, secret=secret)
         self._slots = [Slot(API, index) for index in range(settings.api_processes)]
         self._slots += [Slot(WORKER, index) for index in range(settings.workers)]
-        if self._fleet.wanted and (settings.poll_seconds > 0 or any_admin(keys)):
-            self._slots.append(Slot(WATCHER, 0))
+        if self._fleet.wanted and (settings.poll_seconds > 0 or any_admin(keys) or secret):
+            self._slots += [Slot(WATCHER, 0), Slot(SHADOW, 0)]
         polled = [start.polled_at for start in starts if not start.wanted.pinned]
         if polled:
             self._metrics.registry_polled(min(polled))
@@ -96,7 +98,8 @@ class Supervisor:
         with signals_as_bytes() as self._wakeup:
             try:
                 for slot in self._slots:
-                    self._start(slot)
+                    if slot.kind != SHADOW:
+                        self._start(slot)
                 while self._plan is None:
                     self._step(self._next_restart())
                 return self._drain(self._plan)
@@ -119,6 +122,8 @@ class Supervisor:
                     sources=self._fleet.sources,
                     pinned=self._fleet.pinned,
                 )
+            elif slot.kind == SHADOW:
+                process = self._server.spawn_shadow(generation=slot.generation, control=theirs)
             elif slot.kind == WATCHER:
                 process = self._server.spawn_watcher(
                     control=theirs, wanted=self._fleet.wanted, settled=self._fleet.settled
@@ -136,12 +141,13 @@ class Supervisor:
         slot.child = Child(process, ours)
         self._conductor.greet(slot)
         if slot.kind == API:
-            for worker in self._slots:
-                if worker.kind == WORKER and worker.ready:
-                    self.send(slot, self._worker_up(worker))
+            for other in self._slots:
+                if other.kind in (WORKER, SHADOW) and other.ready:
+                    self.send(slot, self._up(other))
 
-    def _worker_up(self, slot: Slot) -> WorkerUp:
-        return WorkerUp(self._server.address(slot.index, generation=slot.generation))
+    def _up(self, slot: Slot) -> WorkerUp | ShadowUp:
+        address = self._server.address(slot.name, generation=slot.generation)
+        return WorkerUp(address) if slot.kind == WORKER else ShadowUp(address)
 
     def tell(self, kind: str, message: object) -> None:
         """To all processes of that kind."""
@@ -186,6 +192,7 @@ class Supervisor:
                 self._hear(slot, child)
             if child.process.sentinel in events:
                 self._bury(slot, child)
+        self._tend_shadows()
         self._restart_due()
 
     def _hear(self, slot: Slot, child: Child) -> None:
@@ -207,12 +214,10 @@ class Supervisor:
         child.ready_since = time.monotonic()
         fields = {"process": slot.name, "pid": child.process.pid}
         log.info("process ready", extra={"fields": fields})
-        if slot.kind == WORKER:
-            for other in self._slots:
-                if other.kind == API:
-                    self.send(other, self._worker_up(slot))
+        if slot.kind in (WORKER, SHADOW):
+            self.tell(API, self._up(slot))
         if not self._announced and all(
-            other.ready for other in self._slots if other.kind != WATCHER
+            other.ready for other in self._slots if other.kind in (API, WORKER)
         ):
             self._announced = True
             print(f"ready {self._url}", file=sys.stderr, flush=True)
@@ -224,7 +229,10 @@ class Supervisor:
         slot.child = None
         if self._plan is not None:
             return
-        survivable = self._conductor.buried(slot) or slot.kind == WATCHER
+        if slot.kind == SHADOW and not self._fleet.shadows:
+            self._metrics.left(child.process.pid or 0)  # as it was told
+            return
+        survivable = self._conductor.buried(slot) or slot.kind in (WATCHER, SHADOW)
         if not self._announced and not survivable:
             raise (
                 child.reason.error()
@@ -244,6 +252,15 @@ class Supervisor:
             "process died, and is replaced",
             extra={"fields": {"process": slot.name, "reason": child.why, "delay_seconds": delay}},
         )
+
+    def _tend_shadows(self) -> None:
+        """Their process runs while there are any; it never keeps the server from its start."""
+        for slot in self._slots:
+            if slot.kind == SHADOW and self._announced and self._plan is None:
+                if slot.child is None and slot.restart_at is None and self._fleet.shadows:
+                    self._start(slot)
+                elif slot.ready and not self._fleet.shadows:
+                    self.send(slot, Stop())
 
     def _next_restart(self) -> float | None:
         return min((s.restart_at for s in self._slots if s.restart_at is not None), default=None)
@@ -274,6 +291,7 @@ class Supervisor:
         self.tell(API, Drain(plan))
         clean = self._wait_for(API, until=plan.deadline + STOP_SECONDS)
         self.tell(WATCHER, Stop())
+        self.tell(SHADOW, Stop())
         self.tell(WORKER, Stop())
         self._wait_for(WORKER, until=time.monotonic() + WORKER_STOP_SECONDS)
         log.info("stopped", extra={"fields": {"clean": clean}})

@@ -41,6 +41,8 @@ class Job:
     id: int
     model: ModelKey
     tensors: Tensors
+    routed: bool = False
+    """Whether any version of the model might have been asked."""
 
 
 def answer(job_id: int, status: str, **fields: Any) -> dict[str, Any]:
@@ -143,7 +145,7 @@ class WorkQueue:
         with self._changed:
             self._used[model] = now
             item = Item(
-                Job(link, fields["id"], model, tensors),
+                Job(link, fields["id"], model, tensors, fields["routed"]),
                 group=(model, fields["signature"]),
                 samples=samples,
                 arrived=now,

@@ -14,7 +14,8 @@ from bundle.errors import TrainyardError
 from serving.control import Failed, Ready, Stop, listen
 from serving.logs import configure_logging
 from serving.loop import EngineLoop
-from serving.metrics import MetricsCollector
+from serving.metrics import MetricsCollector, UncountedWork
+from serving.priority import give_way
 from serving.routing.messages import Hold
 from serving.settings import NO_FALLBACK
 from serving.shelf import Shelf
@@ -125,6 +126,8 @@ class WorkerStart:
     """What to hold from the start."""
     pinned: frozenset[Resolved]
     """Those of them without which the server is not to start."""
+    shadow: bool = False
+    """Whether it holds versions that answer nobody: it gives way to everything else."""
 
 
 def run_worker(start: WorkerStart) -> None:
@@ -132,7 +135,9 @@ def run_worker(start: WorkerStart) -> None:
     ignore_signals()
     settings = start.api.settings
     configure_logging(settings.log_level)
-    metrics = MetricsCollector()
+    if start.shadow:
+        give_way()
+    metrics = UncountedWork() if start.shadow else MetricsCollector()
     shelf = start.api.attach(start, metrics=metrics)
     queue = WorkQueue(
         batch_size=settings.batch_size,

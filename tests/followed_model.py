@@ -64,14 +64,18 @@ class FollowedModel:
         }
 
     def serve(
-        self, *arguments: str, uri: str = f"models:/{NAME}", admin: bool = False
+        self,
+        *arguments: str,
+        uri: str = f"models:/{NAME}",
+        admin: bool = False,
+        environment: dict[str, str] | None = None,
     ) -> AbstractContextManager[RunningServer]:
         """A server that asks the registry twice a second unless `arguments` say otherwise."""
         keys = {"TRAINYARD_API_KEYS": f"boss:predict+metrics+admin:{ADMIN_KEY}"} if admin else {}
         return running_server(
             *("--model", uri, "--threads", "1", "--poll-seconds", "0.5", *arguments),
             folder=self.folder,
-            environment=self.environment | keys,
+            environment=self.environment | keys | (environment or {}),
         )
 
 

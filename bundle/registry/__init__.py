@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bundle.registry.registry import ModelRegistry
-from bundle.registry.routing import Event, Routing
+from bundle.registry.routing import Event, Routing, Share
 from bundle.registry.version import ModelVersion, RegisteredModel
 
-__all__ = ["Event", "ModelRegistry", "ModelVersion", "RegisteredModel", "Routing"]
+__all__ = ["Event", "ModelRegistry", "ModelVersion", "RegisteredModel", "Routing", "Share"]

@@ -6,15 +6,24 @@ import getpass
 import os
 import socket
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bundle.errors import ManifestError, NotFoundError, RegistryError, RequestError
 from bundle.fields import Fields, canonical_json, parse_json
-from bundle.registry.routing import Event, Routing, check_shares, read_events, read_split
+from bundle.registry.routing import (
+    Event,
+    Routing,
+    Share,
+    check_shares,
+    read_events,
+    read_split,
+)
 from bundle.registry.version import ModelVersion, RegisteredModel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+T = TypeVar("T")
 
 CHAMPION = "champion"
 CANDIDATE = "candidate"
@@ -22,6 +31,9 @@ MAX_EVENTS = 200
 """Events kept of one model; older ones are dropped, and with them the way back past them."""
 
 _SPLIT_TAG = "trainyard.split"
+_RAMP_TAG = "trainyard.ramp"
+"""The version, and the percent that the ramp gave it: a split of other shares is no stage of it."""
+_SHADOW_TAG = "trainyard.shadow"
 _EVENT_TAG = "trainyard.event."
 
 
@@ -94,11 +106,12 @@ class ModelRecord:
             return event
         if after.champion is not None and after.champion != before.champion:
             self._client.set_registered_model_alias(self.name, CHAMPION, str(after.champion))
-        if after.split:
-            text = canonical_json(after.to_dict()["split"])
-            self._client.set_registered_model_tag(self.name, _SPLIT_TAG, text)
-        elif before.split:
-            self._client.delete_registered_model_tag(self.name, _SPLIT_TAG)
+        old = _tags(before)
+        for tag, document in _tags(after).items():
+            if document is not None and document != old[tag]:
+                self._client.set_registered_model_tag(self.name, tag, canonical_json(document))
+            elif document is None and old[tag] is not None:
+                self._client.delete_registered_model_tag(self.name, tag)
         self._keep(event)
         return event
 
@@ -165,20 +178,44 @@ def _to_version(found: Any, aliases: Mapping[str, Any]) -> ModelVersion:
     )
 
 
+def _tags(routing: Routing) -> dict[str, Any]:
+    """The routing but for the champion, which is an alias, as JSON by tag."""
+    document = routing.to_dict()
+    ramp = routing.ramp
+    stage = None if ramp is None else Share(number=ramp, percent=routing.split[ramp]).to_dict()
+    return {
+        _SPLIT_TAG: document["split"],
+        _RAMP_TAG: stage,
+        _SHADOW_TAG: document.get("shadow"),
+    }
+
+
 def _read_routing(entity: Any) -> Routing:
     champion = entity.aliases.get(CHAMPION)
-    text = entity.tags.get(_SPLIT_TAG)
-    split: dict[int, float] = {}
-    if text:
-        try:
-            split = check_shares(read_split(Fields(parse_json(text, name=_SPLIT_TAG))))
-        except (ManifestError, RequestError) as error:
-            raise RegistryError(
-                f"model {entity.name!r} has an unreadable split {text!r}: {error}",
-                field=_SPLIT_TAG,
-                remedy=f"delete the model's tag {_SPLIT_TAG} in MLflow",
-            ) from error
-    return Routing(champion=None if champion is None else int(champion), split=split)
+    split = _read_tag(entity, _SPLIT_TAG, lambda fields: check_shares(read_split(fields))) or {}
+    ramp = _read_tag(entity, _RAMP_TAG, Share.from_fields)
+    return Routing(
+        champion=None if champion is None else int(champion),
+        split=split,
+        ramp=ramp.number if ramp is not None and split.get(ramp.number) == ramp.percent else None,
+        shadow=_read_tag(entity, _SHADOW_TAG, Share.from_fields),
+    )
+
+
+def _read_tag(entity: Any, tag: str, read: Callable[[Fields], T]) -> T | None:
+    """None where the model has no such tag. Raises RegistryError."""
+    text = entity.tags.get(tag)
+    if not text:
+        return None
+    try:
+        return read(Fields(parse_json(text, name=tag)))
+    except (ManifestError, RequestError) as error:
+        noun = tag.rpartition(".")[2]
+        raise RegistryError(
+            f"model {entity.name!r} has an unreadable {noun} {text!r}: {error}",
+            field=tag,
+            remedy=f"delete the model's tag {tag} in MLflow",
+        ) from error
 
 
 def _event_tags(entity: Any) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,17 @@ from bundle.errors import ManifestError, NotFoundError, RegistryError, RequestEr
 from bundle.manifest import check_model_name
 from bundle.paths import MANIFEST
 from bundle.registry.artifacts import check_same, download, upload
+from bundle.registry.ramp import advanced, first_stage
 from bundle.registry.record import ModelRecord, all_pages
-from bundle.registry.routing import WHOLE, Event, Routing, check_shares, previous_routing
+from bundle.registry.routing import (
+    WHOLE,
+    Event,
+    Routing,
+    Share,
+    check_shadow,
+    check_shares,
+    previous_routing,
+)
 from bundle.registry.store import MlflowStore, already_exists
 from bundle.registry.version import (
     EXPORT_METRICS,
@@ -122,7 +132,8 @@ class ModelRegistry:
         with self._store.writing(missing=_no_model(name)) as client:
             record = ModelRecord(client, name)
             record.check_exist([number])
-            return record.change("promote", Routing(champion=number), dry_run=dry_run, who=who)
+            after = Routing(champion=number).with_shadow(record.routing().shadow)
+            return record.change("promote", after, dry_run=dry_run, who=who)
 
     def split(
         self,
@@ -137,8 +148,61 @@ class ModelRegistry:
         with self._store.writing(missing=_no_model(name)) as client:
             record = ModelRecord(client, name)
             record.check_exist(list(shares))
-            after = Routing(champion=record.routing().champion, split=wanted)
+            before = record.routing()
+            after = Routing(champion=before.champion, split=wanted).with_shadow(before.shadow)
             return record.change("split", after, dry_run=dry_run, who=who)
+
+    def ramp(
+        self, name: str, number: int, *, dry_run: bool = False, who: str | None = None
+    ) -> Event:
+        """Give the version the first stage of a ramp; servers that watch it give it the others.
+
+        Raises RequestError unless there is a champion to be compared with.
+        """
+        with self._store.writing(missing=_no_model(name)) as client:
+            record = ModelRecord(client, name)
+            record.check_exist([number])
+            before = record.routing()
+            after = first_stage(name, number, before).with_shadow(before.shadow)
+            return record.change("ramp", after, dry_run=dry_run, who=who)
+
+    def advance(
+        self, name: str, number: int, *, seen: float, who: str | None = None
+    ) -> Event | None:
+        """Take a ramp that gives the version `seen` percent to its next stage, if it still does."""
+        with self._store.writing(missing=_no_model(name)) as client:
+            record = ModelRecord(client, name)
+            before = record.routing()
+            after = advanced(before, number, seen=seen)
+            if after is None:
+                return None
+            action = "promote" if after.champion == number else "ramp"
+            after = after.with_shadow(before.shadow)
+            return record.change(action, after, dry_run=False, who=who)
+
+    def shadow(
+        self,
+        name: str,
+        number: int | None,
+        *,
+        percent: float = WHOLE,
+        dry_run: bool = False,
+        who: str | None = None,
+    ) -> Event:
+        """Ask the version what others have answered, in so many percent; None: ask none any more.
+
+        Raises RequestError for a version that has a share of the traffic.
+        """
+        with self._store.writing(missing=_no_model(name)) as client:
+            record = ModelRecord(client, name)
+            routing = record.routing()
+            shadow = None
+            if number is not None:
+                record.check_exist([number])
+                shadow = Share(number=number, percent=percent)
+                check_shadow(shadow, routing)
+            after = replace(routing, shadow=shadow)
+            return record.change("shadow", after, dry_run=dry_run, who=who)
 
     def rollback(self, name: str, *, dry_run: bool = False, who: str | None = None) -> Event:
         """Undo the last promotion or split that was not yet undone.
@@ -152,7 +216,8 @@ class ModelRegistry:
                 raise RequestError(
                     f"model {name!r} has no earlier champion or split to go back to", field="name"
                 )
-            return record.change("rollback", previous, dry_run=dry_run, who=who)
+            after = previous.with_shadow(record.routing().shadow)
+            return record.change("rollback", after, dry_run=dry_run, who=who)
 
     def withdraw(self, name: str, number: int, *, who: str | None = None) -> Event | None:
         """Give what a version has of a split to the champion; None if it has nothing."""
@@ -165,6 +230,7 @@ class ModelRegistry:
             others = sum(share for n, share in shares.items() if n != before.champion)
             shares[before.champion] = WHOLE - others
             after = Routing(champion=before.champion, split=shares if others else {})
+            after = after.with_shadow(before.shadow)
             return record.change("rollback", after, dry_run=False, who=who)
 
     def history(self, name: str) -> list[Event]:

@@ -1,9 +1,9 @@
-"""Routing: which versions of a model answer, and the history of that, which rollback walks back."""
+"""Routing: which versions of a model are asked, and its history, which rollback walks back."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,25 @@ from bundle.fields import Fields, parse_json
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-ACTIONS = ("register", "promote", "split", "rollback")
+ACTIONS = ("register", "promote", "split", "rollback", "ramp", "shadow")
 WHOLE = 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """A version, and the percent of the requests that concern it."""
+
+    number: int
+    percent: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"version": self.number, "percent": self.percent}
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Share:
+        share = cls(number=fields.integer("version"), percent=fields.number("percent"))
+        fields.done()
+        return share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +41,20 @@ class Routing:
     champion: int | None = None
     split: Mapping[int, float] = field(default_factory=dict)
     """Percent by version number; empty, or summing to 100."""
+    ramp: int | None = None
+    """The version whose share grows stage by stage, as long as it is no worse."""
+    shadow: Share | None = None
+    """A version that is asked what others have answered, and never answers."""
+
+    @property
+    def traffic(self) -> Routing:
+        """Who answers, and nothing else: what a rollback brings back."""
+        return Routing(champion=self.champion, split=self.split)
+
+    def with_shadow(self, shadow: Share | None) -> Routing:
+        """The same traffic; a version that answers is no shadow any more."""
+        answers = shadow is not None and shadow.number in self.shares
+        return replace(self, shadow=None if answers else shadow)
 
     @property
     def shares(self) -> dict[int, float]:
@@ -39,13 +70,20 @@ class Routing:
 
     def to_dict(self) -> dict[str, Any]:
         split = {str(number): share for number, share in sorted(self.split.items())}
-        return {"champion": self.champion, "split": split or None}
+        document: dict[str, Any] = {"champion": self.champion, "split": split or None}
+        if self.ramp is not None:
+            document["ramp"] = self.ramp
+        if self.shadow is not None:
+            document["shadow"] = self.shadow.to_dict()
+        return document
 
     @classmethod
     def from_fields(cls, fields: Fields) -> Routing:
         routing = cls(
             champion=fields.optional("champion", fields.integer),
             split=fields.optional("split", lambda key: read_split(fields.nested(key))) or {},
+            ramp=fields.integer("ramp") if "ramp" in fields else None,
+            shadow=Share.from_fields(fields.nested("shadow")) if "shadow" in fields else None,
         )
         fields.done()
         return routing
@@ -117,10 +155,25 @@ def check_shares(shares: Mapping[int, float]) -> dict[int, float]:
     return {number: float(share) for number, share in sorted(shares.items()) if share > 0}
 
 
+def check_shadow(shadow: Share, routing: Routing) -> None:
+    """Raise RequestError for a share that is none, or a version that answers already."""
+    if not math.isfinite(shadow.percent) or not 0 < shadow.percent <= WHOLE:
+        raise RequestError(
+            f"a shadow of {shadow.percent:g} percent is none; it must be above 0, at most 100",
+            field="percent",
+        )
+    if shadow.number in routing.shares:
+        raise RequestError(
+            f"version {shadow.number} answers already, so it cannot be a shadow",
+            field="version",
+            remedy="choose a version without a share of the traffic",
+        )
+
+
 def previous_routing(
     events: Sequence[Event], current: Routing, existing: Collection[int]
 ) -> Routing | None:
-    """The routing before the last change that was not yet rolled back, if there is one.
+    """The traffic before the last change that was not yet rolled back, if there is one.
 
     `events` are in the order of time. A routing to versions that no longer exist is passed over,
     and one that was changed behind the history's back counts as a change too.
@@ -128,16 +181,16 @@ def previous_routing(
     past: list[Routing] = []
     for event in events:
         if event.action == "rollback":
-            while past and past.pop() != event.after:
+            while past and past.pop() != event.after.traffic:
                 pass
-        elif event.before != event.after:
-            past.append(event.before)
-    if events and events[-1].after != current:
-        past.append(events[-1].after)
+        elif event.before.traffic != event.after.traffic:
+            past.append(event.before.traffic)
+    if events and events[-1].after.traffic != current.traffic:
+        past.append(events[-1].after.traffic)
     for routing in reversed(past):
         if (
             routing.champion is not None
-            and routing != current
+            and routing != current.traffic
             and routing.versions <= set(existing)
         ):
             return routing

@@ -50,6 +50,8 @@ def answers(endpoint: Endpoint, *, success: dict[str, Any] | None = None) -> dic
     statuses = [*ANYWHERE]
     if endpoint.scope:
         statuses += KEYED
+    elif path == "/webhook":
+        statuses += [401]
     if endpoint.method == "POST":
         statuses += WITH_BODY
     elif "{" in path:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES = 64 * 1024
 BODY_SECONDS = 10.0
+WHOLE = 100.0
 
 
 def admin_endpoints(calls: Calls) -> list[Endpoint]:
@@ -47,6 +48,18 @@ def admin_endpoints(calls: Calls) -> list[Endpoint]:
         body = await _body(request, ("version", "dry_run"))
         return await change(
             request, exchange, "ramp", version=_number("version", body.get("version")), body=body
+        )
+
+    async def shadow(request: Request, exchange: Exchange) -> Response:
+        body = await _body(request, ("version", "percent", "dry_run"))
+        given = body.get("version")
+        return await change(
+            request,
+            exchange,
+            "shadow",
+            version=None if given is None and "version" in body else _number("version", given),
+            percent=_percent("percent", body.get("percent", WHOLE)),
+            body=body,
         )
 
     async def split(request: Request, exchange: Exchange) -> Response:
@@ -80,6 +93,7 @@ def admin_endpoints(calls: Calls) -> list[Endpoint]:
         Endpoint(f"{model}/promote", "POST", promote, ADMIN),
         Endpoint(f"{model}/split", "POST", split, ADMIN),
         Endpoint(f"{model}/ramp", "POST", ramp, ADMIN),
+        Endpoint(f"{model}/shadow", "POST", shadow, ADMIN),
         Endpoint(f"{model}/rollback", "POST", rollback, ADMIN),
     ]
 
@@ -109,10 +123,14 @@ def _shares(body: Mapping[str, Any]) -> dict[int, float]:
     found = {}
     for key, percent in shares.items():
         field = f"shares.{shorten(key)}"
-        if isinstance(percent, bool) or not isinstance(percent, (int, float)):
-            raise BadRequestError.of_field(field, "must be a number of percent")
-        found[_number(field, key)] = float(percent)
+        found[_number(field, key)] = _percent(field, percent)
     return found
+
+
+def _percent(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise BadRequestError.of_field(name, "must be a number of percent")
+    return float(value)
 
 
 def _answer(exchange: Exchange, document: Any) -> Response:

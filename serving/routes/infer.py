@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from serving.dispatch import Answer
     from serving.exchange import Exchange
     from serving.intake import Intake
+    from serving.routing.shadow import Shadows
     from serving.served_model import Part, ServedModel
     from serving.settings import Settings
     from serving.wire import Tensors
@@ -36,7 +37,10 @@ if TYPE_CHECKING:
 class InferRoutes:
     """The Open Inference Protocol's way to the workers."""
 
-    def __init__(self, settings: Settings, *, chooser: Chooser, intake: Intake) -> None:
+    def __init__(
+        self, settings: Settings, *, chooser: Chooser, intake: Intake, shadows: Shadows
+    ) -> None:
+        self._shadows = shadows
         self._settings = settings
         self._chooser = chooser
         self._intake = intake
@@ -54,12 +58,9 @@ class InferRoutes:
 
     async def _answer(self, request: Request, exchange: Exchange) -> Response:
         path = request.path_params
-        with self._chooser.chosen(
-            path["model"],
-            path.get("version") or exchange.given_version,
-            key=exchange.routing_key(),
-        ) as served:
-            exchange.choose(served.info)
+        version = path.get("version") or exchange.given_version
+        with self._chooser.chosen(path["model"], version, key=exchange.routing_key()) as served:
+            exchange.choose(served.info, routed=version is None)
             return await self._ask(request, exchange, served)
 
     async def _ask(self, request: Request, exchange: Exchange, served: ServedModel) -> Response:
@@ -94,6 +95,7 @@ class InferRoutes:
         if encoding:
             headers["Content-Encoding"] = encoding
         exchange.phase("encode", received)
+        self._shadows.mirror(served, parts, answers, partial(self._split, wanted))
         return Response(content, 200, headers)
 
     def _read(
@@ -101,12 +103,7 @@ class InferRoutes:
     ) -> tuple[InferRequest, list[Part], list[tuple[TensorSpec, bool]]]:
         wanted = parse_infer_request(body, header_length)
         chosen = choose_outputs(wanted, served.manifest.outputs)
-        tensors = read_tensors(wanted, served.manifest.inputs)
-        parts = served.from_tensors(
-            tensors,
-            batch_size=self._settings.batch_size,
-            batch_tokens=self._settings.batch_tokens or None,
-        )
+        parts = self._split(wanted, served)
         samples = sum(len(part.indices) for part in parts)
         if samples > self._settings.max_batch_instances:
             raise TooLargeError(
@@ -116,6 +113,13 @@ class InferRoutes:
                 field="inputs",
             )
         return wanted, parts, chosen
+
+    def _split(self, wanted: InferRequest, served: ServedModel) -> list[Part]:
+        return served.from_tensors(
+            read_tensors(wanted, served.manifest.inputs),
+            batch_size=self._settings.batch_size,
+            batch_tokens=self._settings.batch_tokens or None,
+        )
 
 
 def _write(

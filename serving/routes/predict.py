@@ -30,7 +30,7 @@ from serving.guard import PREDICT
 from serving.intake import SMALL_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from starlette.requests import Request
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from serving.dispatch import Answer
     from serving.exchange import Exchange
     from serving.intake import Intake
+    from serving.routing.shadow import Shadows
     from serving.served_model import Part, ServedModel
     from serving.settings import Settings
 
@@ -57,8 +58,10 @@ class Predictor:
         *,
         chooser: Chooser,
         intake: Intake,
+        shadows: Shadows,
         cache: RowCache | None = None,
     ) -> None:
+        self._shadows = shadows
         self._settings = settings
         self._cache = cache
         self._chooser = chooser
@@ -92,12 +95,11 @@ class Predictor:
         small = len(body) <= SMALL_BYTES
         wanted = await intake.call(partial(parse, request, exchange, body), inline=small)
         options = wanted.options
+        version = options.version or exchange.given_version
         with self._chooser.chosen(
-            options.model,
-            options.version or exchange.given_version,
-            key=exchange.routing_key(options.key),
+            options.model, version, key=exchange.routing_key(options.key)
         ) as served:
-            exchange.choose(served.info)
+            exchange.choose(served.info, routed=version is None)
             return await self._ask(request, exchange, served, wanted, small=small, batch=batch)
 
     async def _ask(
@@ -113,13 +115,7 @@ class Predictor:
         intake, options = self._intake, wanted.options
         exchange.record.samples = len(wanted.samples)
         parts = await intake.call(
-            partial(
-                served.to_parts,
-                wanted.samples,
-                batch_size=self._settings.batch_size,
-                batch_tokens=self._settings.batch_tokens or None,
-                cache=self._cache,
-            ),
+            partial(self._split, wanted.samples, served, cache=self._cache),
             inline=small and not served.heavy,
         )
         try:
@@ -137,7 +133,18 @@ class Predictor:
             raise _locate(error, wanted.samples, batch=batch) from error
         content = dump(_document(exchange, served, predictions, batch=batch))
         exchange.phase("encode", received)
+        self._shadows.mirror(served, parts, answers, partial(self._split, wanted.samples))
         return Response(content, 200, exchange.headers(), JSON)
+
+    def _split(
+        self, samples: Sequence[Sample], served: ServedModel, cache: RowCache | None = None
+    ) -> list[Part]:
+        return served.to_parts(
+            samples,
+            batch_size=self._settings.batch_size,
+            batch_tokens=self._settings.batch_tokens or None,
+            cache=cache,
+        )
 
     def _parse_single(self, request: Request, exchange: Exchange, body: bytes) -> PredictRequest:
         media = MediaType.parse(request.headers.get("content-type"))

@@ -12,20 +12,17 @@ from serving.routing.messages import Call, Result
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from bundle.registry import ModelRegistry
-    from serving.routing.ramp import Ramps
+    from bundle.registry import Event, ModelRegistry
 
 audit = logging.getLogger(AUDIT)
 
-CHANGES = ("promote", "split", "rollback", "ramp")
+CHANGES = ("promote", "split", "rollback", "ramp", "shadow")
 
 
 class Administration:
     """The same as `models.py`, for whoever has a key of scope admin."""
 
-    def __init__(self, registry: ModelRegistry, ramps: Ramps) -> None:
-        self._registry = registry
-        self._ramps = ramps
+    def __init__(self, registry: ModelRegistry) -> None:
         self._actions: dict[str, Callable[[Call], Any]] = {
             "list": lambda _: {"models": [m.to_dict() for m in registry.models()]},
             "versions": lambda call: {
@@ -35,10 +32,11 @@ class Administration:
             "history": lambda call: {
                 "history": [event.to_dict() for event in registry.history(call.model)]
             },
-            "promote": self._promote,
-            "split": self._split,
-            "rollback": self._rollback,
-            "ramp": self._ramp,
+            "promote": _change(registry.promote, "version"),
+            "split": _change(registry.split, "shares"),
+            "ramp": _change(registry.ramp, "version"),
+            "shadow": _change(registry.shadow, "version", "percent"),
+            "rollback": _change(registry.rollback),
         }
 
     def answer(self, call: Call) -> Result:
@@ -57,34 +55,21 @@ class Administration:
         """Whether the registry may have other routes than before the call."""
         return call.action in CHANGES and not call.arguments.get("dry_run")
 
-    def _promote(self, call: Call) -> Any:
-        event = self._registry.promote(
-            call.model, call.arguments["version"], dry_run=_dry(call), who=_who(call)
+
+def _change(act: Callable[..., Event], *names: str) -> Callable[[Call], Any]:
+    """What calls one of the registry's methods with the arguments of these names."""
+
+    def change(call: Call) -> Any:
+        event = act(
+            call.model,
+            *(call.arguments[name] for name in names[:1]),
+            **{name: call.arguments[name] for name in names[1:]},
+            dry_run=bool(call.arguments.get("dry_run")),
+            who=f"key:{call.principal}",
         )
         return event.to_dict()
 
-    def _split(self, call: Call) -> Any:
-        event = self._registry.split(
-            call.model, call.arguments["shares"], dry_run=_dry(call), who=_who(call)
-        )
-        return event.to_dict()
-
-    def _ramp(self, call: Call) -> Any:
-        event = self._ramps.begin(
-            call.model, call.arguments["version"], dry_run=_dry(call), who=_who(call)
-        )
-        return event.to_dict()
-
-    def _rollback(self, call: Call) -> Any:
-        return self._registry.rollback(call.model, dry_run=_dry(call), who=_who(call)).to_dict()
-
-
-def _dry(call: Call) -> bool:
-    return bool(call.arguments.get("dry_run"))
-
-
-def _who(call: Call) -> str:
-    return f"key:{call.principal}"
+    return change
 
 
 def _status(error: TrainyardError) -> int:

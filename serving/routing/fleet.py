@@ -126,6 +126,23 @@ class Fleet:
         return tuple(source for source in every if source in held)
 
     @property
+    def shadows(self) -> tuple[Resolved, ...]:
+        """What the process for shadows is to hold."""
+        shadows = ((entry.wanted.shadow, entry.refused) for entry in self._entries.values())
+        return tuple(
+            dict.fromkeys(s for s, refused in shadows if s is not None and s not in refused)
+        )
+
+    def refuse_shadow(self, source: Resolved, reason: str) -> list[Refused]:
+        """The version cannot be loaded. Returns what is refused from now on."""
+        found = []
+        for entry in self._entries.values():
+            if source == entry.wanted.shadow and source not in entry.refused:
+                entry.refused[source] = reason
+                found.append((entry.wanted, source, reason))
+        return found
+
+    @property
     def pinned(self) -> frozenset[Resolved]:
         """Without which a worker has no business."""
         return frozenset(

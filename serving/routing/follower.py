@@ -11,12 +11,12 @@ from bundle.registry.routing import WHOLE, Routing
 from bundle.uri import fetch_version, registered
 from serving.routing.backoff import Backoff
 from serving.routing.split import Split
-from serving.routing.wanted import CHALLENGER, Refusal, Route, Wanted
+from serving.routing.wanted import CHALLENGER, Refusal, Route, Shadow, Wanted
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bundle.registry import ModelRegistry, RegisteredModel
+    from bundle.registry import Event, ModelRegistry, RegisteredModel
     from bundle.uri import Resolved
 
 CHAMPION = "champion"
@@ -42,6 +42,7 @@ class Follower:
         self._fetched: dict[int, Resolved] = {}
         self._not_taken: set[int] = set()
         self._attempt = 0
+        self._ramp: int | None = None
 
     def poll(self) -> Wanted:
         """Equal to the last one if nothing has changed. Raises RegistryError or NotFoundError.
@@ -51,6 +52,7 @@ class Follower:
         """
         model = self._registry.model(self._source.name)
         routing = self._routing(model)
+        self._ramp = routing.ramp
         seen = (routing, tuple(sorted(model.aliases.items())))
         if seen != self._seen:
             self._seen = seen
@@ -61,7 +63,12 @@ class Follower:
             numbers.insert(0, routing.champion)
         if CHALLENGER in model.aliases and self._source.alias == CHAMPION:
             numbers.append(model.aliases[CHALLENGER])
-        sources, refused = self._fetch(list(dict.fromkeys(numbers)))
+        shadow = routing.shadow
+        wanted = [*dict.fromkeys(numbers)]
+        sources, refused = self._fetch(wanted if shadow is None else [*wanted, shadow.number])
+        along = None
+        if shadow is not None and sources and sources[-1].version == str(shadow.number):
+            along = sources.pop()
         return Wanted(
             uri=self._uri,
             sources=tuple(sources),
@@ -70,19 +77,25 @@ class Follower:
                 salt=self._source.name,
                 split=Split.of(routing.shares, champion=routing.champion),
                 aliases=_aliases(model, routing, {source.version for source in sources}),
+                shadow=None if shadow is None else Shadow(str(shadow.number), shadow.percent),
             ),
-            refused=tuple(refused),
+            shadow=along,
+            refused=tuple(dict.fromkeys(refused)),
             attempt=self._attempt,
         )
-
-    @property
-    def name(self) -> str:
-        """The model's name in the registry."""
-        return self._source.name
 
     def withdraw(self, version: str, *, who: str) -> None:
         """Take the traffic from the version in the registry too. Raises RegistryError."""
         self._registry.withdraw(self._source.name, int(version), who=who)
+
+    def advance(self, version: str, *, seen: float, who: str) -> Event | None:
+        """Give it more traffic, if a ramp gives it `seen` percent now. Raises RegistryError.
+
+        Where there was no ramp at the last poll the registry is not asked.
+        """
+        if self._ramp != int(version):
+            return None
+        return self._registry.advance(self._source.name, int(version), seen=seen, who=who)
 
     def refused(self, version: str, reason: str) -> None:
         """A worker did not take the version: it is tried again after a while."""

@@ -21,8 +21,6 @@ from serving.routing.outcomes import EDGES
 if TYPE_CHECKING:
     from serving.routing.outcomes import Outcomes
 
-STAGES = (1.0, 5.0, 25.0, 100.0)
-"""Percent of the traffic that a challenger has, one stage after the other."""
 TAIL = 0.05
 _STEPS = 40
 """Halvings of an interval of proportions."""
@@ -90,11 +88,6 @@ def judge(champion: Outcomes, challenger: Outcomes, policy: Policy) -> Judgement
     if theirs_p95[1] > policy.advance_p95_ratio * ours_p95[0]:
         return Judgement(Verdict.HOLD, "too few samples to tell the 95th percentiles apart")
     return Judgement(Verdict.ADVANCE, "no worse than the champion")
-
-
-def next_stage(percent: float) -> float | None:
-    """The share after this one; None if there is no more to be had."""
-    return next((stage for stage in STAGES if stage > percent + 1e-9), None)
 
 
 def percentile_bounds(outcomes: Outcomes, alpha: float) -> tuple[float, float]:

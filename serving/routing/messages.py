@@ -69,6 +69,11 @@ class Observed:
 
 
 @dataclass(frozen=True)
+class Look:
+    """API process → supervisor → watcher: the registry may have changed."""
+
+
+@dataclass(frozen=True)
 class Call:
     """API process → supervisor → watcher: do this to the registry."""
 

@@ -36,6 +36,10 @@ class Sentry:
         for key, outcomes in message.outcomes.items():
             self._seen.setdefault(key, Outcomes()).add(outcomes)
 
+    def share(self, uri: str, version: str) -> float:
+        """The percent that the version had when it did what is judged."""
+        return self._split[uri][1].shares[version]
+
     def judgements(self) -> Iterator[tuple[str, str, Judgement]]:
         """By uri and version, of every challenger about which something can be said."""
         for uri, (name, split) in list(self._split.items()):

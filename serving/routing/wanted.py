@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 CHALLENGER = "challenger"
 
 
+@dataclass(frozen=True)
+class Shadow:
+    """A version that is asked what others have answered, and never answers."""
+
+    version: str
+    percent: float
+    """How many of the answered requests it is asked."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Route:
     """Who answers the requests for a model that name no version."""
@@ -26,6 +35,7 @@ class Route:
     split: Split
     aliases: tuple[tuple[str, str], ...] = ()
     """Names that a request may give in place of a version's number."""
+    shadow: Shadow | None = None
 
     def version(self, given: str) -> str:
         """The number behind an alias; what is no alias is returned as it is."""
@@ -51,6 +61,8 @@ class Wanted:
     """Every version to be held, on this machine's disk. The first one is the default."""
     route: Route | None = None
     """None for what no registry routes."""
+    shadow: Resolved | None = None
+    """The route's shadow, which a process of its own holds. It is not kept for the next start."""
     refused: tuple[Refusal, ...] = ()
     """Versions that could not be fetched, or are no bundle."""
     attempt: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import queue
 import random
@@ -18,7 +19,7 @@ from serving.logs import configure_logging
 from serving.metrics import MetricsCollector
 from serving.routing.guardrail import Verdict
 from serving.routing.last_known_good import LastKnownGood
-from serving.routing.messages import Call, NotTaken, Observed, Polled, Settled
+from serving.routing.messages import Call, Look, NotTaken, Observed, Polled, Settled
 from serving.routing.sentry import Sentry
 from serving.signals import ignore_signals
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from serving.routing.administration import Administration
     from serving.routing.follower import Follower
-    from serving.routing.ramp import Ramps
     from serving.routing.wanted import Wanted
     from serving.settings import Settings
 
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 GUARDRAIL = "guardrail"
 """Who took the traffic from a version, in the registry's history."""
+RAMP = "ramp"
+"""Who gave it more."""
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 """MLflow would try again for minutes, in which the watcher would not notice that it is back."""
 SHORTEST_POLL = 0.8
@@ -69,10 +71,8 @@ def run_watcher(start: WatcherStart) -> None:
     from bundle.registry import ModelRegistry
     from serving.routing.administration import Administration
     from serving.routing.follower import Follower
-    from serving.routing.ramp import Ramps
 
     registry, cache = ModelRegistry(), default_cache()
-    ramps = Ramps(registry)
     watcher = Watcher(
         {w.uri: Follower(w.uri, registry=registry, cache=cache) for w in start.wanted},
         known=start.wanted,
@@ -80,14 +80,13 @@ def run_watcher(start: WatcherStart) -> None:
         control=start.control,
         metrics=MetricsCollector(),
         sentry=Sentry() if start.settings.guardrail == "rollback" else None,
-        ramps=ramps,
     )
     for wanted in start.settled:
         watcher.serves(wanted)
     start.control.send(Ready())
     watch(
         watcher,
-        Administration(registry, ramps),
+        Administration(registry),
         inbox,
         start.control,
         period=start.settings.poll_seconds,
@@ -102,15 +101,18 @@ def watch(
     *,
     period: float,
 ) -> None:
-    """Ask now and every `period` seconds, 0 for never, and obey in between, until told to stop."""
-    next_poll = time.monotonic()
+    """Ask now and every `period` seconds, 0 for never, and obey in between, until told to stop.
+
+    However often it is told to look: it looks once for all that came in the meantime.
+    """
+    next_poll = time.monotonic() if period else math.inf
     while True:
         try:
-            timeout = max(0.0, next_poll - time.monotonic()) if period else None
-            message = inbox.get(timeout=timeout)
+            wait = next_poll - time.monotonic()
+            message = inbox.get(timeout=max(0.0, wait) if math.isfinite(wait) else None)
         except queue.Empty:
             watcher.poll()
-            next_poll = time.monotonic() + _pause(period)
+            next_poll = time.monotonic() + _pause(period) if period else math.inf
             continue
         if isinstance(message, Stop):
             return
@@ -118,6 +120,8 @@ def watch(
             watcher.settled(message.wanted)
         elif isinstance(message, Observed):
             watcher.observed(message)
+        elif isinstance(message, Look):
+            next_poll = time.monotonic()
         elif isinstance(message, NotTaken):
             watcher.not_taken(message)
         elif isinstance(message, Call):
@@ -142,10 +146,8 @@ class Watcher:
         control: Connection,
         metrics: MetricsCollector,
         sentry: Sentry | None,
-        ramps: Ramps,
     ) -> None:
         """Without a `sentry` no challenger is judged."""
-        self._ramps = ramps
         self._sentry = sentry
         self._withdrawn: dict[str, set[str]] = {}
         """By uri: versions that answer nothing here, whatever the registry still says."""
@@ -197,7 +199,9 @@ class Watcher:
             if judgement.verdict is Verdict.ROLLBACK and version not in withdrawn:
                 withdrawn.add(version)
                 self._withdraw(uri, version, judgement.reason)
-            elif judgement.verdict is Verdict.ADVANCE and self._advance(uri, version):
+            elif judgement.verdict is Verdict.ADVANCE and self._advance(
+                uri, version, seen=self._sentry.share(uri, version)
+            ):
                 self.poll()
 
     def _withdraw(self, uri: str, version: str, reason: str) -> None:
@@ -215,12 +219,18 @@ class Watcher:
                 "the registry is not told yet", extra={"fields": {"reason": describe(error)}}
             )
 
-    def _advance(self, uri: str, version: str) -> bool:
+    def _advance(self, uri: str, version: str, *, seen: float) -> bool:
+        """Whether a ramp gives the version more, now that it is no worse with `seen` percent."""
         try:
-            return self._ramps.advance(self._followers[uri].name, int(version))
+            event = self._followers[uri].advance(version, seen=seen, who=RAMP)
         except TrainyardError as error:
             log.warning("a ramp cannot go on", extra={"fields": {"reason": describe(error)}})
             return False
+        if event is None:
+            return False
+        fields = {"version": version, "percent": event.after.shares[int(version)]}
+        log.info("a challenger advances", extra={"fields": {"model": uri, **fields}})
+        return True
 
     def _judged(self, uri: str, follower: Follower) -> Wanted:
         """What the registry wants, without what was withdrawn and the registry does not know of."""

@@ -41,8 +41,8 @@ def test_list_shows_every_model_and_its_traffic(models, registry):
 
     header, _, row = models("list").splitlines()
 
-    assert header.split() == ["NAME", "VERSIONS", "CHAMPION", "TRAFFIC", "ALIASES"]
-    assert row.split() == ["digits", "2", "1", "1=90%", "2=10%", "candidate=2", "champion=1"]
+    assert header.split() == ["NAME", "VERSIONS", "CHAMPION", "TRAFFIC", "SHADOW", "ALIASES"]
+    assert row.split() == ["digits", "2", "1", "1=90%", "2=10%", "-", "candidate=2", "champion=1"]
     (document,) = json.loads(models("list", "--json"))
     assert document == {
         "name": "digits",
@@ -91,10 +91,53 @@ def test_promote_split_and_rollback_say_what_they_did(models, registry):
     assert models("promote", "digits", "1") == "digits: nothing to change, champion 1 already\n"
 
 
+def test_shadow_and_ramp_say_what_they_did(models, registry):
+    assert models("shadow", "digits", "2", "--percent", "10") == (
+        "digits: shadow went from champion 1 to champion 1, shadow 2=10%\n"
+    )
+    assert "2=10%" in models("list").splitlines()[2].split()
+    (document,) = json.loads(models("list", "--json"))
+    assert document["shadow"] == {"version": 2, "percent": 10.0}
+    assert json.loads(models("shadow", "digits", "2", "--json"))["to"]["shadow"]["percent"] == 100
+    assert models("shadow", "digits", "--off") == (
+        "digits: shadow went from champion 1, shadow 2=100% to champion 1\n"
+    )
+    assert models("shadow", "digits", "--off").startswith("digits: nothing to change")
+    assert models("ramp", "digits", "2") == (
+        "digits: ramp went from champion 1 to champion 1, split 1=99% 2=1%, ramp of 2\n"
+    )
+    assert registry.routing("digits").ramp == 2
+
+
 @pytest.mark.parametrize(
-    "arguments", [("promote", "digits", "2"), ("split", "digits", "2=100"), ("rollback", "digits")]
+    ("arguments", "field"),
+    [
+        (("2", "--off"), "number"),
+        ((), "number"),
+        (("2", "--percent", "0"), "percent"),
+        (("2", "--percent", "101"), "percent"),
+        (("2", "--percent", "nan"), "percent"),
+        (("1",), "version"),
+    ],
 )
-def test_rehearsal_changes_nothing(arguments, models, registry):
+def test_a_wrong_shadow_is_told_its_field(models, arguments, field):
+    with pytest.raises(RequestError) as found:
+        models("shadow", "digits", *arguments)
+    assert found.value.field == field
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("promote", "digits", "2"),
+        ("split", "digits", "2=100"),
+        ("ramp", "digits", "2"),
+        ("shadow", "digits", "3"),
+        ("rollback", "digits"),
+    ],
+)
+def test_rehearsal_changes_nothing(arguments, models, registry, tmp_path):
+    registry.register(image_parts().write(tmp_path / "third").path)
     registry.split("digits", {1: 50, 2: 50})
     before = (registry.model("digits"), registry.history("digits"))
 

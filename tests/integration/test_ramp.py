@@ -1,12 +1,12 @@
-"""A ramp on a real registry: one stage after the other, and an end when others interfere."""
+"""A ramp in a real registry: stage after stage, whoever advances it, until others interfere."""
 
 from __future__ import annotations
 
 import pytest
 
-from bundle.errors import NotFoundError, RequestError
-from bundle.registry import ModelRegistry, Routing
-from serving.routing.ramp import Ramps
+from bundle.errors import NotFoundError, RegistryError, RequestError
+from bundle.registry import ModelRegistry, Routing, Share
+from bundle.registry.ramp import STAGES, next_stage
 from tests.tiny_bundle import image_parts
 
 
@@ -24,37 +24,67 @@ def share(registry) -> float:
     return registry.routing("digits").shares.get(2, 0.0)
 
 
+def test_stages_rise_to_all_of_the_traffic():
+    assert next_stage(0.0) == STAGES[0]
+    assert [next_stage(stage) for stage in STAGES] == [*STAGES[1:], None]
+
+
 def test_a_ramp_goes_through_its_stages_and_ends_with_the_promotion(registry):
-    ramps = Ramps(registry)
-    ramps.begin("digits", 2, dry_run=False, who="key:boss")
+    registry.ramp("digits", 2, who="key:boss")
     shares = [share(registry)]
-    while ramps.advance("digits", 2):
+    while ModelRegistry().advance("digits", 2, seen=share(registry), who="ramp"):
         shares.append(share(registry))
     assert shares == [1, 5, 25, 100]
     assert registry.routing("digits") == Routing(champion=2)
-    assert [event.who for event in registry.history("digits")[-4:]] == [
-        "key:boss", "ramp", "ramp", "ramp"
-    ]  # fmt: skip
+    last = registry.history("digits")[-4:]
+    assert [event.who for event in last] == ["key:boss", "ramp", "ramp", "ramp"]
+    assert [event.action for event in last] == ["ramp", "ramp", "ramp", "promote"]
 
 
-def test_a_ramp_ends_when_somebody_else_changes_the_split(registry):
-    ramps = Ramps(registry)
-    ramps.begin("digits", 2, dry_run=False, who="key:boss")
-    registry.split("digits", {1: 50, 2: 50})
-    assert not ramps.advance("digits", 2)
-    registry.split("digits", {1: 99, 2: 1})
-    assert not ramps.advance("digits", 2)
-    assert share(registry) == 1
+def test_of_two_servers_that_saw_the_same_stage_one_advances_it(registry):
+    registry.ramp("digits", 2)
+    assert registry.advance("digits", 2, seen=1.0) is not None
+    assert registry.advance("digits", 2, seen=1.0) is None
+    assert share(registry) == 5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda registry: registry.split("digits", {1: 99, 2: 1}),
+        lambda registry: registry.withdraw("digits", 2),
+        lambda registry: registry.promote("digits", 1),
+        lambda registry: registry.rollback("digits"),
+    ],
+    ids=["split", "withdraw", "promote", "rollback"],
+)
+def test_a_ramp_ends_when_the_traffic_is_changed(registry, change):
+    registry.ramp("digits", 2)
+    change(registry)
+    before = registry.routing("digits")
+    assert before.ramp is None
+    assert registry.advance("digits", 2, seen=1.0) is None
+    assert registry.routing("digits") == before
+
+
+def test_a_ramp_ends_when_its_split_is_changed_behind_its_back(registry, tracking_uri):
+    from mlflow.tracking import MlflowClient
+
+    registry.ramp("digits", 2)
+    client = MlflowClient(tracking_uri)
+    client.set_registered_model_tag("digits", "trainyard.split", '{"1": 50, "2": 50}')
+    assert registry.routing("digits").ramp is None
+    client.set_registered_model_tag("digits", "trainyard.ramp", "soon")
+    with pytest.raises(RegistryError, match="unreadable ramp"):
+        registry.routing("digits")
 
 
 def test_a_rehearsal_and_a_wrong_request_begin_nothing(registry):
-    ramps = Ramps(registry)
-    ramps.begin("digits", 2, dry_run=True, who="key:boss")
+    registry.ramp("digits", 2, dry_run=True)
     with pytest.raises(RequestError, match="no other champion"):
-        ramps.begin("digits", 1, dry_run=False, who="key:boss")
+        registry.ramp("digits", 1)
     with pytest.raises(NotFoundError):
-        ramps.begin("digits", 9, dry_run=False, who="key:boss")
-    assert not ramps.advance("digits", 2)
+        registry.ramp("digits", 9)
     assert registry.routing("digits") == Routing(champion=1)
 
 
@@ -67,3 +97,27 @@ def test_a_withdrawn_version_leaves_its_share_to_the_champion(registry, tmp_path
     assert registry.routing("digits") == Routing(champion=1)
     assert registry.withdraw("digits", 3) is None
     assert registry.withdraw("digits", 1) is None
+
+
+def test_a_shadow_stays_whoever_answers_until_it_answers_itself(registry, tmp_path):
+    registry.register(image_parts(seed=3).write(tmp_path / "third").path)
+    registry.shadow("digits", 3, percent=10)
+    shadow = Share(number=3, percent=10.0)
+    registry.split("digits", {1: 50, 2: 50})
+    registry.promote("digits", 2)
+    assert registry.routing("digits") == Routing(champion=2, shadow=shadow)
+    registry.rollback("digits")
+    assert registry.routing("digits").split == {1: 50.0, 2: 50.0}
+    assert registry.routing("digits").shadow == shadow
+    registry.promote("digits", 3)
+    assert registry.routing("digits") == Routing(champion=3)
+
+
+def test_a_rollback_takes_back_traffic_and_no_shadow(registry):
+    registry.promote("digits", 2)
+    registry.shadow("digits", 1)
+    registry.shadow("digits", None)
+    registry.shadow("digits", 1, percent=5)
+    assert [event.action for event in registry.history("digits")[-3:]] == ["shadow"] * 3
+    registry.rollback("digits")
+    assert registry.routing("digits") == Routing(champion=1)

@@ -201,7 +201,7 @@ def test_importing_the_trainer_leaves_heavy_optional_parts_alone():
 @pytest.mark.parametrize(
     ("arguments", "accuracy"),
     [
-        pytest.param([], 0.975, id="mnist"),
+        pytest.param([], 0.975, id="mnist", marks=pytest.mark.soak),
         pytest.param(["data=digits"], 0.98, id="digits"),
         pytest.param(["model=bert"], 0.95, id="bbc_news", marks=pytest.mark.soak),
     ],

@@ -30,7 +30,7 @@ def test_benchmark_trains_the_model_of_the_config(name, tmp_path):
     }
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_benchmark_compares_every_side_when_quick(tmp_path):
     output = tmp_path / "training.json"
     command = [sys.executable, "benchmarks/training.py", "--quick", "--model=mlp"]

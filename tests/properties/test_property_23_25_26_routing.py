@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from serving.routing.split import Split, bucket
 from tests.followed_model import NAME, SAMPLE, FollowedModel, ask, version, versions
 from tests.running_server import eventually
 
@@ -70,6 +71,13 @@ def test_property_25_traffic_over_http_follows_the_split(client):
     assert abs(counts["2"] - 0.3 * len(keys)) <= 3 * sigma
     health = client.get("/health").json()["models"]
     assert {m["version"]: m["percent"] for m in health} == {"1": 70.0, "2": 30.0}
+
+
+def test_property_25_every_process_finds_the_version_that_is_worked_out_here(client):
+    """From the name, the shares and the key alone, so that a restart changes nothing."""
+    split = Split.of({1: 70, 2: 30}, champion=1)
+    for key in (f"user-{number}" for number in range(100)):
+        assert version(client, key=key) == split.pick(bucket(NAME, key))
 
 
 def test_property_25_a_key_keeps_its_version_by_header_body_and_in_v2(client):

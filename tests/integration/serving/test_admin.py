@@ -1,9 +1,14 @@
-"""The admin API: what models.py does, for whoever has the key, and written down."""
+"""The admin API: what models.py does, for who has the key, and written down; and the webhook."""
 
 from __future__ import annotations
 
-import pytest
+import time
 
+import pytest
+from mlflow.entities.webhook import Webhook, WebhookAction, WebhookEntity, WebhookEvent
+from mlflow.webhooks import delivery
+
+from serving.signature import ID, SIGNATURE, TIMESTAMP, VARIABLE
 from tests.followed_model import (
     ADMIN_KEY,
     NAME,
@@ -15,6 +20,8 @@ from tests.followed_model import (
 )
 from tests.running_server import eventually
 
+SECRET = "as the bell of the door"
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory, empty_registry):
@@ -24,7 +31,8 @@ def model(tmp_path_factory, empty_registry):
 @pytest.fixture(scope="module")
 def server(model):
     """Looks at the registry once an hour: what it does sooner it does because it was told."""
-    with model.serve("--poll-seconds", "3600", admin=True) as server:
+    arguments = ("--poll-seconds", "3600")
+    with model.serve(*arguments, admin=True, environment={VARIABLE: SECRET}) as server:
         eventually(lambda: watcher_pid(server) > 0)
         yield server
 
@@ -85,6 +93,11 @@ def test_models_versions_and_history_can_be_read(client):
         ("split", {"shares": {"1": "half"}}, 400, "shares.1"),
         ("split", {"shares": {"one": 100}}, 400, "shares.one"),
         ("rollback", {"dry_run": "yes"}, 400, "dry_run"),
+        ("ramp", {"version": 0}, 400, "version"),
+        ("shadow", {}, 400, "version"),
+        ("shadow", {"version": 1, "percent": True}, 400, "percent"),
+        ("shadow", {"version": 1, "percent": 0}, 400, "percent"),
+        ("shadow", {"version": 9}, 404, "version"),
     ],
 )
 def test_a_wrong_request_is_told_its_field(client, action, body, status, field):
@@ -101,3 +114,65 @@ def test_without_a_key_of_the_scope_nothing_is_told(server):
     with server.client() as client:
         assert client.get("/admin/models").status_code == 401
         assert post(client, "promote", version=1).status_code == 401
+
+
+def test_a_shadow_is_begun_and_ended(client, model):
+    post(client, "promote", version=1)
+    answer = post(client, "shadow", version=2, percent=10).json()
+    assert answer["to"]["shadow"] == {"version": 2, "percent": 10.0}
+    assert model.registry.routing(NAME).shadow is not None
+    assert "shadow" not in post(client, "shadow", version=None).json()["to"]
+    assert model.registry.routing(NAME).shadow is None
+
+
+def test_a_ramp_begins_with_its_first_stage(client, model):
+    post(client, "promote", version=1)
+    answer = post(client, "ramp", version=2).json()
+    assert answer["to"] == {"champion": 1, "split": {"1": 99.0, "2": 1.0}, "ramp": 2}
+    post(client, "promote", version=1)
+    assert model.registry.routing(NAME).ramp is None
+
+
+@pytest.fixture
+def ring(server, monkeypatch):
+    """MLflow's own way to tell of a change."""
+    monkeypatch.setenv("MLFLOW_WEBHOOK_ALLOWED_SCHEMES", "http")
+    monkeypatch.setenv("MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS", "true")
+    event = WebhookEvent(WebhookEntity.MODEL_VERSION_ALIAS, WebhookAction.CREATED)
+
+    def send(secret: str | None):
+        hook = Webhook(
+            webhook_id="1", name="bell", url=f"{server.url}/webhook", events=[event],
+            creation_timestamp=0, last_updated_timestamp=0, secret=secret,
+        )  # fmt: skip
+        return delivery.test_webhook(hook)
+
+    return send
+
+
+def test_a_webhook_that_mlflow_signs_makes_the_server_look_at_once(ring, client, model):
+    other = 3 - model.registry.routing(NAME).champion
+    model.registry.promote(NAME, other)
+    time.sleep(1)
+    assert version(client) != str(other)
+    began = time.monotonic()
+    found = ring(SECRET)
+    assert (found.response_status, '"accepted"' in found.response_body) == (200, True)
+    eventually(lambda: version(client) == str(other), seconds=10)
+    print(f"followed {time.monotonic() - began:.2f} s after the webhook")
+
+
+@pytest.mark.parametrize("secret", [None, "another secret of that length"])
+def test_a_webhook_without_the_right_signature_is_401(ring, secret):
+    found = ring(secret)
+    assert found.response_status == 401
+    assert "bad_signature" in found.response_body
+
+
+def test_a_webhook_needs_no_api_key_and_takes_none_instead(server, client):
+    headers = {ID: "1", TIMESTAMP: str(int(time.time())), SIGNATURE: "v1,é".encode()}
+    assert client.post("/webhook", headers=headers, content=b"{}").status_code == 401
+    with server.client() as nobody:
+        assert nobody.post("/webhook", content=b"x" * 2**21).status_code == 413
+        assert nobody.get("/webhook").status_code == 405
+    assert SECRET not in server.log

@@ -15,6 +15,7 @@ import pytest
 from serving.gpu_metrics import _READINGS
 from serving.guard import read_keys
 from serving.metrics import MetricsCollector
+from serving.routing.shadow_metrics import ShadowMetrics
 from tests.running_server import ROOT, RunningServer, running_server
 from tests.serving_page import PAGE, examples, metric_names, settings_rows
 from tests.tiny_bundle import encode
@@ -69,7 +70,8 @@ def test_every_metric_of_a_server_has_a_line_and_no_line_is_idle(server, client)
     totals = {"counter": "_total"}
     live = {name + totals.get(kind, "") for name, kind in server.scrape().types.items()}
     declared = {
-        metric._name + totals.get(metric._type, "") for metric in vars(MetricsCollector()).values()
+        metric._name + totals.get(metric._type, "")
+        for metric in (*vars(MetricsCollector()).values(), *vars(ShadowMetrics()).values())
     } | {reading.name for reading in _READINGS}
     documented = metric_names() - {"trainyard_registry_age_seconds"}  # asks no registry
     assert live <= documented

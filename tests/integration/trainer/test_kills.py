@@ -32,7 +32,7 @@ STEPS = (
 def test_run_ends_with_the_same_weights_when_workers_are_killed_again_and_again(
     tmp_path: Path, kills: int, dice: random.Random
 ) -> None:
-    steps = 200 * (kills + 1)
+    steps = 100 * (kills + 1)
     overrides = (*STEPS, *TWO, f"trainer.max_steps={steps}", "trainer.val_every=100")
     calm = TrainingRun(tmp_path / "calm", *overrides).finish()
     run = TrainingRun(
@@ -43,7 +43,7 @@ def test_run_ends_with_the_same_weights_when_workers_are_killed_again_and_again(
     )
     for kill in range(kills):
         before = run.saved_step()
-        run.until_step(before + 20 + 10 * dice.randrange(13))
+        run.until_step(before + 20 + 10 * dice.randrange(5))
         workers = run.until(lambda: len(found := run.workers()) == 2 and found)
         workers[dice.randrange(2)].send_signal(signal.SIGKILL)
         run.until(lambda n=kill + 1: run.text.count("was killed by SIGKILL") == n)

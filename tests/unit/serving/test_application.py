@@ -18,6 +18,8 @@ from serving.intake import Intake
 from serving.metrics import MetricsCollector
 from serving.routes.predict import Predictor
 from serving.routes.probes import probe_endpoints
+from serving.routing.shadow import Shadows
+from serving.routing.shadow_metrics import ShadowMetrics
 from serving.routing.table import RoutingTable
 from serving.settings import Settings
 
@@ -42,7 +44,12 @@ class Server:
         )
         self.application = Application(
             [
-                *Predictor(Settings(), chooser=chooser, intake=self.intake).endpoints(),
+                *Predictor(
+                    Settings(),
+                    chooser=chooser,
+                    intake=self.intake,
+                    shadows=Shadows(table, ShadowMetrics()),
+                ).endpoints(),
                 *probe_endpoints(self.lifecycle, catalog, table),
                 Endpoint("/fail", "GET", fail),
             ],

@@ -37,7 +37,7 @@ def test_exchange_gives_every_request_an_id_of_its_own():
 
 def test_exchange_puts_nothing_into_a_header_that_does_not_belong_there():
     exchange = begin()
-    exchange.choose(INFO)
+    exchange.choose(INFO, routed=True)
     assert exchange.headers()["X-Model-Version"] == "gr??e??X: 1"
     assert exchange.headers()["X-Variant"] == "fp32"
 

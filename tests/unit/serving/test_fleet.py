@@ -219,3 +219,19 @@ def test_the_budget_counts_the_bytes_of_the_variant_that_is_run(tmp_path):
     assert Budget(bytes=size).exceeded([found]) == ""
     assert Budget(bytes=size).exceeded([bare]) == ""
     assert "MiB of models are more than" in Budget(bytes=size - 1).exceeded([found])
+
+
+def test_a_shadow_is_held_apart_and_no_route_waits_for_it():
+    made = fleet(wanted(v1=100))
+    shaded = replace(wanted(v1=100), shadow=source("4"))
+    made.want(shaded)
+    assert held(made) == {"1"}
+    assert made.shadows == (source("4"),)
+    assert made.settled == (shaded,)
+    [refusal] = made.refuse_shadow(source("4"), "it is bad")
+    assert refusal == (shaded, source("4"), "it is bad")
+    assert made.shadows == ()
+    assert made.refused == (Refusal(name="m", version="4", reason="it is bad"),)
+    assert made.refuse_shadow(source("4"), "it is bad") == []
+    made.want(replace(shaded, attempt=1))
+    assert made.shadows == (source("4"),)

@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 
 from serving.routing.guardrail import (
-    STAGES,
     Policy,
     Verdict,
     judge,
-    next_stage,
     percentile_bounds,
 )
 from serving.routing.outcomes import EDGES, Outcomes
@@ -133,8 +131,3 @@ def test_durations_are_counted_at_their_edges():
     assert outcomes.slower[0] == 2
     assert outcomes.slower[bisect_left(EDGES, EDGES[-1])] == 1
     assert outcomes.slower[-1] == 1
-
-
-def test_stages_rise_to_all_of_the_traffic():
-    assert next_stage(0.0) == STAGES[0]
-    assert [next_stage(stage) for stage in STAGES] == [*STAGES[1:], None]

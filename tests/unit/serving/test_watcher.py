@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import logging
+import queue
 from pathlib import Path
 
 import pytest
 
 from bundle.errors import RegistryError
+from bundle.registry import Event, Routing
+from bundle.registry.record import new_event
 from bundle.uri import Resolved
+from serving.control import Stop
 from serving.metrics import MetricsCollector
 from serving.routing.backoff import FIRST_SECONDS, Backoff
 from serving.routing.last_known_good import LastKnownGood
-from serving.routing.messages import Observed, Routes
+from serving.routing.messages import Look, Observed, Routes
 from serving.routing.outcomes import Outcomes
-from serving.routing.ramp import Ramps
 from serving.routing.sentry import Sentry
 from serving.routing.split import Split
 from serving.routing.table import RoutingTable
 from serving.routing.wanted import Refusal, Route, Wanted
-from serving.routing.watcher import Watcher
+from serving.routing.watcher import Watcher, watch
 
 URI = "models:/m"
 
@@ -39,12 +42,11 @@ def wanted(percent: dict[int, float], *, refused: tuple[Refusal, ...] = ()) -> W
 class Registry:
     """What a follower says of a registry that may be away."""
 
-    name = "m"
-
     def __init__(self, percent: dict[int, float]) -> None:
         self.away = False
         self.now = wanted(percent)
         self.withdrawn: list[str] = []
+        self.advanced: list[tuple[str, float]] = []
 
     def poll(self) -> Wanted:
         self._check()
@@ -54,6 +56,13 @@ class Registry:
         self._check()
         self.withdrawn.append(version)
         self.now = wanted({1: 100.0})
+
+    def advance(self, version: str, *, seen: float, who: str) -> Event | None:
+        self._check()
+        self.advanced.append((version, seen))
+        after = Routing(champion=1, split={1: 75.0, 2: 25.0}, ramp=2)
+        self.now = wanted({1: 75.0, 2: 25.0})
+        return new_event("ramp", after, after, who=who)
 
     def _check(self) -> None:
         if self.away:
@@ -73,7 +82,6 @@ class Bench:
             control=self,
             metrics=MetricsCollector(),
             sentry=Sentry(),
-            ramps=Ramps(None),
         )
         self.watcher.serves(self.registry.now)
 
@@ -161,6 +169,42 @@ def test_of_a_split_in_three_the_one_that_is_bad_goes(tmp_path):
     bench = Bench(tmp_path, {1: 60.0, 2: 30.0, 3: 10.0})
     bench.watcher.observed(bad_challenger())
     assert bench.shares == {"1": 90.0, "3": 10.0}
+
+
+def good_challenger() -> Observed:
+    good = Outcomes()
+    for _ in range(3000):
+        good.record(200, 0.01)
+    return Observed({("m", "1"): good, ("m", "2"): good})
+
+
+def test_a_good_challenger_advances_by_what_it_did_with_the_share_it_had(tmp_path):
+    """Until the server has taken the next stage, what is still seen speaks for the one before."""
+    bench = Bench(tmp_path, {1: 95.0, 2: 5.0})
+    for _ in range(2):
+        bench.watcher.observed(good_challenger())
+        assert bench.shares == {"1": 75.0, "2": 25.0}
+    assert bench.registry.advanced == [("2", 5.0), ("2", 5.0)]
+    bench.watcher.serves(bench.registry.now)
+    bench.watcher.observed(Observed({}))
+    assert len(bench.registry.advanced) == 2
+    bench.watcher.observed(good_challenger())
+    assert bench.registry.advanced[-1] == ("2", 25.0)
+
+
+def test_of_many_messages_at_once_one_look_comes():
+    inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
+    polls = []
+
+    class Polled:
+        def poll(self) -> None:
+            polls.append(inbox.qsize())
+            inbox.put(Stop())
+
+    for _ in range(5):
+        inbox.put(Look())
+    watch(Polled(), None, inbox, None, period=0.0)
+    assert polls == [0]
 
 
 def test_backoff_waits_longer_each_time_and_forgets_when_it_is_told():

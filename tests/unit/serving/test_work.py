@@ -31,6 +31,7 @@ def queue() -> WorkQueue:
 def infer(number: int, *, samples: int = 1, seconds: float = 60.0, signature: str = "s") -> Message:
     fields = {
         "id": number, "model": ["m", "1"], "signature": signature, "priority": 1, "length": 1,
+        "routed": True,
         "deadline": time.monotonic() + seconds,
     }  # fmt: skip
     return Message(INFER, fields, [{"x": np.zeros((samples, 2), np.float32)}])

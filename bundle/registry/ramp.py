@@ -1,0 +1,49 @@
+"""Ramp: a challenger's share grows stage by stage.
+
+The stage that it has reached is in the registry, so that any server that follows the model can take
+it to the next one.
+"""
+
+from __future__ import annotations
+
+from bundle.errors import RequestError
+from bundle.registry.routing import WHOLE, Routing
+
+STAGES = (1.0, 5.0, 25.0, WHOLE)
+"""Percent of the traffic that a challenger has, one stage after the other."""
+
+
+def next_stage(percent: float) -> float | None:
+    """The share after this one; None if there is no more to be had."""
+    return next((stage for stage in STAGES if stage > percent + 1e-9), None)
+
+
+def first_stage(name: str, number: int, routing: Routing) -> Routing:
+    """Raises RequestError unless there is a champion to be compared with."""
+    champion = routing.champion
+    if champion is None or champion == number:
+        raise RequestError(
+            f"version {number} of {name!r} has no other champion to be compared with",
+            field="version",
+        )
+    return _at(champion, number, STAGES[0])
+
+
+def advanced(routing: Routing, number: int, *, seen: float) -> Routing | None:
+    """The stage after the one of `seen` percent; None unless a ramp is at that one now.
+
+    Of several servers that found the challenger no worse the first one advances the ramp: what the
+    others saw was the stage before.
+    """
+    champion, stage = routing.champion, next_stage(seen)
+    if routing.ramp != number or champion is None or stage is None:
+        return None
+    if routing.shares.get(number) != seen:
+        return None
+    return _at(champion, number, stage)
+
+
+def _at(champion: int, number: int, stage: float) -> Routing:
+    if stage >= WHOLE:
+        return Routing(champion=number)
+    return Routing(champion=champion, split={champion: WHOLE - stage, number: stage}, ramp=number)

@@ -1,0 +1,37 @@
+#!/bin/sh
+# compose.sh ARGUMENT…: `docker compose`, or Podman's, on compose.yaml; makes .env and secrets/ first
+# where they are missing.
+set -eu
+cd "$(dirname "$0")"
+
+secret() {
+  od -An -N16 -tx1 /dev/urandom | tr -d ' \n'
+}
+
+if ! test -e .env; then
+  (
+    umask 077
+    while IFS= read -r line; do
+      case $line in
+        *_PASSWORD=) echo "$line$(secret)" ;;
+        *) echo "$line" ;;
+      esac
+    done < .env.example > .env
+  )
+  echo "made deploy/compose/.env with new passwords" >&2
+fi
+if ! test -e secrets/webhook-token; then
+  # The folder keeps others out; the file is Alertmanager's to read, which runs as a user of its own.
+  mkdir -p -m 0700 secrets
+  secret > secrets/webhook-token
+  chmod 0444 secrets/webhook-token
+  echo "made deploy/compose/secrets/webhook-token: what alerts show to the webhook" >&2
+fi
+
+if docker compose version > /dev/null 2>&1 && docker info > /dev/null 2>&1; then
+  exec docker compose "$@"
+elif command -v podman-compose > /dev/null; then
+  exec podman-compose "$@"
+fi
+echo "error: there is neither Docker with its compose plugin nor podman-compose; install one of them" >&2
+exit 2

@@ -1,0 +1,1 @@
+SELECT name FROM experiments WHERE lifecycle_stage = 'active' ORDER BY name

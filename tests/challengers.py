@@ -1,0 +1,79 @@
+"""Versions of `digits` that do worse than the others, each in its own way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from onnx import TensorProto, helper
+
+from bundle.preprocessing.image import ImagePreprocessor
+from tests.followed_model import NAME
+from tests.served_bundles import product_loop, value
+from tests.tiny_bundle import IMAGE, LABELS, Parts, classifier_parts, pictures, serialize
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SIZE = IMAGE.channels * IMAGE.height * IMAGE.width
+WEIGHTS = np.random.default_rng(7).normal(0, 0.01, (SIZE, len(LABELS))).astype(np.float32)
+UNLUCKY = 200
+"""The first pixel of a picture from which on `failing_parts` has no answer."""
+
+
+def slow_parts(rounds: int) -> Parts:
+    """Multiplies matrices for a while before it answers."""
+    loop = helper.make_node("Loop", ["rounds", "true", "matrix"], ["final"], body=product_loop(128))
+    return _classifier(
+        [loop, helper.make_node("ReduceMin", ["final"], ["nothing"], keepdims=0)],
+        {
+            "rounds": np.array(rounds, np.int64),
+            "true": np.array(True),
+            "matrix": np.zeros((128, 128), np.float32),
+        },
+    )
+
+
+def failing_parts() -> Parts:
+    """Looks its first pixel up in a table that is too short for bright ones."""
+    return _classifier(
+        [
+            helper.make_node("Slice", ["flat", "zero", "one", "axis"], ["first"]),
+            helper.make_node("Cast", ["first"], ["entry"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["table", "entry"], ["nothing"]),
+        ],
+        {
+            "zero": np.array([0], np.int64),
+            "one": np.array([1], np.int64),
+            "axis": np.array([1], np.int64),
+            "table": np.zeros(UNLUCKY, np.float32),
+        },
+        samples=[picture for picture in pictures(20) if _works(picture)][:2],
+    )
+
+
+def _classifier(
+    nodes: list[Any], weights: Mapping[str, Any], *, samples: list[bytes] | None = None
+) -> Parts:
+    """An image classifier that adds `nothing`, which the nodes make, to its logits."""
+    shape = ["batch", IMAGE.channels, IMAGE.height, IMAGE.width]
+    model = serialize(
+        [
+            helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),
+            helper.make_node("Flatten", ["floats"], ["flat"]),
+            *nodes,
+            helper.make_node("MatMul", ["flat", "weights"], ["products"]),
+            helper.make_node("Add", ["products", "nothing"], ["logits"]),
+        ],
+        inputs=[value("image", TensorProto.UINT8, shape)],
+        outputs=[value("logits", TensorProto.FLOAT, ["batch", len(LABELS)])],
+        weights={**weights, "weights": WEIGHTS},
+    )
+    return classifier_parts(
+        model, ImagePreprocessor(IMAGE), name=NAME, samples=samples or pictures(2)
+    )
+
+
+def _works(picture: bytes) -> bool:
+    image = ImagePreprocessor(IMAGE)(picture)["image"]
+    return bool(image.flat[0] < UNLUCKY)

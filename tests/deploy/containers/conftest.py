@@ -1,0 +1,40 @@
+"""Images and containers that more than one test uses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.deploy.containers.base_image import provide
+from tests.deploy.containers.podman import Podman, missing_tools
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture(scope="session")
+def podman(tmp_path_factory: pytest.TempPathFactory) -> Podman:
+    """Skips where there is none."""
+    if missing := missing_tools():
+        pytest.skip(f"not installed here: {', '.join(missing)}")
+    return Podman(tmp_path_factory.mktemp("podman"))
+
+
+@pytest.fixture(scope="session")
+def build(podman: Podman) -> Callable[..., str]:
+    """Builds an image as `make image` does, and tells its name."""
+    provide(podman)
+    arguments = podman.build_arguments()
+
+    def build(name: str, *more: str) -> str:
+        printed = podman.script("deploy/docker/build.sh", name, *arguments, *more)
+        print(printed.splitlines()[-1])
+        return f"localhost/trainyard-{name}:local"
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def server_image(build: Callable[..., str]) -> str:
+    return build("serve")

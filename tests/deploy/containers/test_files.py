@@ -1,0 +1,139 @@
+"""The files of deploy/docker and deploy/compose, read by the tools that know their formats."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from compose_spec import PyCompose
+
+ROOT = Path(__file__).resolve().parents[3]
+DEPLOY = ROOT / "deploy"
+BIN = Path(sys.executable).parent
+COMPOSE = DEPLOY / "compose" / "compose.yaml"
+LINE_LENGTH = "{extends: default, rules: {line-length: {max: 110}, document-start: disable}}"
+DOCKERFILES = sorted(DEPLOY.rglob("Dockerfile*"))
+SCRIPTS = sorted([*(DEPLOY / "docker").glob("*.sh"), *(DEPLOY / "compose").glob("*.sh")])
+REFERENCE = re.compile(r"[a-z0-9.-]+(?:/[a-z0-9._-]+)+:[A-Za-z0-9][\w.-]*")
+
+
+VARIABLE = re.compile(r"\$\{(\w+)(?::[-?]([^}]*))?\}")
+
+
+def check(*command: object, environment: dict[str, str] | None = None) -> str:
+    words = [str(word) for word in command]
+    variables = {**os.environ, **(environment or {})}
+    done = subprocess.run(words, check=False, capture_output=True, text=True, env=variables)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def composed() -> dict[str, Any]:
+    """compose.yaml with .env.example's variables; each that is empty there is given a value."""
+    lines = (DEPLOY / "compose" / ".env.example").read_text(encoding="utf-8").splitlines()
+    pairs = (line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    given = {name: value or "anything" for name, value in pairs}
+
+    def filled(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        assert name in given or default, f"{name} is not in .env.example"
+        return given.get(name, default)
+
+    return yaml.safe_load(VARIABLE.sub(filled, COMPOSE.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_dockerfile_has_no_fault_that_hadolint_knows(path):
+    check(BIN / "hadolint", path)
+
+
+def test_scripts_have_no_fault_that_shellcheck_knows():
+    assert len(SCRIPTS) >= 3
+    check(BIN / "shellcheck", *SCRIPTS)
+
+
+def test_yaml_has_no_fault_that_yamllint_knows():
+    check(BIN / "yamllint", "--strict", "--config-data", LINE_LENGTH, DEPLOY / "compose")
+
+
+def test_compose_file_follows_the_specification(composed):
+    names = PyCompose.from_yaml(yaml.safe_dump(composed)).service_names()
+    assert {"server", "server-gpu", "mlflow", "postgres", "artifacts"} <= set(names)
+
+
+def test_specification_is_really_applied(composed):
+    wrong = yaml.safe_dump(composed).replace("service_healthy", "service_well", 1)
+    with pytest.raises(ValueError, match="service_well"):
+        PyCompose.from_yaml(wrong)
+
+
+def test_every_service_that_others_wait_for_can_tell_that_it_is_healthy(composed):
+    services = composed["services"]
+    asked = {
+        other
+        for service in services.values()
+        for other, how in service.get("depends_on", {}).items()
+        if how["condition"] == "service_healthy"
+    }
+    assert asked == {"mlflow", "postgres", "artifacts", "alertmanager", "prometheus"}
+    for name in asked:
+        build = services[name].get("build")
+        dockerfile = (ROOT / build["dockerfile"]).read_text(encoding="utf-8") if build else ""
+        assert "healthcheck" in services[name] or "HEALTHCHECK" in dockerfile, name
+
+
+def test_every_service_runs_without_what_it_can_do_without(composed):
+    for name, service in composed["services"].items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
+
+
+def test_images_are_pinned_to_a_release(composed):
+    for name, service in composed["services"].items():
+        image = service["image"]
+        assert service.get("build") or REFERENCE.fullmatch(image), name
+        assert not image.endswith(":latest")
+
+
+def test_secrets_are_made_once_and_stay(tmp_path):
+    folder = tmp_path / "compose"
+    shutil.copytree(DEPLOY / "compose", folder, ignore=shutil.ignore_patterns(".env", "secrets"))
+    stub = tmp_path / "bin" / "podman-compose"
+    stub.parent.mkdir()
+    stub.write_text('#!/bin/sh\necho "$@"\n')
+    stub.chmod(0o755)
+    environment = {"PATH": f"{stub.parent}:/usr/bin:/bin"}
+    made = []
+    for _ in range(2):
+        assert check(folder / "compose.sh", "ps", environment=environment) == "ps\n"
+        made.append(((folder / ".env").read_text(), (folder / "secrets/webhook-token").read_text()))
+    assert made[0] == made[1]
+    values = dict(re.findall(r"^(\w+)=(.*)$", made[0][0], flags=re.MULTILINE))
+    passwords = [value for name, value in values.items() if name.endswith("PASSWORD")]
+    assert len(set(passwords)) == len(passwords) == 3
+    assert all(re.fullmatch(r"[0-9a-f]{32}", value) for value in passwords)
+    assert (folder / ".env").stat().st_mode & 0o777 == 0o600
+
+
+def test_locks_of_the_images_agree_with_what_is_tested():
+    def read(name: str) -> dict[str, str]:
+        text = (ROOT / "requirements" / name).read_text(encoding="utf-8")
+        return dict(re.findall(r"^([\w.-]+)==(.+)$", text, flags=re.MULTILINE))
+
+    tested = {name.lower().replace("_", "-"): number for name, number in read("dev.lock").items()}
+    for lock in ("serve.lock", "serve-gpu.lock", "train.lock", "mlflow.lock"):
+        for name, number in read(lock).items():
+            assert tested.get(name.lower().replace("_", "-"), number) == number, f"{lock}: {name}"
+    server = {name.lower() for name in [*read("serve.lock"), *read("serve-gpu.lock")]}
+    assert not server & {"torch", "lightning", "pytorch-lightning", "hydra-core", "transformers"}
+    assert "onnxruntime" not in read("serve-gpu.lock")

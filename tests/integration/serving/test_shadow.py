@@ -1,0 +1,224 @@
+"""A shadow is asked what the champion answers, and compared: nobody waits for it, or notices it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import psutil
+import pytest
+
+from bundle.preprocessing.image import ImagePreprocessor
+from tests.challengers import slow_parts
+from tests.followed_model import NAME, SAMPLE, FollowedModel, ask, events, index, version
+from tests.running_server import RunningServer, eventually
+from tests.tiny_bundle import IMAGE, classifier_parts, image_model, image_parts, pictures
+
+LARGER = replace(IMAGE, height=12, width=10)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, empty_registry):
+    """Version 1 is champion; 2 has its weights, 3 others, 4 takes larger pictures, 5 is slow and 6
+    does not answer as its golden examples say.
+    """
+    model = FollowedModel.create(tmp_path_factory.mktemp("model"), empty_registry, versions=0)
+    model.register(image_parts(seed=5))
+    model.register(image_parts(seed=5))
+    model.register(image_parts(seed=6))
+    larger = classifier_parts(
+        image_model(LARGER), ImagePreprocessor(LARGER), name=NAME, samples=pictures(2)
+    )
+    model.register(larger)
+    model.register(slow_parts(600))
+    good, other = image_parts(seed=5), image_parts(seed=6)
+    wrong = {**good.files, "model.onnx": other.files["model.onnx"]}
+    model.register(replace(good, files=wrong))
+    return model
+
+
+@pytest.fixture(scope="module")
+def server(model):
+    with model.serve("--api-processes", "2", "--poll-seconds", "0.2") as server:
+        yield server
+
+
+@pytest.fixture
+def shade(model, server, client):
+    """Give the champion a shadow, and wait until it is asked."""
+
+    def begin(number: int) -> None:
+        model.registry.shadow(NAME, number)
+        before = asked(server, number)
+
+        def asks() -> bool:
+            assert version(client) == "1"
+            return asked(server, number) > before
+
+        eventually(asks)
+
+    return begin
+
+
+def asked(server: RunningServer, number: int) -> float:
+    return server.metric("trainyard_shadow_requests_total", shadow=str(number))
+
+
+def shadow_pid(server: RunningServer) -> int:
+    """Of the process that holds the shadows; 0 if none runs."""
+    pids = [e["pid"] for e in events(server, "process ready") if e["process"] == "shadow-0"]
+    return pids[-1] if pids and psutil.pid_exists(pids[-1]) else 0
+
+
+def settled(server: RunningServer, number: int) -> None:
+    """Nothing is under way to the shadow any more."""
+    seen = [-1.0]
+
+    def still() -> bool:
+        seen.append(asked(server, number))
+        return seen[-1] == seen[-2]
+
+    eventually(still)
+
+
+def test_a_shadow_of_the_same_weights_agrees_in_everything(shade, server, client):
+    shade(2)
+    assert os.sched_getscheduler(shadow_pid(server)) == os.SCHED_IDLE
+    client.post("/predict/batch", json={"instances": [SAMPLE] * 5})
+    tensor = {"name": "image", "shape": [2, 3, 6, 5], "datatype": "UINT8", "data": [9] * 180}
+    client.post(f"/v2/models/{NAME}/infer", json={"inputs": [tensor]})
+    settled(server, 2)
+    found = server.scrape()
+    labels = {"model": NAME, "version": "1", "shadow": "2"}
+    assert found.total("trainyard_shadow_agreement_total", same="no", **labels) == 0
+    samples = found.total("trainyard_shadow_agreement_total", same="yes", **labels)
+    assert samples >= asked(server, 2) + 5
+    divergences = "trainyard_shadow_divergence"
+    assert found.total(f"{divergences}_count", output="probabilities", **labels) == samples
+    assert found.total(f"{divergences}_sum", **labels) == 0
+
+
+def test_a_shadow_of_other_weights_is_found_to_be_apart_and_counts_as_no_request(
+    shade, server, client
+):
+    shade(3)
+    settled(server, 3)
+    found = server.scrape()
+    assert found.total("trainyard_shadow_divergence_sum", shadow="3") > 0
+    for name in ("trainyard_requests_total", "trainyard_batches_total", "trainyard_samples_total"):
+        assert found.total(name, version="3") == 0, name
+        assert found.total(name, version="1") > 0, name
+    assert found.total("trainyard_queue_depth") == 0
+    assert [m["version"] for m in client.get("/health").json()["models"]] == ["1"]
+    assert ask(client, version="3").status_code == 404
+    assert ask(client, version="shadow").status_code == 404
+
+
+def test_a_shadow_that_takes_other_tensors_is_given_what_the_client_sent(shade, server, client):
+    name, [picture] = "trainyard_shadow_requests_total", pictures(1)
+    shade(4)  # by tensors of the champion's size, which it does not take
+    assert server.metric(name, shadow="4", outcome="failed") > 0
+    assert server.metric(name, shadow="4", outcome="answered") == 0
+    client.post("/predict", content=picture, headers={"Content-Type": "image/png"})
+    eventually(lambda: server.metric(name, shadow="4", outcome="answered") == 1)
+
+
+def test_what_a_saturated_shadow_cannot_take_is_dropped_and_requests_go_on(shade, server, client):
+    shade(5)
+    for _ in range(400):
+        assert version(client) == "1"
+    dropped = server.scrape().by("trainyard_shadow_dropped_total", "shadow", "reason")
+    assert dropped["5", "full"] > 0
+    assert server.metric("trainyard_dropped_total") == 0
+
+
+def test_a_shadow_that_dies_is_replaced_and_requests_do_not_notice(shade, server, client):
+    shade(2)
+    killed = shadow_pid(server)
+    os.kill(killed, signal.SIGKILL)
+    before = asked(server, 2)
+
+    def asks() -> bool:
+        assert version(client) == "1"
+        return asked(server, 2) > before + 1
+
+    eventually(asks)
+    assert shadow_pid(server) != killed
+    assert server.metric("trainyard_process_deaths_total", kind="shadow") == 1
+
+
+def test_a_bad_shadow_is_refused_with_its_reason_and_without_any_no_process_is_left(
+    model, server, client
+):
+    model.registry.shadow(NAME, 6)
+    eventually(lambda: index(client).get("6", ("",))[0] == "UNAVAILABLE")
+    assert "golden" in index(client)["6"][1]
+    assert version(client) == "1"
+    model.registry.shadow(NAME, None)
+    eventually(lambda: "6" not in index(client))
+    eventually(lambda: not shadow_pid(server))
+    kinds = server.scrape().by("trainyard_process_deaths_total", "kind")
+    assert set(kinds) <= {("shadow",)}  # of the test that kills one
+
+
+ROUNDS, ROUND_SECONDS, RPS, CLIENTS = 7, 8.0, 50, 8
+
+
+def latencies(client, seconds: float) -> list[float]:
+    """Of requests at a fixed rate, whatever becomes of them, from when each was due."""
+    begin = time.monotonic() + 0.1
+
+    def send(number: int) -> float:
+        due = begin + number / RPS
+        time.sleep(max(0.0, due - time.monotonic()))
+        assert ask(client).status_code == 200
+        return time.monotonic() - due
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        return list(pool.map(send, range(int(seconds * RPS))))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_a_saturated_shadow_leaves_the_99th_percentile_of_requests_as_it_is(
+    tmp_path, empty_registry
+):
+    """Rounds with and without take turns, and the median of the ratios counts, so that what else
+    happens on the machine happens to both. The champion takes some milliseconds, as models do.
+    """
+    model = FollowedModel.create(tmp_path, empty_registry, versions=0)
+    model.register(slow_parts(40))
+    model.register(slow_parts(600))
+    with (
+        model.serve("--api-processes", "1", "--poll-seconds", "0.2") as server,
+        server.client() as client,
+    ):
+        latencies(client, 3.0)
+        ratios = []
+        for _ in range(ROUNDS):
+            without = np.percentile(latencies(client, ROUND_SECONDS), 99)
+            model.registry.shadow(NAME, 2)
+            eventually(lambda: asks_shadow(server, client))
+            before = dropped(server)
+            beside = np.percentile(latencies(client, ROUND_SECONDS), 99)
+            assert dropped(server) > before, "the shadow was not saturated"
+            model.registry.shadow(NAME, None)
+            eventually(lambda: not shadow_pid(server))
+            ratios.append(beside / without)
+            print(f"99 % within {without * 1000:.2f} ms, beside a shadow {beside * 1000:.2f} ms")
+    print(f"median ratio {np.median(ratios):.3f}")
+    assert np.median(ratios) <= 1.05
+
+
+def asks_shadow(server: RunningServer, client) -> bool:
+    before = asked(server, 2)
+    assert version(client) == "1"
+    return asked(server, 2) > before
+
+
+def dropped(server: RunningServer) -> float:
+    return server.metric("trainyard_shadow_dropped_total", reason="full")
