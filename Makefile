@@ -121,6 +121,6 @@ format: $(READY) ## let ruff rewrite what it can
 lock: ## resolve requirements/*.lock anew from pyproject.toml
 	@PYTHON=$(PYTHON) requirements/lock.sh
 
-clean: ## remove the environment, caches, outputs/ and multirun/ (the registry mlflow.db stays)
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis outputs multirun
+clean: ## remove the environment, caches, outputs/, multirun/ and site/ (the registry mlflow.db stays)
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis outputs multirun site notebooks/outputs
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

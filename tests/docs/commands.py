@@ -6,15 +6,12 @@ parser of the command that they are for.
 
 from __future__ import annotations
 
-import argparse
+import ast
 import re
-import runpy
 import shlex
-import sys
 import tomllib
 from functools import cache
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -23,6 +20,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 from omegaconf import DictConfig, OmegaConf
 
+from bundle.command import CommandParser
+from bundle.models_command import _parser as models_parser
 from optimize.schema import register_schemas as register_export
 from serving.flags import read_command_line
 from tests.docs.markdown import ROOT
@@ -32,22 +31,19 @@ from trainer.sweep.space import parse_space
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from hydra.core.override_parser.types import Override
 
 SEPARATORS = ("|", "||", "&&", ";", "&", ">", ">>", "(", ")")
 HARMLESS = ("cd", "export", "source")
-PLACEHOLDERS = {"NUMBER": "4", "PERCENT": "10", "…": ""}
+PLACEHOLDERS = {"NUMBER": "4", "NUMBER=PERCENT": "4=10"}
 OF_A_LAUNCHER = ("hydra/launcher", "hydra.launcher.")
 """Launchers are optional packages, and their fields their own."""
 
 
 class UnknownCommandError(Exception):
     """Nothing here can tell whether such a command is right."""
-
-
-class _ParsedError(BaseException):
-    """The arguments are right: no more is to be done."""
 
 
 def commands(text: str) -> Iterator[list[str]]:
@@ -86,21 +82,26 @@ def check(words: Sequence[str]) -> None:
 
 def _check_python(words: Sequence[str]) -> None:
     first, *rest = words
-    if first == "-m":
-        module, *arguments = rest
-        path = ROOT / module.replace(".", "/")
-        if module == "pip":
-            _check_pip(arguments)
-        elif path.with_suffix(".py").is_file() or (path / "__main__.py").is_file():
-            _parse(module, arguments, module=True)
-        else:
-            raise UnknownCommandError(f"python -m {module}")
+    if words[:2] == ["-m", "pip"]:
+        _check_pip(words[2:])
     elif first in ("train.py", "export.py"):
         check_overrides(first.removesuffix(".py"), rest)
     elif first == "serve.py":
-        read_command_line([word for word in rest if word != "--help"], {})
+        read_command_line(rest, {})
+    elif first == "models.py":
+        models_parser().parse_args([PLACEHOLDERS.get(word, word) for word in rest])
+    elif first == "-m":
+        _parser_in(_file_of_module(rest[0])).parse_args(rest[1:])
     else:
-        _parse(first, rest, module=False)
+        _parser_in(ROOT / first).parse_args(rest)
+
+
+def _file_of_module(name: str) -> Path:
+    path = ROOT / name.replace(".", "/")
+    for file in (path.with_suffix(".py"), path / "command.py"):
+        if file.is_file():
+            return file
+    raise UnknownCommandError(f"python -m {name}")
 
 
 def _check_make(words: Sequence[str]) -> None:
@@ -123,35 +124,19 @@ def _check_pip(words: Sequence[str]) -> None:
         assert not unknown, f"pyproject.toml has no extra {sorted(unknown)}"
 
 
-def _parse(command: str, arguments: Sequence[str], *, module: bool) -> None:
-    """Let the command read its arguments, and stop it there."""
-    path = ROOT / (command.replace(".", "/") + ".py" if module else command)
-    source = path.read_text(encoding="utf-8") if path.is_file() else "parse_args"
-    if "parse_args" not in source and path.name != "models.py":
-        assert not arguments, f"{command} takes no arguments"
-        return
-    parse = argparse.ArgumentParser.parse_args
-
-    def parse_and_stop(parser: argparse.ArgumentParser, args: Any = None, space: Any = None) -> Any:
-        parse(parser, args, space)
-        raise _ParsedError
-
-    given = [PLACEHOLDERS.get(word, word) for word in arguments]
-    given = ["4=10" if word == "NUMBER=PERCENT" else word for word in given]
-    run = runpy.run_module if module else runpy.run_path
-    target = command if module else str(path)
-    with (
-        patch.object(argparse.ArgumentParser, "parse_args", parse_and_stop),
-        patch.object(sys, "argv", [command, *given]),
-        patch.object(sys, "path", list(sys.path)),
-    ):
-        try:
-            run(target, run_name="__main__")
-        except _ParsedError:
-            return
-        except SystemExit as end:
-            if end.code != 0:
-                raise ValueError(f"{command} refuses {' '.join(given)}") from end
+def _parser_in(path: Path) -> CommandParser:
+    """The parser that the file makes, without running it, which would load torch."""
+    parser = CommandParser(prog=path.name)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument":
+            names = [ast.literal_eval(name) for name in node.args]
+            options = {
+                option.arg: option.value.value
+                for option in node.keywords
+                if option.arg in ("nargs", "action") and isinstance(option.value, ast.Constant)
+            }
+            parser.add_argument(*names, **options)
+    return parser
 
 
 def check_overrides(config: str, words: Sequence[str]) -> None:
