@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.deploy.manifests import IMAGE_PORT, IMAGE_USER, ROOT, instruction
-
-pytestmark = pytest.mark.skipif(
-    not (ROOT / "deploy" / "docker").exists(), reason="deploy/docker is not in this tree"
-)
+from tests.deploy.manifests import IMAGE_PORT, IMAGE_USER, instruction
 
 
 @pytest.mark.parametrize("image", ["serve", "train"])
