@@ -67,8 +67,7 @@ def start(podman: Podman, server_image: str, bundles: Path) -> Iterator[Callable
         containers.append(container)
         return container
 
-    bundles.parent.chmod(0o755)  # pytest's folders are for their owner only
-    bundles.chmod(0o755)
+    bundles.chmod(0o755)  # pytest's folders are for their owner only
     yield start
     for container in containers:
         container.client.close()

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.deploy.containers.podman import ROOT
-from tests.deploy.containers.stack import ADDRESS, PROJECT, Stack
+from tests.deploy.containers.stack import ADDRESS, PATIENCE, PROJECT, Stack
 from tests.running_server import eventually
 from tests.tiny_bundle import image_parts
 
@@ -95,14 +95,13 @@ def register(podman: Podman, image: str, folder: Path, *, seed: int) -> str:
 
 
 def test_server_answers_from_the_registry_of_the_stack(podman, stack, server_image, tmp_path):
-    tmp_path.chmod(0o755)
-    eventually(lambda: "digits" in stack.log("server"), seconds=60)
+    eventually(lambda: "digits" in stack.log("server"), seconds=PATIENCE)
     assert version() == ""
     source = register(podman, server_image, tmp_path, seed=1)
     assert source.startswith("mlflow-artifacts:/")
 
-    eventually(lambda: version() == "1", seconds=120)
-    eventually(lambda: stack.healthy("server"), seconds=60)
+    eventually(lambda: version() == "1", seconds=PATIENCE)
+    eventually(lambda: stack.healthy("server"), seconds=PATIENCE)
     rows = stack.run(
         "postgres", "psql", "--username", "mlflow", "--tuples-only", "--no-align",
         "--command", "SELECT name, version FROM model_versions",
@@ -111,9 +110,9 @@ def test_server_answers_from_the_registry_of_the_stack(podman, stack, server_ima
 
     register(podman, server_image, tmp_path, seed=2)
     stack.run("server", "trainyard-models", "promote", "digits", "2")
-    eventually(lambda: version() == "2", seconds=60)
+    eventually(lambda: version() == "2", seconds=PATIENCE)
     stack.run("server", "trainyard-models", "rollback", "digits")
-    eventually(lambda: version() == "1", seconds=60)
+    eventually(lambda: version() == "1", seconds=PATIENCE)
 
 
 def test_bundle_is_on_s3_and_is_served_from_there_too(podman, stack, server_image):
@@ -130,7 +129,7 @@ def test_bundle_is_on_s3_and_is_served_from_there_too(podman, stack, server_imag
     podman("run", "--detach", "--name", name, "--read-only", "--tmpfs", "/tmp", "--network",
            f"{PROJECT}_storage", *given, server_image)  # fmt: skip
     try:
-        eventually(lambda: podman.healthy(name), seconds=90)
+        eventually(lambda: podman.healthy(name), seconds=PATIENCE)
         answer = json.loads(podman("exec", name, "python", "-c", ASK))
         assert answer["model"] == "digits"
         podman("stop", "--time", "40", name)

@@ -27,7 +27,7 @@ def test_run_and_its_bundle_outlive_the_container_that_made_them(podman, build, 
             "hydra.run.dir=outputs/run", seconds=600,
         )  # fmt: skip
         summary = podman(*within, "--entrypoint", "cat", image, "outputs/run/summary.json")
-        assert json.loads(summary)["status"] == "completed"
+        assert json.loads(summary)["status"] == "finished"
         exported = podman(
             *within, "--entrypoint", "trainyard-export", image,
             "run=latest", "target=none", "output=outputs/bundle", seconds=600,
