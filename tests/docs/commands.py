@@ -98,7 +98,7 @@ def _check_python(words: Sequence[str]) -> None:
 
 def _file_of_module(name: str) -> Path:
     path = ROOT / name.replace(".", "/")
-    for file in (path.with_suffix(".py"), path / "command.py"):
+    for file in (path.with_suffix(".py"), path / "command.py", path / "__main__.py"):
         if file.is_file():
             return file
     raise UnknownCommandError(f"python -m {name}")

@@ -16,8 +16,8 @@ IN_THE_REPOSITORY = re.compile(
     r"^(?:bundle|trainer|optimize|serving|conf|tests|docs|benchmarks|examples|notebooks|requirements"
     r"|deploy|hydra_plugins|\.github)/[\w./-]*$"
 )
-TO_BE_WRITTEN = re.compile(r"small_photos|[A-Z]{4,}")
-"""In the names of files that a page tells the reader to write."""
+TO_BE_WRITTEN = re.compile(r"small_photos|[A-Z]{4,}|/\.env$")
+"""In the names of files that a page tells the reader to write, or that a command makes."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
