@@ -129,6 +129,25 @@ def test_services_budgets_scalers_policies_and_monitors_mean_these_pods(folder):
     assert "replicas" not in deployment["spec"], "the scaler's"
 
 
+@pytest.mark.parametrize("folder", [*OVERLAYS, *TRAINING])
+def test_policies_name_their_peers_by_the_labels_that_those_have(folder):
+    policy = one(folder, "NetworkPolicy")["spec"]
+    names = {"podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}
+    [resolver] = [
+        rule
+        for rule in policy["egress"]
+        if {"port": 53, "protocol": "UDP"} in rule.get("ports", ())
+    ]
+    assert [peer.items() >= names.items() for peer in resolver["to"]] == [True]
+    asking = [
+        peer["podSelector"]["matchLabels"]
+        for peer in policy["ingress"][0]["from"]
+        if "podSelector" in peer
+    ]
+    pods = policy["podSelector"]["matchLabels"]
+    assert asking == ([{"trainyard/client": "true"}] if folder in OVERLAYS else [pods])
+
+
 @pytest.mark.parametrize("folder", OVERLAYS)
 def test_ports_lead_to_the_server(folder):
     [container] = pod(folder)["containers"]
