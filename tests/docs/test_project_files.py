@@ -19,9 +19,12 @@ WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
 
 
 def workflow_commands() -> list[list[str]]:
+    """Without what gives root's rights, and without what installs Debian's packages."""
     jobs = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))["jobs"]
     steps = [step for job in jobs.values() for step in job["steps"]]
-    return [words for step in steps if "run" in step for words in commands(step["run"])]
+    found = [words for step in steps if "run" in step for words in commands(step["run"])]
+    plain = [words[words[0] == "sudo" :] for words in found]
+    return [words for words in plain if words[0] != "apt-get"]
 
 
 def test_workflow_calls_targets_that_exist_and_nothing_else():
@@ -34,7 +37,7 @@ def test_workflow_has_every_stage_of_ci():
     local = re.findall(r"^make (.+)$", (ROOT / ".ci" / "run").read_text(), flags=re.MULTILINE)
     theirs = {target for words in workflow_commands() for target in words[1:]}
     assert {target for line in local for target in line.split()} <= theirs
-    assert {"lint", "type", "test", "docs", "test-docs", "soak"} <= theirs
+    assert {"lint", "type", "test", "docs", "test-docs", "test-deploy", "soak"} <= theirs
 
 
 def test_workflow_passes_actionlint():
