@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,9 +27,12 @@ def build(podman: Podman) -> Callable[..., str]:
     """Builds an image as `make image` does, and tells its name."""
     provide(podman)
     arguments = podman.build_arguments()
+    index = os.environ.get("TORCH_INDEX")
+    of_torch = ["--build-arg", f"TORCH_INDEX={index}"] if index else []
 
     def build(name: str, *more: str) -> str:
-        printed = podman.script("deploy/docker/build.sh", name, *arguments, *more)
+        chosen = of_torch if name == "train" else []
+        printed = podman.script("deploy/docker/build.sh", name, *arguments, *chosen, *more)
         print(printed.splitlines()[-1])
         return f"localhost/trainyard-{name}:local"
 
