@@ -131,7 +131,7 @@ def test_locks_of_the_images_agree_with_what_is_tested():
         return dict(re.findall(r"^([\w.-]+)==(.+)$", text, flags=re.MULTILINE))
 
     tested = {name.lower().replace("_", "-"): number for name, number in read("dev.lock").items()}
-    for lock in ("serve.lock", "serve-gpu.lock", "train.lock", "mlflow.lock"):
+    for lock in ("serve.lock", "serve-gpu.lock", "train.lock", "mlflow.lock", "sbom.lock"):
         for name, number in read(lock).items():
             assert tested.get(name.lower().replace("_", "-"), number) == number, f"{lock}: {name}"
     server = {name.lower() for name in [*read("serve.lock"), *read("serve-gpu.lock")]}
