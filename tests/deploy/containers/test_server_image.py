@@ -83,9 +83,10 @@ def wait_until_healthy(podman: Podman, container: Container) -> None:
     eventually(healthy, seconds=90)
 
 
-def test_image_is_small_and_holds_what_the_lock_says(podman, server_image):
+def test_image_is_small_and_holds_what_the_lock_says(podman, server_image, capsys):
     size = int(podman.inspect(server_image, "{{.Size}}"))
-    print(f"{server_image}: {size / 1e6:.0f} MB")
+    with capsys.disabled():
+        print(f"\n{server_image}: {size / 1e6:.0f} MB")
     assert size <= LARGEST_BYTES
     sbom = json.loads(
         podman("run", "--rm", "--entrypoint", "cat", server_image,
