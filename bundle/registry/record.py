@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from bundle.errors import ManifestError, NotFoundError, RegistryError, RequestError
 from bundle.fields import Fields, canonical_json, parse_json
 from bundle.registry.routing import (
+    WHOLE,
     Event,
     Routing,
     Share,
@@ -99,21 +100,30 @@ class ModelRecord:
     def change(
         self, action: str, after: Routing, *, dry_run: bool, who: str | None = None
     ) -> Event:
-        """Bring the routing about, unless this is a rehearsal, and keep the event."""
+        """Bring the routing about, unless this is a rehearsal, and keep the event.
+
+        MLflow writes one alias or tag at a time, and whoever looks in between sees it so: where a
+        new champion gets everything, it has everything from the first write on.
+        """
         before = self.routing()
         event = new_event(action, before, after, who=who)
         if dry_run or before == after:
             return event
         if after.champion is not None and after.champion != before.champion:
+            if before.split and not after.split:
+                self._write(_SPLIT_TAG, {str(after.champion): WHOLE})  # till the alias has moved
             self._client.set_registered_model_alias(self.name, CHAMPION, str(after.champion))
         old = _tags(before)
         for tag, document in _tags(after).items():
             if document is not None and document != old[tag]:
-                self._client.set_registered_model_tag(self.name, tag, canonical_json(document))
+                self._write(tag, document)
             elif document is None and old[tag] is not None:
                 self._client.delete_registered_model_tag(self.name, tag)
         self._keep(event)
         return event
+
+    def _write(self, tag: str, document: Any) -> None:
+        self._client.set_registered_model_tag(self.name, tag, canonical_json(document))
 
     def _entities(self) -> list[Any]:
         found = all_pages(self._client.search_model_versions, filter_string=f"name='{self.name}'")
@@ -133,7 +143,7 @@ class ModelRecord:
         """One tag an event, so that two writers never overwrite each other's."""
         fields = event.to_dict()
         key = f"{_EVENT_TAG}{event.time:%Y%m%dT%H%M%S.%f}.{os.urandom(3).hex()}"
-        self._client.set_registered_model_tag(self.name, key, canonical_json(fields))
+        self._write(key, fields)
         for old in sorted(_event_tags(self.entity()))[:-MAX_EVENTS]:
             self._client.delete_registered_model_tag(self.name, old)
 

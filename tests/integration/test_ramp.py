@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from bundle.errors import NotFoundError, RegistryError, RequestError
 from bundle.registry import ModelRegistry, Routing, Share
@@ -39,6 +40,28 @@ def test_a_ramp_goes_through_its_stages_and_ends_with_the_promotion(registry):
     last = registry.history("digits")[-4:]
     assert [event.who for event in last] == ["key:boss", "ramp", "ramp", "ramp"]
     assert [event.action for event in last] == ["ramp", "ramp", "ramp", "promote"]
+
+
+def test_whoever_looks_during_the_promotion_finds_all_of_the_traffic_at_the_challenger(
+    registry, monkeypatch
+):
+    registry.split("digits", {1: 75, 2: 25})
+    seen = []
+    for name in (
+        "set_registered_model_alias",
+        "set_registered_model_tag",
+        "delete_registered_model_tag",
+    ):
+        write = getattr(MlflowClient, name)
+
+        def write_and_look(client, *arguments, write=write):
+            write(client, *arguments)
+            seen.append(registry.routing("digits").shares)
+
+        monkeypatch.setattr(MlflowClient, name, write_and_look)
+    registry.promote("digits", 2)
+    assert len(seen) >= 3
+    assert all(shares == {2: 100.0} for shares in seen)
 
 
 def test_of_two_servers_that_saw_the_same_stage_one_advances_it(registry):
