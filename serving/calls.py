@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import secrets
 from typing import TYPE_CHECKING, Any
 
 from serving.errors import (
@@ -28,7 +29,8 @@ class Calls:
         """`seconds`: how long an answer may take."""
         self._send = send
         self._seconds = seconds
-        self._ids = itertools.count()
+        # A result may come that was meant for the process that died in this one's place.
+        self._ids = itertools.count(secrets.randbits(48))
         self._waiting: dict[int, asyncio.Future[Result]] = {}
 
     async def ask(
