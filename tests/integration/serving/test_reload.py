@@ -322,3 +322,4 @@ def test_a_promotion_and_a_rollback_reach_four_api_processes_within_a_period_and
             seconds.append((first, time.monotonic() - began))
         for what, (first, last) in zip(("promotion", "rollback"), seconds, strict=True):
             print(f"{what}: first answer after {first:.2f} s, no old one after {last:.2f} s")
+            assert last <= period + 1
