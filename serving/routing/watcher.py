@@ -153,6 +153,7 @@ class Watcher:
         """By uri: versions that answer nothing here, whatever the registry still says."""
         self._followers = followers
         self._told = {wanted.uri: wanted for wanted in known}
+        self._served: dict[str, Wanted] = {}
         self._store = store
         self._control = control
         self._metrics = metrics
@@ -186,6 +187,7 @@ class Watcher:
 
     def serves(self, wanted: Wanted) -> None:
         """What challengers do is counted from now on."""
+        self._served[wanted.uri] = wanted
         if self._sentry is not None:
             self._sentry.settled(wanted)
 
@@ -205,10 +207,14 @@ class Watcher:
                 self.poll()
 
     def _withdraw(self, uri: str, version: str, reason: str) -> None:
-        """Here first, since the registry may be away; it is told now or at the next poll."""
-        wanted = self._told[uri].without({version})
+        """Here first, since the registry may be away; it is told now or at the next poll.
+
+        Where the registry wants a route that cannot be taken, what answers is the one before.
+        """
+        told = self._told[uri]
+        wanted = (told if version in told.needed else self._served[uri]).without({version})
         self._tell(wanted)
-        name = wanted.sources[0].name or ""
+        name = "" if wanted.route is None else wanted.route.name
         self._metrics.withdrawn(name, version)
         fields = {"model": name, "version": version, "reason": reason}
         log.error("a challenger is rolled back", extra={"fields": fields})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,13 @@ def test_of_a_split_in_three_the_one_that_is_bad_goes(tmp_path):
     bench = Bench(tmp_path, {1: 60.0, 2: 30.0, 3: 10.0})
     bench.watcher.observed(bad_challenger())
     assert bench.shares == {"1": 90.0, "3": 10.0}
+
+
+def test_it_loses_it_also_where_the_registry_wants_what_cannot_be_fetched(bench):
+    bench.registry.now = replace(wanted({3: 100.0}), sources=())
+    bench.watcher.poll()
+    bench.watcher.observed(bad_challenger())
+    assert bench.shares == {"1": 100.0}
 
 
 def good_challenger() -> Observed:
