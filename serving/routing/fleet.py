@@ -51,8 +51,9 @@ class _Entry:
         """All that is to be held for it."""
         settled = () if self.settled is None else self.settled.sources
         previous = () if self.previous is None else (self.previous,)
+        kept = self.kept()
         for source in (*self.wanted.sources, *settled, *previous):
-            if source not in self.refused:
+            if source in kept or source not in self.refused:
                 yield source
 
     def kept(self) -> set[Resolved]:
@@ -134,7 +135,10 @@ class Fleet:
         )
 
     def refuse_shadow(self, source: Resolved, reason: str) -> list[Refused]:
-        """The version cannot be loaded. Returns what is refused from now on."""
+        """The version cannot be loaded as a shadow. Returns what is refused from now on.
+
+        Where it answers as well, it goes on answering.
+        """
         found = []
         for entry in self._entries.values():
             if source == entry.wanted.shadow and source not in entry.refused:

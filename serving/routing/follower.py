@@ -63,7 +63,7 @@ class Follower:
             numbers.insert(0, routing.champion)
         if CHALLENGER in model.aliases and self._source.alias == CHAMPION:
             numbers.append(model.aliases[CHALLENGER])
-        shadow = routing.shadow
+        shadow = routing.with_shadow(routing.shadow).shadow
         wanted = [*dict.fromkeys(numbers)]
         sources, refused = self._fetch(wanted if shadow is None else [*wanted, shadow.number])
         along = None

@@ -235,3 +235,11 @@ def test_a_shadow_is_held_apart_and_no_route_waits_for_it():
     assert made.refuse_shadow(source("4"), "it is bad") == []
     made.want(replace(shaded, attempt=1))
     assert made.shadows == (source("4"),)
+
+
+def test_a_version_that_answers_stays_held_whatever_becomes_of_it_as_a_shadow():
+    made = fleet(wanted(v4=100))
+    made.want(replace(wanted(v4=100), shadow=source("4")))
+    made.refuse_shadow(source("4"), "it is bad")
+    assert held(made) == {"4"}
+    assert made.shadows == ()
