@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OTHERS = {
     "model": "a=x,b", "host": "0.0.0.0", "log_level": "debug", "provider": "cpu",
     "fallback": "cpu", "variant": "int8", "queue_size": "5000", "max_body_bytes": "70000",
-    "otlp_endpoint": "http://a", "guardrail": "off",
+    "otlp_endpoint": "http://a", "guardrail": "off", "page": "off",
 }  # fmt: skip
 """A value that is not the default; a number goes for all others."""
 NUMBERS = [name for name, spec in SPECS.items() if "minimum" in spec.metadata]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bundle.errors import NotFoundError, RegistryError
 from trainer.errors import ConfigError
-from trainer.report.recorded import FILES
+from trainer.report.recorded import CHECKPOINTS, FILES
 from trainer.run_folder import SUMMARY
 
 if TYPE_CHECKING:
@@ -109,14 +109,14 @@ def _download(run_id: str, folder: Path) -> None:
     try:
         with store.reading(missing=missing) as client:
             names = {item.path for item in client.list_artifacts(run_id)}
-            kept = [name for name in FILES if name in names]
-            kept += [
-                item.path
-                for item in client.list_artifacts(run_id, "checkpoints")
-                if item.path.endswith(".json")
-            ]
+            kept = [name for name in FILES if name in names and name != CHECKPOINTS]
             for name in kept:
                 client.download_artifacts(run_id, name, str(folder))
+            descriptions = folder / CHECKPOINTS
+            descriptions.mkdir()
+            for item in client.list_artifacts(run_id, CHECKPOINTS):
+                if item.path.endswith(".json"):  # a file lands in the folder itself
+                    client.download_artifacts(run_id, item.path, str(descriptions))
     except RegistryError as error:
         raise NotFoundError(f"{missing} ({error})", remedy=_REMEDY) from error
     except NotFoundError as error:

@@ -73,7 +73,9 @@ def test_the_document_has_the_shapes_of_each_model(client):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("keyed", [False, True], ids=["open", "with keys"])
+@pytest.mark.parametrize(
+    "keyed", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["open", "with keys"]
+)
 def test_schemathesis_finds_nothing(tmp_path, keyed):
     (tmp_path / "negative.onnx").write_bytes(negative_onnx())
     (tmp_path / "schemathesis.toml").write_text(CHECKS)

@@ -73,6 +73,7 @@ def test_both_processes_settle_when_one_runs_out_while_the_other_waits_in_a_batc
             assert torch.equal(a, b), name
 
 
+@pytest.mark.soak
 def test_run_in_two_processes_finishes_when_one_runs_out_of_memory(tmp_path):
     run = TrainingRun(
         tmp_path / "run",

@@ -111,6 +111,7 @@ def test_sweep_leaves_143_and_no_process_when_terminated(tmp_path: Path) -> None
     assert str(command.folder) not in running.stdout
 
 
+@pytest.mark.soak
 def test_sweep_records_failed_and_pruned_trials_and_finds_the_best(
     tmp_path: Path, tracking_uri: str
 ) -> None:

@@ -46,7 +46,9 @@ def config() -> Callable[..., DictConfig]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run; not to be changed."""
     folder = tmp_path_factory.mktemp("trained") / "run"
-    cfg = compose("train", [*SMALL, "trainer.max_epochs=2"], schemas=register_schemas)
+    cfg = compose(
+        "train", [*SMALL, "trainer.max_epochs=2", "trainer.report=true"], schemas=register_schemas
+    )
     train(cfg, folder=folder)
     return folder
 
