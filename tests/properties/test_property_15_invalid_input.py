@@ -328,7 +328,7 @@ def test_property_15_an_unknown_model_or_version_is_404(client):
 
 
 def test_property_15_another_path_is_404_and_another_method_405(client):
-    for path in ("/predict/", "/predict/x", "/Predict", "//predict", "/health/x", "/%00"):
+    for path in ("/predict/", "/predict/x", "/Predict", "/predict//", "/health/x", "/%00"):
         check(client.post(path, json={}), 404, "not_found")
     for method in ("GET", "PUT", "DELETE", "PATCH", "OPTIONS"):
         response = client.request(method, "/predict")
