@@ -100,12 +100,24 @@ class ModelRecord:
     def change(
         self, action: str, after: Routing, *, dry_run: bool, who: str | None = None
     ) -> Event:
-        """Bring the routing about, unless this is a rehearsal, and keep the event.
+        """Bring the routing about, unless this is a rehearsal, and keep the event."""
+        return self._change(action, self.routing(), after, dry_run=dry_run, who=who)
 
-        MLflow writes one alias or tag at a time, and whoever looks in between sees it so: where a
-        new champion gets everything, it has everything from the first write on.
-        """
+    def redirect(
+        self, action: str, traffic: Routing, *, dry_run: bool, who: str | None = None
+    ) -> Event:
+        """As `change`, of who answers alone: the shadow stays, unless it is one of them now."""
         before = self.routing()
+        after = traffic.with_shadow(before.shadow)
+        return self._change(action, before, after, dry_run=dry_run, who=who)
+
+    def _change(
+        self, action: str, before: Routing, after: Routing, *, dry_run: bool, who: str | None
+    ) -> Event:
+        """Where a new champion gets everything, it has everything from the first write on.
+
+        MLflow writes one alias or tag at a time, and whoever looks in between sees it so.
+        """
         event = new_event(action, before, after, who=who)
         if dry_run or before == after:
             return event

@@ -132,8 +132,7 @@ class ModelRegistry:
         with self._store.writing(missing=_no_model(name)) as client:
             record = ModelRecord(client, name)
             record.check_exist([number])
-            after = Routing(champion=number).with_shadow(record.routing().shadow)
-            return record.change("promote", after, dry_run=dry_run, who=who)
+            return record.redirect("promote", Routing(champion=number), dry_run=dry_run, who=who)
 
     def split(
         self,
@@ -148,9 +147,8 @@ class ModelRegistry:
         with self._store.writing(missing=_no_model(name)) as client:
             record = ModelRecord(client, name)
             record.check_exist(list(shares))
-            before = record.routing()
-            after = Routing(champion=before.champion, split=wanted).with_shadow(before.shadow)
-            return record.change("split", after, dry_run=dry_run, who=who)
+            after = Routing(champion=record.routing().champion, split=wanted)
+            return record.redirect("split", after, dry_run=dry_run, who=who)
 
     def ramp(
         self, name: str, number: int, *, dry_run: bool = False, who: str | None = None
@@ -162,9 +160,8 @@ class ModelRegistry:
         with self._store.writing(missing=_no_model(name)) as client:
             record = ModelRecord(client, name)
             record.check_exist([number])
-            before = record.routing()
-            after = first_stage(name, number, before).with_shadow(before.shadow)
-            return record.change("ramp", after, dry_run=dry_run, who=who)
+            after = first_stage(name, number, record.routing())
+            return record.redirect("ramp", after, dry_run=dry_run, who=who)
 
     def advance(
         self, name: str, number: int, *, seen: float, who: str | None = None
@@ -172,13 +169,11 @@ class ModelRegistry:
         """Take a ramp that gives the version `seen` percent to its next stage, if it still does."""
         with self._store.writing(missing=_no_model(name)) as client:
             record = ModelRecord(client, name)
-            before = record.routing()
-            after = advanced(before, number, seen=seen)
+            after = advanced(record.routing(), number, seen=seen)
             if after is None:
                 return None
             action = "promote" if after.champion == number else "ramp"
-            after = after.with_shadow(before.shadow)
-            return record.change(action, after, dry_run=False, who=who)
+            return record.redirect(action, after, dry_run=False, who=who)
 
     def shadow(
         self,
@@ -216,8 +211,7 @@ class ModelRegistry:
                 raise RequestError(
                     f"model {name!r} has no earlier champion or split to go back to", field="name"
                 )
-            after = previous.with_shadow(record.routing().shadow)
-            return record.change("rollback", after, dry_run=dry_run, who=who)
+            return record.redirect("rollback", previous, dry_run=dry_run, who=who)
 
     def withdraw(self, name: str, number: int, *, who: str | None = None) -> Event | None:
         """Give what a version has of a split to the champion; None if it has nothing."""
@@ -230,8 +224,7 @@ class ModelRegistry:
             others = sum(share for n, share in shares.items() if n != before.champion)
             shares[before.champion] = WHOLE - others
             after = Routing(champion=before.champion, split=shares if others else {})
-            after = after.with_shadow(before.shadow)
-            return record.change("rollback", after, dry_run=False, who=who)
+            return record.redirect("rollback", after, dry_run=False, who=who)
 
     def history(self, name: str) -> list[Event]:
         """The last events, oldest first."""
