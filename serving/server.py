@@ -86,37 +86,46 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
         pinned: frozenset[Resolved],
     ) -> BaseProcess:
         """A new process for that worker, with these models; it reports on `control`."""
+        return self._spawn_worker(
+            f"worker-{worker}",
+            worker,
+            generation=generation,
+            control=control,
+            sources=sources,
+            pinned=pinned,
+        )
+
+    def spawn_shadow(self, *, generation: int, control: Connection) -> BaseProcess:
+        """A new process for versions that answer nobody; it is told on `control` which."""
+        return self._spawn_worker(
+            "shadow-0", 0, generation=generation, control=control, shadow=True
+        )
+
+    def _spawn_worker(
+        self,
+        name: str,
+        worker: int,
+        *,
+        generation: int,
+        control: Connection,
+        sources: tuple[Resolved, ...] = (),
+        pinned: frozenset[Resolved] = frozenset(),
+        shadow: bool = False,
+    ) -> BaseProcess:
+        """On the device of the worker of that number."""
         devices = self._inference_workers_config_for_api(self.lit_api.api_path)
         start = WorkerStart(
             api=self.lit_api,
             device=str(devices[worker]),
             worker=worker,
-            address=self.address(f"worker-{worker}", generation=generation),
+            address=self.address(name, generation=generation),
             control=control,
             sources=sources,
             pinned=pinned,
+            shadow=shadow,
         )
         process = multiprocessing.get_context("spawn").Process(
-            target=run_worker, args=(start,), name=f"worker-{worker}"
-        )
-        process.start()
-        return process
-
-    def spawn_shadow(self, *, generation: int, control: Connection) -> BaseProcess:
-        """A new process for versions that answer nobody; it is told on `control` which."""
-        devices = self._inference_workers_config_for_api(self.lit_api.api_path)
-        start = WorkerStart(
-            api=self.lit_api,
-            device=str(devices[0]),
-            worker=0,
-            address=self.address("shadow-0", generation=generation),
-            control=control,
-            sources=(),
-            pinned=frozenset(),
-            shadow=True,
-        )
-        process = multiprocessing.get_context("spawn").Process(
-            target=run_worker, args=(start,), name="shadow-0"
+            target=run_worker, args=(start,), name=name
         )
         process.start()
         return process
