@@ -129,8 +129,9 @@ def _failure(
         log.error("the model fails", extra={"fields": {"model": model.name, "reason": message}})
         return answer(item.payload.id, FAILED, message=message), {}
     if isinstance(error, EngineError) and item.payload.routed:
-        for other in list(models.values()):
-            if other.name == model.name and _takes(other, item.payload.tensors):
+        others = [m for m in list(models.values()) if m.name == model.name and m is not model]
+        for other in others:
+            if _takes(other, item.payload.tensors):
                 message = f"{message} (version {other.version} answers)"
                 return answer(item.payload.id, FAILED, message=message), {}
     return answer(item.payload.id, REFUSED, message=message, field=error.field, index=index), {}

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES = 64 * 1024
 BODY_SECONDS = 10.0
-WHOLE = 100.0
 
 
 def admin_endpoints(calls: Calls) -> list[Endpoint]:
@@ -53,12 +52,13 @@ def admin_endpoints(calls: Calls) -> list[Endpoint]:
     async def shadow(request: Request, exchange: Exchange) -> Response:
         body = await _body(request, ("version", "percent", "dry_run"))
         given = body.get("version")
+        share = {"percent": _percent("percent", body["percent"])} if "percent" in body else {}
         return await change(
             request,
             exchange,
             "shadow",
             version=None if given is None and "version" in body else _number("version", given),
-            percent=_percent("percent", body.get("percent", WHOLE)),
+            **share,
             body=body,
         )
 

@@ -63,7 +63,7 @@ def _change(act: Callable[..., Event], *names: str) -> Callable[[Call], Any]:
         event = act(
             call.model,
             *(call.arguments[name] for name in names[:1]),
-            **{name: call.arguments[name] for name in names[1:]},
+            **{name: call.arguments[name] for name in names[1:] if name in call.arguments},
             dry_run=bool(call.arguments.get("dry_run")),
             who=f"key:{call.principal}",
         )

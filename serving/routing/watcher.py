@@ -112,7 +112,7 @@ def watch(
             message = inbox.get(timeout=max(0.0, wait) if math.isfinite(wait) else None)
         except queue.Empty:
             watcher.poll()
-            next_poll = time.monotonic() + _pause(period) if period else math.inf
+            next_poll = time.monotonic() + _pause(period)
             continue
         if isinstance(message, Stop):
             return
@@ -131,7 +131,7 @@ def watch(
 
 
 def _pause(period: float) -> float:
-    return period * random.uniform(SHORTEST_POLL, 1.0)
+    return period * random.uniform(SHORTEST_POLL, 1.0) if period else math.inf
 
 
 class Watcher:
