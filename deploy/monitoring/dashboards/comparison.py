@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from deploy.monitoring.dashboards.dashboard import dashboard, labels
 from deploy.monitoring.dashboards.panel import lines, rows
-from deploy.monitoring.dashboards.query import Query
+from deploy.monitoring.dashboards.query import Query, rate
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.builders.table import Panel as Table
@@ -95,7 +95,7 @@ def _quality() -> list[Graph]:
 
 def _load() -> list[Graph]:
     def each(metric: str) -> str:
-        return f"sum by (model, version) (rate({metric}{{{_MODEL}}}[$__rate_interval]))"
+        return rate(metric, _MODEL, by="model, version")
 
     return [
         lines(

@@ -19,6 +19,11 @@ MLFLOW = DataSourceRef(type_val="grafana-postgresql-datasource", uid="mlflow")
 """The uids are those of ../grafana/provisioning/datasources."""
 
 
+def rate(metric: str, *filters: str, by: str) -> str:
+    """How fast a counter grows, in 1/s, over the interval that the panel's width suggests."""
+    return f"sum by ({by}) (rate({metric}{{{','.join(filters)}}}[$__rate_interval]))"
+
+
 @dataclass(frozen=True)
 class Query:
     """What Prometheus is asked; `legend` names a series by its labels: `{{model}}`."""

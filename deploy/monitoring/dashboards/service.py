@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from deploy.monitoring.dashboards.dashboard import dashboard, labels
 from deploy.monitoring.dashboards.panel import THIRD, lines, number, rows
-from deploy.monitoring.dashboards.query import Query
+from deploy.monitoring.dashboards.query import Query, rate
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.builders.stat import Panel as Number
@@ -92,8 +92,10 @@ def _requests() -> list[Graph]:
         lines(
             "Refusals and failures by kind",
             Query(
-                'sum by (error, status) (rate(trainyard_requests_total{error!="",'
-                f"{_MODEL},{_INSTANCE}}}[$__rate_interval]))",
+                rate(
+                    *("trainyard_requests_total", 'error!=""', _MODEL, _INSTANCE),
+                    by="error, status",
+                ),
                 "{{status}} {{error}}",
             ),
             unit="reqps",
@@ -118,10 +120,7 @@ def _requests() -> list[Graph]:
 
 def _time() -> list[Graph]:
     def phases(quantity: str, by: str) -> str:
-        return (
-            f"sum by ({by}) (rate(trainyard_phase_seconds_{quantity}"
-            f"{{{_MODEL},{_INSTANCE}}}[$__rate_interval]))"
-        )
+        return rate(f"trainyard_phase_seconds_{quantity}", _MODEL, _INSTANCE, by=by)
 
     return [
         lines(
@@ -161,7 +160,7 @@ def _time() -> list[Graph]:
 
 def _queue() -> list[Graph]:
     def each(metric: str) -> str:
-        return f"sum by (model) (rate({metric}{{{_MODEL},{_INSTANCE}}}[$__rate_interval]))"
+        return rate(metric, _MODEL, _INSTANCE, by="model")
 
     return [
         lines(
@@ -183,8 +182,7 @@ def _queue() -> list[Graph]:
         lines(
             "Time that workers compute",
             Query(
-                "sum by (instance) (rate(trainyard_batch_seconds_total"
-                f"{{{_INSTANCE}}}[$__rate_interval]))",
+                rate("trainyard_batch_seconds_total", _INSTANCE, by="instance"),
                 "{{instance}}",
             ),
             unit="percentunit",
@@ -200,7 +198,7 @@ def _queue() -> list[Graph]:
         lines(
             "Samples that never ran",
             Query(
-                f"sum by (reason) (rate(trainyard_dropped_total{{{_INSTANCE}}}[$__rate_interval]))",
+                rate("trainyard_dropped_total", _INSTANCE, by="reason"),
                 "{{reason}}",
             ),
             unit="cps",
