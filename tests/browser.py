@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 PROGRAM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
-MISSING = (
-    None
-    if PROGRAM
-    else "no Chromium here: apt-get install chromium, or `playwright install chromium` beside it"
-)
+MISSING = None if PROGRAM else "no Chromium here: apt-get install chromium"
 ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",

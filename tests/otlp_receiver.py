@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -13,8 +11,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from tests.http_receiver import http_receiver
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from http.server import BaseHTTPRequestHandler
 
 
 class Receiver:
@@ -39,27 +40,14 @@ def otlp_receiver() -> Iterator[Receiver]:
     """Listens on a free port of this machine."""
     receiver = Receiver()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if self.headers.get("Content-Encoding") == "gzip":
-                body = gzip.decompress(body)
-            receiver.take(self.path, body)
-            answer = ExportTraceServiceResponse().SerializeToString()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/x-protobuf")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+    def take(request: BaseHTTPRequestHandler, body: bytes) -> bytes:
+        if request.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        receiver.take(request.path, body)
+        return ExportTraceServiceResponse().SerializeToString()
 
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        receiver.url = f"http://127.0.0.1:{server.server_port}"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with http_receiver(take, media_type="application/x-protobuf") as receiver.url:
         yield receiver
-        server.shutdown()
 
 
 def attributes(span: Any) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
+
+from tests.http_receiver import http_receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from http.server import BaseHTTPRequestHandler
 
 
 class Webhook:
@@ -26,19 +27,11 @@ def webhook() -> Iterator[Webhook]:
     """Listens on a free port of this machine."""
     received = Webhook()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            received.alerts += message["alerts"]
-            received.authorizations.add(self.headers["Authorization"])
-            self.send_response(200)
-            self.end_headers()
+    def take(request: BaseHTTPRequestHandler, body: bytes) -> bytes:
+        received.alerts += json.loads(body)["alerts"]
+        received.authorizations.add(request.headers["Authorization"])
+        return b""
 
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        received.url = f"http://127.0.0.1:{server.server_port}/alerts"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with http_receiver(take) as address:
+        received.url = f"{address}/alerts"
         yield received
-        server.shutdown()

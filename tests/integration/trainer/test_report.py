@@ -12,12 +12,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from tests import browser
 from tests.training import train_tiny
 
 ROOT = Path(__file__).resolve().parents[3]
-BROWSER = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
 pytestmark = pytest.mark.slow
 
 
@@ -67,13 +65,13 @@ def test_run_leaves_the_page_that_the_command_makes_from_its_folder_and_from_mlf
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+@pytest.mark.skipif(browser.MISSING is not None, reason=str(browser.MISSING))
 def test_page_opens_in_a_browser_without_a_complaint(tmp_path):
     folder = tmp_path / "run"
     train_tiny(folder, "trainer.max_epochs=1", "trainer.report=true")
     done = subprocess.run(
         [
-            str(BROWSER),
+            str(browser.PROGRAM),
             "--headless",
             "--no-sandbox",
             "--disable-gpu",
