@@ -27,6 +27,8 @@ TOLERANCE_SECONDS = 300.0
 """How far the sender's clock may be from ours: later, what was overheard is of no use."""
 ID, TIMESTAMP, SIGNATURE = "X-MLflow-Delivery-Id", "X-MLflow-Timestamp", "X-MLflow-Signature"
 VERSION = "v1"
+HEADERS = "latin-1"
+"""What bytes of a header are read as, so that these are the ones that were signed."""
 
 
 class WebhookSignature:
@@ -39,7 +41,7 @@ class WebhookSignature:
     def check(self, headers: Mapping[str, str], body: bytes) -> None:
         """Raises SignatureError. Of several signatures, one in a word, any one will do."""
         delivery, moment = headers.get(ID, ""), headers.get(TIMESTAMP, "")
-        content = f"{delivery}.{moment}.".encode() + body
+        content = f"{delivery}.{moment}.".encode(HEADERS) + body
         digest = hmac.new(self._secret, content, hashlib.sha256).digest()
         expected = f"{VERSION},{base64.b64encode(digest).decode()}".encode()
         given = headers.get(SIGNATURE, "").split()

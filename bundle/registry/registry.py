@@ -36,6 +36,9 @@ from bundle.registry.version import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+MAX_DIGITS = 18
+"""Of a version's number: what has more is read as an alias, which nothing has."""
+
 
 class ModelRegistry:
     """Over the MLflow client; the bundle's folder travels as the plain artifacts of a run.
@@ -169,6 +172,7 @@ class ModelRegistry:
         """Take a ramp that gives the version `seen` percent to its next stage, if it still does."""
         with self._store.writing(missing=_no_model(name)) as client:
             record = ModelRecord(client, name)
+            record.check_exist([number])
             after = advanced(record.routing(), number, seen=seen)
             if after is None:
                 return None
@@ -283,7 +287,7 @@ def _metrics(client: Any, bundle: Bundle, run_id: str | None) -> dict[str, float
 def _number(version: int | str) -> int | None:
     if isinstance(version, int):
         return version
-    return int(version) if version.isdecimal() else None
+    return int(version) if version.isdecimal() and len(version) <= MAX_DIGITS else None
 
 
 def _no_model(name: str) -> str:

@@ -19,9 +19,10 @@ export class Live {
   #reasons = new Map();
   #health = null;
   #timer = 0;
+  #begun = 0;
   #paused = false;
 
-  /** `onHealth` is told what /health says each time. */
+  /** `onHealth` is told what /health says each time, and may ask whether a later look overtook this one. */
   constructor({ onHealth }) {
     this.onHealth = onHealth;
     find("pause").addEventListener("click", () => this.#pause());
@@ -35,14 +36,25 @@ export class Live {
     await this.#look();
   }
 
+  /** A look that a later one overtook, perhaps with another key, leaves what it saw. */
   async #look() {
     clearTimeout(this.#timer);
+    const number = ++this.#begun;
+    const overtaken = () => number !== this.#begun;
     try {
-      this.#health = await health();
-      await this.onHealth(this.#health);
-      await Promise.all([this.#count(), this.#explain()]);
+      const seen = await health();
+      if (overtaken()) return;
+      this.#health = seen;
+      await this.onHealth(seen, overtaken);
+      if (overtaken()) return;
+      const [counted, reasons] = await Promise.all([this.#count(), this.#explain(seen)]);
+      if (overtaken()) return;
+      this.#reasons = reasons;
+      this.#denied = counted.denied;
+      if (counted.found) this.#recent.add(counted.at, counted.found);
       this.#show();
     } catch {
+      if (overtaken()) return;
       this.#health = null;
       this.#showStatus();
     }
@@ -64,24 +76,24 @@ export class Live {
 
   /** Unless this visitor may not: then the server's words stand in its place. */
   async #count() {
-    if (this.#denied) return;
+    if (this.#denied) return { denied: this.#denied };
     try {
       const { text } = await call("metrics", { headers: { Accept: "text/plain" } });
-      this.#recent.add(performance.now() / 1000, readRequests(text));
+      return { at: performance.now() / 1000, found: readRequests(text), denied: null };
     } catch (error) {
       if (error.status !== 401 && error.status !== 403) throw error;
-      this.#denied = error;
+      return { denied: error };
     }
   }
 
   /** /health says which versions are refused, and only those who may predict learn why. */
-  async #explain() {
-    if (!this.#health.refused) return;
+  async #explain({ refused }) {
+    if (!refused) return this.#reasons;
     try {
       const index = await ask("v2/repository/index", { method: "POST" });
-      this.#reasons = new Map(index.map(({ name, version, reason }) => [keyOf(name, version), reason]));
+      return new Map(index.map(({ name, version, reason }) => [keyOf(name, version), reason]));
     } catch {
-      this.#reasons = new Map();
+      return new Map();
     }
   }
 

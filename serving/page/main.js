@@ -17,17 +17,19 @@ let asked = 0;
 const live = new Live({ onHealth: refresh });
 
 /** The models may be others than before; without a valid key nothing is known of what they take. */
-async function refresh(health) {
+async function refresh(health, overtaken) {
   if (fingerprint(health) !== held) {
     let document;
     try {
       document = await ask("openapi.json");
     } catch (error) {
+      if (overtaken()) return;
       if (error.status !== 401 && error.status !== 403) throw error;
       wantKey(error);
       held = fingerprint(health);
       return;
     }
+    if (overtaken()) return;
     held = fingerprint(health);
     find("key").hidden = true;
     find("forget").hidden = !hasKey();

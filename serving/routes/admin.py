@@ -123,7 +123,10 @@ def _shares(body: Mapping[str, Any]) -> dict[int, float]:
     found = {}
     for key, percent in shares.items():
         field = f"shares.{shorten(key)}"
-        found[_number(field, key)] = _percent(field, percent)
+        number = _number(field, key)
+        if number in found:
+            raise BadRequestError.of_field(field, f"names version {number} once more")
+        found[number] = _percent(field, percent)
     return found
 
 

@@ -77,6 +77,8 @@ class Shadows:
         self._under_way = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._told: set[Pair] = set()
+        """Whose answers could not be compared, for a reason that is in the log."""
 
     async def connect(self, address: Path) -> None:
         """Use the process that listens there, for as long as it lives."""
@@ -118,12 +120,16 @@ class Shadows:
         answered = _Answered(served, parts, answers, again)
         task = asyncio.ensure_future(self._ask(pair, answered, other))
         self._tasks.add(task)
-        task.add_done_callback(partial(self._done, samples))
+        task.add_done_callback(partial(self._done, pair, samples))
 
-    def _done(self, samples: int, task: asyncio.Task[None]) -> None:
+    def _done(self, pair: Pair, samples: int, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._under_way -= samples
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        self._metrics.failed(pair)
+        if pair not in self._told:
+            self._told.add(pair)
             log.error("a shadow cannot be compared", exc_info=error)
 
     async def _ask(self, pair: Pair, answered: _Answered, other: ServedModel) -> None:

@@ -8,6 +8,7 @@ import os
 import queue
 import random
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,8 @@ RAMP = "ramp"
 """Who gave it more."""
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 """MLflow would try again for minutes, in which the watcher would not notice that it is back."""
+SHORTEST_PAUSE = 1.0
+"""Seconds between two polls, however often somebody rings."""
 SHORTEST_POLL = 0.8
 """Share of the period after which a poll may come: servers that were started together shall not ask
 together. It never comes later than the period, which is what an operator counts on."""
@@ -106,6 +109,7 @@ def watch(
     However often it is told to look: it looks once for all that came in the meantime.
     """
     next_poll = time.monotonic() if period else math.inf
+    may_poll = -math.inf
     while True:
         try:
             wait = next_poll - time.monotonic()
@@ -113,6 +117,7 @@ def watch(
         except queue.Empty:
             watcher.poll()
             next_poll = time.monotonic() + _pause(period)
+            may_poll = time.monotonic() + SHORTEST_PAUSE
             continue
         if isinstance(message, Stop):
             return
@@ -121,7 +126,7 @@ def watch(
         elif isinstance(message, Observed):
             watcher.observed(message)
         elif isinstance(message, Look):
-            next_poll = time.monotonic()
+            next_poll = min(next_poll, max(time.monotonic(), may_poll))
         elif isinstance(message, NotTaken):
             watcher.not_taken(message)
         elif isinstance(message, Call):
@@ -151,6 +156,8 @@ class Watcher:
         self._sentry = sentry
         self._withdrawn: dict[str, set[str]] = {}
         """By uri: versions that answer nothing here, whatever the registry still says."""
+        self._asked: set[tuple[str, str]] = set()
+        """By uri and version: ramps that the registry did not let go on since the last poll."""
         self._followers = followers
         self._told = {wanted.uri: wanted for wanted in known}
         self._served: dict[str, Wanted] = {}
@@ -165,6 +172,7 @@ class Watcher:
         Never raises: what is served stays.
         """
         problem = ""
+        self._asked.clear()
         for uri, follower in self._followers.items():
             try:
                 wanted = self._judged(uri, follower)
@@ -226,7 +234,13 @@ class Watcher:
             )
 
     def _advance(self, uri: str, version: str, *, seen: float) -> bool:
-        """Whether a ramp gives the version more, now that it is no worse with `seen` percent."""
+        """Whether a ramp gives the version more, now that it is no worse with `seen` percent.
+
+        The registry is asked once between two polls, or as often as it says yes.
+        """
+        if (uri, version) in self._asked:
+            return False
+        self._asked.add((uri, version))
         try:
             event = self._followers[uri].advance(version, seen=seen, who=RAMP)
         except TrainyardError as error:
@@ -239,12 +253,16 @@ class Watcher:
         return True
 
     def _judged(self, uri: str, follower: Follower) -> Wanted:
-        """What the registry wants, without what was withdrawn and the registry does not know of."""
+        """What the registry wants, without what was withdrawn and the registry does not know of.
+
+        A registry that may only be read is never told, and followed all the same.
+        """
         wanted = follower.poll()
         withdrawn = self._withdrawn.get(uri, set())
         pending = withdrawn & wanted.needed
         for version in pending:
-            follower.withdraw(version, who=GUARDRAIL)
+            with suppress(TrainyardError):  # which was logged when it was first tried
+                follower.withdraw(version, who=GUARDRAIL)
         withdrawn &= pending
         return wanted.without(pending)
 

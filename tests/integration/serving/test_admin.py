@@ -92,6 +92,7 @@ def test_models_versions_and_history_can_be_read(client):
         ("split", {"shares": {"1": 50}}, 400, "split"),
         ("split", {"shares": {"1": "half"}}, 400, "shares.1"),
         ("split", {"shares": {"one": 100}}, 400, "shares.one"),
+        ("split", {"shares": {"1": 50, "01": 50}}, 400, "shares.01"),
         ("rollback", {"dry_run": "yes"}, 400, "dry_run"),
         ("ramp", {"version": 0}, 400, "version"),
         ("shadow", {}, 400, "version"),

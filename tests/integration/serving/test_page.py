@@ -142,6 +142,7 @@ def test_versions_their_shares_and_why_one_is_refused_are_seen(visiting, server,
         assert page.inner_text(".refused td") == reason
         page.click("#pause")
         assert page.inner_text("#pulse").startswith("Paused at ")
+        page.wait_for_timeout(1000)  # for a look that had begun
         count = len(found.requests)
         page.wait_for_timeout(4000)
         assert len(found.requests) == count
@@ -301,7 +302,7 @@ def test_a_key_is_asked_for_sent_and_forgotten(chromium, bundles, tmp_path):
         page.fill("#key-field", KEY)
         page.press("#key-field", "Enter")
         page.wait_for_selector("#key", state="hidden")
-        assert "has no scope 'metrics'" in page.inner_text("#metrics-refused")
+        page.wait_for_selector("#metrics-refused:has-text(\"has no scope 'metrics'\")")
         page.fill("#text", "good")
         page.click("#predict")
         page.wait_for_selector(".verdict")

@@ -13,21 +13,27 @@ NOW = 1_700_000_000
 BODY = '{"entity": "model_version", "name": "é"}'
 
 
-def signed(*, moment: str = str(NOW), body: str = BODY) -> dict[str, str]:
+def signed(*, moment: str = str(NOW), body: str = BODY, delivery: str = "a-b") -> dict[str, str]:
     return {
-        ID: "a-b",
+        ID: delivery,
         TIMESTAMP: moment,
-        SIGNATURE: _generate_hmac_signature(SECRET, "a-b", moment, body),
+        SIGNATURE: _generate_hmac_signature(SECRET, delivery, moment, body),
     }
 
 
 def check(headers: dict[str, str], body: str = BODY) -> None:
-    WebhookSignature(SECRET, clock=lambda: NOW).check(headers, body.encode())
+    """With the headers as a server reads them."""
+    read = {name: text.encode().decode("latin-1") for name, text in headers.items()}
+    WebhookSignature(SECRET, clock=lambda: NOW).check(read, body.encode())
 
 
 @pytest.mark.parametrize("age", [-299, 0, 299])
 def test_what_mlflow_signs_is_taken_within_five_minutes(age):
     check(signed(moment=str(NOW - age)))
+
+
+def test_an_id_of_any_bytes_is_signed_as_it_is_sent():
+    check(signed(delivery="livraison-é"))
 
 
 def test_of_several_signatures_one_has_to_be_right():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import queue
+import time
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,7 @@ class Registry:
 
     def __init__(self, percent: dict[int, float]) -> None:
         self.away = False
+        self.read_only = False
         self.now = wanted(percent)
         self.withdrawn: list[str] = []
         self.advanced: list[tuple[str, float]] = []
@@ -54,13 +57,13 @@ class Registry:
         return self.now
 
     def withdraw(self, version: str, *, who: str) -> None:
-        self._check()
+        self._check_writable()
         self.withdrawn.append(version)
         self.now = wanted({1: 100.0})
 
     def advance(self, version: str, *, seen: float, who: str) -> Event | None:
-        self._check()
         self.advanced.append((version, seen))
+        self._check_writable()
         after = Routing(champion=1, split={1: 75.0, 2: 25.0}, ramp=2)
         self.now = wanted({1: 75.0, 2: 25.0})
         return new_event("ramp", after, after, who=who)
@@ -68,6 +71,11 @@ class Registry:
     def _check(self) -> None:
         if self.away:
             raise RegistryError("nobody is there")
+
+    def _check_writable(self) -> None:
+        self._check()
+        if self.read_only:
+            raise RegistryError("you may read")
 
 
 class Bench:
@@ -156,6 +164,15 @@ def test_it_loses_it_here_while_the_registry_is_away_and_there_when_it_is_back(b
     assert bench.shares == {"1": 50.0, "2": 50.0}
 
 
+def test_a_registry_that_may_only_be_read_is_followed_without_what_was_withdrawn(bench):
+    bench.registry.read_only = True
+    bench.watcher.observed(bad_challenger())
+    bench.registry.now = wanted({1: 60.0, 2: 10.0, 3: 30.0})
+    bench.watcher.poll()
+    assert bench.shares == {"1": 70.0, "3": 30.0}
+    assert bench.registry.withdrawn == []
+
+
 def test_what_was_seen_before_the_split_changed_does_not_count(bench):
     few = bad_challenger()
     bench.watcher.serves(wanted({1: 50.0, 2: 50.0}))
@@ -198,6 +215,32 @@ def test_a_good_challenger_advances_by_what_it_did_with_the_share_it_had(tmp_pat
     assert len(bench.registry.advanced) == 2
     bench.watcher.observed(good_challenger())
     assert bench.registry.advanced[-1] == ("2", 25.0)
+
+
+def test_a_ramp_that_may_not_go_on_is_asked_for_once_a_poll(tmp_path):
+    bench = Bench(tmp_path, {1: 95.0, 2: 5.0})
+    bench.registry.read_only = True
+    for asked in (1, 2):
+        for _ in range(3):
+            bench.watcher.observed(good_challenger())
+        assert len(bench.registry.advanced) == asked
+        bench.watcher.poll()
+    assert bench.told == []
+
+
+def test_who_rings_again_and_again_is_heard_once_a_while(monkeypatch):
+    monkeypatch.setattr("serving.routing.watcher.SHORTEST_PAUSE", 0.2)
+    inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
+    polls: list[float] = []
+
+    class Polled:
+        def poll(self) -> None:
+            polls.append(time.monotonic())
+            inbox.put(Look() if len(polls) < 3 else Stop())
+
+    inbox.put(Look())
+    watch(Polled(), None, inbox, None, period=0.0)
+    assert all(later - earlier >= 0.2 for earlier, later in pairwise(polls))
 
 
 def test_of_many_messages_at_once_one_look_comes():

@@ -1,0 +1,53 @@
+"""Shadows whose answers cannot be compared: counted each time, and explained once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from types import SimpleNamespace
+
+from serving.routing.messages import Routes
+from serving.routing.shadow import Shadows
+from serving.routing.shadow_metrics import Pair, ShadowMetrics
+from serving.routing.split import Split
+from serving.routing.table import RoutingTable
+from serving.routing.wanted import Route, Shadow
+from serving.served_model import Part
+
+
+class Counted(ShadowMetrics):
+    """Keeps whose answers failed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pairs: list[Pair] = []
+
+    def failed(self, pair: Pair) -> None:
+        super().failed(pair)
+        self.pairs.append(pair)
+
+
+async def ask(shadows: Shadows, times: int) -> None:
+    """A version that nothing is known of stands in for one that is odd in any way."""
+    served = SimpleNamespace(info=SimpleNamespace(name="m", version="1", key=("m", "1")))
+    odd = SimpleNamespace(info=SimpleNamespace(name="m", version="2", key=("m", "2")))
+    shadows._catalog.update([odd])
+    for _ in range(times):
+        shadows.mirror(served, [Part({}, (0,), "")], [], lambda _: [])
+        await asyncio.sleep(0.01)
+    shadows.close()
+
+
+def test_an_odd_shadow_is_counted_as_failed_and_logged_once(caplog):
+    caplog.set_level(logging.ERROR)
+    route = Route(
+        name="m",
+        salt="m",
+        split=Split.of({1: 100.0}, champion=1),
+        shadow=Shadow("2", 100.0),
+    )
+    table, metrics = RoutingTable(), Counted()
+    table.update(Routes((route,)), [("m", "1")])
+    asyncio.run(ask(Shadows(table, metrics), 3))
+    assert metrics.pairs == [Pair("m", "1", "2")] * 3
+    assert [record.getMessage() for record in caplog.records] == ["a shadow cannot be compared"]
