@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
+from tests.deploy.absence import absent
 from tests.mlflow_server import free_port
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def program(name: str, package: str) -> str:
     """Its path; skips the test where it is not installed."""
     found = shutil.which(name)
     if found is None:
-        pytest.skip(f"{name} is not installed (Debian: {package})")
+        absent(f"{name} is not installed (Debian: {package})")
     return found
 
 

@@ -14,6 +14,7 @@ import yaml
 
 from deploy.kubernetes import prometheus_rule
 from serving.routes.probes import probe_endpoints
+from tests.deploy.absence import absent
 from tests.deploy.manifests import (
     IMAGE_PORT,
     IMAGE_USER,
@@ -41,7 +42,7 @@ Manifest = dict[str, Any]
 def built(folder: str) -> list[Manifest]:
     """What `kubectl apply -k` would send."""
     if shutil.which("kubectl") is None:
-        pytest.skip("kubectl is not installed")
+        absent("kubectl is not installed")
     command = ["kubectl", "kustomize", str(KUBERNETES / folder)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -14,6 +14,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from deploy.monitoring.dashboards.__main__ import FOLDER, dashboards
+from tests.deploy.absence import absent
 
 ROOT = Path(__file__).resolve().parents[2]
 MONITORING = ROOT / "deploy" / "monitoring"
@@ -27,7 +28,7 @@ METRIC = re.compile(r"\b(?:[a-z_]+:)?(?:trainyard|nv)_[a-z_]+(?::[a-z0-9_]+)?")
 def tool(*command: str) -> str:
     """What it prints; skips where Prometheus's tools are not installed."""
     if shutil.which(command[0]) is None:
-        pytest.skip(f"{command[0]} is not installed (Debian: prometheus, prometheus-alertmanager)")
+        absent(f"{command[0]} is not installed (Debian: prometheus, prometheus-alertmanager)")
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.deploy.absence import absent
 from tests.deploy.containers.base_image import provide
 from tests.deploy.containers.podman import Podman, missing_tools
 
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def podman(tmp_path_factory: pytest.TempPathFactory) -> Podman:
-    """Skips where there is none."""
+    """Not where its programs are absent."""
     if missing := missing_tools():
-        pytest.skip(f"not installed here: {', '.join(missing)}")
+        absent(f"not installed here: {', '.join(missing)}")
     return Podman(tmp_path_factory.mktemp("podman"))
 
 

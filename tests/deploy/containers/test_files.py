@@ -120,7 +120,7 @@ def test_secrets_are_made_once_and_stay(tmp_path):
     assert made[0] == made[1]
     values = dict(re.findall(r"^(\w+)=(.*)$", made[0][0], flags=re.MULTILINE))
     passwords = [value for name, value in values.items() if name.endswith("PASSWORD")]
-    assert len(set(passwords)) == len(passwords) == 3
+    assert len(set(passwords)) == len(passwords) == 4
     assert all(re.fullmatch(r"[0-9a-f]{32}", value) for value in passwords)
     assert (folder / ".env").stat().st_mode & 0o777 == 0o600
 

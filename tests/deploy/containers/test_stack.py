@@ -94,6 +94,12 @@ def register(podman: Podman, image: str, folder: Path, *, seed: int) -> str:
     return printed.strip().splitlines()[-1]
 
 
+def as_reader(stack: Stack, query: str) -> str:
+    """As Grafana and the exporter ask MLflow's database."""
+    user = f"host=127.0.0.1 dbname=mlflow user=reader password={stack.variable('READER_PASSWORD')}"
+    return stack.run("postgres", "psql", user, "--tuples-only", "--no-align", "--command", query)
+
+
 def test_server_answers_from_the_registry_of_the_stack(podman, stack, server_image, tmp_path):
     eventually(lambda: "digits" in stack.log("server"), seconds=PATIENCE)
     assert version() == ""
@@ -107,6 +113,9 @@ def test_server_answers_from_the_registry_of_the_stack(podman, stack, server_ima
         "--command", "SELECT name, version FROM model_versions",
     )  # fmt: skip
     assert rows == "digits|1"
+    assert as_reader(stack, "SELECT name FROM registered_models") == "digits"
+    with pytest.raises(AssertionError, match="permission denied"):
+        as_reader(stack, "DELETE FROM model_versions")
 
     register(podman, server_image, tmp_path, seed=2)
     stack.run("server", "trainyard-models", "promote", "digits", "2")

@@ -16,5 +16,10 @@ if ! test -s "$PGDATA/PG_VERSION"; then
   rm /tmp/password
   echo "host all all all scram-sha-256" >> "$PGDATA/pg_hba.conf"
   echo "CREATE DATABASE \"$POSTGRES_DB\"" | postgres --single -D "$PGDATA" postgres > /dev/null
+  pg_ctl --silent --wait -o "-c listen_addresses=''" start
+  for script in /docker-entrypoint-initdb.d/*.sh; do
+    "$script"
+  done
+  pg_ctl --silent --wait stop
 fi
 exec postgres -c listen_addresses='*'
