@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from optimize.schema import check
 from trainer.errors import Stopped
+from trainer.loading import loading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,10 +30,10 @@ def export(cfg: DictConfig) -> None:
     """Run the export; on stdout its table, and the bundle's path as the last line."""
     config: ExportConfig = OmegaConf.to_object(cfg)  # type: ignore[assignment]
     check(config)
-    # Imported here because they take seconds, which --help and a mistyped field need not wait for.
-    from optimize.optimizer import ModelOptimizer
-    from optimize.progress import StageProgress
-    from optimize.report import report
+    with loading():  # it takes seconds, which --help and a mistyped field need not wait for
+        from optimize.optimizer import ModelOptimizer
+        from optimize.progress import StageProgress
+        from optimize.report import report
 
     with _stopped_by_sigterm():
         outcome = ModelOptimizer(config, progress=StageProgress()).run()

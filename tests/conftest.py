@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,13 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "log.onnx").write_bytes(made.logarithm_onnx())
     (folder / "slow.onnx").write_bytes(made.slow_onnx())
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _settled() -> None:
+    """What earlier files have loaded is not searched for garbage again: that takes a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
 from trainer.compose import hydra_command, is_sweep, run_folder
+from trainer.loading import loading
 from trainer.schema import register_schemas
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ def main() -> None:
 
 def _train(cfg: DictConfig) -> dict[str, float]:
     # A wrong config is answered before torch and Lightning are loaded, which takes seconds.
-    from trainer.launch import DistributedTrainer
+    with loading():
+        from trainer.launch import DistributedTrainer
 
     folder = run_folder()
     if is_sweep():

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trainer.disk import check_folder
+from trainer.loading import loading
 from trainer.preflight import Plan, preflight
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ class DistributedTrainer:
         plan = self.preflight(folder)
         # Lightning takes seconds to load: what preflight refuses is answered without it.
         if plan.world_size == 1:
-            from trainer.run import train
+            with loading():
+                from trainer.run import train
 
             return train(self._cfg, folder=folder)
         from trainer.workers import train_in_workers

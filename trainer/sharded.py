@@ -18,14 +18,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from bundle.archive import sha256_file
 from bundle.publish import publish
 from trainer.checkpoint_content import facts_of, load_plain
 from trainer.errors import CheckpointError
-from trainer.shard_reader import ShardReader
 from trainer.sidecar import describe, read_sealed, sidecar_path, unwritable, write_sealed
 
 if TYPE_CHECKING:
@@ -43,6 +40,8 @@ def save_sharded(path: Path, checkpoint: Mapping[str, Any]) -> None:
     What all processes hold is divided among them; of a DTensor each writes its own part. The name
     appears when every file is on the disk. Raises CheckpointError, in all of them, if one fails.
     """
+    from torch.distributed.checkpoint import state_dict_saver  # takes seconds; most runs need none
+
     rank, together = _place()
     folder = path.with_name(f".{path.name}.{_token(together)}.part")
     tensors, rest = _split(checkpoint)
@@ -113,6 +112,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 def read_sharded(path: Path) -> dict[str, Any]:
     """The whole checkpoint in this process's memory, however many processes wrote it."""
+    from torch.distributed.checkpoint import state_dict_loader  # see save_sharded
+    from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+
+    from trainer.shard_reader import ShardReader
+
     verify_sharded(path)
     rest = load_plain(path / STATE)
     reader = ShardReader(path)

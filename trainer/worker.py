@@ -20,7 +20,7 @@ from bundle.command import TRACEBACK_VARIABLE
 from trainer.control import ENVIRONMENT, ControlFolder
 from trainer.errors import Stopped
 from trainer.group import Group
-from trainer.run import train_in_group
+from trainer.loading import loading
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -34,6 +34,9 @@ _PR_SET_PDEATHSIG = 1
 def main() -> NoReturn:
     """Train; the exit code is 0 when done or stopped as asked, else the error's."""
     die_with_launcher()
+    with loading():
+        from trainer.run import train_in_group
+
     folder = Path(sys.argv[1])
     group = Group.from_environment()
     control = ControlFolder(Path(os.environ[ENVIRONMENT]))

@@ -32,6 +32,7 @@ def digests() -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_passes_write_the_same_bytes_in_another_process():
     other = subprocess.run(
         [sys.executable, "-c", SCRIPT],
