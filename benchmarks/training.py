@@ -1,13 +1,14 @@
 """Training against a plain PyTorch loop and bare Lightning: steps a second, as ratios of one run.
 
-    python benchmarks/training.py [--rounds N] [--threads N] [--model NAME …] [--quick]
-                                  [--output FILE]
+    python benchmarks/training.py [--starts N] [--rounds N] [--threads N] [--model NAME …]
+                                  [--quick] [--output FILE]
 
 Three loops train the same model on the same 5,000 MNIST digits in batches of 64, with AdamW, a
 cosine schedule and clipped gradients: one by hand, bare Lightning with one `self.log`, and
-`train(cfg)` with its records in MLflow and its bar drawn. Each runs in a process of its own, in
-alternating rounds, with a number of threads that every process proves to have. Where other
-programs need the machine, the time of the CPU is the better figure.
+`train(cfg)` with its records in MLflow and its bar drawn. Each runs in a process of its own; all
+of them wait while one makes the steps of a lap, so that what a machine does from minute to minute
+meets them all, and all are started anew several times. Every process proves its number of
+threads. Where other programs need the machine, the time of the CPU is the better figure.
 
 What differs: ours takes its batches whole, its optimiser in torch's fused or foreach form, seeds
 dropout anew in every step and records loss, accuracy and rate every 10 steps; the others shuffle
@@ -25,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -34,8 +36,9 @@ from typing import TYPE_CHECKING, Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[0] = str(ROOT)  # this file's own folder would offer itself as packages of other names
 
-from benchmarks.loops.laps import Laps
+from benchmarks.loops.lap import Lap
 from benchmarks.loops.request import overrides
+from benchmarks.loops.side import Side
 from benchmarks.rounds import Interval, interval, ratio, take_turns
 
 if TYPE_CHECKING:
@@ -48,57 +51,58 @@ _PATIENCE = 900.0
 
 @dataclass(frozen=True)
 class Length:
-    """Steps before the watch starts, and on it."""
+    """Steps before the first lap, and of each."""
 
     warmup: int
     steps: int
 
 
-LENGTHS = {"mlp": Length(100, 600), "resnet_tiny": Length(10, 60)}
-QUICK = {"mlp": Length(5, 60), "resnet_tiny": Length(1, 3)}
+LENGTHS = {"mlp": Length(125, 200), "resnet_tiny": Length(25, 50)}
+"""Every lap of the side that saves has its saves in it, and the time to write them."""
+QUICK = {"mlp": Length(25, 50), "resnet_tiny": Length(1, 3)}
 
 
 def main() -> None:
     """Measure, print, and write JSON if asked."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--starts", type=int, default=3, help="of every process")
+    parser.add_argument("--rounds", type=int, default=8, help="laps of every process")
     parser.add_argument("--threads", type=int, default=1, help="of every process")
     parser.add_argument("--model", nargs="+", choices=list(LENGTHS), default=list(LENGTHS))
     parser.add_argument("--quick", action="store_true", help="one short round, to see it work")
     parser.add_argument("--output", type=Path, help="also write the figures here, as JSON")
     args = parser.parse_args()
-    rounds = 1 if args.quick else args.rounds
+    starts, rounds = (1, 2) if args.quick else (args.starts, args.rounds)
     lengths = {name: (QUICK if args.quick else LENGTHS)[name] for name in args.model}
     figures: dict[str, Any] = {
         "settings": {
+            "starts": starts,
             "rounds": rounds,
             "threads": args.threads,
             "lengths": {name: asdict(length) for name, length in lengths.items()},
         },
         "machine": machine(),
         "models": {
-            name: compare(name, length, rounds=rounds, threads=args.threads)
+            name: compare(name, length, starts=starts, rounds=rounds, threads=args.threads)
             for name, length in lengths.items()
         },
-        "first_step": first_steps(rounds=rounds, threads=args.threads),
+        "first_step": first_steps(rounds=2 * starts - 1, threads=args.threads),
     }
     print_table(figures)
     if args.output:
         args.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
-def compare(model: str, length: Length, *, rounds: int, threads: int) -> dict[str, Any]:
+def compare(
+    model: str, length: Length, *, starts: int, rounds: int, threads: int
+) -> dict[str, Any]:
     """The laps of every side, and the ratios of their speeds to the hand-written loop's."""
-    run = partial(time_loop, model=model, length=length, threads=threads)
-    laps = take_turns(
-        {
-            "plain": partial(run, "plain"),
-            "lightning": partial(run, "bare_lightning"),
-            "ours": partial(run, "ours"),
-            "ours, saving": partial(run, "ours", f"--save-every={_SAVE_EVERY}"),
-        },
-        rounds=rounds,
-    )
+    laps: dict[str, list[Lap]] = {}
+    for _ in range(starts):
+        for side, found in one_start(model, length, rounds=rounds, threads=threads).items():
+            laps.setdefault(side, []).extend(found)
+    if {lap.threads for side in laps.values() for lap in side} != {threads}:
+        sys.exit(f"error: not every side ran {threads} threads")
     if len({lap.weights for side in laps.values() for lap in side}) != 1:
         sys.exit(f"error: the sides did not train the same {model}")
     pairs = {
@@ -119,32 +123,29 @@ def compare(model: str, length: Length, *, rounds: int, threads: int) -> dict[st
     }
 
 
-def times(laps: list[Laps], *, cpu: bool = False) -> list[float]:
+def times(laps: list[Lap], *, cpu: bool = False) -> list[float]:
     """Seconds a step."""
     return [(lap.cpu_seconds if cpu else lap.seconds) / lap.steps for lap in laps]
 
 
-def time_loop(loop: str, *flags: str, model: str, length: Length, threads: int) -> Laps:
-    """Run `benchmarks/loops/<loop>.py` in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / "laps.json"
-        command = [
-            sys.executable, "-m", f"benchmarks.loops.{loop}", *flags, f"--model={model}",
-            f"--warmup={length.warmup}", f"--steps={length.steps}", f"--threads={threads}",
-            f"--output={output}",
-        ]  # fmt: skip
-        log = Path(folder) / "log"
-        with log.open("w") as stream:
-            ended = subprocess.run(
-                command, env=environment(threads), cwd=ROOT, stdout=stream, stderr=stream,
-                timeout=_PATIENCE, check=False,
-            )  # fmt: skip
-        if ended.returncode != 0:
-            sys.exit(f"error: {' '.join(command)} failed:\n{log.read_text()}")
-        laps = Laps(**json.loads(output.read_text(encoding="utf-8")))
-    if laps.threads != threads:
-        sys.exit(f"error: {loop} ran {laps.threads} threads where {threads} were asked for")
-    return laps
+def one_start(model: str, length: Length, *, rounds: int, threads: int) -> dict[str, list[Lap]]:
+    """Every side in a process, one lap a round."""
+    flags = [
+        f"--model={model}", f"--warmup={length.warmup}", f"--steps={length.steps}",
+        f"--laps={rounds}", f"--threads={threads}",
+    ]  # fmt: skip
+    loops = {
+        "plain": ["plain"],
+        "lightning": ["bare_lightning"],
+        "ours": ["ours"],
+        "ours, saving": ["ours", f"--save-every={_SAVE_EVERY}"],
+    }
+    with ExitStack() as stack:
+        sides = {
+            name: stack.enter_context(Side(*loop, *flags, environment=environment(threads)))
+            for name, loop in loops.items()
+        }
+        return take_turns({name: side.lap for name, side in sides.items()}, rounds=rounds)
 
 
 def first_steps(*, rounds: int, threads: int) -> dict[str, Any]:
@@ -178,7 +179,7 @@ def time_lightning(threads: int) -> float:
         done = folder / "first"
         command = [
             sys.executable, "-m", "benchmarks.loops.bare_lightning", f"--threads={threads}",
-            "--steps=1000", f"--first-step={done}", f"--output={folder}/laps.json",
+            "--steps=1000", f"--first-step={done}",
         ]  # fmt: skip
         return _until(command, done.exists, threads=threads, folder=folder)
 
@@ -234,11 +235,12 @@ def machine() -> dict[str, Any]:
 def print_table(figures: dict[str, Any]) -> None:
     """The figures, for people."""
     print(*(f"{key}: {value}" for key, value in figures["machine"].items()), sep=" · ")
-    print(f"{figures['settings']['threads']} thread(s), {figures['settings']['rounds']} round(s)")
+    settings = figures["settings"]
+    print(", ".join(f"{settings[key]} {key}" for key in ("threads", "starts", "rounds")))
     for model, found in figures["models"].items():
         print(f"\n{model}, batch 64 {'':<19} wall ms a step   CPU ms a step   load")
         for side, laps in found["laps"].items():
-            sides = [Laps(**lap) for lap in laps]
+            sides = [Lap(**lap) for lap in laps]
             wall, cpu = interval(times(sides)).median, interval(times(sides, cpu=True)).median
             load = interval([lap.load for lap in sides]).median
             print(f"  {side:<36} {wall * 1e3:12.2f} {cpu * 1e3:15.2f} {load:8.1f}")

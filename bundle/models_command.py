@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bundle.command import CommandParser
 from bundle.errors import RequestError
+from bundle.loading import loading
 from bundle.models_report import (
     describe_change,
     describe_version,
@@ -28,8 +29,8 @@ Subcommand = Callable[["ModelRegistry", argparse.Namespace], Report]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand on the registry that MLFLOW_TRACKING_URI names."""
     options = _parser().parse_args(arguments)
-    # Imported here because MLflow takes a second, which --help and a typing error need not wait.
-    from bundle.registry import ModelRegistry
+    with loading():  # MLflow takes seconds, for which --help and a typing error need not wait
+        from bundle.registry import ModelRegistry
 
     run: Subcommand = options.run
     document, text = run(ModelRegistry(), options)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
+from bundle.loading import loading
 from optimize.schema import check
 from trainer.errors import Stopped
-from trainer.loading import loading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

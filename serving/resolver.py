@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bundle.command import describe
 from bundle.errors import RegistryError, TrainyardError
+from bundle.loading import loading
 from bundle.uri import Resolved, default_cache, registered, resolve
 from serving.control import Failed
 from serving.errors import SettingsError, StartError
@@ -72,9 +73,9 @@ def _start(uri: str) -> Start:
     source = registered(uri)
     if source is None:
         return _fixed(uri)
-    # Imported here because MLflow takes seconds, which a plain folder need not wait for.
-    from bundle.registry import ModelRegistry
-    from serving.routing.follower import Follower
+    with loading():  # MLflow takes seconds, which a plain folder need not wait for
+        from bundle.registry import ModelRegistry
+        from serving.routing.follower import Follower
 
     registry = ModelRegistry()
     cache = default_cache()

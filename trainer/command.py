@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
+from bundle.loading import loading
 from trainer.compose import hydra_command, is_sweep, run_folder
-from trainer.loading import loading
 from trainer.schema import register_schemas
 
 if TYPE_CHECKING:

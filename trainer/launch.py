@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bundle.loading import loading
 from trainer.disk import check_folder
-from trainer.loading import loading
 from trainer.preflight import Plan, preflight
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from bundle.errors import RegistryError
+from bundle.loading import loading
 from trainer.errors import AwayError, PreflightError, TrackingError
 
 if TYPE_CHECKING:
@@ -237,7 +238,8 @@ def _store(uri: str) -> MlflowStore:
     """MLflow takes a second to import, so a run without it does not."""
     for variable, value in _QUICK.items():
         os.environ.setdefault(variable, value)
-    from bundle.registry.store import MlflowStore
+    with loading():
+        from bundle.registry.store import MlflowStore
 
     for name in ("mlflow.store.db.utils", "mlflow.tracking.fluent", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from omegaconf import OmegaConf
 
 from bundle.command import TRACEBACK_VARIABLE
+from bundle.loading import loading
 from trainer.control import ENVIRONMENT, ControlFolder
 from trainer.errors import Stopped
 from trainer.group import Group
-from trainer.loading import loading
 
 if TYPE_CHECKING:
     from typing import NoReturn

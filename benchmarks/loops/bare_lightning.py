@@ -16,7 +16,7 @@ from torch.optim import AdamW
 
 from benchmarks.loops import subject
 from benchmarks.loops.request import CLIP, RATE, WEIGHT_DECAY
-from benchmarks.loops.stopwatch import Stopwatch, arguments, write_laps
+from benchmarks.loops.stopwatch import arguments, watch
 
 
 class Classifier(pl.LightningModule):
@@ -71,10 +71,7 @@ def main() -> None:
     parser.add_argument("--first-step", type=Path, help="made when the first step is done")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    watch = Stopwatch(warmup=args.warmup, steps=args.steps)
-    watch.start()
-    train(args.model, steps=args.warmup + args.steps, first_step=args.first_step)
-    write_laps(args.output, watch.read())
+    train(args.model, steps=watch(args), first_step=args.first_step)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.loops.request import overrides
-from benchmarks.loops.stopwatch import Stopwatch, arguments, write_laps
+from benchmarks.loops.stopwatch import arguments, watch
 from trainer.compose import compose
 from trainer.run import train
 from trainer.schema import register_schemas
@@ -17,19 +17,15 @@ def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--save-every", type=int, help="checkpoint in the background this often")
     args = parser.parse_args()
-    steps = args.warmup + args.steps
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        asked = overrides(args.model, steps=steps, threads=args.threads, folder=folder)
+        asked = overrides(args.model, steps=watch(args), threads=args.threads, folder=folder)
         if args.save_every is None:
             asked.append("callbacks=none")
         else:
             asked += ["callbacks.async_save=true", f"callbacks.save_every_steps={args.save_every}"]
             asked.append("callbacks.save_best=false")  # nothing is validated
-        watch = Stopwatch(warmup=args.warmup, steps=args.steps)
-        watch.start()
         train(compose("train", asked, schemas=register_schemas), folder=folder / "run")
-        write_laps(args.output, watch.read())
 
 
 if __name__ == "__main__":

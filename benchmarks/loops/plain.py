@@ -9,7 +9,7 @@ from torch.optim import AdamW
 
 from benchmarks.loops import subject
 from benchmarks.loops.request import CLIP, RATE, WEIGHT_DECAY
-from benchmarks.loops.stopwatch import Stopwatch, arguments, write_laps
+from benchmarks.loops.stopwatch import arguments, watch
 
 
 def train(model_name: str, *, steps: int) -> None:
@@ -37,10 +37,7 @@ def main() -> None:
     """Train and time it."""
     args = arguments(__doc__ or "").parse_args()
     torch.set_num_threads(args.threads)
-    watch = Stopwatch(warmup=args.warmup, steps=args.steps)
-    watch.start()
-    train(args.model, steps=args.warmup + args.steps)
-    write_laps(args.output, watch.read())
+    train(args.model, steps=watch(args))
 
 
 if __name__ == "__main__":

@@ -5,31 +5,34 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from benchmarks.loops.laps import Laps
+from benchmarks.loops.lap import Lap
+
+TURN = "turn"
+"""What a process reads from its stdin when it may go on."""
 
 
 class Stopwatch:
-    """Runs from the end of step `warmup` to the end of step `warmup + steps`.
+    """After `warmup` steps the loop waits for its turn, makes `steps` steps, and so on.
 
-    torch calls it after every step of every optimiser, so that all loops carry the same cost.
+    torch calls it after every step of every optimiser, so that all loops carry the same cost. What
+    each lap took goes to the file descriptor `report`, a line of JSON a lap.
     """
 
-    def __init__(self, *, warmup: int, steps: int) -> None:
-        self._first = warmup
-        self._last = warmup + steps
+    def __init__(self, *, warmup: int, steps: int, report: int) -> None:
+        self._boundary = warmup
+        self._steps = steps
+        self._report = report
         self._count = 0
-        self._wall: list[float] = []
-        self._cpu: list[float] = []
-        self._threads: set[int] = set()
-        self._weights = 0
+        self._wall: float | None = None
+        self._cpu = 0.0
 
     def start(self) -> None:
         """Count from the next step on."""
@@ -37,28 +40,33 @@ class Stopwatch:
 
     def _tick(self, optimizer: Any, *_: Any) -> None:
         self._count += 1
-        if self._count not in (self._first, self._last):
+        if self._count < self._boundary:
             return
-        self._wall.append(time.perf_counter())
-        self._cpu.append(time.process_time())
-        self._threads.add(torch.get_num_threads())
-        self._weights = sum(
-            value.numel() for group in optimizer.param_groups for value in group["params"]
-        )
+        self._boundary += self._steps
+        now, cpu = time.perf_counter(), time.process_time()
+        if self._wall is not None:
+            self._tell(optimizer, seconds=now - self._wall, cpu_seconds=cpu - self._cpu)
+        # What threads do while the loop waits belongs to the lap after it.
+        self._cpu = cpu
+        self._wait()
+        self._wall = time.perf_counter()
 
-    def read(self) -> Laps:
-        """Raises RuntimeError if the loop ended too early, or changed its number of threads."""
-        if len(self._wall) != 2:
-            raise RuntimeError(f"the loop made {self._count} steps where {self._last} were needed")
-        (threads,) = self._threads
-        return Laps(
-            steps=self._last - self._first,
-            seconds=self._wall[1] - self._wall[0],
-            cpu_seconds=self._cpu[1] - self._cpu[0],
-            threads=threads,
+    def _wait(self) -> None:
+        os.write(self._report, b"\n")
+        if sys.stdin.readline().strip() != TURN:
+            os._exit(0)  # enough was measured
+
+    def _tell(self, optimizer: Any, *, seconds: float, cpu_seconds: float) -> None:
+        weights = sum(v.numel() for group in optimizer.param_groups for v in group["params"])
+        lap = Lap(
+            steps=self._steps,
+            seconds=seconds,
+            cpu_seconds=cpu_seconds,
+            threads=torch.get_num_threads(),
             load=os.getloadavg()[0],
-            weights=self._weights,
+            weights=weights,
         )
+        os.write(self._report, json.dumps(asdict(lap)).encode())
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -66,12 +74,15 @@ def arguments(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--model", choices=["mlp", "resnet_tiny"], default="mlp")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--warmup", type=int, default=20, help="steps before the watch starts")
-    parser.add_argument("--steps", type=int, default=100, help="steps on the watch")
-    parser.add_argument("--output", type=Path, required=True, help="where the laps go, as JSON")
+    parser.add_argument("--warmup", type=int, default=20, help="steps before the first lap")
+    parser.add_argument("--steps", type=int, default=100, help="steps of a lap")
+    parser.add_argument("--laps", type=int, default=1, help="how many there will be")
+    parser.add_argument("--report", type=int, help="the file descriptor that laps are told to")
     return parser
 
 
-def write_laps(path: Path, laps: Laps) -> None:
-    """For the process that started this one."""
-    path.write_text(json.dumps(asdict(laps)), encoding="utf-8")
+def watch(args: argparse.Namespace) -> int:
+    """Start the stopwatch, if a report is wanted; the number of steps that the loop has to make."""
+    if args.report is not None:
+        Stopwatch(warmup=args.warmup, steps=args.steps, report=args.report).start()
+    return int(args.warmup + args.steps * args.laps + 1)  # the last one is waited for in vain

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from bundle.command import describe
 from bundle.errors import TrainyardError
+from bundle.loading import loading
 from bundle.uri import default_cache
 from serving.control import Ready, Stop, listen
 from serving.logs import configure_logging
@@ -71,9 +72,10 @@ def run_watcher(start: WatcherStart) -> None:
     listen(start.control, directory=start.directory, on_message=inbox.put)
     # Imported here because MLflow takes seconds, and the supervisor, which imports this module,
     # must not have the threads that it starts.
-    from bundle.registry import ModelRegistry
-    from serving.routing.administration import Administration
-    from serving.routing.follower import Follower
+    with loading():
+        from bundle.registry import ModelRegistry
+        from serving.routing.administration import Administration
+        from serving.routing.follower import Follower
 
     registry, cache = ModelRegistry(), default_cache()
     watcher = Watcher(

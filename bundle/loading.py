@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """For a process that is about to train or to export, and does nothing else.
+    """For a process of our own, whose modules stay.
 
-    Torch and Lightning make half a million objects, which stay. To search them again and again
-    takes a sixth of the time to load them, and each later search a third of a second, in which no
-    step is taken: they are left out of it from here on (gc.freeze).
+    Torch and Lightning make half a million objects, MLflow as many again. To search them while they
+    are made takes a sixth of the time to load them, and each later search a third of a second in
+    which nothing else is done: they are left out of it from here on (gc.freeze).
     """
     gc.disable()
     try:
