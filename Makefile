@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready-$(EXTRAS)
 LOCK := requirements/dev.lock
 
-.PHONY: help setup demo test test-fast test-deploy test-docs soak train export serve models bench bench-training compare docs notebooks image up down hooks lint lint-deploy type format lock clean
+.PHONY: help setup demo test test-fast test-deploy test-docs soak train export serve models bench bench-peers bench-training compare docs notebooks image up down hooks lint lint-deploy type format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,8 +81,11 @@ serve: $(READY) ## python serve.py (ARGS='--model URI')
 models: $(READY) ## python models.py (ARGS='list')
 	@$(BIN)/python models.py $(ARGS)
 
-bench: $(READY) ## measure: latency and throughput of a served model against its bare engine
+bench: $(READY) ## measure: the server against stock LitServe, a bare Starlette and its bare engine
 	@$(BIN)/python benchmarks/serving.py $(ARGS)
+
+bench-peers: $(READY) ## measure: the server beside six others, each installed below benchmarks/peers/.venvs
+	@$(BIN)/python -m benchmarks.peers.compare $(ARGS)
 
 bench-training: $(READY) ## measure: training against a hand-written loop and bare Lightning
 	@$(BIN)/python benchmarks/training.py $(ARGS)

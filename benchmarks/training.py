@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -29,7 +28,6 @@ import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +37,7 @@ sys.path[0] = str(ROOT)  # this file's own folder would offer itself as packages
 from benchmarks.loops.lap import Lap
 from benchmarks.loops.request import overrides
 from benchmarks.loops.side import Side
+from benchmarks.machine import machine
 from benchmarks.rounds import Interval, interval, ratio, take_turns
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def main() -> None:
             "threads": args.threads,
             "lengths": {name: asdict(length) for name, length in lengths.items()},
         },
-        "machine": machine(),
+        "machine": machine("torch", "pytorch-lightning", "mlflow"),
         "models": {
             name: compare(name, length, starts=starts, rounds=rounds, threads=args.threads)
             for name, length in lengths.items()
@@ -216,19 +215,6 @@ def environment(threads: int) -> dict[str, str]:
         "OMP_WAIT_POLICY": "PASSIVE",
         "FORCE_COLOR": "1",
         "PYTHONPATH": str(ROOT),
-    }
-
-
-def machine() -> dict[str, Any]:
-    """What the figures depend on."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return {
-        "processor": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "load_before": os.getloadavg()[0],
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "pytorch-lightning", "mlflow")},
     }
 
 

@@ -1,0 +1,113 @@
+"""The bare engine: the fastest that a server with the same threads could be."""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bundle.engine.onnx import OnnxEngine
+from bundle.preprocessing.config import TextConfig
+from bundle.preprocessing.text import TextPreprocessor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from benchmarks.servers.loads import Load
+
+    Batch = dict[str, Any]
+
+
+class Engine:
+    """A load's model, and its samples as rows that are ready to run."""
+
+    def __init__(self, load: Load, graph: Path) -> None:
+        self._engine = OnnxEngine(graph, provider="cpu", threads=load.threads)
+        threads = self._engine.metadata()["threads"]
+        if threads != load.threads:
+            raise SystemExit(f"error: the engine runs {threads} threads, not {load.threads}")
+        self._load = load
+        tokenizer = graph.with_name("tokenizer.json")
+        self._texts = _preprocessor(tokenizer) if tokenizer.is_file() else None
+        self._rows = [self._row(sample) for sample in load.samples()]
+
+    def lone_ms(self, seconds: float) -> float:
+        """Median time of one sample alone, in milliseconds."""
+        return statistics.median(self._times(self._batch(self._rows[:1]), seconds)) * 1e3
+
+    def full(self, seconds: float) -> tuple[float, float]:
+        """Samples a second in full batches, and a batch's median time in milliseconds."""
+        size = self._load.batch_size
+        times = self._times(self._batch((self._rows * size)[:size]), seconds)
+        return size * len(times) / sum(times), statistics.median(times) * 1e3
+
+    def sorted(self, seconds: float, *, tokens: int) -> float:
+        """Samples a second where those that could wait together, as many as there are connections,
+        are sorted by length and cut so that no batch has more tokens, padding included.
+        """
+        batches = [
+            self._batch(part)
+            for first in range(0, len(self._rows), self._load.connections)
+            for part in cut(
+                sorted(self._rows[first : first + self._load.connections], key=_length),
+                batch_size=self._load.batch_size,
+                tokens=tokens,
+            )
+        ]
+        count, spent, began = 0, 0.0, time.perf_counter()
+        while spent < seconds:
+            for batch in batches:
+                self._engine.predict_batch(batch)
+            count += len(self._rows)
+            spent = time.perf_counter() - began
+        return count / spent
+
+    def _times(self, batch: Batch, seconds: float) -> list[float]:
+        """Of runs one after another, the first left out."""
+        self._engine.predict_batch(batch)
+        times: list[float] = []
+        while sum(times) < seconds:
+            began = time.perf_counter()
+            self._engine.predict_batch(batch)
+            times.append(time.perf_counter() - began)
+        return times
+
+    def _row(self, sample: Any) -> dict[str, Any]:
+        if self._texts is not None:
+            return dict(self._texts(sample))
+        (spec,) = self._engine.inputs
+        raw = np.frombuffer(sample, np.uint8) if isinstance(sample, bytes) else np.asarray(sample)
+        return {spec.name: raw.astype(spec.dtype).reshape(spec.shape[1:])}
+
+    def _batch(self, rows: Sequence[dict[str, Any]]) -> Batch:
+        if self._texts is not None:
+            return dict(self._texts.collate(rows))
+        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def cut(
+    rows: Sequence[dict[str, Any]], *, batch_size: int, tokens: int
+) -> list[list[dict[str, Any]]]:
+    """Batches of rows that come sorted by length."""
+    batches: list[list[dict[str, Any]]] = []
+    for row in rows:
+        last = batches[-1] if batches else None
+        if last is None or len(last) == batch_size or _length(row) * (len(last) + 1) > tokens:
+            batches.append([row])
+        else:
+            last.append(row)
+    return batches
+
+
+def _length(row: dict[str, Any]) -> int:
+    return max(len(array) for array in row.values())
+
+
+def _preprocessor(tokenizer: Path) -> TextPreprocessor:
+    content = tokenizer.read_bytes()
+    config = TextConfig(max_length=128, tokenizer_sha256=hashlib.sha256(content).hexdigest())
+    return TextPreprocessor(config, content)

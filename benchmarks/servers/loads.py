@@ -1,0 +1,91 @@
+"""Loads: which model is asked, what it is sent, and how its servers may batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.servers.texts import lengths, texts
+from benchmarks.servers.wrk import Post, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SAMPLES = 64
+"""Different bodies of a load, but for the texts of mixed length."""
+MIXED = 640
+TOKENS = 32
+SIDE = 224
+
+
+@dataclass(frozen=True)
+class Load:
+    """The same for every server that is compared."""
+
+    name: str
+    model: str
+    connections: int
+    batch_size: int
+    """Most samples of a batch."""
+    delay_ms: float
+    """Longest that a request waits for company."""
+    threads: int
+    """Of the engine, within one operator."""
+    samples: Callable[[], list[Any]]
+    """Rows of numbers, texts, or pictures of bytes."""
+
+    def ours(self) -> Post:
+        """For `serve.py`."""
+        samples = self.samples()
+        if self.model == "resnet18":
+            return _binary(self.model, samples)
+        field = {"null": "x", "cnn": "pixels"}.get(self.model)
+        if field is None:
+            return Post("/predict", encode({"text": text} for text in samples))
+        return Post("/predict", encode({"inputs": {field: row}} for row in samples))
+
+    def plain(self, path: str = "/predict") -> Post:
+        """For a server of one's own: the same sample under the name `input`."""
+        return Post(path, encode({"input": sample} for sample in self.samples()))
+
+
+def _binary(model: str, pictures: list[bytes]) -> Post:
+    """The Open Inference Protocol, with the tensor behind the JSON."""
+    tensor = {
+        "name": "image", "shape": [1, 3, SIDE, SIDE], "datatype": "UINT8",
+        "parameters": {"binary_data_size": 3 * SIDE * SIDE},
+    }  # fmt: skip
+    (head,) = encode([{"inputs": [tensor], "parameters": {"binary_data_output": True}}])
+    headers = {
+        "Content-Type": "application/octet-stream",
+        "Inference-Header-Content-Length": str(len(head)),
+    }
+    return Post(f"/v2/models/{model}/infer", tuple(head + p for p in pictures), headers)
+
+
+def _numbers() -> list[Any]:
+    rng = np.random.default_rng(0)
+    return [row.tolist() for row in rng.normal(0, 1, (SAMPLES, 4)).round(3)]
+
+
+def _pixels() -> list[Any]:
+    return np.random.default_rng(0).integers(0, 256, (SAMPLES, 784)).tolist()  # type: ignore[no-any-return]
+
+
+def _pictures() -> list[Any]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (3, SIDE, SIDE), np.uint8).tobytes() for _ in range(SAMPLES // 4)]
+
+
+def loads(cores: int) -> dict[str, Load]:
+    """By name. Light models compute on one thread, the others on every core."""
+    found = (
+        Load("null", "null", 32, 64, 2.0, 1, _numbers),
+        Load("cnn", "cnn", 64, 32, 2.0, 1, _pixels),
+        Load("minilm", "minilm", 64, 16, 5.0, cores, lambda: texts([TOKENS] * SAMPLES)),
+        Load("mixed", "minilm", 64, 16, 5.0, cores, lambda: texts(lengths(MIXED))),
+        Load("resnet18", "resnet18", 32, 16, 5.0, cores, _pictures),
+    )
+    return {load.name: load for load in found}
