@@ -88,8 +88,10 @@ def saturate(
     server: Server, post: Post, load: Load, *, seconds: float, threads: int | None = None
 ) -> dict[str, float]:
     """As many requests as the load's connections can make. `threads`: that must be seen to
-    compute, where the model is heavy enough to tell; SystemExit if others are.
+    compute, where the model is heavy enough to tell; SystemExit if others are. A load with a
+    `stretch` takes so many times the seconds.
     """
+    seconds *= load.stretch
     press(server.url, post, connections=load.connections, seconds=WARM_SECONDS)
     cpu, clocks = server.cpu_seconds(), server.thread_seconds()
     pressed = press(server.url, post, connections=load.connections, seconds=seconds)

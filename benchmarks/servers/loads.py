@@ -35,6 +35,8 @@ class Load:
     """Of the engine, within one operator."""
     samples: Callable[[], list[Any]]
     """Rows of numbers, texts, or pictures of bytes."""
+    stretch: int = 1
+    """How many times as long it is made where a batch takes long: only whole batches count."""
 
     def ours(self) -> Post:
         """For `serve.py`."""
@@ -84,8 +86,8 @@ def loads(cores: int) -> dict[str, Load]:
     found = (
         Load("null", "null", 32, 64, 2.0, 1, _numbers),
         Load("cnn", "cnn", 64, 32, 2.0, 1, _pixels),
-        Load("minilm", "minilm", 64, 16, 5.0, cores, lambda: texts([TOKENS] * SAMPLES)),
-        Load("mixed", "minilm", 64, 16, 5.0, cores, lambda: texts(lengths(MIXED))),
-        Load("resnet18", "resnet18", 32, 16, 5.0, cores, _pictures),
+        Load("minilm", "minilm", 64, 16, 5.0, cores, lambda: texts([TOKENS] * SAMPLES), 2),
+        Load("mixed", "minilm", 64, 16, 5.0, cores, lambda: texts(lengths(MIXED)), 2),
+        Load("resnet18", "resnet18", 32, 16, 5.0, cores, _pictures, 3),
     )
     return {load.name: load for load in found}

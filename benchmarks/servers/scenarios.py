@@ -170,7 +170,7 @@ def ours_and_calm(load: Load, bench: Bench) -> Figures:
         guess = 1.5 * load.batch_size / figures["per_second"]
         connections, think = crowd(rate, answer_seconds=guess)
         calm = press(
-            server.url, post, connections=connections, seconds=2 * bench.seconds,
+            server.url, post, connections=connections, seconds=2 * bench.seconds * load.stretch,
             think_seconds=think,
         )  # fmt: skip
         lone = press(server.url, post, connections=1, seconds=bench.seconds / 2)
@@ -189,8 +189,7 @@ def ours_overloaded(load: Load, bench: Bench) -> Figures:
     with bench.ours(load) as server:
         figures = saturate(server, plain, load, seconds=bench.seconds, threads=_visible(load))
         peak = figures["per_second"]
-        think = 2.0
-        answer = TIMEOUT_MS / 1e3 / OVERLOAD
+        think, answer = 2.0, 0.6  # about; what was offered is shown
         pressed = press(
             server.url, post, seconds=2 * bench.seconds, think_seconds=think, refusals=True,
             connections=round(OVERLOAD * peak * (think + answer)),
