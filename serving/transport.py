@@ -39,7 +39,10 @@ class Link(asyncio.Protocol):
         on_message: Callable[[Link, Message], None],
         on_lost: Callable[[Link], None],
         on_open: Callable[[Link], None] | None = None,
+        gathers: bool = False,
     ) -> None:
+        """`gathers`: what is sent in one turn of the event loop is written at once."""
+        self._gathered: list[bytes | memoryview] | None = [] if gathers else None
         self._on_message = on_message
         self._on_lost = on_lost
         self._on_open = on_open
@@ -70,8 +73,20 @@ class Link(asyncio.Protocol):
 
     def send(self, kind: str, fields: dict[str, Any], tensors: Iterable[Tensors] = ()) -> None:
         """Written in order; silently dropped if the connection is gone, which `on_lost` tells."""
-        if self._transport is not None:
-            self._transport.writelines(encode(kind, fields, tensors))
+        if self._transport is None:
+            return
+        pieces = encode(kind, fields, tensors)
+        if self._gathered is None:
+            self._transport.writelines(pieces)
+            return
+        if not self._gathered:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._gathered += pieces
+
+    def _write(self) -> None:
+        pieces, self._gathered = self._gathered, []
+        if self._transport is not None and pieces:
+            self._transport.writelines(pieces)
 
     def close(self) -> None:
         if self._transport is not None:
@@ -88,7 +103,7 @@ async def connect(
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(CONNECT_SECONDS):
         _, link = await loop.create_unix_connection(
-            lambda: Link(on_message=on_message, on_lost=on_lost), str(address)
+            lambda: Link(on_message=on_message, on_lost=on_lost, gathers=True), str(address)
         )
     return link
 
