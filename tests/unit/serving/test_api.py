@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import gc
+from types import SimpleNamespace
+
+from serving.api import ApiProcess
+
+
+def test_api_process_freezes_what_it_holds_once_it_is_ready():
+    sent: list[object] = []
+    process = SimpleNamespace(
+        _listening=True,
+        _lifecycle=SimpleNamespace(started=True),
+        _told_ready=False,
+        _control=SimpleNamespace(send=sent.append),
+    )
+    try:
+        ApiProcess._tell_ready(process)
+        assert len(sent) == 1
+        assert gc.get_freeze_count() > 1000
+    finally:
+        gc.unfreeze()
