@@ -10,9 +10,10 @@ import os
 import struct
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ SECONDS = (
 SCRAPE_ATTEMPTS = 3
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
+M = TypeVar("M", bound=MetricWrapperBase)
 _MODEL = ("model", "version", "variant")
 
 
@@ -50,6 +52,7 @@ class MetricsCollector:
     def __init__(self) -> None:
         # Its own registry: metrics are found by their files, not by the process that asks.
         registry = CollectorRegistry()
+        self._series: dict[tuple[MetricWrapperBase, tuple[str, ...]], Any] = {}
         self._requests = Counter(
             "trainyard_requests",
             "Requests answered, by HTTP status and kind of error ('' for success).",
@@ -175,16 +178,25 @@ class MetricsCollector:
     def request(self, record: RequestRecord, *, status: int, error: str, seconds: float) -> None:
         """One request was answered."""
         model = (record.model, record.version, record.variant)
-        self._requests.labels(record.route, *model, str(status), error).inc()
-        self._seconds.labels(record.route, *model, str(status)).observe(seconds)
+        self._of(self._requests, record.route, *model, str(status), error).inc()
+        self._of(self._seconds, record.route, *model, str(status)).observe(seconds)
         for phase, duration in record.phases.items():
-            self._phases.labels(phase, *model).observe(duration)
+            self._of(self._phases, phase, *model).observe(duration)
         if record.samples and status == 200:
-            self._samples.labels(*model).inc(record.samples)
+            self._of(self._samples, *model).inc(record.samples)
 
     def in_flight(self, record: RequestRecord, change: int) -> None:
         """A request for a model came (1), or left (-1)."""
-        self._in_flight.labels(record.model, record.version, record.variant).inc(change)
+        model = (record.model, record.version, record.variant)
+        self._of(self._in_flight, *model).inc(change)
+
+    def _of(self, metric: M, *labels: str) -> M:
+        """The metric's series, which prometheus_client takes long to find."""
+        series = self._series.get((metric, labels))
+        if series is None:
+            series = self._series[metric, labels] = metric.labels(*labels)
+        found: M = series
+        return found
 
     def batch(self, model: tuple[str, str, str], samples: int, seconds: float) -> None:
         """A batch of that many samples ran for so long."""
