@@ -73,8 +73,8 @@ def main() -> None:
             found = play(scenario, bench, rounds=rounds)
             figures["scenarios"][scenario.name] = found
             print(f"\n{table(scenario.name, found)}", flush=True)
-    if args.output:
-        args.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+            if args.output:  # each time: what comes next may fail
+                args.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 def chosen(args: argparse.Namespace) -> list[Scenario]:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import time
+from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,6 +25,10 @@ _LOOK_SECONDS = 0.1
 _STOP_SECONDS = 15.0
 _BUSY = 0.25
 """A thread computes if it has so large a share of the busiest one's time."""
+
+
+Clocks = dict[tuple[int, int], float]
+"""Seconds by process and thread."""
 
 
 class NotStartedError(Exception):
@@ -49,21 +54,23 @@ class Server:
                 found[process.pid] = times.user + times.system
         return found
 
-    def thread_seconds(self) -> dict[int, float]:
+    def thread_seconds(self) -> Clocks:
         """CPU time of each thread so far."""
         found = {}
         for process in self.tree():
             with contextlib.suppress(psutil.NoSuchProcess):
                 for thread in process.threads():
-                    found[thread.id] = thread.user_time + thread.system_time
+                    found[process.pid, thread.id] = thread.user_time + thread.system_time
         return found
 
 
-def busy_threads(before: dict[int, float], after: dict[int, float]) -> int:
-    """Threads that computed between two looks."""
-    spent = {thread: seconds - before.get(thread, 0.0) for thread, seconds in after.items()}
-    limit = _BUSY * max(spent.values(), default=0.0)
-    return sum(seconds >= limit for seconds in spent.values())
+def busy_threads(before: Clocks, after: Clocks) -> int:
+    """Threads that computed between two looks, in the process that computed most."""
+    spent: defaultdict[int, list[float]] = defaultdict(list)
+    for (process, thread), seconds in after.items():
+        spent[process].append(seconds - before.get((process, thread), 0.0))
+    most = max(spent.values(), key=sum, default=[])
+    return sum(seconds >= _BUSY * max(most) for seconds in most)
 
 
 @contextmanager

@@ -64,8 +64,10 @@ def test_texts_are_as_long_as_they_are_asked_to_be():
 
 
 def test_threads_compute_that_are_nearly_as_busy_as_the_busiest():
-    before = {1: 5.0, 2: 5.0, 3: 1.0}
-    assert busy_threads(before, {1: 7.0, 2: 6.5, 3: 1.1, 4: 0.1}) == 2
+    before = {(1, 1): 5.0, (1, 2): 5.0, (1, 3): 1.0, (9, 9): 0.0}
+    after = {(1, 1): 7.0, (1, 2): 6.5, (1, 3): 1.1, (1, 4): 0.1, (9, 9): 2.5}
+    assert busy_threads(before, after) == 2
+    assert busy_threads({}, {}) == 0
 
 
 def test_server_that_ends_tells_its_last_words(tmp_path):
