@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 WARM_SECONDS = 1.0
+SETTLE_SECONDS = 0.5
+"""Until what the warming client left behind has run, where a server does not drop it."""
 TOKENS = 512
 """Most tokens of a batch of texts, padding included."""
 
@@ -93,6 +96,7 @@ def saturate(
     """
     seconds *= load.stretch
     press(server.url, post, connections=load.connections, seconds=WARM_SECONDS)
+    time.sleep(SETTLE_SECONDS * load.stretch)
     cpu, clocks = server.cpu_seconds(), server.thread_seconds()
     pressed = press(server.url, post, connections=load.connections, seconds=seconds)
     if not pressed.requests:
