@@ -49,13 +49,14 @@ def markdown(figures: Mapping[str, Any]) -> str:
         " 1,000 requests."
     )
     place = (
-        f"{machine['processor']}, {machine['cores']} cores shared with the client, ONNX Runtime"
+        f"{machine['processor']}, {machine['cores']} cores shared with the client and with"
+        f" {machine['load_before']:.1f} other processes on average, ONNX Runtime"
         f" {machine['onnxruntime']}; medians of {settings['rounds']} rounds of"
         f" {settings['seconds']:g} s."
     )
     lines += ["", legend, place]
-    lines += [f"Skipped: {title}: {reason}." for title, reason in figures["skipped"].items()]
-    return "\n".join(lines)
+    lines += ["", *(f"Skipped: {title}: {reason}." for title, reason in figures["skipped"].items())]
+    return "\n".join(lines).rstrip()
 
 
 def _cell(share: Interval, rounds: list[dict[str, float]]) -> str:

@@ -18,7 +18,7 @@ TURNS = {
 }
 FIGURES = {
     "settings": {"rounds": 3, "seconds": 4.0},
-    "machine": {"processor": "abacus", "cores": 2, "onnxruntime": "1.32.0"},
+    "machine": {"processor": "abacus", "cores": 2, "load_before": 0.4, "onnxruntime": "1.32.0"},
     "versions": {"LitServe": "0.2.19"},
     "loads": {"null": TURNS, "cnn": {"Trainyard": TURNS["Trainyard"]}},
     "skipped": {"TorchServe": "cannot be installed: java is not installed"},
