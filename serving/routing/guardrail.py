@@ -3,8 +3,11 @@
 It may be asked after every request without being wrong more often for it. Each proportion has a
 confidence sequence: the values that a beta mixture of all others does not beat by 1/alpha, which
 with probability 1 - alpha hold the true one at all times (Ville's inequality; Robbins 1970; Howard
-et al. 2021, "Time-uniform, nonparametric, nonasymptotic confidence sequences"). Percentiles follow
-from the proportions above each edge of the histogram, alpha shared out among the edges.
+et al. 2021, "Time-uniform, nonparametric, nonasymptotic confidence sequences"). A percentile is
+between the nearest two edges of the histogram above which the proportion is found to be another
+than the percentile's. It is enough if that is right of the edge beside the true one: what speaks
+against an edge farther out speaks against it too (Howard and Ramdas 2022, "Sequential estimation of
+quantiles with applications to A/B testing and best-arm identification").
 """
 
 from __future__ import annotations
@@ -74,7 +77,7 @@ def judge(champion: Outcomes, challenger: Outcomes, policy: Policy) -> Judgement
             f"at least {theirs[0]:.1%} of its requests fail, of the champion's at most "
             f"{ours[1]:.1%}",
         )
-    alpha /= 2 * len(EDGES)
+    alpha /= 2
     ours_p95 = percentile_bounds(champion, alpha)
     theirs_p95 = percentile_bounds(challenger, alpha)
     if theirs_p95[0] > policy.p95_ratio * ours_p95[1]:
@@ -91,7 +94,9 @@ def judge(champion: Outcomes, challenger: Outcomes, policy: Policy) -> Judgement
 
 
 def percentile_bounds(outcomes: Outcomes, alpha: float) -> tuple[float, float]:
-    """The 95th percentile of the durations is between these, in seconds."""
+    """The 95th percentile of the durations is between these, in seconds; either is wrong with a
+    probability of at most alpha.
+    """
     above = [outcomes.ok - passed for passed in accumulate(outcomes.slower[:-1])]
     # The counts fall, so whether an edge is excluded changes once on either side of the estimate.
     estimate = bisect_left(above, -TAIL * outcomes.ok, key=lambda count: -count)
