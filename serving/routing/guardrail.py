@@ -6,8 +6,7 @@ with probability 1 - alpha hold the true one at all times (Ville's inequality; R
 et al. 2021, "Time-uniform, nonparametric, nonasymptotic confidence sequences"). A percentile is
 between the nearest two edges of the histogram above which the proportion is found to be another
 than the percentile's. It is enough if that is right of the edge beside the true one: what speaks
-against an edge farther out speaks against it too (Howard and Ramdas 2022, "Sequential estimation of
-quantiles with applications to A/B testing and best-arm identification").
+against an edge farther out speaks against it too. `slowness` has the ratio of two percentiles.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from serving.routing.outcomes import EDGES
+from serving.routing.slowness import TAIL, is_slower, percentile
 
 if TYPE_CHECKING:
     from serving.routing.outcomes import Outcomes
 
-TAIL = 0.05
 _STEPS = 40
 """Halvings of an interval of proportions."""
 
@@ -77,15 +76,16 @@ def judge(champion: Outcomes, challenger: Outcomes, policy: Policy) -> Judgement
             f"at least {theirs[0]:.1%} of its requests fail, of the champion's at most "
             f"{ours[1]:.1%}",
         )
+    if is_slower(challenger, champion, ratio=policy.p95_ratio, alpha=policy.alpha / 2):
+        one, other = percentile(challenger) * 1000, percentile(champion) * 1000
+        return Judgement(
+            Verdict.ROLLBACK,
+            f"its 95th percentile, about {one:.1f} ms, is more than {policy.p95_ratio:g} times the "
+            f"champion's, about {other:.1f} ms",
+        )
     alpha /= 2
     ours_p95 = percentile_bounds(champion, alpha)
     theirs_p95 = percentile_bounds(challenger, alpha)
-    if theirs_p95[0] > policy.p95_ratio * ours_p95[1]:
-        return Judgement(
-            Verdict.ROLLBACK,
-            f"its 95th percentile is at least {theirs_p95[0] * 1000:.1f} ms, the champion's at "
-            f"most {ours_p95[1] * 1000:.1f} ms",
-        )
     if theirs[1] > ours[0] + policy.advance_margin:
         return Judgement(Verdict.HOLD, "too few samples to tell the shares of failures apart")
     if theirs_p95[1] > policy.advance_p95_ratio * ours_p95[0]:

@@ -1,6 +1,6 @@
 """A challenger that does worse than the champion loses its traffic by itself.
 
-Before anything is said of a 95th percentile each version has to have answered some 200 requests.
+Before anything is said of a 95th percentile each version has to have answered some 150 requests.
 The slow challengers are as fast as they can be without being taken for a busy machine.
 """
 
