@@ -27,6 +27,7 @@ from serving.guard import Guard
 from serving.intake import Intake
 from serving.logs import configure_logging
 from serving.metrics import MetricsCollector, RequestRecord
+from serving.preprocessors import Preprocessors
 from serving.protocol import HttpProtocol
 from serving.routes.admin import admin_endpoints
 from serving.routes.infer import InferRoutes
@@ -90,14 +91,17 @@ class ApiProcess:
         self._directory = directory
         self._catalog = Catalog()
         self._lifecycle = Lifecycle(expected_workers=settings.workers, first=first)
-        self._dispatcher = Dispatcher(catalog=self._catalog, on_change=self._workers_changed)
+        preprocessors = Preprocessors()
+        self._dispatcher = Dispatcher(
+            catalog=self._catalog, on_change=self._workers_changed, preprocessors=preprocessors
+        )
         self._metrics = metrics = MetricsCollector()
         self._intake = Intake(
             settings, dispatcher=self._dispatcher, lifecycle=self._lifecycle, metrics=metrics
         )
         self._table = RoutingTable()
         self._recorder = Recorder(self._table, control.send)
-        self._shadows = Shadows(self._table, ShadowMetrics())
+        self._shadows = Shadows(self._table, ShadowMetrics(), preprocessors)
         self._calls = Calls(control.send, seconds=settings.timeout_ms / 1000)
         chooser = Chooser(self._catalog, self._table)
         size = int(settings.cache_mb * 2**20)

@@ -19,6 +19,7 @@ from serving.errors import (
     ServingError,
     UnavailableError,
 )
+from serving.preprocessors import Preprocessors
 from serving.served_model import ModelInfo, ModelKey, Part, ServedModel
 from serving.transport import Link, connect
 from serving.wire import CANCEL, CATALOG, INFER, RELEASED, REPLY, Message, Tensors
@@ -75,11 +76,19 @@ class Dispatcher:
     All of it runs on one event loop.
     """
 
-    def __init__(self, *, catalog: Catalog, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        on_change: Callable[[], None],
+        preprocessors: Preprocessors | None = None,
+    ) -> None:
+        """`preprocessors`: those of the process."""
         self._catalog = catalog
         self._on_change = on_change
         self._workers: dict[Link, _Worker] = {}
         self._ids = itertools.count()
+        self._preprocessors = preprocessors or Preprocessors()
         self._closed: Callable[[], ServingError] | None = None
         self._learning = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -231,7 +240,7 @@ class Dispatcher:
                 served.append(known)
                 continue
             try:
-                served.append(ServedModel(info))
+                served.append(ServedModel(info, self._preprocessors))
             except TrainyardError as error:
                 fields = {"reason": str(error)}
                 log.error("a model cannot be used", extra={"fields": fields})  # noqa: TRY400 - says it

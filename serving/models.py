@@ -13,8 +13,8 @@ from bundle.bare import open_bare
 from bundle.engine.select import choose_variant, load_engine
 from bundle.errors import EngineError, InputError
 from bundle.golden import check_golden, read_golden
-from bundle.preprocessing.select import create_preprocessor
 from bundle.tensor import DYNAMIC
+from serving.preprocessors import Preprocessors
 from serving.served_model import ModelInfo, ModelKey
 
 if TYPE_CHECKING:
@@ -102,8 +102,12 @@ def load_model(
     fallback: bool,
     threads: int,
     batch_size: int,
+    preprocessors: Preprocessors | None = None,
 ) -> LoadedModel:
-    """Verify, load, and prove by the golden answers. Raises BundleError or RequestError."""
+    """Verify, load, and prove by the golden answers. Raises BundleError or RequestError.
+
+    `preprocessors`: those of the process.
+    """
     bundle = open_bare(source.path, name=source.name) if source.bare else open_bundle(source.path)
     manifest = bundle.manifest
     choice = choose_variant(bundle, variant=variant or None, provider=provider)
@@ -116,8 +120,8 @@ def load_model(
         threads=threads or None,
         max_batch_size=batch_size,
     )
-    config = manifest.preprocessing
-    preprocessor = None if config is None else create_preprocessor(config, assets=bundle.path)
+    preprocessors = preprocessors or Preprocessors()
+    preprocessor = preprocessors.get(manifest.preprocessing, assets=bundle.path)
     check_golden(bundle, engine, preprocessor, variant=chosen)
     _tell_fallback(source.name or manifest.name, engine, choice)
     return LoadedModel(

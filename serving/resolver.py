@@ -14,6 +14,7 @@ from serving.control import Failed
 from serving.errors import SettingsError, StartError
 from serving.routing.fleet import Start
 from serving.routing.last_known_good import LastKnownGood
+from serving.routing.patience import bound_patience
 from serving.routing.split import Split
 from serving.routing.wanted import Route, Wanted
 
@@ -62,6 +63,7 @@ def _resolve_apart(uris: Sequence[str]) -> list[Start]:
 
 
 def _run(uris: tuple[str, ...], control: Connection) -> None:
+    bound_patience()
     try:
         answer: Failed | list[Start] = [_start(uri) for uri in uris]
     except TrainyardError as error:

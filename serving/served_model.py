@@ -12,10 +12,10 @@ from bundle.bfloat16 import as_numbers
 from bundle.errors import EngineError, InputError
 from bundle.manifest import Manifest
 from bundle.prediction import to_predictions
-from bundle.preprocessing.select import create_preprocessor
 from serving.batch import cut
 from serving.codec.tensors import row_shape, to_array
 from serving.errors import BadRequestError, ModelFailedError, RefusedSampleError
+from serving.preprocessors import Preprocessors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,12 +75,12 @@ class Part:
 class ServedModel:
     """A model as API processes see it."""
 
-    def __init__(self, info: ModelInfo) -> None:
+    def __init__(self, info: ModelInfo, preprocessors: Preprocessors | None = None) -> None:
+        """`preprocessors`: those of the process."""
         self.info = info
         self.manifest = Manifest.from_dict(info.manifest)
-        config = self.manifest.preprocessing
-        self.preprocessor: DataPreprocessor | None = (
-            None if config is None else create_preprocessor(config, assets=Path(info.assets))
+        self.preprocessor: DataPreprocessor | None = (preprocessors or Preprocessors()).get(
+            self.manifest.preprocessing, assets=Path(info.assets)
         )
         self._shapes = {
             spec.name: row_shape(spec, batchable=info.batchable) for spec in self.manifest.inputs

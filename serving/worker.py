@@ -15,6 +15,7 @@ from serving.control import Failed, Ready, Stop, listen
 from serving.logs import configure_logging
 from serving.loop import EngineLoop
 from serving.metrics import MetricsCollector, UncountedWork
+from serving.preprocessors import Preprocessors
 from serving.priority import give_way
 from serving.routing.messages import Hold
 from serving.settings import NO_FALLBACK
@@ -46,12 +47,14 @@ class ModelsAPI(LitAPI):  # type: ignore[misc] # LitServe ships no types
         self.settings = settings
         self._local: WorkerStart | None = None
         self._shelf: Shelf | None = None
+        self._preprocessors: Preprocessors | None = None
         self._metrics: MetricsCollector | None = None
 
     def attach(self, start: WorkerStart, *, metrics: MetricsCollector) -> Shelf:
         """What only the worker's process has, and has before LitServe calls `setup`."""
         self._local = start
         self._metrics = metrics
+        self._preprocessors = Preprocessors()
         self._shelf = Shelf(self._load, metrics=metrics, tell=start.control.send)
         return self._shelf
 
@@ -103,6 +106,7 @@ class ModelsAPI(LitAPI):  # type: ignore[misc] # LitServe ships no types
             fallback=settings.fallback != NO_FALLBACK,
             threads=settings.threads,
             batch_size=settings.batch_size,
+            preprocessors=_attached(self._preprocessors),
         )
 
 

@@ -23,33 +23,51 @@ UNLUCKY = 200
 
 def slow_parts(rounds: int) -> Parts:
     """Multiplies matrices for a while before it answers."""
-    loop = helper.make_node("Loop", ["rounds", "true", "matrix"], ["final"], body=product_loop(128))
+    return _classifier(_LOOP, {"rounds": np.array(rounds, np.int64), **_LOOPED})
+
+
+def uneven_parts(rounds: int) -> Parts:
+    """The same, for a while that its first pixel decides, as inputs of various lengths would: two
+    thirds of all pixels are within 40 percent of so many rounds.
+    """
+    spread = np.exp(0.35 * np.random.default_rng(5).normal(size=256))
+    found = helper.make_node("ReduceMax", ["found"], ["rounds"], keepdims=0)
+    table = np.rint(rounds * spread / np.median(spread)).astype(np.int64)
     return _classifier(
-        [loop, helper.make_node("ReduceMin", ["final"], ["nothing"], keepdims=0)],
-        {
-            "rounds": np.array(rounds, np.int64),
-            "true": np.array(True),
-            "matrix": np.zeros((128, 128), np.float32),
-        },
+        [*_look_up("found"), found, *_LOOP], {"table": table, **_LOOKED_UP, **_LOOPED}
     )
 
 
 def failing_parts() -> Parts:
     """Looks its first pixel up in a table that is too short for bright ones."""
     return _classifier(
-        [
-            helper.make_node("Slice", ["flat", "zero", "one", "axis"], ["first"]),
-            helper.make_node("Cast", ["first"], ["entry"], to=TensorProto.INT64),
-            helper.make_node("Gather", ["table", "entry"], ["nothing"]),
-        ],
-        {
-            "zero": np.array([0], np.int64),
-            "one": np.array([1], np.int64),
-            "axis": np.array([1], np.int64),
-            "table": np.zeros(UNLUCKY, np.float32),
-        },
+        _look_up("nothing"),
+        {"table": np.zeros(UNLUCKY, np.float32), **_LOOKED_UP},
         samples=[picture for picture in pictures(20) if _works(picture)][:2],
     )
+
+
+_LOOP = [
+    helper.make_node("Loop", ["rounds", "true", "matrix"], ["final"], body=product_loop(128)),
+    helper.make_node("ReduceMin", ["final"], ["nothing"], keepdims=0),
+]
+_LOOPED = {"true": np.array(True), "matrix": np.zeros((128, 128), np.float32)}
+
+
+def _look_up(name: str) -> list[Any]:
+    """The entry of `table` that the first pixel names."""
+    return [
+        helper.make_node("Slice", ["flat", "zero", "one", "axis"], ["first"]),
+        helper.make_node("Cast", ["first"], ["entry"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "entry"], [name]),
+    ]
+
+
+_LOOKED_UP = {
+    "zero": np.array([0], np.int64),
+    "one": np.array([1], np.int64),
+    "axis": np.array([1], np.int64),
+}
 
 
 def _classifier(

@@ -63,9 +63,20 @@ class MlflowServer:
                 time.sleep(0.2)
         raise AssertionError("the MLflow server did not become healthy")
 
+    def pause(self) -> None:
+        """It takes connections and says nothing, until it may `go_on`."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        assert self._process is not None
+        os.killpg(self._process.pid, number)
+
     def kill(self) -> None:
         """As the power going out would."""
         if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            self._signal(signal.SIGKILL)
             self._process.wait(30)
             self._process = None

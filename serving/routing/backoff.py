@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
 FIRST_SECONDS = 60.0
+BRIEF_SECONDS = 1.0
+"""For what may be well again at any time."""
 LONGEST_SECONDS = 3600.0
 
 
@@ -19,10 +21,10 @@ class Backoff:
         self._clock = clock
         self._failures: dict[Hashable, tuple[int, float, str]] = {}
 
-    def failed(self, what: Hashable, reason: str) -> None:
-        """It failed now, if only once more."""
+    def failed(self, what: Hashable, reason: str, *, first: float = FIRST_SECONDS) -> None:
+        """It failed now, if only once more. `first`: seconds until it is tried the second time."""
         count = self._failures.get(what, (0, 0.0, ""))[0] + 1
-        delay = min(LONGEST_SECONDS, FIRST_SECONDS * 2.0 ** (count - 1))
+        delay = min(LONGEST_SECONDS, first * 2.0 ** (count - 1))
         self._failures[what] = (count, self._clock() + delay, reason)
 
     def reason(self, what: Hashable) -> str | None:

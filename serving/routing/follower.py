@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bundle.command import describe
-from bundle.errors import NotFoundError, TrainyardError
+from bundle.errors import NotFoundError, RegistryError, TrainyardError
 from bundle.registry.routing import WHOLE, Routing
 from bundle.uri import fetch_version, registered
-from serving.routing.backoff import Backoff
+from serving.routing.backoff import BRIEF_SECONDS, FIRST_SECONDS, Backoff
 from serving.routing.split import Split
 from serving.routing.wanted import CHALLENGER, Refusal, Route, Shadow, Wanted
 
@@ -138,7 +138,9 @@ class Follower:
                     self._fetched[number] = replace(source, name=self._name)
                 except TrainyardError as error:
                     reason = describe(error)
-                    self._backoff.failed(number, reason)
+                    away = isinstance(error, RegistryError)
+                    first = BRIEF_SECONDS if away else FIRST_SECONDS
+                    self._backoff.failed(number, reason, first=first)
             if reason is None:
                 sources.append(self._fetched[number])
             else:

@@ -3,8 +3,10 @@
 It may be asked after every request without being wrong more often for it. Each proportion has a
 confidence sequence: the values that a beta mixture of all others does not beat by 1/alpha, which
 with probability 1 - alpha hold the true one at all times (Ville's inequality; Robbins 1970; Howard
-et al. 2021, "Time-uniform, nonparametric, nonasymptotic confidence sequences"). Percentiles follow
-from the proportions above each edge of the histogram, alpha shared out among the edges.
+et al. 2021, "Time-uniform, nonparametric, nonasymptotic confidence sequences"). A percentile is
+between the nearest two edges of the histogram above which the proportion is found to be another
+than the percentile's. It is enough if that is right of the edge beside the true one: what speaks
+against an edge farther out speaks against it too. `slowness` has the ratio of two percentiles.
 """
 
 from __future__ import annotations
@@ -17,11 +19,11 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from serving.routing.outcomes import EDGES
+from serving.routing.slowness import TAIL, is_slower, percentile
 
 if TYPE_CHECKING:
     from serving.routing.outcomes import Outcomes
 
-TAIL = 0.05
 _STEPS = 40
 """Halvings of an interval of proportions."""
 
@@ -74,15 +76,16 @@ def judge(champion: Outcomes, challenger: Outcomes, policy: Policy) -> Judgement
             f"at least {theirs[0]:.1%} of its requests fail, of the champion's at most "
             f"{ours[1]:.1%}",
         )
-    alpha /= 2 * len(EDGES)
-    ours_p95 = percentile_bounds(champion, alpha)
-    theirs_p95 = percentile_bounds(challenger, alpha)
-    if theirs_p95[0] > policy.p95_ratio * ours_p95[1]:
+    if is_slower(challenger, champion, ratio=policy.p95_ratio, alpha=policy.alpha / 2):
+        one, other = percentile(challenger) * 1000, percentile(champion) * 1000
         return Judgement(
             Verdict.ROLLBACK,
-            f"its 95th percentile is at least {theirs_p95[0] * 1000:.1f} ms, the champion's at "
-            f"most {ours_p95[1] * 1000:.1f} ms",
+            f"its 95th percentile, about {one:.1f} ms, is more than {policy.p95_ratio:g} times the "
+            f"champion's, about {other:.1f} ms",
         )
+    alpha /= 2
+    ours_p95 = percentile_bounds(champion, alpha)
+    theirs_p95 = percentile_bounds(challenger, alpha)
     if theirs[1] > ours[0] + policy.advance_margin:
         return Judgement(Verdict.HOLD, "too few samples to tell the shares of failures apart")
     if theirs_p95[1] > policy.advance_p95_ratio * ours_p95[0]:
@@ -91,7 +94,9 @@ def judge(champion: Outcomes, challenger: Outcomes, policy: Policy) -> Judgement
 
 
 def percentile_bounds(outcomes: Outcomes, alpha: float) -> tuple[float, float]:
-    """The 95th percentile of the durations is between these, in seconds."""
+    """The 95th percentile of the durations is between these, in seconds; either is wrong with a
+    probability of at most alpha.
+    """
     above = [outcomes.ok - passed for passed in accumulate(outcomes.slower[:-1])]
     # The counts fall, so whether an edge is excluded changes once on either side of the estimate.
     estimate = bisect_left(above, -TAIL * outcomes.ok, key=lambda count: -count)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from serving.dispatch import Answer
+    from serving.preprocessors import Preprocessors
     from serving.routing.comparison import Comparison
     from serving.routing.shadow_metrics import ShadowMetrics
     from serving.routing.table import RoutingTable
@@ -68,11 +69,19 @@ class _Answered:
 class Shadows:
     """Those of one API process; all of it runs on its event loop."""
 
-    def __init__(self, table: RoutingTable, metrics: ShadowMetrics) -> None:
+    def __init__(
+        self,
+        table: RoutingTable,
+        metrics: ShadowMetrics,
+        preprocessors: Preprocessors | None = None,
+    ) -> None:
+        """`preprocessors`: those of the process."""
         self._table = table
         self._metrics = metrics
         self._catalog = Catalog()
-        self._dispatcher = Dispatcher(catalog=self._catalog, on_change=_nothing)
+        self._dispatcher = Dispatcher(
+            catalog=self._catalog, on_change=_nothing, preprocessors=preprocessors
+        )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="shadow")
         self._under_way = 0
         self._tasks: set[asyncio.Task[None]] = set()

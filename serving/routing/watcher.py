@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import queue
 import random
 import time
@@ -22,6 +21,7 @@ from serving.metrics import MetricsCollector
 from serving.routing.guardrail import Verdict
 from serving.routing.last_known_good import LastKnownGood
 from serving.routing.messages import Call, Look, NotTaken, Observed, Polled, Settled
+from serving.routing.patience import bound_patience
 from serving.routing.sentry import Sentry
 from serving.signals import ignore_signals
 
@@ -40,8 +40,8 @@ GUARDRAIL = "guardrail"
 """Who took the traffic from a version, in the registry's history."""
 RAMP = "ramp"
 """Who gave it more."""
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-"""MLflow would try again for minutes, in which the watcher would not notice that it is back."""
+HANGING_SECONDS = 3.0
+"""A registry that fails after so long a time is not asked again before the next poll."""
 SHORTEST_PAUSE = 1.0
 """Seconds between two polls, however often somebody rings."""
 SHORTEST_POLL = 0.8
@@ -66,8 +66,7 @@ def run_watcher(start: WatcherStart) -> None:
     """The process's main function."""
     ignore_signals()
     configure_logging(start.settings.log_level)
-    for variable, value in PATIENCE.items():
-        os.environ.setdefault(variable, value)
+    bound_patience()
     inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
     listen(start.control, directory=start.directory, on_message=inbox.put)
     # Imported here because MLflow takes seconds, and the supervisor, which imports this module,
@@ -176,10 +175,13 @@ class Watcher:
         problem = ""
         self._asked.clear()
         for uri, follower in self._followers.items():
+            began = time.monotonic()
             try:
                 wanted = self._judged(uri, follower)
             except TrainyardError as error:
                 problem = describe(error)
+                if time.monotonic() - began > HANGING_SECONDS:
+                    break  # it would not answer for the others, and the guardrail waits meanwhile
                 continue
             self._store.touch(uri)
             if wanted != self._told[uri]:

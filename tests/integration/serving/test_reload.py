@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import signal
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
 import pytest
 
+from tests import damage
 from tests.followed_model import (
     NAME,
     FollowedModel,
-    ask,
     events,
     index,
     version,
@@ -28,6 +24,7 @@ from tests.followed_model import (
 )
 from tests.running_server import RunningServer, eventually, run_until_exit
 from tests.tiny_bundle import Parts, image_parts
+from tests.traffic import traffic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,43 +36,29 @@ def model(tmp_path, empty_registry):
     return FollowedModel.create(tmp_path, empty_registry, versions=1)
 
 
-def cut_short(model: FollowedModel, number: int) -> None:
-    path = model.artifacts(number) / "model.onnx"
-    path.write_bytes(path.read_bytes()[:100])
-
-
-def altered(model: FollowedModel, number: int) -> None:
-    path = model.artifacts(number) / "model.onnx"
-    content = bytearray(path.read_bytes())
-    content[50] ^= 1
-    path.write_bytes(content)
-
-
-def other_manifest(model: FollowedModel, number: int) -> None:
-    path = model.artifacts(number) / "manifest.json"
-    path.write_text(path.read_text().replace("fp32", "fp33"))
-
-
-def leading_out(model: FollowedModel, number: int) -> None:
-    """The manifest names a file outside, and the registry vouches for the manifest."""
-    path = model.artifacts(number) / "manifest.json"
-    document = json.loads(path.read_text())
-    document["files"]["../../evil"] = document["files"]["model.onnx"]
-    path.write_text(json.dumps(document))
-    vouch(model, number)
+DAMAGES = {
+    damage.cut_short: "bytes",
+    damage.altered: "sha256",
+    damage.not_there: "missing",
+    damage.with_a_stray_file: "stray",
+    damage.linked: "",
+    damage.other_manifest: "registered",
+    damage.broken_manifest: "JSON",
+    damage.leading_out: "'..'",
+    damage.leading_to_the_root: "absolute",
+}
+"""And what the reason says."""
+VOUCHED = {damage.broken_manifest, damage.leading_out, damage.leading_to_the_root}
 
 
 def vouch(model: FollowedModel, number: int) -> None:
+    """The registry says of whatever manifest there is that it is the one."""
     from mlflow.tracking import MlflowClient
 
     content = (model.artifacts(number) / "manifest.json").read_bytes()
     MlflowClient(model.registry.uri).set_model_version_tag(
         NAME, str(number), "trainyard.manifest_sha256", hashlib.sha256(content).hexdigest()
     )
-
-
-def not_there(model: FollowedModel, number: int) -> None:
-    (model.artifacts(number) / "model.onnx").unlink()
 
 
 def kept(model: FollowedModel) -> list[Path]:
@@ -90,13 +73,14 @@ def wrong_golden() -> Parts:
 
 
 def test_bad_versions_are_refused_with_their_reason_and_the_old_one_stays(model):
-    damages = [cut_short, altered, other_manifest, leading_out, not_there]
     numbers = []
-    for damage in damages:
+    for harm in DAMAGES:
         numbers.append(model.register())
-        damage(model, numbers[-1])
+        harm(model.artifacts(numbers[-1]))
+        if harm in VOUCHED:
+            vouch(model, numbers[-1])
     numbers.append(model.register(wrong_golden()))
-    reasons = ["bytes", "sha256", "registered", "'..'", "", "golden"]
+    reasons = [*DAMAGES.values(), "golden"]
     with model.serve("--workers", "2") as server, server.client() as client:
         for number, reason in zip(numbers, reasons, strict=True):
             model.registry.promote(NAME, number)
@@ -114,8 +98,10 @@ def test_bad_versions_are_refused_with_their_reason_and_the_old_one_stays(model)
         assert index(client) == {str(good): ("READY", ""), "1": ("READY", "")}
         assert "refused" not in client.get("/health").json()
         assert server.metric("trainyard_process_deaths_total") == 0
-    assert not (model.folder / "evil").exists()
     assert not list(model.folder.rglob("evil"))
+    cached = model.folder / "cache" / "models" / NAME
+    whole = {str(number) for number in (1, good, numbers[-1])}  # and of the others no trace
+    assert {path.parent.name for path in cached.glob("*/*")} == whole
 
 
 def test_a_refused_version_at_the_start_is_an_error_only_where_nothing_else_is_known(model):
@@ -210,38 +196,6 @@ def test_without_polling_what_was_found_at_the_start_stays(model):
         assert watcher_pid(server) == 0
 
 
-@contextmanager
-def load(server: RunningServer, *, clients: int = 4):
-    """Requests without pause, by keys; what they were answered, and how slow /health was."""
-    statuses: list[int] = []
-    health: list[float] = []
-    done = threading.Event()
-
-    def predict(number: int) -> None:
-        with server.client() as client:
-            count = 0
-            while not done.is_set():
-                count += 1
-                statuses.append(ask(client, key=f"{number}-{count}").status_code)
-
-    def probe() -> None:
-        with server.client() as client:
-            while not done.wait(0.02):
-                began = time.monotonic()
-                assert client.get("/health").status_code == 200
-                health.append(time.monotonic() - began)
-
-    with ThreadPoolExecutor(clients + 1) as pool:
-        running = [pool.submit(predict, number) for number in range(clients)]
-        running.append(pool.submit(probe))
-        try:
-            yield statuses, health
-        finally:
-            done.set()
-        for future in running:
-            future.result()
-
-
 def memory(server: RunningServer) -> float:
     """MiB of the whole tree; what several processes share is counted once."""
     processes = [psutil.Process(server.process.pid), *server.children()]
@@ -259,7 +213,7 @@ def test_ten_reloads_under_load_fail_no_request(model):
         model.register()
     arguments = ("--api-processes", "2", "--workers", "2", "--poll-seconds", "0.2")
     with model.serve(*arguments) as server, server.client() as client:
-        with load(server) as (statuses, health):
+        with traffic(server) as (statuses, health):
             for count in range(10):
                 reload(model, client, 1 + (count + 1) % 3)
         print(f"{len(statuses)} requests, /health at most {max(health) * 1000:.0f} ms")
@@ -280,7 +234,7 @@ def test_a_hundred_reloads_under_load_fail_no_request_and_leave_no_memory(model)
         model.register()
     arguments = ("--api-processes", "2", "--poll-seconds", "0.2")
     with model.serve(*arguments) as server, server.client() as client:
-        with load(server, clients=2) as (statuses, health):
+        with traffic(server, clients=2) as (statuses, health):
             used = []
             for count in range(WARM_UP + 100):
                 reload(model, client, 1 + (count + 1) % 3)

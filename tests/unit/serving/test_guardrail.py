@@ -15,6 +15,7 @@ from serving.routing.guardrail import (
     percentile_bounds,
 )
 from serving.routing.outcomes import EDGES, Outcomes
+from serving.routing.slowness import is_slower
 
 POLICY = Policy()
 RPS = 50
@@ -31,8 +32,10 @@ def histogram(median: float, sigma: float = 0.35) -> np.ndarray:
 class Version:
     """Simulated traffic of one version."""
 
-    def __init__(self, rng, *, errors: float = 0.01, median: float = 0.01) -> None:
-        self.rng, self.errors, self.durations = rng, errors, histogram(median)
+    def __init__(
+        self, rng, *, errors: float = 0.01, median: float = 0.01, sigma: float = 0.35
+    ) -> None:
+        self.rng, self.errors, self.durations = rng, errors, histogram(median, sigma)
         self.outcomes = Outcomes()
 
     def serve(self, requests: int) -> None:
@@ -41,10 +44,13 @@ class Version:
         self.outcomes.add(Outcomes(requests - failed, failed, slower.tolist()))
 
 
-def run(seed: int, *, share: float, seconds: int, look: int = 1, **challenger):
-    """The seconds after which the challenger lost, or might have more traffic; None for neither."""
+def run(seed: int, *, share: float, seconds: int, look: int = 1, sigma: float = 0.35, **challenger):
+    """The seconds after which the challenger lost, or might have more traffic; None for neither.
+
+    `sigma`: how far the durations of either are spread.
+    """
     rng = np.random.default_rng(seed)
-    champion, other = Version(rng), Version(rng, **challenger)
+    champion, other = Version(rng, sigma=sigma), Version(rng, sigma=sigma, **challenger)
     advanced = None
     for second in range(look, seconds + 1, look):
         count = int(rng.binomial(RPS * look, share))
@@ -65,6 +71,14 @@ def test_at_most_one_percent_of_challengers_that_are_no_worse_are_rolled_back():
     assert sum(second is not None for second in lost) <= 10
 
 
+@pytest.mark.slow
+def test_a_challenger_that_is_as_slow_as_is_allowed_is_hardly_ever_rolled_back():
+    slow = 0.01 * POLICY.p95_ratio
+    lost = [run(seed, share=0.5, seconds=600, look=10, median=slow)[0] for seed in range(300)]
+    print(f"{sum(second is not None for second in lost)} of 300 rolled back")
+    assert sum(second is not None for second in lost) <= 3
+
+
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.5])
 def test_a_fifth_of_failures_at_50_rps_is_found_within_a_minute(share):
     found = [run(seed, share=share, seconds=60, errors=0.2)[0] for seed in range(50)]
@@ -72,9 +86,15 @@ def test_a_fifth_of_failures_at_50_rps_is_found_within_a_minute(share):
     assert all(second is not None for second in found)
 
 
-def test_a_challenger_that_takes_twice_as_long_is_found():
-    found = [run(seed, share=0.5, seconds=120, median=0.02)[0] for seed in range(50)]
-    print(f"twice as slow: after {np.mean([f or 999 for f in found]):.0f} s in the mean")
+@pytest.mark.parametrize("share", [0.1, 0.5])
+@pytest.mark.parametrize(("sigma", "seconds"), [(0.2, 30), (0.35, 30), (0.7, 120)])
+def test_a_challenger_that_takes_twice_as_long_is_found(share, sigma, seconds):
+    """Of durations of which two thirds are within 20, 40 and 100 percent of the median."""
+    found = [
+        run(seed, share=share, seconds=seconds, sigma=sigma, median=0.02)[0] for seed in range(30)
+    ]
+    took = [second or 999 for second in found]
+    print(f"share {share:.0%}, spread {sigma}: {np.mean(took):.0f} s in the mean, {max(took)} most")
     assert all(second is not None for second in found)
 
 
@@ -122,6 +142,47 @@ def test_the_bounds_hold_the_true_percentile():
     assert low < true < high
     assert high / low < 1.5
     assert percentile_bounds(Outcomes(), 1e-4) == (0.0, math.inf)
+
+
+def test_the_bounds_hold_at_every_look():
+    """Each is wrong at any time with a probability of at most alpha, here 5 %, where it is easiest:
+    the true percentile is an edge of the histogram, and counts as wrong already.
+    """
+    alpha, runs, true = 0.05, 300, EDGES[70]
+    median = true / math.exp(0.35 * 1.644854)
+    wrong = [0, 0]
+    for seed in range(runs):
+        version = Version(np.random.default_rng(seed), errors=0.0, median=median)
+        bounds = []
+        for _ in range(40):
+            version.serve(25)
+            bounds.append(percentile_bounds(version.outcomes, alpha))
+        wrong[0] += any(low >= true for low, _ in bounds)
+        wrong[1] += any(high <= true for _, high in bounds)
+    print(f"of {runs} runs the lower bound was wrong in {wrong[0]}, the upper one in {wrong[1]}")
+    assert max(wrong) <= runs * alpha + 3 * math.sqrt(runs * alpha * (1 - alpha))
+
+
+def test_a_version_is_hardly_ever_found_slower_wrongly_however_often_one_looks():
+    """At a level of 5 %, where it is easiest: both percentiles are edges of the histogram, as far
+    apart as edges can be that may belong to no larger a ratio.
+    """
+    alpha, runs, champion, challenger = 0.05, 300, EDGES[70], EDGES[77]
+    to_median = math.exp(0.35 * 1.644854)
+    wrong = 0
+    for seed in range(runs):
+        rng = np.random.default_rng(seed)
+        one, other = (
+            Version(rng, errors=0.0, median=p95 / to_median) for p95 in (champion, challenger)
+        )
+        for _ in range(40):
+            one.serve(25)
+            other.serve(25)
+            if is_slower(other.outcomes, one.outcomes, ratio=1.3, alpha=alpha):
+                wrong += 1
+                break
+    print(f"{wrong} of {runs} runs")
+    assert wrong <= runs * alpha + 3 * math.sqrt(runs * alpha * (1 - alpha))
 
 
 def test_durations_are_counted_at_their_edges():

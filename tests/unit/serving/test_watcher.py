@@ -139,6 +139,29 @@ def test_a_registry_that_is_away_is_logged_once_and_so_is_that_it_is_back(bench,
     ]
 
 
+@pytest.mark.parametrize(("seconds", "asked"), [(0.0, 2), (0.1, 1)])
+def test_a_registry_that_hangs_is_asked_for_one_model_a_poll(tmp_path, monkeypatch, seconds, asked):
+    monkeypatch.setattr("serving.routing.watcher.HANGING_SECONDS", 0.05)
+    polls = []
+
+    class Hanging:
+        def poll(self) -> Wanted:
+            polls.append(self)
+            time.sleep(seconds)
+            raise RegistryError("it took too long")
+
+    watcher = Watcher(
+        {"models:/a": Hanging(), "models:/b": Hanging()},
+        known=(),
+        store=LastKnownGood(tmp_path, registry_uri="x"),
+        control=None,
+        metrics=MetricsCollector(),
+        sentry=None,
+    )
+    watcher.poll()
+    assert len(polls) == asked
+
+
 def test_a_bad_challenger_loses_its_traffic_here_and_in_the_registry(bench):
     bench.watcher.observed(bad_challenger())
     assert bench.shares == {"1": 100.0}
