@@ -23,8 +23,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mlflow server")]
 
 PERIOD = 1.0
 """Seconds between two looks at the registry."""
-BOUND = 5.0
-"""Seconds in which a version is fetched, loaded and proved, on a machine that is busy."""
+BOUND = 30.0
+"""Seconds in which a version is fetched, loaded and proved, or a server ends, on a machine that is
+busy; MLflow's own retries would take minutes."""
 START = 60.0
 """Seconds that a start may take, on a machine that is busy."""
 PATIENCE = 2.0
@@ -161,7 +162,7 @@ def test_a_registry_that_hangs_is_given_up_and_neither_serving_nor_the_end_waits
             server.signal(signal.SIGTERM)
             began = time.monotonic()
             assert server.wait() == 0
-            assert time.monotonic() - began < PATIENCE
+            assert time.monotonic() - began < BOUND
         finally:
             mlflow.go_on()
 
@@ -185,7 +186,7 @@ def test_a_registry_that_hangs_at_the_start_holds_up_neither_the_start_nor_its_e
         asks = psutil.Process(process.pid)
         eventually(lambda: any(c.net_connections("tcp") for c in asks.children(recursive=True)))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE) == 128 + signal.SIGTERM
+        assert process.wait(BOUND) == 128 + signal.SIGTERM
     finally:
         mlflow.go_on()
 
