@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,6 +10,8 @@ if TYPE_CHECKING:
 
 MEMORY = 0.8
 """Share of an average that the next measurement leaves as it was."""
+_SLACK = 0.01
+"""Of a batch: averages of batches and of samples do not add up to the last digit."""
 
 
 class ServiceTime:
@@ -31,3 +34,9 @@ class ServiceTime:
     def wait(self, waiting: dict[ModelKey, int]) -> float:
         """How long it takes to run so many samples of each model."""
         return sum(self._sample.get(model, 0.0) * count for model, count in waiting.items())
+
+    def done(self, model: ModelKey, wait: float, *, samples: int) -> float:
+        """When more samples of the model have run, if what waits takes so long: whole batches."""
+        batch = self.batch(model)
+        own = self.wait({model: samples})
+        return math.ceil((wait + own) / batch - _SLACK) * batch if batch else wait

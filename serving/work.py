@@ -155,7 +155,9 @@ class WorkQueue:
                 length=fields["length"],
             )
             wait = self._service.wait(self._waiting)
-            hopeless = len(self._batcher) > 0 and now + wait > deadline
+            # In time is what has run by then: what has only begun is work for nobody.
+            done = now + self._running_seconds() + self._service.done(model, wait, samples=samples)
+            hopeless = len(self._batcher) > 0 and done > deadline
             accepted = not hopeless and self._batcher.add(item)
             if accepted:
                 self._items.setdefault(link, {})[fields["id"]] = item
@@ -166,6 +168,10 @@ class WorkQueue:
             self._metrics.dropped(REJECTED, samples)
             refusal = answer(fields["id"], REJECTED, wait=wait, hopeless=hopeless)
             link.send(REPLY, {"answers": [refusal]}, [{}])
+
+    def _running_seconds(self) -> float:
+        """What is left of the batch that runs, at most."""
+        return 0.0 if self._running is None else self._service.batch(self._running)
 
     def _patience(self, model: ModelKey) -> float:
         """How long a sample waits for company: less where the batches alone take up the target."""

@@ -127,8 +127,31 @@ def test_receive_rejects_what_would_wait_past_its_deadline(queue):
     queue.receive(link, infer(2, seconds=5.0))
     [refusal] = link.sent[0]["answers"]
     assert refusal == {"id": 2, "status": REJECTED, "wait": 6.0, "hopeless": True}
-    queue.receive(link, infer(3, seconds=7.0))
+    queue.receive(link, infer(3, seconds=8.5))
     assert len(link.sent) == 1
+
+
+def test_receive_rejects_what_would_begin_in_time_but_not_end(queue):
+    link = Recorder()
+    queue.receive(link, infer(0, samples=4))
+    queue.measured(queue.take(), 8.0)
+    queue.receive(link, infer(1))
+    queue.receive(
+        link, infer(2, seconds=7.0)
+    )  # would begin with the first, and end after 8 seconds
+    assert [sent["answers"][0]["id"] for sent in link.sent] == [2]
+
+
+def test_receive_reckons_with_the_batch_that_runs(queue):
+    link = Recorder()
+    queue.receive(link, infer(0, samples=4))
+    queue.measured(queue.take(), 8.0)
+    queue.receive(link, infer(1, samples=4))
+    assert ids(queue.take()) == [1]
+    queue.receive(link, infer(2))
+    queue.receive(link, infer(3, seconds=15.0))
+    queue.receive(link, infer(4, seconds=17.0))
+    assert [sent["answers"][0]["id"] for sent in link.sent] == [3]
 
 
 def test_samples_do_not_wait_for_company_where_batches_take_up_the_target():
