@@ -36,6 +36,12 @@ class Sentry:
         for key, outcomes in message.outcomes.items():
             self._seen.setdefault(key, Outcomes()).add(outcomes)
 
+    def forget(self, uri: str) -> None:
+        """What was seen was judged: whoever gives the version traffic again, knows of it."""
+        if uri in self._split:
+            name, _ = self._split.pop(uri)
+            self._seen = {key: seen for key, seen in self._seen.items() if key[0] != name}
+
     def share(self, uri: str, version: str) -> float:
         """The percent that the version had when it did what is judged."""
         return self._split[uri][1].shares[version]

@@ -156,7 +156,7 @@ class Watcher:
         """Without a `sentry` no challenger is judged."""
         self._sentry = sentry
         self._withdrawn: dict[str, set[str]] = {}
-        """By uri: versions that answer nothing here, whatever the registry still says."""
+        """By uri: versions that answer nothing here, and the registry could not be told."""
         self._asked: set[tuple[str, str]] = set()
         """By uri and version: ramps that the registry did not let go on since the last poll."""
         self._followers = followers
@@ -226,12 +226,15 @@ class Watcher:
         told = self._told[uri]
         wanted = (told if version in told.needed else self._served[uri]).without({version})
         self._tell(wanted)
+        if self._sentry is not None:
+            self._sentry.forget(uri)
         name = "" if wanted.route is None else wanted.route.name
         self._metrics.withdrawn(name, version)
         fields = {"model": name, "version": version, "reason": reason}
         log.error("a challenger is rolled back", extra={"fields": fields})
         try:
             self._followers[uri].withdraw(version, who=GUARDRAIL)
+            self._withdrawn[uri].discard(version)
         except TrainyardError as error:
             log.warning(
                 "the registry is not told yet", extra={"fields": {"reason": describe(error)}}

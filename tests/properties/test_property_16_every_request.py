@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.followed_model import events
 from tests.running_server import RunningServer, eventually, running_server
 
 GOOD = {"inputs": {"x": [1, 2, 3, 4]}, "model": "double"}
@@ -105,8 +106,10 @@ def test_property_16_counts_stay_exact_when_one_of_four_api_processes_is_killed(
         with ThreadPoolExecutor(8) as pool:
             seen.update(pool.map(ask, range(60)))
             victim = server.children("api")[0]
+            ready = len(events(server, "process ready"))
             os.kill(victim.pid, signal.SIGKILL)
             eventually(lambda: len(server.children("api")) == 4 and not victim.is_running())
+            eventually(lambda: len(events(server, "process ready")) == ready + 1)
             eventually(lambda: server.metric("trainyard_process_deaths_total", kind="api") == 1)
             seen.update(pool.map(ask, range(60)))
         assert seen == {("/predict", "200"): 80, ("/predict", "400"): 40}

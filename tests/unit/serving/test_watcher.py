@@ -170,6 +170,17 @@ def test_a_bad_challenger_loses_its_traffic_here_and_in_the_registry(bench):
     assert bench.shares == {"1": 100.0}
 
 
+def test_an_operator_may_give_it_traffic_again_before_the_next_poll(bench):
+    bench.watcher.observed(bad_challenger())
+    bench.registry.now = wanted({1: 90.0, 2: 10.0})
+    bench.watcher.poll()
+    assert bench.shares == {"1": 90.0, "2": 10.0}
+    assert bench.registry.withdrawn == ["2"]
+    bench.watcher.serves(bench.registry.now)
+    bench.watcher.observed(Observed({}))
+    assert bench.shares == {"1": 90.0, "2": 10.0}
+
+
 def test_it_loses_it_here_while_the_registry_is_away_and_there_when_it_is_back(bench):
     bench.registry.away = True
     bench.watcher.observed(bad_challenger())
