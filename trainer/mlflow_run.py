@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from bundle.errors import RegistryError
-from bundle.loading import loading
 from trainer.errors import AwayError, PreflightError, TrackingError
 
 if TYPE_CHECKING:
@@ -238,8 +237,7 @@ def _store(uri: str) -> MlflowStore:
     """MLflow takes a second to import, so a run without it does not."""
     for variable, value in _QUICK.items():
         os.environ.setdefault(variable, value)
-    with loading():
-        from bundle.registry.store import MlflowStore
+    from bundle.registry.store import MlflowStore
 
     for name in ("mlflow.store.db.utils", "mlflow.tracking.fluent", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
