@@ -15,7 +15,6 @@ import math
 from bisect import bisect_left
 from dataclasses import dataclass
 from enum import Enum
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from serving.routing.outcomes import EDGES
@@ -97,7 +96,7 @@ def percentile_bounds(outcomes: Outcomes, alpha: float) -> tuple[float, float]:
     """The 95th percentile of the durations is between these, in seconds; either is wrong with a
     probability of at most alpha.
     """
-    above = [outcomes.ok - passed for passed in accumulate(outcomes.slower[:-1])]
+    above = outcomes.above
     # The counts fall, so whether an edge is excluded changes once on either side of the estimate.
     estimate = bisect_left(above, -TAIL * outcomes.ok, key=lambda count: -count)
     low, high = 0.0, math.inf

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 FIRST_SECONDS = 0.0005
 RATIO = 1.05
@@ -27,6 +28,11 @@ class Outcomes:
     @property
     def count(self) -> int:
         return self.ok + self.failed
+
+    @property
+    def above(self) -> list[int]:
+        """Of the answered ones, how many took longer than each edge."""
+        return [self.ok - passed for passed in accumulate(self.slower[:-1])]
 
     def record(self, status: int, seconds: float) -> None:
         """One request was answered."""

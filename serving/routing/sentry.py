@@ -38,9 +38,7 @@ class Sentry:
 
     def forget(self, uri: str) -> None:
         """What was seen was judged: whoever gives the version traffic again, knows of it."""
-        if uri in self._split:
-            name, _ = self._split.pop(uri)
-            self._seen = {key: seen for key, seen in self._seen.items() if key[0] != name}
+        self._split.pop(uri, None)  # and what was seen goes with the next one that is settled
 
     def share(self, uri: str, version: str) -> float:
         """The percent that the version had when it did what is judged."""

@@ -39,8 +39,8 @@ def is_slower(challenger: Outcomes, champion: Outcomes, *, ratio: float, alpha: 
     """
     farther = math.ceil(math.log(ratio) / math.log(RATIO))
     # Entry i: the percentile is in the champion's entry i, above edge i-1 and up to edge i.
-    theirs = np.append(champion.ok, _above(champion))
-    ours = np.append(_above(challenger)[farther:], np.zeros(farther + 1, np.int64))
+    theirs = np.array([champion.ok, *champion.above], np.int64)
+    ours = np.array([*challenger.above[farther:], *[0] * (farther + 1)], np.int64)
     one = _evidence(theirs, champion.ok, FEWER)
     other = _evidence(ours, challenger.ok, MORE)
     mean = np.logaddexp(np.logaddexp(one, other), one + other) - math.log(3)
@@ -49,13 +49,8 @@ def is_slower(challenger: Outcomes, champion: Outcomes, *, ratio: float, alpha: 
 
 def percentile(outcomes: Outcomes) -> float:
     """The 95th percentile as it was seen, in seconds, rounded up to an edge."""
-    within = np.flatnonzero(_above(outcomes) <= TAIL * outcomes.ok)
+    within = np.flatnonzero(np.array(outcomes.above) <= TAIL * outcomes.ok)
     return EDGES[within[0]] if len(within) else EDGES[-1]
-
-
-def _above(outcomes: Outcomes) -> Counts:
-    """How many took longer than each edge."""
-    return np.array(outcomes.ok - np.cumsum(outcomes.slower[:-1]), np.int64)
 
 
 def _evidence(hits: Counts, count: int, alternatives: Floats) -> Floats:

@@ -233,12 +233,16 @@ class Watcher:
         fields = {"model": name, "version": version, "reason": reason}
         log.error("a challenger is rolled back", extra={"fields": fields})
         try:
-            self._followers[uri].withdraw(version, who=GUARDRAIL)
-            self._withdrawn[uri].discard(version)
+            self._tell_registry(uri, version)
         except TrainyardError as error:
             log.warning(
                 "the registry is not told yet", extra={"fields": {"reason": describe(error)}}
             )
+
+    def _tell_registry(self, uri: str, version: str) -> None:
+        """What it says of the version from then on holds."""
+        self._followers[uri].withdraw(version, who=GUARDRAIL)
+        self._withdrawn[uri].discard(version)
 
     def _advance(self, uri: str, version: str, *, seen: float) -> bool:
         """Whether a ramp gives the version more, now that it is no worse with `seen` percent.
@@ -269,7 +273,7 @@ class Watcher:
         pending = withdrawn & wanted.needed
         for version in pending:
             with suppress(TrainyardError):  # which was logged when it was first tried
-                follower.withdraw(version, who=GUARDRAIL)
+                self._tell_registry(uri, version)
         withdrawn &= pending
         return wanted.without(pending)
 

@@ -181,6 +181,17 @@ def test_an_operator_may_give_it_traffic_again_before_the_next_poll(bench):
     assert bench.shares == {"1": 90.0, "2": 10.0}
 
 
+def test_an_operator_may_do_so_too_where_the_registry_was_told_late(bench):
+    bench.registry.away = True
+    bench.watcher.observed(bad_challenger())
+    bench.registry.away = False
+    bench.watcher.poll()
+    bench.registry.now = wanted({1: 90.0, 2: 10.0})
+    bench.watcher.poll()
+    assert bench.registry.withdrawn == ["2"]
+    assert bench.shares == {"1": 90.0, "2": 10.0}
+
+
 def test_it_loses_it_here_while_the_registry_is_away_and_there_when_it_is_back(bench):
     bench.registry.away = True
     bench.watcher.observed(bad_challenger())
