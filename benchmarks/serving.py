@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -32,6 +31,7 @@ from benchmarks.servers.models import Models
 from benchmarks.servers.own import own_scenario
 from benchmarks.servers.scenario import play, table
 from benchmarks.servers.scenarios import scenarios
+from benchmarks.servers.wrk import check_installed
 from bundle.command import run_command
 from bundle.engine.cores import available_cores
 
@@ -56,8 +56,7 @@ def main() -> None:
     parser.add_argument("--batch-delay-ms", type=float, default=2.0, help="with --model")
     parser.add_argument("--output", type=Path, help="also write the figures here, as JSON")
     args = parser.parse_args()
-    if shutil.which("wrk") is None:
-        sys.exit("error: wrk makes the load and is not installed; install it (Debian: wrk)")
+    check_installed()
     rounds, seconds = (1, 2.0) if args.quick else (args.rounds, args.seconds)
     figures: dict[str, Any] = {
         "settings": {"rounds": rounds, "seconds": seconds, "client": "wrk, 1 thread"},

@@ -9,7 +9,6 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from bundle.preprocessing.image import ImagePreprocessor
-from bundle.preprocessing.text import TextPreprocessor
 from tests.followed_model import NAME
 from tests.served_bundles import value
 from tests.tiny_bundle import (
@@ -20,8 +19,7 @@ from tests.tiny_bundle import (
     classifier_parts,
     pictures,
     serialize,
-    text_config,
-    text_model,
+    text_parts,
     tokenizer_json,
 )
 
@@ -60,13 +58,7 @@ def of_many_labels(*, labels: int, seed: int) -> Parts:
 def of_many_words(*, words: int, vocabulary: int, seed: int) -> Parts:
     """A text classifier; those of one `vocabulary` have the same tokenizer."""
     tokenizer = tokenizer_json((*WORDS, *(f"{vocabulary}x{number}" for number in range(words))))
-    return classifier_parts(
-        text_model(seed=seed),
-        TextPreprocessor(text_config(tokenizer), tokenizer),
-        name=NAME,
-        samples=["the good film", "bad"],
-        assets={"tokenizer.json": tokenizer},
-    )
+    return text_parts(name=NAME, seed=seed, tokenizer=tokenizer)
 
 
 def _images(nodes: list[Any], weights: dict[str, Any], *, labels: tuple[str, ...]) -> Parts:

@@ -157,9 +157,11 @@ def image_parts(*, name: str = "digits", seed: int = 0, **lineage: Any) -> Parts
     )
 
 
-def text_parts(*, name: str = "reviews", seed: int = 0, **lineage: Any) -> Parts:
+def text_parts(
+    *, name: str = "reviews", seed: int = 0, tokenizer: bytes | None = None, **lineage: Any
+) -> Parts:
     """A text classifier with golden answers and its tokenizer."""
-    tokenizer = tokenizer_json()
+    tokenizer = tokenizer or tokenizer_json()
     return classifier_parts(
         text_model(seed=seed),
         TextPreprocessor(text_config(tokenizer), tokenizer),

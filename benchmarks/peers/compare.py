@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 import tempfile
 from functools import partial
@@ -29,6 +28,7 @@ from benchmarks.servers.bench import ROOT, Bench, saturate
 from benchmarks.servers.loads import loads
 from benchmarks.servers.models import Models
 from benchmarks.servers.process import NotStartedError
+from benchmarks.servers.wrk import check_installed
 from bundle.command import run_command
 from bundle.engine.cores import available_cores
 
@@ -57,8 +57,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, help="also write the figures here, as JSON")
     args = parser.parse_args()
-    if shutil.which("wrk") is None:
-        sys.exit("error: wrk makes the load and is not installed; install it (Debian: wrk)")
+    check_installed()
     rounds, seconds = (1, 2.0) if args.quick else (args.rounds, args.seconds)
     asked = [peer for peer in PEERS if args.peer is None or peer.name in args.peer]
     skipped: dict[str, str] = {}

@@ -18,6 +18,7 @@ from benchmarks.servers.wrk import Post, press
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from benchmarks.servers.loads import Load
     from benchmarks.servers.models import Models
@@ -46,19 +47,23 @@ class Bench:
             self._engines[load.name] = Engine(load, self.models.graph(load.model))
         return self._engines[load.name]
 
+    def ours(self, load: Load) -> AbstractContextManager[Server]:
+        """With what `serve.py` does by default but for what every server is told."""
+        uri = self.models.uri(load.model)
+        return self.serve(uri, load.ours(), load, "--batch-tokens", str(TOKENS))
+
     @contextmanager
-    def ours(self, load: Load) -> Iterator[Server]:
-        """`serve.py`, with what it does by default but for what every server is told."""
+    def serve(self, uri: str, post: Post, load: Load, *more: str) -> Iterator[Server]:
+        """`serve.py` with that model."""
         port = free_port()
         command = [
-            sys.executable, str(ROOT / "serve.py"), "--model", self.models.uri(load.model),
-            "--port", str(port), "--threads", str(load.threads), "--provider", "cpu",
+            sys.executable, str(ROOT / "serve.py"), "--model", uri, "--port", str(port),
+            "--threads", str(load.threads), "--provider", "cpu",
             "--batch-size", str(load.batch_size), "--batch-delay-ms", str(load.delay_ms),
-            "--batch-tokens", str(TOKENS), "--drain-delay-ms", "0",
+            "--drain-delay-ms", "0", *more,
         ]  # fmt: skip
-        with running(
-            command, load.ours(), port=port, log=self.folder / "ours.log", environment=plain()
-        ) as server:
+        log = self.folder / "ours.log"
+        with running(command, post, port=port, log=log, environment=plain()) as server:
             yield server
 
     @contextmanager

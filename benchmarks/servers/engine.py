@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.servers.loads import Load
+    from bundle.engine.base import InferenceEngine
 
     Batch = dict[str, Any]
 
@@ -37,13 +38,13 @@ class Engine:
 
     def lone_ms(self, seconds: float) -> float:
         """Median time of one sample alone, in milliseconds."""
-        return statistics.median(self._times(self._batch(self._rows[:1]), seconds)) * 1e3
+        return full_speed(self._engine, self._batch(self._rows[:1]), size=1, seconds=seconds)[1]
 
     def full(self, seconds: float) -> tuple[float, float]:
         """Samples a second in full batches, and a batch's median time in milliseconds."""
         size = self._load.batch_size
-        times = self._times(self._batch((self._rows * size)[:size]), seconds)
-        return size * len(times) / sum(times), statistics.median(times) * 1e3
+        batch = self._batch((self._rows * size)[:size])
+        return full_speed(self._engine, batch, size=size, seconds=seconds)
 
     def sorted(self, seconds: float, *, tokens: int) -> float:
         """Samples a second where those that could wait together, as many as there are connections,
@@ -66,16 +67,6 @@ class Engine:
             spent = time.perf_counter() - began
         return count / spent
 
-    def _times(self, batch: Batch, seconds: float) -> list[float]:
-        """Of runs one after another, the first left out."""
-        self._engine.predict_batch(batch)
-        times: list[float] = []
-        while sum(times) < seconds:
-            began = time.perf_counter()
-            self._engine.predict_batch(batch)
-            times.append(time.perf_counter() - began)
-        return times
-
     def _row(self, sample: Any) -> dict[str, Any]:
         if self._texts is not None:
             return dict(self._texts(sample))
@@ -87,6 +78,21 @@ class Engine:
         if self._texts is not None:
             return dict(self._texts.collate(rows))
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def full_speed(
+    engine: InferenceEngine, batch: Batch, *, size: int, seconds: float
+) -> tuple[float, float]:
+    """Samples a second, and the median time in milliseconds, of runs of a batch of so many, one
+    after another, the first left out.
+    """
+    engine.predict_batch(batch)
+    times: list[float] = []
+    while sum(times) < seconds:
+        began = time.perf_counter()
+        engine.predict_batch(batch)
+        times.append(time.perf_counter() - began)
+    return size * len(times) / sum(times), statistics.median(times) * 1e3
 
 
 def cut(

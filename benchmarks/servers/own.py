@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
-import statistics
-import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.servers.bench import ROOT, plain, saturate
+from benchmarks.servers.bench import saturate
+from benchmarks.servers.engine import full_speed
 from benchmarks.servers.loads import Load
-from benchmarks.servers.port import free_port
-from benchmarks.servers.process import running
 from benchmarks.servers.scenario import Claim, Figures, Scenario, quotient
 from benchmarks.servers.wrk import Post, encode
 from bundle.model import Model
@@ -43,26 +39,13 @@ def own_scenario(
 
     def engine(bench: Bench) -> Figures:
         batch = _batch(model, body, batch_size)
-        times: list[float] = []
-        model.engine.predict_batch(batch)
-        while sum(times) < bench.seconds:
-            began = time.perf_counter()
-            model.engine.predict_batch(batch)
-            times.append(time.perf_counter() - began)
-        return {
-            "per_second": batch_size * len(times) / sum(times),
-            "batch_ms": statistics.median(times) * 1e3,
-        }
+        per_second, batch_ms = full_speed(
+            model.engine, batch, size=batch_size, seconds=bench.seconds
+        )
+        return {"per_second": per_second, "batch_ms": batch_ms}
 
     def ours(bench: Bench) -> Figures:
-        port = free_port()
-        command = [
-            sys.executable, str(ROOT / "serve.py"), "--model", uri, "--port", str(port),
-            "--threads", str(threads), "--provider", "cpu", "--batch-size", str(batch_size),
-            "--batch-delay-ms", str(delay_ms), "--drain-delay-ms", "0",
-        ]  # fmt: skip
-        log = bench.folder / "own.log"
-        with running(command, post, port=port, log=log, environment=plain()) as server:
+        with bench.serve(uri, post, load) as server:
             return saturate(server, post, load, seconds=bench.seconds)
 
     claim = Claim("requests/s, of the engine's", quotient("per_second", "ours", "engine"))

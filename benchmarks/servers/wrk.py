@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass, field
@@ -18,6 +19,12 @@ SCRIPT = Path(__file__).with_name("post.lua")
 JSON = {"Content-Type": "application/json"}
 _TIMEOUT = 60
 """Longest that an answer may take, in seconds."""
+
+
+def check_installed() -> None:
+    """Raises SystemExit if there is no wrk."""
+    if shutil.which("wrk") is None:
+        raise SystemExit("error: wrk makes the load and is not installed; install it (Debian: wrk)")
 
 
 @dataclass(frozen=True)
