@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
@@ -74,6 +73,11 @@ class Application:
             (Route(endpoint.path, endpoint=_unused, methods=[endpoint.method]), endpoint)
             for endpoint in endpoints
         ]
+        self._fixed = {
+            (endpoint.path, endpoint.method): endpoint
+            for _, endpoint in reversed(self._routes)
+            if "{" not in endpoint.path
+        }
         self._lifespan = lifespan
         self._metrics = metrics
         self._guard = guard
@@ -89,7 +93,7 @@ class Application:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self._find(scope)
-        exchange = Exchange.begin(Headers(scope=scope), route=endpoint.path, path=scope["path"])
+        exchange = Exchange.begin(scope, route=endpoint.path)
         response = await self._respond(endpoint, Request(scope, receive), exchange)
         status = CLIENT_GONE if response is None else response.status_code
         seconds = time.monotonic() - exchange.started
@@ -99,9 +103,11 @@ class Application:
         if self._tracer is not None:
             self._tracer.record(scope, exchange, status=status, seconds=seconds)
         if response is not None:
-            response.headers.update(self._extra_headers())
+            if extra := self._extra_headers():
+                response.headers.update(extra)
             if exchange.record.phases:
-                response.headers["Server-Timing"] = exchange.timing(seconds)
+                timing = exchange.timing(seconds).encode("ascii")
+                response.raw_headers.append((b"server-timing", timing))
             await response(scope, receive, send)
 
     async def _respond(
@@ -109,7 +115,7 @@ class Application:
     ) -> Response | None:
         """The answer, or the one to its error; None if nobody is left to be answered."""
         try:
-            with self._guard.passing(request.headers, endpoint.scope) as exchange.principal:
+            with self._guard.passing(exchange.given, endpoint.scope) as exchange.principal:
                 return await endpoint.handler(request, exchange)
         except ServingError as error:
             return exchange.refuse(error)
@@ -126,6 +132,9 @@ class Application:
 
     def _find(self, scope: Scope) -> Endpoint:
         """What answers the path and the method, if only to say that nothing does."""
+        fixed = self._fixed.get((scope["path"], scope["method"]))
+        if fixed is not None:
+            return fixed
         allowed: list[str] = []
         for route, endpoint in self._routes:
             match, child_scope = route.matches(scope)

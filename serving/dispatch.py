@@ -25,10 +25,11 @@ from serving.transport import Link, connect
 from serving.wire import CANCEL, CATALOG, INFER, RELEASED, REPLY, Message, Tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from serving.catalog import Catalog
+    from serving.departure import Departure
 
 log = logging.getLogger(__name__)
 
@@ -60,14 +61,39 @@ class _Worker:
     pending: dict[int, _Pending] = field(default_factory=dict)
 
 
+class _Waiting:
+    """A request that waits for the answers to its parts, or for the first error."""
+
+    __slots__ = ("_answers", "_left", "outcome")
+
+    def __init__(self, parts: int) -> None:
+        self._answers: dict[int, Answer] = {}
+        self._left = parts
+        self.outcome: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
+
+    def answer(self, index: int, found: Answer) -> None:
+        """The part with that index is answered."""
+        self._answers[index] = found
+        self._left -= 1
+        if not self._left and not self.outcome.done():
+            self.outcome.set_result([self._answers[index] for index in range(len(self._answers))])
+
+    def fail(self, error: Exception) -> None:
+        """There will be no answer to the request, for that reason."""
+        if not self.outcome.done():
+            self.outcome.set_exception(error)
+
+
 @dataclass(slots=True)
 class _Pending:
     """A part that waits for its answer."""
 
     id: int
     part: Part
+    index: int
+    """Its place in the request."""
     worker: _Worker
-    answered: asyncio.Future[Answer]
+    request: _Waiting
 
 
 class Dispatcher:
@@ -118,36 +144,47 @@ class Dispatcher:
         timeout_ms: float,
         priority: int,
         routed: bool,
-        disconnected: Callable[[], Awaitable[None]],
+        departure: Departure | None = None,
     ) -> list[Answer]:
         """The answers to the parts, in order. `deadline` is on time.monotonic's clock. `routed`:
         any version might have been asked, so what another one answers this one has to answer too.
+        `departure`: of who asks, if that can go.
 
         Raises a ServingError if any of them fails, DeadlineExceededError when it is time, and
-        ClientGoneError when `disconnected` returns; whatever still waits is then taken back.
+        ClientGoneError when nobody is left to answer; whatever still waits is then taken back.
         """
-        if time.monotonic() >= deadline:
+        left = deadline - time.monotonic()
+        if left <= 0:
             raise DeadlineExceededError(timeout_ms)
-        pending = [
-            self._submit(served, part, deadline=deadline, priority=priority, routed=routed)
-            for part in parts
-        ]
-        answers = asyncio.gather(*(entry.answered for entry in pending))
-        watch = asyncio.ensure_future(disconnected())
+        request = _Waiting(len(parts))
+        pending: list[_Pending] = []
+        timer = asyncio.get_running_loop().call_later(
+            left, lambda: request.fail(DeadlineExceededError(timeout_ms))
+        )
         try:
-            await asyncio.wait(
-                (answers, watch),
-                timeout=max(0.0, deadline - time.monotonic()),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if answers.done():
-                return answers.result()
-            if watch.done():
-                raise ClientGoneError
-            raise DeadlineExceededError(timeout_ms)
+            for index, part in enumerate(parts):
+                entry = self._pend(served, part, index, request)
+                pending.append(entry)
+                entry.worker.link.send(
+                    INFER,
+                    {
+                        "id": entry.id,
+                        "model": served.info.key,
+                        "signature": part.signature,
+                        "length": part.length,
+                        "deadline": deadline,
+                        "priority": priority,
+                        "routed": routed,
+                    },
+                    [part.tensors],
+                )
+            if departure is not None:
+                departure.watch(lambda: request.fail(ClientGoneError()))
+            return await request.outcome
         finally:
-            watch.cancel()
-            answers.cancel()
+            timer.cancel()
+            if departure is not None:
+                departure.forget()
             self._take_back(pending)
 
     def fail_all(self, reason: Callable[[], ServingError]) -> None:
@@ -161,33 +198,17 @@ class Dispatcher:
         for worker in list(self._workers.values()):
             worker.link.close()
 
-    def _submit(
-        self, served: ServedModel, part: Part, *, deadline: float, priority: int, routed: bool
-    ) -> _Pending:
+    def _pend(self, served: ServedModel, part: Part, index: int, request: _Waiting) -> _Pending:
+        """The part is the business of the worker that owes least."""
         if self._closed is not None:
             raise self._closed()
-        worker = min(
-            (worker for worker in self._workers.values() if served.info.key in worker.models),
-            key=lambda worker: len(worker.pending),
-            default=None,
-        )
-        if worker is None:
+        key = served.info.key
+        able = [worker for worker in self._workers.values() if key in worker.models]
+        if not able:
             raise UnavailableError("no worker is ready", code="not_ready")
-        entry = _Pending(next(self._ids), part, worker, asyncio.get_running_loop().create_future())
+        worker = min(able, key=_owed) if len(able) > 1 else able[0]
+        entry = _Pending(next(self._ids), part, index, worker, request)
         worker.pending[entry.id] = entry
-        worker.link.send(
-            INFER,
-            {
-                "id": entry.id,
-                "model": served.info.key,
-                "signature": part.signature,
-                "length": part.length,
-                "deadline": deadline,
-                "priority": priority,
-                "routed": routed,
-            },
-            [part.tensors],
-        )
         return entry
 
     def _take_back(self, pending: Iterable[_Pending]) -> None:
@@ -208,7 +229,7 @@ class Dispatcher:
         elif message.kind == REPLY:
             for found, tensors in zip(message.fields["answers"], message.tensors, strict=True):
                 entry = worker.pending.pop(found["id"], None)
-                if entry is not None and not entry.answered.done():
+                if entry is not None:
                     _settle(entry, found, tensors)
 
     async def _learn(self, worker: _Worker, fields: dict[str, Any]) -> None:
@@ -277,18 +298,21 @@ def _worker_lost() -> ServingError:
     return UnavailableError("the worker died while it had the request", code="worker_lost")
 
 
+def _owed(worker: _Worker) -> int:
+    return len(worker.pending)
+
+
 def _fail(pending: Iterable[_Pending], reason: Callable[[], ServingError]) -> None:
     """Each gets an error of its own: raising one adds a traceback to it."""
     for entry in pending:
-        if not entry.answered.done():
-            entry.answered.set_exception(reason())
+        entry.request.fail(reason())
 
 
 def _settle(entry: _Pending, found: dict[str, Any], tensors: Tensors) -> None:
     if found["status"] == work.OK:
-        entry.answered.set_result(Answer(tensors, found["queue"], found["infer"]))
+        entry.request.answer(entry.index, Answer(tensors, found["queue"], found["infer"]))
     else:
-        entry.answered.set_exception(_error(entry, found))
+        entry.request.fail(_error(entry, found))
 
 
 def _error(entry: _Pending, found: dict[str, Any]) -> ServingError:

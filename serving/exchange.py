@@ -11,17 +11,22 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 
 from serving.codec.json import dump
+from serving.departure import DEPARTURE
 from serving.metrics import RequestRecord
 
 if TYPE_CHECKING:
-    from starlette.datastructures import Headers
+    from collections.abc import Mapping
 
+    from starlette.types import Scope
+
+    from serving.departure import Departure
     from serving.errors import ServingError
     from serving.served_model import ModelInfo
 
 REQUEST_ID = "X-Request-Id"
 ROUTING_KEY = "X-Routing-Key"
 MODEL_VERSION = "X-Model-Version"
+_REQUEST_ID, _ROUTING_KEY, _MODEL_VERSION = map(str.lower, (REQUEST_ID, ROUTING_KEY, MODEL_VERSION))
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
@@ -41,26 +46,36 @@ class Exchange:
     """The name of the API key that it came with."""
     open_inference: bool = False
     """Whether errors have that protocol's shape."""
-    given_key: str = ""
-    """The header's word for whose request this is."""
-    given_version: str | None = None
-    """The version that a header asks for."""
+    given: Mapping[str, str] = field(default_factory=dict)
+    """The request's headers by their names in lower case; the first of those that are alike."""
+    departure: Departure | None = None
+    """Of who has asked, where it is noticed."""
     routed: bool = False
     """Whether the model's route chose the version, rather than the client."""
 
     @classmethod
-    def begin(cls, headers: Headers, *, route: str, path: str = "") -> Exchange:
+    def begin(cls, scope: Scope, *, route: str) -> Exchange:
         """A request id from outside is kept if it is short and harmless, else replaced."""
-        given = headers.get(REQUEST_ID, "")
-        request_id = given if _ACCEPTABLE_ID.fullmatch(given) else os.urandom(16).hex()
-        protocol = path == "/v2" or path.startswith("/v2/")
+        given = {
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in reversed(scope["headers"])
+        }
+        name = given.get(_REQUEST_ID)
+        if name is None or not _ACCEPTABLE_ID.fullmatch(name):
+            name = os.urandom(16).hex()
+        path = scope["path"]
         return cls(
-            request_id,
+            name,
             RequestRecord(route),
-            open_inference=protocol,
-            given_key=headers.get(ROUTING_KEY, ""),
-            given_version=headers.get(MODEL_VERSION) or None,
+            given=given,
+            departure=scope.get(DEPARTURE),
+            open_inference=path == "/v2" or path.startswith("/v2/"),
         )
+
+    @property
+    def given_version(self) -> str | None:
+        """The version that a header asks for."""
+        return self.given.get(_MODEL_VERSION) or None
 
     @property
     def id(self) -> str | int:
@@ -71,7 +86,7 @@ class Exchange:
         """What keeps a user with one version: the header, the body's key, the API key's name; a
         request without any of these is nobody's, and goes anywhere.
         """
-        return self.given_key or given or self.principal or self.request_id
+        return self.given.get(_ROUTING_KEY) or given or self.principal or self.request_id
 
     def choose(self, model: ModelInfo, *, routed: bool) -> None:
         """The model that answers is known, and who has chosen its version."""

@@ -15,8 +15,6 @@ from serving.errors import ForbiddenError, QuotaError, SettingsError, Unauthoriz
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from starlette.datastructures import Headers
-
 VARIABLE = "TRAINYARD_API_KEYS"
 """Holds keys as NAME:SCOPE+SCOPE:KEY, separated by commas, where a file would be a nuisance."""
 PREDICT, METRICS, ADMIN = "predict", "metrics", "admin"
@@ -45,7 +43,7 @@ class Guard:
         self._in_flight = dict.fromkeys((key.name for key in keys), 0)
 
     @contextlib.contextmanager
-    def passing(self, headers: Headers, scope: str) -> Iterator[str]:
+    def passing(self, headers: Mapping[str, str], scope: str) -> Iterator[str]:
         """The name of the key, empty without one, while its request is answered.
 
         Raises UnauthorizedError, ForbiddenError or QuotaError.
@@ -64,7 +62,7 @@ class Guard:
         finally:
             self._in_flight[key.name] -= 1
 
-    def _check(self, headers: Headers, scope: str) -> ApiKey | None:
+    def _check(self, headers: Mapping[str, str], scope: str) -> ApiKey | None:
         if not self._keys:
             if scope == ADMIN:
                 raise ForbiddenError(
@@ -167,7 +165,7 @@ def _digest(entry: Mapping[str, Any], where: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
-def _presented(headers: Headers) -> str:
+def _presented(headers: Mapping[str, str]) -> str:
     """From `Authorization: Bearer KEY` or `X-API-Key: KEY`."""
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from serving.codec.body import read_body
+from serving.codec.body import WHOLE, read_body
 from serving.codec.compression import content_encoding, inflate
 from serving.errors import UnavailableError
 
@@ -70,15 +70,16 @@ class Intake:
         finally:
             self._in_flight -= 1
 
-    async def body(self, request: Request) -> bytes:
+    async def body(self, request: Request, exchange: Exchange) -> bytes:
         """All of the body, inflated. Raises a ServingError or ClientDisconnect."""
         maximum = self._settings.max_body_bytes
-        encoding = content_encoding(request.headers)
+        encoding = content_encoding(exchange.given)
         body = await read_body(
-            request.headers,
+            exchange.given,
             request.receive,
             maximum=maximum,
             seconds=self._settings.timeout_ms / 1000,
+            whole=WHOLE in request.scope,
         )
         if not encoding:
             return body
@@ -93,7 +94,6 @@ class Intake:
 
     async def infer(
         self,
-        request: Request,
         exchange: Exchange,
         served: ServedModel,
         parts: Sequence[Part],
@@ -116,7 +116,7 @@ class Intake:
                 timeout_ms=limit_ms,
                 priority=priority,
                 routed=exchange.routed,
-                disconnected=partial(_disconnected, request),
+                departure=exchange.departure,
             )
         finally:
             self._metrics.in_flight(exchange.record, -1)
@@ -125,8 +125,3 @@ class Intake:
         exchange.record.phases["queue"] = max(0.0, time.monotonic() - sent - infer)
         return answers
 
-
-async def _disconnected(request: Request) -> None:
-    """Return when the client has gone; the body has been read."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -201,10 +201,10 @@ class MetricsCollector:
 
     def batch(self, model: tuple[str, str, str], samples: int, seconds: float) -> None:
         """A batch of that many samples ran for so long."""
-        self._batches.labels(*model).observe(samples)
-        self._executions.labels(*model, str(samples)).inc()
-        self._execution_seconds.labels(*model, str(samples)).inc(seconds)
-        self._last.labels(*model).set(time.time())
+        self._of(self._batches, *model).observe(samples)
+        self._of(self._executions, *model, str(samples)).inc()
+        self._of(self._execution_seconds, *model, str(samples)).inc(seconds)
+        self._of(self._last, *model).set(time.time())
 
     def queue_depth(self, samples: int) -> None:
         """That many samples wait in this process."""
@@ -212,11 +212,11 @@ class MetricsCollector:
 
     def dropped(self, reason: str, samples: int) -> None:
         """Samples left the queue without running."""
-        self._dropped.labels(reason).inc(samples)
+        self._of(self._dropped, reason).inc(samples)
 
     def cache(self, model: tuple[str, str, str], *, hit: bool) -> None:
         """A sample was looked up in the cache of preprocessed inputs."""
-        (self._cache_hits if hit else self._cache_misses).labels(*model).inc()
+        self._of(self._cache_hits if hit else self._cache_misses, *model).inc()
 
     def cache_bytes(self, size: int) -> None:
         """The cache of this process holds that much."""

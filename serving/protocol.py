@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from serving.codec.body import WHOLE
 from serving.codec.json import dump
+from serving.departure import DEPARTURE, Departure
 
 if TYPE_CHECKING:
     import asyncio
@@ -40,6 +42,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._on_refused = on_refused
         self._timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        self._departure = Departure()
         self._refusal = (HTTPStatus.BAD_REQUEST, "malformed_http", "this is not HTTP/1.1")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -49,9 +52,11 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         super().connection_lost(exc)
+        self._departure.happen()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope[DEPARTURE] = self._departure  # type: ignore[typeddict-unknown-key]
         self._head_bytes = 0
         self._stop_timer()
         self._timer = self.loop.call_later(self._head_seconds, self._head_is_late)
@@ -67,6 +72,10 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._stop_timer()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self.scope[WHOLE] = True  # type: ignore[typeddict-unknown-key]
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words are replaced
         """Called by uvicorn when the parser gives up."""

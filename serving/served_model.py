@@ -159,8 +159,15 @@ class ServedModel:
 
     def to_answers(self, outputs: Tensors, part: Part) -> list[dict[str, Any]]:
         """What the outputs say, a sample each. Raises RefusedSampleError where they say NaN."""
-        outputs = as_numbers(self.manifest.outputs, outputs)
-        for name, array in outputs.items():
+        try:
+            return to_predictions(self.manifest, outputs)
+        except EngineError as error:
+            self._refuse_not_finite(outputs, part)
+            raise ModelFailedError(str(error), code="model_failed") from error
+
+    def _refuse_not_finite(self, outputs: Tensors, part: Part) -> None:
+        """Raises RefusedSampleError if there is a sample that the model has no numbers for."""
+        for name, array in as_numbers(self.manifest.outputs, outputs).items():
             if array.dtype.kind != "f":
                 continue
             finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)  # (B,)
@@ -169,11 +176,7 @@ class ServedModel:
                     f"the model's {name!r} has NaN or infinite values for this input",
                     index=part.indices[int(finite.argmin())],
                     code="no_finite_answer",
-                )
-        try:
-            return to_predictions(self.manifest, outputs)
-        except EngineError as error:
-            raise ModelFailedError(str(error), code="model_failed") from error
+                ) from None
 
     def _to_row(self, sample: Sample, cache: RowCache | None) -> tuple[str, Tensors]:
         try:
@@ -231,6 +234,9 @@ class ServedModel:
         length = max(map(_length, tensors)) if self.sequential else 1
         if self.preprocessor is not None and signature == self.preprocessor.sample_field:
             return Part(self.preprocessor.collate(tensors), indices, signature, length)
+        if len(tensors) == 1:
+            alone = {name: array[np.newaxis] for name, array in tensors[0].items()}
+            return Part(alone, indices, signature, length)
         joined = {name: np.stack([row[name] for row in tensors]) for name in tensors[0]}
         return Part(joined, indices, signature, length)
 

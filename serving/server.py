@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from litserve import LitServer
 
 from serving.api import ApiProcess
+from serving.process_name import call_this_process
 from serving.routing.watcher import WatcherStart, run_watcher
 from serving.signature import WebhookSignature
 from serving.worker import ModelsAPI, WorkerStart, run_worker
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
     from pathlib import Path
@@ -36,8 +38,8 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
     """Devices, worker loop and application are LitServe's; what it does not do for its users
     (deadlines, drain, supervision, clear errors) replaces its own `run`.
 
-    Workers are spawned, since an engine does not survive a fork. API processes are forked, so this
-    process must have no threads and no engine.
+    API processes and workers are forked, which saves them a second of imports each; so this process
+    must have no threads, no engine and no CUDA context.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
         async with self._api.running():
             yield
 
-    def spawn_worker(
+    def fork_worker(
         self,
         worker: int,
         *,
@@ -84,30 +86,37 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
         control: Connection,
         sources: tuple[Resolved, ...],
         pinned: frozenset[Resolved],
+        foreign: Sequence[Closable],
     ) -> BaseProcess:
-        """A new process for that worker, with these models; it reports on `control`."""
-        return self._spawn_worker(
+        """A new process for that worker, with these models; it reports on `control`. `foreign` are
+        the supervisor's own ends, which it must not keep.
+        """
+        return self._fork_worker(
             f"worker-{worker}",
             worker,
             generation=generation,
             control=control,
             sources=sources,
             pinned=pinned,
+            foreign=foreign,
         )
 
-    def spawn_shadow(self, *, generation: int, control: Connection) -> BaseProcess:
+    def fork_shadow(
+        self, *, generation: int, control: Connection, foreign: Sequence[Closable]
+    ) -> BaseProcess:
         """A new process for versions that answer nobody; it is told on `control` which."""
-        return self._spawn_worker(
-            "shadow-0", 0, generation=generation, control=control, shadow=True
+        return self._fork_worker(
+            "shadow-0", 0, generation=generation, control=control, foreign=foreign, shadow=True
         )
 
-    def _spawn_worker(
+    def _fork_worker(
         self,
         name: str,
         worker: int,
         *,
         generation: int,
         control: Connection,
+        foreign: Sequence[Closable],
         sources: tuple[Resolved, ...] = (),
         pinned: frozenset[Resolved] = frozenset(),
         shadow: bool = False,
@@ -124,16 +133,14 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
             pinned=pinned,
             shadow=shadow,
         )
-        process = multiprocessing.get_context("spawn").Process(
-            target=run_worker, args=(start,), name=name
-        )
-        process.start()
-        return process
+        return _fork(partial(run_worker, start), name=name, foreign=foreign)
 
     def spawn_watcher(
         self, *, control: Connection, wanted: tuple[Wanted, ...], settled: tuple[Wanted, ...]
     ) -> BaseProcess:
-        """A new process that asks the registry; it knows what is wanted so far."""
+        """A new process that asks the registry; it knows what is wanted so far. Spawned: of what
+        it imports nothing is here.
+        """
         start = WatcherStart(
             settings=self.settings,
             wanted=wanted,
@@ -157,27 +164,14 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
         foreign: Sequence[Closable],
     ) -> BaseProcess:
         """A new API process. `foreign` are the supervisor's own ends, which it must not keep."""
-        process = multiprocessing.get_context("fork").Process(
-            target=self._run_api,
-            args=(first, control, listener, foreign),
-            name=f"api-{index}",
-        )
-        process.start()
-        return process
+        run = partial(self._run_api, first, control, listener)
+        return _fork(run, name=f"api-{index}", foreign=foreign)
 
     def address(self, name: str, *, generation: int) -> Path:
         """Where a worker listens; a worker that takes another's place listens elsewhere."""
         return self.directory / f"{name}-{generation}.sock"
 
-    def _run_api(
-        self,
-        first: bool,
-        control: Connection,
-        listener: socket.socket,
-        foreign: Sequence[Closable],
-    ) -> None:
-        for connection in foreign:
-            connection.close()
+    def _run_api(self, first: bool, control: Connection, listener: socket.socket) -> None:
         self._api = ApiProcess(
             self.settings,
             first=first,
@@ -188,3 +182,19 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
             signature=WebhookSignature(self._secret) if self._secret else None,
         )
         self._api.run(listener)
+
+
+def _fork(run: Callable[[], None], *, name: str, foreign: Sequence[Closable]) -> BaseProcess:
+    """A process of that name that does so, and keeps nothing of what is not its own."""
+    process = multiprocessing.get_context("fork").Process(
+        target=_run_forked, args=(run, name, foreign), name=name
+    )
+    process.start()
+    return process
+
+
+def _run_forked(run: Callable[[], None], name: str, foreign: Sequence[Closable]) -> None:
+    call_this_process(name)
+    for end in foreign:
+        end.close()
+    run()

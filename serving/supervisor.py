@@ -113,29 +113,35 @@ class Supervisor:
         ours, theirs = multiprocessing.Pipe()
         slot.generation += 1
         slot.restart_at = None
+        others = [other.child.control for other in self._slots if other.child is not None]
+        foreign = [ours, *others, self._wakeup]
         with signals_held():
             if slot.kind == WORKER:
-                process = self._server.spawn_worker(
+                process = self._server.fork_worker(
                     slot.index,
                     generation=slot.generation,
                     control=theirs,
                     sources=self._fleet.sources,
                     pinned=self._fleet.pinned,
+                    foreign=[*foreign, self._listener],
                 )
             elif slot.kind == SHADOW:
-                process = self._server.spawn_shadow(generation=slot.generation, control=theirs)
+                process = self._server.fork_shadow(
+                    generation=slot.generation,
+                    control=theirs,
+                    foreign=[*foreign, self._listener],
+                )
             elif slot.kind == WATCHER:
                 process = self._server.spawn_watcher(
                     control=theirs, wanted=self._fleet.wanted, settled=self._fleet.settled
                 )
             else:
-                others = [other.child.control for other in self._slots if other.child is not None]
                 process = self._server.fork_api(
                     slot.index,
                     first=slot.generation == 1,
                     control=theirs,
                     listener=self._listener,
-                    foreign=[ours, *others, self._wakeup],
+                    foreign=foreign,
                 )
         theirs.close()
         slot.child = Child(process, ours)

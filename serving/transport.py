@@ -11,6 +11,8 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import uvloop
+
 from serving.wire import (
     CATALOG,
     RELEASED,
@@ -125,7 +127,7 @@ class Port:
 
     def __init__(self, address: Path) -> None:
         self._address = address
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="port", daemon=True)
         self._catalog: dict[str, Any] = {}
         self._released: dict[Link, int] = {}

@@ -9,6 +9,7 @@ bytes, so that an array is a view on the frame it came in.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ def decode(frame: bytes) -> Message:
                     group[name] = np.array(strings[0], dtype=object).reshape(shape)
                     continue
                 kind = np.dtype(dtype)
-                count = int(np.prod(shape, dtype=np.int64))
+                count = math.prod(shape)
                 group[name] = np.frombuffer(frame, kind, count, offset).reshape(shape)
                 length = count * kind.itemsize
                 offset += length + -length % _ALIGNMENT

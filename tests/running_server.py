@@ -49,9 +49,8 @@ class RunningServer:
     def children(self, kind: str = "") -> list[psutil.Process]:
         """The processes below the server; "worker" or "api" picks those of one kind."""
         below = psutil.Process(self.process.pid).children(recursive=True)
-        commands = {child: _command_line(child) for child in below}
-        marks = {"worker": "spawn_main", "api": "serve.py", "": ""}
-        return [child for child, command in commands.items() if command and marks[kind] in command]
+        names = {child: _name(child) for child in below}
+        return [child for child, name in names.items() if name and name.startswith(kind)]
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples that have these labels."""
@@ -70,10 +69,10 @@ class RunningServer:
         return self.process.wait(timeout=seconds)
 
 
-def _command_line(process: psutil.Process) -> str:
+def _name(process: psutil.Process) -> str:
     """Empty for a process that has ended."""
     try:
-        return " ".join(process.cmdline())
+        return "" if process.status() == psutil.STATUS_ZOMBIE else process.name()
     except psutil.Error:
         return ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from python_multipart.multipart import parse_options_header
@@ -13,12 +14,15 @@ from starlette.requests import ClientDisconnect
 from serving.errors import BadRequestError, BodyTimeoutError, TooLargeError, UnsupportedMediaError
 
 if TYPE_CHECKING:
-    from starlette.datastructures import Headers
+    from collections.abc import Mapping
+
     from starlette.types import Receive
 
 DISCARD_BYTES = 16 * 2**20
 DISCARD_SECONDS = 2.0
 """How much of a refused body is still read, so that its sender gets to see the answer."""
+WHOLE = "trainyard.whole_body"
+"""In the ASGI scope of a request whose body has arrived to its end."""
 TEXT_ENCODINGS = ("utf-8", "ascii", "iso8859-1")
 
 
@@ -30,6 +34,7 @@ class MediaType:
     parameters: dict[str, str]
 
     @classmethod
+    @lru_cache(maxsize=64)
     def parse(cls, header: str | None) -> MediaType:
         name, parameters = parse_options_header(header)
         return cls(
@@ -64,8 +69,16 @@ def decode_text(body: bytes, encoding: str) -> str:
         ) from error
 
 
-async def read_body(headers: Headers, receive: Receive, *, maximum: int, seconds: float) -> bytes:
-    """All of the body. Raises TooLargeError, BodyTimeoutError or ClientDisconnect.
+async def read_body(
+    headers: Mapping[str, str],
+    receive: Receive,
+    *,
+    maximum: int,
+    seconds: float,
+    whole: bool = False,
+) -> bytes:
+    """All of the body; `whole` if it has arrived. Raises TooLargeError, BodyTimeoutError or
+    ClientDisconnect.
 
     A Content-Length over the maximum is refused before the body is asked for, any other body when
     it gets over the maximum.
@@ -75,6 +88,8 @@ async def read_body(headers: Headers, receive: Receive, *, maximum: int, seconds
         if headers.get("expect", "").lower() != "100-continue":  # who waits for it has sent nothing
             await _discard(receive, already=0)
         raise _too_large(maximum)
+    if whole:
+        return await _collect(receive, maximum)
     try:
         async with asyncio.timeout(seconds):
             return await _collect(receive, maximum)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from serving.errors import BadRequestError, TooLargeError, UnsupportedMediaError
 
 if TYPE_CHECKING:
-    from starlette.datastructures import Headers
+    from collections.abc import Mapping
 
 ENCODINGS = ("gzip", "deflate")
 _GZIP = 16 + zlib.MAX_WBITS
@@ -16,7 +16,7 @@ LEVEL = 1
 """Tensors compress poorly whatever the level, and slowly at a high one."""
 
 
-def content_encoding(headers: Headers) -> str:
+def content_encoding(headers: Mapping[str, str]) -> str:
     """How the body is compressed; empty if it is not. Raises UnsupportedMediaError."""
     encoding = headers.get("content-encoding", "").strip().lower()
     if encoding in ("", "identity"):
@@ -57,7 +57,7 @@ def inflate(body: bytes, encoding: str, *, maximum: int) -> bytes:
     return bytes(content)
 
 
-def answer_encoding(headers: Headers) -> str:
+def answer_encoding(headers: Mapping[str, str]) -> str:
     """The encoding that an answer is wanted in; empty for none.
 
     Only a client that asks for exactly one gets it: most HTTP libraries offer all they know, and

@@ -65,15 +65,14 @@ class InferRoutes:
 
     async def _ask(self, request: Request, exchange: Exchange, served: ServedModel) -> Response:
         intake = self._intake
-        body = await intake.body(request)
+        body = await intake.body(request, exchange)
         small = len(body) <= SMALL_BYTES
-        header_length = request.headers.get(HEADER_LENGTH)
+        header_length = exchange.given.get(HEADER_LENGTH.lower())
         wanted, parts, chosen = await intake.call(
             partial(self._read, served, body, header_length), inline=small
         )
         exchange.record.samples = sum(len(part.indices) for part in parts)
         answers = await intake.infer(
-            request,
             exchange,
             served,
             parts,
@@ -81,7 +80,7 @@ class InferRoutes:
             priority=wanted.priority,
         )
         received = time.monotonic()
-        encoding = answer_encoding(request.headers)
+        encoding = answer_encoding(exchange.given)
         content, length = await intake.call(
             partial(_write, exchange, served, wanted, answers, chosen, encoding=encoding),
             inline=small,

@@ -91,7 +91,7 @@ class Predictor:
         batch: bool,
     ) -> Response:
         intake = self._intake
-        body = await intake.body(request)
+        body = await intake.body(request, exchange)
         small = len(body) <= SMALL_BYTES
         wanted = await intake.call(partial(parse, request, exchange, body), inline=small)
         options = wanted.options
@@ -120,7 +120,6 @@ class Predictor:
         )
         try:
             answers = await intake.infer(
-                request,
                 exchange,
                 served,
                 parts,
@@ -147,7 +146,7 @@ class Predictor:
         )
 
     def _parse_single(self, request: Request, exchange: Exchange, body: bytes) -> PredictRequest:
-        media = MediaType.parse(request.headers.get("content-type"))
+        media = MediaType.parse(exchange.given.get("content-type"))
         query = dict(request.query_params)
         if media.name == JSON:
             document = _parse_json(media, body, query)
@@ -171,7 +170,7 @@ class Predictor:
         raise _unsupported(media, (JSON, FORM, *IMAGES, TEXT))
 
     def _parse_batch(self, request: Request, exchange: Exchange, body: bytes) -> PredictRequest:
-        media = MediaType.parse(request.headers.get("content-type"))
+        media = MediaType.parse(exchange.given.get("content-type"))
         if media.name != JSON:
             raise _unsupported(media, (JSON,))
         document = _parse_json(media, body, dict(request.query_params))

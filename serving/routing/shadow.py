@@ -155,7 +155,6 @@ class Shadows:
                     timeout_ms=SECONDS * 1000,
                     priority=NO_PRIORITY,
                     routed=False,
-                    disconnected=_never,
                 )
             compared = partial(answered.compare, other, parts, found)
             if sum(array.size for one in found for array in one.outputs.values()) <= SMALL:
@@ -178,11 +177,6 @@ def _alike(one: ServedModel, other: ServedModel) -> bool:
         and one.manifest.preprocessing == other.manifest.preprocessing
         and one.info.batchable == other.info.batchable
     )
-
-
-async def _never() -> None:
-    """Nobody waits, so nobody goes."""
-    await asyncio.Event().wait()
 
 
 def _nothing() -> None:

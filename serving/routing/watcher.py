@@ -18,6 +18,7 @@ from bundle.uri import default_cache
 from serving.control import Ready, Stop, listen
 from serving.logs import configure_logging
 from serving.metrics import MetricsCollector
+from serving.process_name import call_this_process
 from serving.routing.guardrail import Verdict
 from serving.routing.last_known_good import LastKnownGood
 from serving.routing.messages import Call, Look, NotTaken, Observed, Polled, Settled
@@ -65,6 +66,7 @@ class WatcherStart:
 def run_watcher(start: WatcherStart) -> None:
     """The process's main function."""
     ignore_signals()
+    call_this_process("watcher-0")
     configure_logging(start.settings.log_level)
     bound_patience()
     inbox: queue.SimpleQueue[object] = queue.SimpleQueue()

@@ -145,7 +145,7 @@ def test_the_registry_may_be_away_also_at_the_start_and_is_followed_when_it_is_b
         number = model.register()
         model.registry.promote(NAME, number)
         eventually(lambda: version(client) == str(number))
-        assert server.metric("trainyard_registry_age_seconds") < 5
+        eventually(lambda: server.metric("trainyard_registry_age_seconds") < 5)
         assert len(events(server, "the registry cannot be asked: what is served stays")) == 1
 
 
@@ -252,28 +252,40 @@ def test_a_hundred_reloads_under_load_fail_no_request_and_leave_no_memory(model)
         assert slowest <= 0.1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("period", [1.0])
+def carried_out(server, client, change) -> tuple[float, float]:
+    """Seconds from the change in the registry to the first answer by another version, and to the
+    last by the old one.
+    """
+    old = version(client)
+    change()
+    began = time.monotonic()
+    eventually(lambda: version(client) != old)
+    first = time.monotonic() - began
+    eventually(lambda: old not in versions(client, range(40)))
+    return first, time.monotonic() - began
+
+
+@pytest.mark.parametrize(
+    ("period", "late"),
+    [
+        # On a machine that is busy with other tests.
+        pytest.param(1.0, 30.0, marks=pytest.mark.slow, id="busy"),
+        pytest.param(1.0, 1.0, marks=pytest.mark.soak, id="1 s"),
+        pytest.param(5.0, 1.0, marks=pytest.mark.soak, id="5 s"),
+    ],
+)
 def test_a_promotion_and_a_rollback_reach_four_api_processes_within_a_period_and_a_second(
-    model, period
+    model, period, late
 ):
     model.register()
     arguments = ("--api-processes", "4", "--poll-seconds", str(period))
     with model.serve(*arguments) as server, server.client() as client:
         eventually(lambda: watcher_pid(server) > 0)
         eventually(lambda: server.metric("trainyard_registry_age_seconds") < period)
-        seconds = []
-        for change in (
-            lambda: model.registry.promote(NAME, 2),
-            lambda: model.registry.rollback(NAME),
-        ):
-            before = version(client)
-            change()
-            began = time.monotonic()
-            eventually(lambda old=before: version(client) != old)
-            first = time.monotonic() - began
-            eventually(lambda old=before: old not in versions(client, range(40)))
-            seconds.append((first, time.monotonic() - began))
-        for what, (first, last) in zip(("promotion", "rollback"), seconds, strict=True):
+        for what, change in {
+            "promotion": lambda: model.registry.promote(NAME, 2),
+            "rollback": lambda: model.registry.rollback(NAME),
+        }.items():
+            first, last = carried_out(server, client, change)
             print(f"{what}: first answer after {first:.2f} s, no old one after {last:.2f} s")
-            assert last <= period + 1
+            assert last <= period + late

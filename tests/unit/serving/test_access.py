@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 
 import pytest
-from starlette.datastructures import Headers
 
 from serving.access import MOST_LINES_A_SECOND, AccessLog
 from serving.exchange import Exchange
 
-SCOPE = {"method": "POST", "path": "/predict"}
+SCOPE = {"method": "POST", "path": "/predict", "headers": [(b"x-request-id", b"mine")]}
 
 
 @pytest.fixture
@@ -19,7 +18,7 @@ def lines(caplog):
 
     def told(access: AccessLog, status: int, seconds: float) -> list[logging.LogRecord]:
         caplog.clear()
-        exchange = Exchange.begin(Headers({"X-Request-Id": "mine"}), route="/predict")
+        exchange = Exchange.begin(SCOPE, route="/predict")
         access.request(SCOPE, exchange, status=status, seconds=seconds)
         return list(caplog.records)
 

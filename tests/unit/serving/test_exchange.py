@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from starlette.datastructures import Headers
 
 from serving.errors import BadRequestError, UnavailableError
 from serving.exchange import Exchange
@@ -15,8 +14,15 @@ INFO = ModelInfo("m", "größe\r\nX: 1", "fp32", "onnxruntime", "cpu", True, "/"
 
 
 def begin(request_id: str | None = None) -> Exchange:
-    headers = {} if request_id is None else {"x-request-id": request_id}
-    return Exchange.begin(Headers(headers), route="/predict")
+    named = [] if request_id is None else [(b"x-request-id", request_id.encode("latin-1"))]
+    return Exchange.begin({"path": "/predict", "headers": named}, route="/predict")
+
+
+def test_exchange_takes_the_first_of_headers_that_are_alike():
+    headers = [(b"x-routing-key", b"a"), (b"accept", b"*/*"), (b"x-routing-key", b"b")]
+    exchange = Exchange.begin({"path": "/predict", "headers": headers}, route="/predict")
+    assert exchange.given == {"x-routing-key": "a", "accept": "*/*"}
+    assert exchange.routing_key("body's") == "a"
 
 
 @pytest.mark.parametrize("given", ["a", "3f2b-77_9.x:/+=@", "x" * 128])

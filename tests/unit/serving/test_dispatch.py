@@ -1,0 +1,178 @@
+"""A dispatcher and a worker that does what a test says, over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from serving.catalog import Catalog
+from serving.departure import Departure
+from serving.dispatch import ClientGoneError, Dispatcher
+from serving.errors import DeadlineExceededError, ModelFailedError, UnavailableError
+from serving.served_model import Part
+from serving.transport import Link
+from serving.wire import CANCEL, INFER, REPLY
+from serving.work import FAILED, OK, answer
+
+SERVED = SimpleNamespace(info=SimpleNamespace(key=("m", "1")))
+PART = Part({"x": np.ones((1, 2), np.float32)}, (0,), "x")
+
+
+class Worker:
+    """Keeps what it is told, and answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.messages = []
+        self.link: Link | None = None
+
+    def opened(self, link) -> None:
+        self.link = link
+
+    def received(self, _, message) -> None:
+        self.messages.append(message)
+
+    async def told(self, kind: str, count: int = 1) -> list:
+        """Waits until it was."""
+        async with asyncio.timeout(10):
+            while len(found := [m for m in self.messages if m.kind == kind]) < count:
+                await asyncio.sleep(0.001)
+        return found
+
+    def answer(self, *numbers: int, status: str = OK) -> None:
+        fields = {"queue": 0.0, "infer": 0.0} if status == OK else {"message": "no"}
+        answers = [answer(number, status, **fields) for number in numbers]
+        tensors = [{"y": np.full((1, 1), number)} for number in numbers]
+        self.link.send(REPLY, {"answers": answers}, tensors)
+
+
+@contextlib.asynccontextmanager
+async def dispatching(folder):
+    """A dispatcher that knows one worker, and that worker."""
+    worker = Worker()
+    server = await asyncio.get_running_loop().create_unix_server(
+        lambda: Link(
+            on_message=worker.received, on_lost=lambda _: None, on_open=worker.opened
+        ),
+        str(folder / "w"),
+    )  # fmt: skip
+    dispatcher = Dispatcher(catalog=Catalog(), on_change=lambda: None)
+    await dispatcher.connect(folder / "w")
+    (known,) = dispatcher._workers.values()
+    known.models = frozenset({("m", "1")})
+    try:
+        yield dispatcher, worker
+    finally:
+        dispatcher.close()
+        server.close()
+
+
+def ask(dispatcher, parts=(PART,), *, seconds=10.0, departure=None):
+    return asyncio.ensure_future(
+        dispatcher.run(
+            SERVED,
+            parts,
+            deadline=time.monotonic() + seconds,
+            timeout_ms=seconds * 1000,
+            priority=1,
+            routed=False,
+            departure=departure,
+        )
+    )
+
+
+def test_answers_are_in_the_order_of_the_parts_whatever_order_they_come_in(tmp_path):
+    async def run():
+        async with dispatching(tmp_path) as (dispatcher, worker):
+            asking = ask(dispatcher, [PART, PART, PART])
+            await worker.told(INFER, 3)
+            worker.answer(2)
+            worker.answer(0, 1)
+            found = [answer.outputs["y"].item() for answer in await asking]
+            await asyncio.sleep(0.01)
+            return found, [message.kind for message in worker.messages]
+
+    found, kinds = asyncio.run(run())
+    assert found == [0, 1, 2]
+    assert CANCEL not in kinds
+
+
+def test_the_first_error_is_the_answer_and_the_other_parts_are_taken_back(tmp_path):
+    async def run():
+        async with dispatching(tmp_path) as (dispatcher, worker):
+            asking = ask(dispatcher, [PART, PART, PART])
+            await worker.told(INFER, 3)
+            worker.answer(1, status=FAILED)
+            with pytest.raises(ModelFailedError):
+                await asking
+            (taken_back,) = await worker.told(CANCEL)
+            worker.answer(0, 2)  # too late, and of no consequence
+            await asyncio.sleep(0.01)
+            return taken_back.fields["ids"]
+
+    assert sorted(asyncio.run(run())) == [0, 2]
+
+
+def test_a_deadline_passes_and_what_waits_is_taken_back(tmp_path):
+    async def run():
+        async with dispatching(tmp_path) as (dispatcher, worker):
+            with pytest.raises(DeadlineExceededError):
+                await ask(dispatcher, seconds=0.05)
+            with pytest.raises(DeadlineExceededError):
+                await ask(dispatcher, seconds=-1.0)
+            (taken_back,) = await worker.told(CANCEL)
+            return taken_back.fields["ids"]
+
+    assert asyncio.run(run()) == [0]
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["before it is asked", "while it waits"])
+def test_who_has_gone_is_not_waited_for(tmp_path, early):
+    async def run():
+        departure = Departure()
+        async with dispatching(tmp_path) as (dispatcher, worker):
+            if early:
+                departure.happen()
+            asking = ask(dispatcher, departure=departure)
+            if not early:
+                await worker.told(INFER)
+                departure.happen()
+            with pytest.raises(ClientGoneError):
+                await asking
+            (taken_back,) = await worker.told(CANCEL)
+            return taken_back.fields["ids"]
+
+    assert asyncio.run(run()) == [0]
+
+
+def test_a_departure_after_the_answer_is_of_no_consequence(tmp_path):
+    async def run():
+        departure = Departure()
+        async with dispatching(tmp_path) as (dispatcher, worker):
+            asking = ask(dispatcher, departure=departure)
+            await worker.told(INFER)
+            worker.answer(0)
+            found = await asking
+            departure.happen()
+            return found[0].outputs["y"].item()
+
+    assert asyncio.run(run()) == 0
+
+
+def test_a_lost_worker_fails_what_it_owes_and_what_nobody_can_do_is_refused(tmp_path):
+    async def run():
+        async with dispatching(tmp_path) as (dispatcher, worker):
+            asking = ask(dispatcher, [PART, PART])
+            await worker.told(INFER, 2)
+            worker.link.close()
+            with pytest.raises(UnavailableError, match="died") as lost:
+                await asking
+            with pytest.raises(UnavailableError, match="no worker") as alone:
+                await ask(dispatcher)
+            return lost.value.code, alone.value.code
+
+    assert asyncio.run(run()) == ("worker_lost", "not_ready")
