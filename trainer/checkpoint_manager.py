@@ -86,6 +86,8 @@ class CheckpointManager(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
         """Save between epochs if asked to; after the validation, if one follows."""
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            return  # the end of the epoch saves
         step = trainer.global_step
         if self._every_steps and step != self._saved_step and step % self._every_steps == 0:
             self._owed = validation_follows(trainer)

@@ -12,7 +12,9 @@ class UnfinishedEpoch(pl.Callback):
     for done where `max_steps` is set: resumed at the end of an epoch, such a run would go through
     that epoch once more, without a batch (Lightning#19617).
 
-    Here an epoch is done when its last batch is.
+    Here an epoch is done when its last batch is. A checkpoint of that moment, before Lightning has
+    counted the batch, becomes the one that the end of the epoch would have left: else the next
+    checkpoint would count one epoch too few, and who resumes from that would repeat one.
     """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002
@@ -27,10 +29,13 @@ class UnfinishedEpoch(pl.Callback):
         """Called before the loops are given their state."""
         loop = checkpoint["loops"]["fit_loop"]
         epochs, batches = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
-        counted_as_done = epochs["current"]["processed"] == epochs["current"]["started"]
-        if counted_as_done and not batches["is_last_batch"]:
-            for count in (epochs["current"], epochs["total"]):
-                count["processed"] = count["started"] - 1
+        last = batches["is_last_batch"]
+        for count in (epochs["current"], epochs["total"]):
+            count["processed"] = count["started"] if last else max(0, count["started"] - 1)
+        if last and batches["current"]["completed"] < batches["current"]["processed"]:
+            for count in (batches["current"], batches["total"]):
+                count["completed"] = count["processed"]
+            loop["epoch_loop.state_dict"]["_batches_that_stepped"] += 1
 
 
 def _never() -> bool:

@@ -18,12 +18,13 @@ from trainer.stop import StopSignals
 class SendSignal(pl.Callback):
     """Sends this process a signal in the middle of a step."""
 
-    def __init__(self, signum, hook):
+    def __init__(self, signum, hook, step=5):
         self.signum = signum
         self.hook = hook
+        self.step = step
 
     def on_train_batch_start(self, trainer, *args):
-        if self.hook == "train" and trainer.global_step == 5:
+        if self.hook == "train" and trainer.global_step == self.step:
             os.kill(os.getpid(), self.signum)
 
     def on_validation_start(self, trainer, *args):
@@ -79,6 +80,21 @@ def test_stopped_run_goes_on_to_the_same_end(config, tmp_path, monkeypatch):
     monkeypatch.undo()
     cfg.resume = str(tmp_path / "stopped" / "checkpoints" / "last.ckpt")
     assert train(cfg, folder=tmp_path / "resumed") == whole
+
+
+def test_run_stopped_at_an_epochs_last_batch_and_then_again_goes_on_to_the_same_end(
+    config, tmp_path, monkeypatch
+):
+    cfg = config("trainer.max_epochs=3", "trainer.val_every=3", "model.dropout=0.1")
+    whole = train(cfg, folder=tmp_path / "whole")
+    for step in (21, 30):  # an epoch has 22
+        sender = SendSignal(signal.SIGTERM, "train", step)
+        monkeypatch.setattr(setup, "progress_callbacks", lambda _, sender=sender: [sender])
+        with pytest.raises(Stopped):
+            train(cfg, folder=tmp_path / "stopped")
+        assert verify_checkpoint(tmp_path / "stopped/checkpoints/last.ckpt")["step"] == step + 1
+    monkeypatch.undo()
+    assert train(cfg, folder=tmp_path / "stopped") == whole
 
 
 def test_signal_ends_at_once_when_nothing_is_training():
