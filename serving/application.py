@@ -23,6 +23,7 @@ from serving.errors import (
     UnknownTargetError,
 )
 from serving.exchange import Exchange
+from serving.protocol import ANSWER
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -108,7 +109,9 @@ class Application:
             if exchange.record.phases:
                 timing = exchange.timing(seconds).encode("ascii")
                 response.raw_headers.append((b"server-timing", timing))
-            await response(scope, receive, send)
+            answer = scope.get(ANSWER)
+            if answer is None or not answer(response):
+                await response(scope, receive, send)
 
     async def _respond(
         self, endpoint: Endpoint, request: Request, exchange: Exchange

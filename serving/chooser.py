@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from serving.routing.split import bucket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from serving.catalog import Catalog
+    from serving.catalog import Catalog, Use
     from serving.routing.table import RoutingTable
     from serving.routing.wanted import Route
     from serving.served_model import ServedModel
@@ -23,12 +20,9 @@ class Chooser:
         self._catalog = catalog
         self._table = table
 
-    @contextlib.contextmanager
-    def chosen(self, name: str | None, version: str | None, *, key: str) -> Iterator[ServedModel]:
-        """Held by the workers for as long as it is used. Raises UnknownTargetError."""
-        served = self.find(name, version, key=key)
-        with self._catalog.using(served):
-            yield served
+    def chosen(self, name: str | None, version: str | None, *, key: str) -> Use:
+        """A context with the model, held by the workers for as long. Raises UnknownTargetError."""
+        return self._catalog.using(self.find(name, version, key=key))
 
     def find(self, name: str | None, version: str | None, *, key: str | None = None) -> ServedModel:
         """Without a key the version that answers most. `version` is a number or an alias.

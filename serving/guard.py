@@ -14,12 +14,14 @@ from serving.errors import ForbiddenError, QuotaError, SettingsError, Unauthoriz
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
 
 VARIABLE = "TRAINYARD_API_KEYS"
 """Holds keys as NAME:SCOPE+SCOPE:KEY, separated by commas, where a file would be a nuisance."""
 PREDICT, METRICS, ADMIN = "predict", "metrics", "admin"
 SCOPES = (PREDICT, METRICS, ADMIN)
 SHORTEST_KEY = 16
+_NOBODY = contextlib.nullcontext("")
 _FIELDS = ("name", "key", "sha256", "scopes", "max_in_flight")
 
 
@@ -42,16 +44,16 @@ class Guard:
         self._keys = keys
         self._in_flight = dict.fromkeys((key.name for key in keys), 0)
 
-    @contextlib.contextmanager
-    def passing(self, headers: Mapping[str, str], scope: str) -> Iterator[str]:
+    def passing(self, headers: Mapping[str, str], scope: str) -> AbstractContextManager[str]:
         """The name of the key, empty without one, while its request is answered.
 
         Raises UnauthorizedError, ForbiddenError or QuotaError.
         """
         key = self._check(headers, scope) if scope else None
-        if key is None:
-            yield ""
-            return
+        return _NOBODY if key is None else self._counted(key)
+
+    @contextlib.contextmanager
+    def _counted(self, key: ApiKey) -> Iterator[str]:
         if key.max_in_flight is not None and self._in_flight[key.name] >= key.max_in_flight:
             raise QuotaError(
                 f"the key {key.name!r} has {key.max_in_flight} requests in flight, its quota"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from serving.codec.body import WHOLE, read_body
 from serving.codec.compression import content_encoding, inflate
-from serving.errors import UnavailableError
+from serving.room import Room
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from starlette.requests import Request
 
@@ -47,28 +46,15 @@ class Intake:
     ) -> None:
         self._settings = settings
         self._dispatcher = dispatcher
-        self._lifecycle = lifecycle
+        self.room = Room(settings.queue_size, lifecycle)
+        """To be entered before anything is read of a request."""
         self._metrics = metrics
         self._threads = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
         self._inflating = asyncio.Semaphore(INFLATIONS)
-        self._in_flight = 0
 
     def close(self) -> None:
         """Let the threads go."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-    @contextlib.contextmanager
-    def admitted(self) -> Iterator[None]:
-        """Bound how many requests are held at once, before anything is read of them."""
-        if not self._lifecycle.started:
-            raise UnavailableError("the server is starting", code="starting")
-        if self._in_flight >= self._settings.queue_size:
-            raise UnavailableError("too many requests are in flight", code="overloaded")
-        self._in_flight += 1
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
 
     async def body(self, request: Request, exchange: Exchange) -> bytes:
         """All of the body, inflated. Raises a ServingError or ClientDisconnect."""

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.values import MultiProcessValue
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -34,6 +35,24 @@ M = TypeVar("M", bound=MetricWrapperBase)
 _MODEL = ("model", "version", "variant")
 
 
+class _Pid:
+    """This process's number, which each of a request's dozen values would ask the system for."""
+
+    def __init__(self) -> None:
+        self._number = os.getpid()
+        os.register_at_fork(after_in_child=self._ask)
+
+    def _ask(self) -> None:
+        self._number = os.getpid()
+
+    def __call__(self) -> int:
+        return self._number
+
+
+if DIRECTORY_VARIABLE in os.environ:
+    values.ValueClass = MultiProcessValue(_Pid())  # type: ignore[no-untyped-call]
+
+
 @dataclass
 class RequestRecord:
     """What is measured of one request; the labels of a model are empty until it is known."""
@@ -47,6 +66,15 @@ class RequestRecord:
     """Seconds by phase, as far as the request got."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """The series of requests that were answered alike, which prometheus_client takes long to find."""
+
+    requests: Counter
+    seconds: Histogram
+    phases: dict[str, Histogram]
+
+
 class MetricsCollector:
     """The metrics of one process."""
 
@@ -54,6 +82,7 @@ class MetricsCollector:
         # Its own registry: metrics are found by their files, not by the process that asks.
         registry = CollectorRegistry()
         self._series: dict[tuple[MetricWrapperBase, tuple[str, ...]], Any] = {}
+        self._answered: dict[tuple[str | int, ...], _Answered] = {}
         self._requests = Counter(
             "trainyard_requests",
             "Requests answered, by HTTP status and kind of error ('' for success).",
@@ -179,10 +208,20 @@ class MetricsCollector:
     def request(self, record: RequestRecord, *, status: int, error: str, seconds: float) -> None:
         """One request was answered."""
         model = (record.model, record.version, record.variant)
-        self._of(self._requests, record.route, *model, str(status), error).inc()
-        self._of(self._seconds, record.route, *model, str(status)).observe(seconds)
+        key = (record.route, *model, status, error)
+        series = self._answered.get(key)
+        if series is None:
+            series = self._answered[key] = _Answered(
+                requests=self._requests.labels(record.route, *model, str(status), error),
+                seconds=self._seconds.labels(record.route, *model, str(status)),
+                phases={phase: self._phases.labels(phase, *model) for phase in record.phases},
+            )
+        series.requests.inc()
+        series.seconds.observe(seconds)
         for phase, duration in record.phases.items():
-            self._of(self._phases, phase, *model).observe(duration)
+            if phase not in series.phases:
+                series.phases[phase] = self._phases.labels(phase, *model)
+            series.phases[phase].observe(duration)
         if record.samples and status == 200:
             self._of(self._samples, *model).inc(record.samples)
 

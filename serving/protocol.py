@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    HEADER_VALUE_RE,
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from serving.codec.body import WHOLE
 from serving.codec.json import dump
@@ -16,6 +22,10 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from starlette.responses import Response
+
+ANSWER = "trainyard.answer"
+"""In the ASGI scope: what takes the whole response, where that is possible."""
 MAX_HEAD_BYTES = 64 * 1024
 """Of the request line and all headers together."""
 
@@ -42,6 +52,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._on_refused = on_refused
         self._timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        self._in_head = False
         self._departure = Departure()
         self._refusal = (HTTPStatus.BAD_REQUEST, "malformed_http", "this is not HTTP/1.1")
 
@@ -54,12 +65,18 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self._departure.happen()
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head and self._timer is None and not self.transport.is_closing():
+            # Most heads come in one piece, and need no timer.
+            self._timer = self.loop.call_later(self._head_seconds, self._head_is_late)
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope[DEPARTURE] = self._departure  # type: ignore[typeddict-unknown-key]
         self._head_bytes = 0
+        self._in_head = True
         self._stop_timer()
-        self._timer = self.loop.call_later(self._head_seconds, self._head_is_late)
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
@@ -70,12 +87,39 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        self._in_head = False
         self._stop_timer()
         super().on_headers_complete()
+        self.scope[ANSWER] = partial(self.answer, self.cycle)  # type: ignore[typeddict-unknown-key]
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self.scope[WHOLE] = True  # type: ignore[typeddict-unknown-key]
+
+    def answer(self, cycle: RequestResponseCycle, response: Response) -> bool:
+        """Write all of the response at once, in place of ASGI's two messages. False, and nothing is
+        written, where the client must be waited for.
+        """
+        if self.flow.write_paused:
+            return False
+        if cycle.disconnected:
+            return True
+        headers = [*cycle.default_headers, *response.raw_headers]
+        if HEADER_VALUE_RE.search(b"".join([value for _, value in headers])):
+            raise RuntimeError(f"a header cannot be sent: {headers}")
+        if (b"connection", b"close") in headers:
+            cycle.keep_alive = False
+        elif not cycle.keep_alive:
+            headers.append((b"connection", b"close"))
+        head = b"".join([b"%b: %b\r\n" % header for header in headers])
+        body = b"" if cycle.scope["method"] == "HEAD" else response.body
+        self.transport.write(b"".join((STATUS_LINE[response.status_code], head, b"\r\n", body)))
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words are replaced
         """Called by uvicorn when the parser gives up."""

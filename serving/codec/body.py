@@ -45,16 +45,20 @@ class MediaType:
 
     def text_encoding(self) -> str:
         """The codec of its charset. Raises UnsupportedMediaError."""
-        charset = self.parameters.get("charset", "utf-8")
-        try:
-            name = codecs.lookup(charset.strip()).name
-        except (LookupError, ValueError):
-            name = ""
-        if name not in TEXT_ENCODINGS:
-            raise UnsupportedMediaError(
-                f"the charset {charset[:64]!r} is not read", remedy="send UTF-8"
-            )
-        return name
+        return _text_encoding(self.parameters.get("charset", "utf-8"))
+
+
+@lru_cache(maxsize=64)
+def _text_encoding(charset: str) -> str:
+    try:
+        name = codecs.lookup(charset.strip()).name
+    except (LookupError, ValueError):
+        name = ""
+    if name not in TEXT_ENCODINGS:
+        raise UnsupportedMediaError(
+            f"the charset {charset[:64]!r} is not read", remedy="send UTF-8"
+        )
+    return name
 
 
 def decode_text(body: bytes, encoding: str) -> str:

@@ -43,6 +43,10 @@ class Options:
     """Whose request this is: where traffic is split, one key stays with one version."""
 
 
+_OPTIONS = frozenset(OPTION_FIELDS)
+_NO_OPTIONS = Options()
+
+
 @dataclass(frozen=True, slots=True)
 class PredictRequest:
     """A request for predictions, one for each sample."""
@@ -56,6 +60,9 @@ def read_options(fields: Mapping[str, Any], *, texts: bool = False) -> Options:
 
     With `texts` every value is a string, as in a form or a query.
     """
+
+    if _OPTIONS.isdisjoint(fields):
+        return _NO_OPTIONS
 
     def read(name: str, convert: Callable[[str, Any], Any], default: Any = None) -> Any:
         value = fields.get(name)

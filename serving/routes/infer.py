@@ -53,7 +53,7 @@ class InferRoutes:
         ]
 
     async def _infer(self, request: Request, exchange: Exchange) -> Response:
-        with self._intake.admitted():
+        with self._intake.room:
             return await self._answer(request, exchange)
 
     async def _answer(self, request: Request, exchange: Exchange) -> Response:

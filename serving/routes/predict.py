@@ -75,11 +75,11 @@ class Predictor:
         ]
 
     async def _predict(self, request: Request, exchange: Exchange) -> Response:
-        with self._intake.admitted():
+        with self._intake.room:
             return await self._answer(request, exchange, self._parse_single, batch=False)
 
     async def _predict_batch(self, request: Request, exchange: Exchange) -> Response:
-        with self._intake.admitted():
+        with self._intake.room:
             return await self._answer(request, exchange, self._parse_batch, batch=True)
 
     async def _answer(
@@ -147,7 +147,7 @@ class Predictor:
 
     def _parse_single(self, request: Request, exchange: Exchange, body: bytes) -> PredictRequest:
         media = MediaType.parse(exchange.given.get("content-type"))
-        query = dict(request.query_params)
+        query = _query(request)
         if media.name == JSON:
             document = _parse_json(media, body, query)
             exchange.body_id = read_identity(document)
@@ -173,11 +173,15 @@ class Predictor:
         media = MediaType.parse(exchange.given.get("content-type"))
         if media.name != JSON:
             raise _unsupported(media, (JSON,))
-        document = _parse_json(media, body, dict(request.query_params))
+        document = _parse_json(media, body, _query(request))
         exchange.body_id = read_identity(document)
         return read_batch(
             document, read_options(document), maximum=self._settings.max_batch_instances
         )
+
+
+def _query(request: Request) -> dict[str, str]:
+    return dict(request.query_params) if request.scope["query_string"] else {}
 
 
 def _parse_json(media: MediaType, body: bytes, query: Mapping[str, str]) -> dict[str, Any]:

@@ -127,6 +127,7 @@ def test_a_registry_that_is_killed_is_not_missed_and_is_followed_when_it_is_back
     assert set(statuses) == {200}
 
 
+@pytest.mark.soak
 def test_a_registry_that_is_gone_at_the_start_is_followed_when_it_is_back(mlflow, model):
     serve_once(model)
     mlflow.kill()
@@ -136,6 +137,7 @@ def test_a_registry_that_is_gone_at_the_start_is_followed_when_it_is_back(mlflow
     assert set(statuses) == {200}
 
 
+@pytest.mark.soak
 def test_a_registry_that_hangs_is_given_up_and_neither_serving_nor_the_end_waits_for_it(
     mlflow, model
 ):
@@ -166,6 +168,7 @@ def test_a_registry_that_hangs_is_given_up_and_neither_serving_nor_the_end_waits
             mlflow.go_on()
 
 
+@pytest.mark.soak
 def test_a_registry_that_hangs_at_the_start_holds_up_neither_the_start_nor_its_end(mlflow, model):
     serve_once(model)
     mlflow.pause()

@@ -60,7 +60,7 @@ def check_withdrawn(model: FollowedModel, server: RunningServer, client: httpx.C
     assert server.metric("trainyard_route_percent", model=NAME, version="2") == 0
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_slower_challenger_loses_its_traffic_here_and_in_the_registry(tmp_path, empty_registry):
     model = FollowedModel.create(tmp_path, empty_registry, versions=1)
     number = model.register(slow_parts(150))

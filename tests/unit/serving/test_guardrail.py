@@ -74,9 +74,9 @@ def test_at_most_one_percent_of_challengers_that_are_no_worse_are_rolled_back():
 @pytest.mark.slow
 def test_a_challenger_that_is_as_slow_as_is_allowed_is_hardly_ever_rolled_back():
     slow = 0.01 * POLICY.p95_ratio
-    lost = [run(seed, share=0.5, seconds=600, look=10, median=slow)[0] for seed in range(300)]
-    print(f"{sum(second is not None for second in lost)} of 300 rolled back")
-    assert sum(second is not None for second in lost) <= 3
+    lost = [run(seed, share=0.5, seconds=600, look=10, median=slow)[0] for seed in range(100)]
+    print(f"{sum(second is not None for second in lost)} of 100 rolled back")
+    assert sum(second is not None for second in lost) <= 1
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.5])

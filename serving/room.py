@@ -1,0 +1,32 @@
+"""Room: how many requests an API process holds at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from serving.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from serving.drain import Lifecycle
+
+
+class Room:
+    """A context that every request is in while it is answered.
+
+    Entering it raises UnavailableError where there is no more room, or none yet.
+    """
+
+    def __init__(self, size: int, lifecycle: Lifecycle) -> None:
+        self._size = size
+        self._lifecycle = lifecycle
+        self._held = 0
+
+    def __enter__(self) -> None:
+        if not self._lifecycle.started:
+            raise UnavailableError("the server is starting", code="starting")
+        if self._held >= self._size:
+            raise UnavailableError("too many requests are in flight", code="overloaded")
+        self._held += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._held -= 1
