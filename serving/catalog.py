@@ -91,7 +91,7 @@ class Catalog:
 
 
 class Use:
-    """A context, entered for every request: a class, since a generator takes three times as long."""
+    """A context, entered for every request: a class, since a generator takes longer."""
 
     __slots__ = ("_catalog", "_served")
 

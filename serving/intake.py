@@ -110,4 +110,3 @@ class Intake:
         exchange.record.phases["infer"] = infer
         exchange.record.phases["queue"] = max(0.0, time.monotonic() - sent - infer)
         return answers
-

@@ -68,7 +68,7 @@ class RequestRecord:
 
 @dataclass(frozen=True, slots=True)
 class _Answered:
-    """The series of requests that were answered alike, which prometheus_client takes long to find."""
+    """The series of requests answered alike, which prometheus_client takes long to find."""
 
     requests: Counter
     seconds: Histogram

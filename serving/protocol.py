@@ -73,7 +73,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope[DEPARTURE] = self._departure  # type: ignore[typeddict-unknown-key]
+        self.scope[DEPARTURE] = self._departure  # type: ignore[literal-required]
         self._head_bytes = 0
         self._in_head = True
         self._stop_timer()
@@ -90,11 +90,11 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_head = False
         self._stop_timer()
         super().on_headers_complete()
-        self.scope[ANSWER] = partial(self.answer, self.cycle)  # type: ignore[typeddict-unknown-key]
+        self.scope[ANSWER] = partial(self.answer, self.cycle)  # type: ignore[literal-required]
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self.scope[WHOLE] = True  # type: ignore[typeddict-unknown-key]
+        self.scope[WHOLE] = True  # type: ignore[literal-required]
 
     def answer(self, cycle: RequestResponseCycle, response: Response) -> bool:
         """Write all of the response at once, in place of ASGI's two messages. False, and nothing is

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from serving.guard import ApiKey
     from serving.routing.fleet import Start
+    from serving.server import Closable
     from serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -114,7 +115,7 @@ class Supervisor:
         slot.generation += 1
         slot.restart_at = None
         others = [other.child.control for other in self._slots if other.child is not None]
-        foreign = [ours, *others, self._wakeup]
+        foreign: list[Closable] = [ours, *others, self._wakeup]
         with signals_held():
             if slot.kind == WORKER:
                 process = self._server.fork_worker(

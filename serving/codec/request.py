@@ -60,7 +60,6 @@ def read_options(fields: Mapping[str, Any], *, texts: bool = False) -> Options:
 
     With `texts` every value is a string, as in a form or a query.
     """
-
     if _OPTIONS.isdisjoint(fields):
         return _NO_OPTIONS
 

@@ -100,11 +100,10 @@ class Predictor:
             options.model, version, key=exchange.routing_key(options.key)
         ) as served:
             exchange.choose(served.info, routed=version is None)
-            return await self._ask(request, exchange, served, wanted, small=small, batch=batch)
+            return await self._ask(exchange, served, wanted, small=small, batch=batch)
 
     async def _ask(
         self,
-        request: Request,
         exchange: Exchange,
         served: ServedModel,
         wanted: PredictRequest,
