@@ -140,6 +140,8 @@ def run_worker(start: WorkerStart) -> None:
     settings = start.api.settings
     configure_logging(settings.log_level)
     if start.shadow:
+        import serving.models  # noqa: F401 - what is left over by others is too little to import it
+
         give_way()
     metrics = UncountedWork() if start.shadow else MetricsCollector()
     shelf = start.api.attach(start, metrics=metrics)

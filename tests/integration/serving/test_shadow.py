@@ -59,7 +59,7 @@ def shade(model, server, client):
             assert version(client) == "1"
             return asked(server, number) > before
 
-        eventually(asks)
+        eventually(asks, 120)
 
     return begin
 
@@ -91,12 +91,14 @@ def test_a_shadow_of_the_same_weights_agrees_in_everything(shade, server, client
     client.post("/predict/batch", json={"instances": [SAMPLE] * 5})
     tensor = {"name": "image", "shape": [2, 3, 6, 5], "datatype": "UINT8", "data": [9] * 180}
     client.post(f"/v2/models/{NAME}/infer", json={"inputs": [tensor]})
+    labels = {"model": NAME, "version": "1", "shadow": "2"}
+    agreement = "trainyard_shadow_agreement_total"
+    # A request has one sample, but for a batch of five and a tensor of two.
+    eventually(lambda: server.metric(agreement, same="yes", **labels) >= asked(server, 2) + 5, 120)
     settled(server, 2)
     found = server.scrape()
-    labels = {"model": NAME, "version": "1", "shadow": "2"}
-    assert found.total("trainyard_shadow_agreement_total", same="no", **labels) == 0
-    samples = found.total("trainyard_shadow_agreement_total", same="yes", **labels)
-    assert samples >= asked(server, 2) + 5
+    assert found.total(agreement, same="no", **labels) == 0
+    samples = found.total(agreement, same="yes", **labels)
     divergences = "trainyard_shadow_divergence"
     assert found.total(f"{divergences}_count", output="probabilities", **labels) == samples
     assert found.total(f"{divergences}_sum", **labels) == 0
@@ -124,7 +126,7 @@ def test_a_shadow_that_takes_other_tensors_is_given_what_the_client_sent(shade, 
     assert server.metric(name, shadow="4", outcome="failed") > 0
     assert server.metric(name, shadow="4", outcome="answered") == 0
     client.post("/predict", content=picture, headers={"Content-Type": "image/png"})
-    eventually(lambda: server.metric(name, shadow="4", outcome="answered") == 1)
+    eventually(lambda: server.metric(name, shadow="4", outcome="answered") == 1, 120)
 
 
 def test_what_a_saturated_shadow_cannot_take_is_dropped_and_requests_go_on(shade, server, client):
@@ -147,7 +149,7 @@ def test_a_shadow_that_dies_is_replaced_and_requests_do_not_notice(shade, server
         assert version(client) == "1"
         return asked(server, 2) > before + 1
 
-    eventually(asks)
+    eventually(asks, 120)
     assert shadow_pid(server) != killed
     assert server.metric("trainyard_process_deaths_total", kind="shadow") == 1
 
