@@ -18,6 +18,8 @@ from tests.followed_model import NAME, SAMPLE, FollowedModel, ask, events, index
 from tests.running_server import RunningServer, eventually
 from tests.tiny_bundle import IMAGE, classifier_parts, image_model, image_parts, pictures
 
+# A shadow computes only where nobody else wants to: beside other tests it would hardly ever.
+pytestmark = pytest.mark.soak
 LARGER = replace(IMAGE, height=12, width=10)
 
 
@@ -185,7 +187,6 @@ def latencies(client, seconds: float) -> list[float]:
         return list(pool.map(send, range(int(seconds * RPS))))
 
 
-@pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_a_saturated_shadow_leaves_the_99th_percentile_of_requests_as_it_is(
     tmp_path, empty_registry
