@@ -206,7 +206,7 @@ class Dispatcher:
         able = [worker for worker in self._workers.values() if key in worker.models]
         if not able:
             raise UnavailableError("no worker is ready", code="not_ready")
-        worker = min(able, key=_owed) if len(able) > 1 else able[0]
+        worker = min(able, key=_owed)
         entry = _Pending(next(self._ids), part, index, worker, request)
         worker.pending[entry.id] = entry
         return entry

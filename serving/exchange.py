@@ -112,10 +112,8 @@ class Exchange:
 
     def timing(self, seconds: float) -> str:
         """What Server-Timing says, in milliseconds: the phases, and `seconds` altogether."""
-        told = ""
-        for name, value in self.record.phases.items():
-            told += f"{name};dur={value * 1000:.3f}, "
-        return f"{told}total;dur={seconds * 1000:.3f}"
+        parts = [*self.record.phases.items(), ("total", seconds)]
+        return ", ".join(f"{name};dur={value * 1000:.3f}" for name, value in parts)
 
     def refuse(self, error: ServingError) -> Response:
         """The answer to a request that failed."""

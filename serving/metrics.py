@@ -66,15 +66,6 @@ class RequestRecord:
     """Seconds by phase, as far as the request got."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Answered:
-    """The series of requests answered alike, which prometheus_client takes long to find."""
-
-    requests: Counter
-    seconds: Histogram
-    phases: dict[str, Histogram]
-
-
 class MetricsCollector:
     """The metrics of one process."""
 
@@ -82,7 +73,6 @@ class MetricsCollector:
         # Its own registry: metrics are found by their files, not by the process that asks.
         registry = CollectorRegistry()
         self._series: dict[tuple[MetricWrapperBase, tuple[str, ...]], Any] = {}
-        self._answered: dict[tuple[str | int, ...], _Answered] = {}
         self._requests = Counter(
             "trainyard_requests",
             "Requests answered, by HTTP status and kind of error ('' for success).",
@@ -208,20 +198,10 @@ class MetricsCollector:
     def request(self, record: RequestRecord, *, status: int, error: str, seconds: float) -> None:
         """One request was answered."""
         model = (record.model, record.version, record.variant)
-        key = (record.route, *model, status, error)
-        series = self._answered.get(key)
-        if series is None:
-            series = self._answered[key] = _Answered(
-                requests=self._requests.labels(record.route, *model, str(status), error),
-                seconds=self._seconds.labels(record.route, *model, str(status)),
-                phases={phase: self._phases.labels(phase, *model) for phase in record.phases},
-            )
-        series.requests.inc()
-        series.seconds.observe(seconds)
+        self._of(self._requests, record.route, *model, str(status), error).inc()
+        self._of(self._seconds, record.route, *model, str(status)).observe(seconds)
         for phase, duration in record.phases.items():
-            if phase not in series.phases:
-                series.phases[phase] = self._phases.labels(phase, *model)
-            series.phases[phase].observe(duration)
+            self._of(self._phases, phase, *model).observe(duration)
         if record.samples and status == 200:
             self._of(self._samples, *model).inc(record.samples)
 

@@ -116,6 +116,8 @@ class Supervisor:
         slot.restart_at = None
         others = [other.child.control for other in self._slots if other.child is not None]
         foreign: list[Closable] = [ours, *others, self._wakeup]
+        if slot.kind != API:
+            foreign.append(self._listener)
         with signals_held():
             if slot.kind == WORKER:
                 process = self._server.fork_worker(
@@ -124,13 +126,11 @@ class Supervisor:
                     control=theirs,
                     sources=self._fleet.sources,
                     pinned=self._fleet.pinned,
-                    foreign=[*foreign, self._listener],
+                    foreign=foreign,
                 )
             elif slot.kind == SHADOW:
                 process = self._server.fork_shadow(
-                    generation=slot.generation,
-                    control=theirs,
-                    foreign=[*foreign, self._listener],
+                    generation=slot.generation, control=theirs, foreign=foreign
                 )
             elif slot.kind == WATCHER:
                 process = self._server.spawn_watcher(
