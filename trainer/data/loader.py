@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -48,6 +49,7 @@ class BatchLoader:
             generator=torch.Generator(),
             worker_init_fn=outlive_first_signal,
         )
+        weakref.finalize(self, _stop_processes, self._loader).atexit = False  # torch has its own
 
     @property
     def batch_sampler(self) -> EpochSampler | EvalSampler:
@@ -138,6 +140,16 @@ class _Guarded(Dataset[Any]):
             return self._dataset.__getitems__(batch)
         except DataError as error:
             return error
+
+
+def _stop_processes(loader: DataLoader[Any]) -> None:
+    """End the loader's processes, before its parts are garbage.
+
+    Once they are, the collector may close the pipe to a process ahead of the iterator, whose
+    finalizer then writes to a descriptor that is closed, or is another file's by now.
+    """
+    if loader._iterator is not None:  # noqa: SLF001 - there is no public way
+        loader._iterator._shutdown_workers()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def _unchanged(batch: Tensors) -> Tensors:

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import gc
+import threading
+from types import SimpleNamespace
+
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -103,6 +108,37 @@ def test_evaluation_loader_gives_every_sample_once_in_order(num_workers):
     loader = BatchLoader(dataset(7), EvalSampler(7, batch_size=3), num_workers=num_workers)
     assert len(loader) == 3
     assert [batch["label"].tolist() for batch in loader] == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+def test_processes_end_before_the_collector_takes_their_pipes(monkeypatch):
+    failures = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+
+    def abandoned() -> list[SimpleNamespace]:
+        """A cycle whose pipes the collector meets before the iterator that writes to them."""
+        loader = BatchLoader(dataset(2), EvalSampler(2, batch_size=2), num_workers=2)
+        list(loader)
+        iterator = loader._iterator
+        pipes = [
+            pipe for queue in iterator._index_queues for pipe in (queue._writer, queue._reader)
+        ]
+        cycle = SimpleNamespace(**{f"pipe_{n}": pipe for n, pipe in enumerate(pipes)})
+        cycle.loader, cycle.iterator, cycle.itself = loader, iterator, cycle
+        return [cycle]
+
+    gc.collect()
+    before = set(psutil.Process().children())
+    holder = abandoned()
+    threads = [t for t in threading.enumerate() if t.name == "QueueFeederThread"]
+    gc.collect()  # brings the objects into the order in which they are found from the holder
+    assert len(set(psutil.Process().children()) - before) == 2
+    holder.clear()
+    gc.collect()
+    threads += [t for t in threading.enumerate() if t.name == "QueueFeederThread"]
+    for thread in threads:
+        thread.join(timeout=30)
+    assert not failures
+    assert set(psutil.Process().children()) <= before
 
 
 def test_dataset_of_one_index_is_a_batch_of_one():
