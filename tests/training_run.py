@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import torch
 
+from trainer.metric import read_metrics
+
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
+
+    from trainer.metric import Metric
 
 ROOT = Path(__file__).resolve().parent.parent
 MLP = ("model=mlp", "model.dropout=0", "model.hidden=[32]")
@@ -161,6 +165,11 @@ class TrainingRun:
     @property
     def summary(self) -> dict[str, Any]:
         return json.loads((self.folder / "summary.json").read_text())
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """The rows of `metrics.csv`, in their order."""
+        return read_metrics(self.folder / "metrics.csv")
 
     def weights(self, name: str = "last") -> dict[str, torch.Tensor]:
         """The model's state in a checkpoint."""

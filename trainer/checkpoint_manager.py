@@ -18,7 +18,7 @@ from trainer.checkpoint import (
 )
 from trainer.checkpoint_writer import CheckpointWriter
 from trainer.errors import CheckpointError, ConfigError
-from trainer.last_step import validation_follows
+from trainer.last_step import epoch_ends, validation_follows
 from trainer.sharded import save_sharded
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class CheckpointManager(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
         """Save between epochs if asked to; after the validation, if one follows."""
-        if _epoch_ends(trainer):
+        if epoch_ends(trainer):
             return
         step = trainer.global_step
         if self._every_steps and step != self._saved_step and step % self._every_steps == 0:
@@ -101,7 +101,7 @@ class CheckpointManager(pl.Callback):
         better = self._save_best and self._is_better(trainer)
         self._improved = self._improved or better
         owed, self._owed = self._owed, False
-        if _epoch_ends(trainer):
+        if epoch_ends(trainer):
             return
         if owed:
             self.save_last(trainer)
@@ -231,11 +231,6 @@ class CheckpointManager(pl.Callback):
         except CheckpointError as error:
             # It is about to be replaced by one that is whole.
             log.warning("not kept: %s", error)
-
-
-def _epoch_ends(trainer: pl.Trainer) -> bool:
-    """Whether this is the epoch's last batch: then the end of the epoch saves."""
-    return trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
 
 
 def _or_worst(value: float) -> float:

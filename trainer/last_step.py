@@ -25,3 +25,8 @@ def validation_follows(trainer: pl.Trainer) -> bool:
     if fetcher is None or not trainer.enable_validation:
         return False
     return trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)  # noqa: SLF001
+
+
+def epoch_ends(trainer: pl.Trainer) -> bool:
+    """Whether this is the epoch's last batch."""
+    return trainer.fit_loop.epoch_loop.batch_progress.is_last_batch

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -17,6 +17,7 @@ from trainer.randomness import step_seed
 from trainer.replicas import ReplicaStrategy
 from trainer.split_metrics import SplitMetrics
 from trainer.strategies import gather, scatter, shard
+from trainer.train_window import TrainWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,7 +69,7 @@ class LightningModel(pl.LightningModule):
         self._pieces = pieces
         self._batch: Mapping[str, Tensor] | None = None
         self.register_buffer("class_weights", class_weights, persistent=False)
-        self._window = _Window()
+        self._window = TrainWindow()
         self.performance: Performance | None = None
         """Told of every batch, if there is one."""
         self._sharded = False
@@ -177,24 +178,31 @@ class LightningModel(pl.LightningModule):
             logits = torch.cat([part for _, part in results])
         self._window.add(value, logits, labels)
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
-        """Read and record the metrics since the last record."""
+    def record_metrics(self, *, ends: bool) -> None:
+        """Read and record the training metrics since the last record, if that is due.
+
+        `ends`: whether the epoch does; one shorter than `log_every` steps still leaves a record.
+        Called when a batch is trained on, before it is saved. Reading waits for the device, and is
+        part of the step.
+        """
         step = self.global_step
-        due = step != self._window.read_at and step % self._log_every == 0
-        values = self._read(step) if due else None  # which waits for the device: part of the step
+        if step == self._window.read_at or not (ends or step % self._log_every == 0):
+            return
+        self.latest = self._read(step)
+        for logger in self.trainer.loggers:
+            logger.log_metrics(self.latest, step=step)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+        """Called after the callbacks, so that what they do is part of the step."""
         if self.performance is not None:
+            step = self.global_step
             self.performance.end(batch, step=step)
-        if values is not None:
-            self._record(values, step)
-            if self.performance is not None:
+            if step % self._log_every == 0:
                 self.performance.record(batch, step=step)
 
     def on_train_epoch_end(self) -> None:
-        """An epoch shorter than `log_every` steps still leaves a record."""
-        step = self.global_step
-        if step != self._window.read_at:
-            self._record(self._read(step), step)
         if self.performance is not None:
+            step = self.global_step
             self.performance.record(None, step=step)
             self.performance.end_epoch(step=step)
 
@@ -243,13 +251,21 @@ class LightningModel(pl.LightningModule):
         }
         world_size = self.trainer.world_size
         checkpoint[KEY] = {**self.card, "metrics": metrics, "world_size": world_size}
+        checkpoint[KEY]["train_window"] = self._window.state(self.device)
         if self._pieces is not None and self._pieces.size is not None:
             checkpoint[KEY]["micro_batch"] = self._pieces.size
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What did not fit before the checkpoint does not fit after it."""
+        """What did not fit before the checkpoint does not fit after it; nor is a record begun anew
+        that the checkpoint is in the middle of.
+        """
+        card = checkpoint.get(KEY, {})
         if self._pieces is not None:
-            self._pieces.size = checkpoint.get(KEY, {}).get("micro_batch")
+            self._pieces.size = card.get("micro_batch")
+        if "train_window" in card:
+            self._window.restore(
+                card["train_window"], rank=self.global_rank, world_size=self.trainer.world_size
+            )
 
     def _read(self, step: int) -> dict[str, float]:
         """The training metrics since the last reading."""
@@ -265,11 +281,6 @@ class LightningModel(pl.LightningModule):
         if self._pieces is not None and self._pieces.size is not None:
             values["train/micro_batch"] = float(self._pieces.size)
         return values
-
-    def _record(self, values: dict[str, float], step: int) -> None:
-        self.latest = values
-        for logger in self.trainer.loggers:
-            logger.log_metrics(self.latest, step=step)
 
     def _evaluate(self, metrics: SplitMetrics, batch: Mapping[str, Tensor]) -> Tensor:
         if self._pieces is None:
@@ -287,27 +298,3 @@ class LightningModel(pl.LightningModule):
         self.evaluated = {name: float(value) for name, value in values.items()}
         for logger in self.trainer.loggers:
             logger.log_metrics(self.evaluated, step=self.global_step)
-
-
-class _Window:
-    """Sums over the steps since the last reading, kept on the device."""
-
-    def __init__(self) -> None:
-        self.read_at = 0
-        self._sums: Tensor | None = None  # (3,): loss · samples, right answers, samples
-
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """A batch: its mean loss, logits (batch, num_classes) and labels (batch,)."""
-        right = (logits.argmax(dim=1) == labels).sum()
-        count = len(labels)
-        sums = torch.stack([loss * count, right.to(loss.dtype), loss.new_tensor(float(count))])
-        self._sums = sums if self._sums is None else self._sums + sums
-
-    def read(self, step: int) -> tuple[float, float]:
-        """Mean loss and accuracy of the window over all processes; it starts anew."""
-        self.read_at = step
-        if self._sums is not None and distributed.is_available() and distributed.is_initialized():
-            distributed.all_reduce(self._sums)
-        loss, right, count = self._sums.tolist() if self._sums is not None else (0.0, 0.0, 0.0)
-        self._sums = None
-        return loss / max(count, 1.0), right / max(count, 1.0)

@@ -25,6 +25,7 @@ from trainer.microbatch import MicroBatches
 from trainer.optimizers import rate_factor
 from trainer.profiler import NoProfiler
 from trainer.progress import progress_callbacks
+from trainer.record_metrics import RecordMetrics
 from trainer.schema import Direction, OutOfMemory, PrecisionName, Progress, Schedule, StrategyName
 from trainer.stop import StopAtBatch, StopSignals, StopTogether
 from trainer.strategies import make_strategy
@@ -165,7 +166,7 @@ def make_trainer(
     """Lightning's trainer. The manager comes after early stopping, whose state it saves,
     and after what asks for a validation.
     """
-    callbacks: list[pl.Callback] = []
+    callbacks: list[pl.Callback] = [RecordMetrics()]
     if group.is_main:
         callbacks += progress_callbacks(Progress(cfg.trainer.progress))
     validates = len(data.splits.val) > 0

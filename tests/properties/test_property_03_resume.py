@@ -42,6 +42,7 @@ def test_property_03_resumed_run_is_bit_exact_when_there_are_dropout_augmentatio
     for step in (END, MIDDLE):
         rest = TrainingRun(tmp_path / f"from-{step}", *overrides, _checkpoint(whole, step)).finish()
         assert difference(whole.weights(), rest.weights()) == 0, step
+        assert set(rest.metrics) == {row for row in whole.metrics if row.step > step}, step
 
 
 @pytest.mark.soak

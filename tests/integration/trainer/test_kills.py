@@ -53,6 +53,7 @@ def test_run_ends_with_the_same_weights_when_workers_are_killed_again_and_again(
     assert run.summary["restarts"] == kills
     assert run.summary["status"] == "finished"
     assert difference(run.weights(), calm.weights()) == 0
+    assert run.metrics == calm.metrics
 
 
 @pytest.mark.soak

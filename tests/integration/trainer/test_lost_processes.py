@@ -94,6 +94,8 @@ def test_property_03_run_ends_the_same_when_its_process_is_lost_at_any_moment(
         for name in ("last", "best"):
             path = f"checkpoints/{name}.ckpt"
             assert same(weights(folder / path), weights(tmp_path / "calm" / path)), number
+        records = [(path / "metrics.csv").read_text() for path in (folder, tmp_path / "calm")]
+        assert records[0] == records[1], number
         summary = json.loads((folder / "summary.json").read_text())
         calm = json.loads((tmp_path / "calm" / "summary.json").read_text())
         assert summary["metrics"] == calm["metrics"]

@@ -87,7 +87,7 @@ def test_run_stopped_at_an_epochs_last_batch_and_then_again_goes_on_to_the_same_
 ):
     cfg = config("trainer.max_epochs=3", "trainer.val_every=3", "model.dropout=0.1")
     whole = train(cfg, folder=tmp_path / "whole")
-    for step in (21, 30):  # an epoch has 22
+    for step in (21, 26):  # an epoch has 22, and a record is made every 10
         sender = SendSignal(signal.SIGTERM, "train", step)
         monkeypatch.setattr(setup, "progress_callbacks", lambda _, sender=sender: [sender])
         with pytest.raises(Stopped):
@@ -95,6 +95,8 @@ def test_run_stopped_at_an_epochs_last_batch_and_then_again_goes_on_to_the_same_
         assert verify_checkpoint(tmp_path / "stopped/checkpoints/last.ckpt")["step"] == step + 1
     monkeypatch.undo()
     assert train(cfg, folder=tmp_path / "stopped") == whole
+    records = [(tmp_path / name / "metrics.csv").read_text() for name in ("whole", "stopped")]
+    assert records[0] == records[1]
 
 
 def test_signal_ends_at_once_when_nothing_is_training():
