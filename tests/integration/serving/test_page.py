@@ -87,7 +87,13 @@ def run_shown_command(page, folder) -> dict:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+@pytest.mark.parametrize(
+    "view",
+    [
+        pytest.param(VIEWS["desktop"], id="desktop"),
+        pytest.param(VIEWS["phone"], id="phone", marks=pytest.mark.soak),
+    ],
+)
 def test_an_image_is_predicted_and_what_is_seen_is_what_the_server_says(
     visiting, server, digit, tmp_path, view
 ):

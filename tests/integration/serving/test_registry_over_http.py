@@ -202,6 +202,7 @@ DAMAGES = {
 """And what the reason says."""
 
 
+@pytest.mark.soak
 def test_bad_versions_that_came_over_http_are_refused_and_leave_nothing(mlflow, model):
     numbers = {}
     for seed, (harm, reason) in enumerate(DAMAGES.items(), start=10):
