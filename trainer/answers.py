@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, distributed
 from torch.nn import functional
 
+from trainer.group import is_joined
 from trainer.predictions import Predictions
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Answers:
         own = [batch.cpu().numpy() for batch in self._batches]  # (batch, 4) each
         self._batches = []
         parts = [own]
-        if distributed.is_available() and distributed.is_initialized():
+        if is_joined():
             parts = [[] for _ in range(distributed.get_world_size())]
             distributed.all_gather_object(parts, own)
         batches = [

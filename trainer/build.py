@@ -19,7 +19,7 @@ from bundle.preprocessing.config import ImageConfig, TextConfig
 from bundle.preprocessing.text import TextPreprocessor
 from trainer.errors import ConfigError
 from trainer.models.pretrained import locate
-from trainer.optimizers import keep_form, parameter_groups, step_options
+from trainer.optimizers import keep_settings, parameter_groups, step_options
 from trainer.schema import PrecisionName
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
     mixed = cfg.precision.name != PrecisionName.fp32
     options = step_options(get_class(str(node["_target_"])), groups, mixed=mixed)
     optimizer: Optimizer = _instantiate("optim", {**options, **node}, params=groups)
-    keep_form(optimizer)
+    keep_settings(optimizer)
     return optimizer
 
 

@@ -29,11 +29,10 @@ from trainer.sharded import (
 )
 from trainer.sidecar import (
     describe,
-    entry_of,
     publish,
-    read_sidecar,
     remove_file,
     sidecar_path,
+    standing_entry,
     unwritable,
     verify_file,
 )
@@ -70,7 +69,7 @@ def verify_checkpoint(path: Path) -> dict[str, Any]:
 
 def read_description(path: Path) -> dict[str, Any]:
     """What a checkpoint's sidecar or manifest says, unproved. Raises CheckpointError."""
-    return read_manifest(path) if path.is_dir() else read_sidecar(path)
+    return read_manifest(path) if path.is_dir() else standing_entry(path)
 
 
 def read_checkpoint(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
@@ -121,7 +120,7 @@ def link_checkpoint(source: Path, target: Path) -> None:
                 shutil.copyfile(source, temporary)
             if target.is_dir():
                 remove_sharded(target)
-            publish(temporary, target, entry_of(read_sidecar(source)))
+            publish(temporary, target, standing_entry(source))
     except OSError as error:
         raise unwritable(target, error) from error
 

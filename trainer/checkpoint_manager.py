@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 
+from trainer.batch_end import epoch_ends, step_is_partial, validation_follows
 from trainer.checkpoint import (
     KEY,
     link_checkpoint,
@@ -18,7 +19,8 @@ from trainer.checkpoint import (
 )
 from trainer.checkpoint_writer import CheckpointWriter
 from trainer.errors import CheckpointError, ConfigError
-from trainer.last_step import epoch_ends, validation_follows
+from trainer.events import record
+from trainer.quarantine import quarantine
 from trainer.sharded import save_sharded
 
 if TYPE_CHECKING:
@@ -78,7 +80,8 @@ class CheckpointManager(pl.Callback):
         self._saved_step = int(read_description(self._resumed_from)["step"])
         if trainer.is_global_zero:
             self._take_up_best(self._resumed_from)
-        trainer.strategy.barrier("checkpoints taken up")
+        ranked = trainer.strategy.broadcast((self.best_rank, self._best_step))
+        self.best_rank, self._best_step = ranked
         self.best = self.folder / BEST if (self.folder / BEST).exists() else None
         self.last = self.folder / LAST if (self.folder / LAST).exists() else None
         if self.best is None:
@@ -86,7 +89,7 @@ class CheckpointManager(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
         """Save between epochs if asked to; after the validation, if one follows."""
-        if epoch_ends(trainer):
+        if epoch_ends(trainer) or step_is_partial(trainer):
             return
         step = trainer.global_step
         if self._every_steps and step != self._saved_step and step % self._every_steps == 0:
@@ -148,19 +151,44 @@ class CheckpointManager(pl.Callback):
         self.last = self.folder / LAST
         self._saved_step = trainer.global_step
 
+    def whole_best(self) -> Path | None:
+        """The best checkpoint or, loudly, the last one if that is damaged; None if there is none.
+
+        Raises CheckpointError if neither is whole. Only one process of a run may call this.
+        """
+        if self.best is not None and self._whole_step(self.best) is None:
+            log.warning("falling back to %s: there is no better one left", self.last)
+            record(self.folder.parent, "fallback", checkpoint=LAST)
+            self.best = None
+        found = self.best or self.last
+        if found is not None:
+            verify_checkpoint(found)
+        return found
+
     def drain(self) -> None:
         """Wait until every checkpoint is on the disk. Raises CheckpointError if one is not."""
         self.writer.drain()
 
     def state_dict(self) -> dict[str, Any]:
         rank = list(self.best_rank) if self.best_rank else None
-        return {"best_rank": rank, "best_step": self._best_step}
+        return {"best_rank": rank, "best_step": self._best_step, "ranking": self._ranking}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """A run that starts from another's checkpoint does not compete with that one's best."""
-        if self._resumed_from is not None and state_dict.get("best_rank"):
-            score, loss = state_dict["best_rank"]
-            self.best_rank, self._best_step = (score, loss), state_dict.get("best_step")
+        if self._resumed_from is None or not state_dict.get("best_rank"):
+            return
+        ranking = state_dict.get("ranking", self._ranking)
+        if ranking != self._ranking:
+            log.warning(
+                "the best was chosen by %s; from here on it is by %s", ranking, self._ranking
+            )
+            return
+        score, loss = state_dict["best_rank"]
+        self.best_rank, self._best_step = (score, loss), state_dict.get("best_step")
+
+    @property
+    def _ranking(self) -> str:
+        return f"{self._monitor}, {'max' if self._maximise else 'min'}"
 
     def _save(self, trainer: pl.Trainer, path: Path) -> None:
         if not self._sharded:
@@ -184,20 +212,33 @@ class CheckpointManager(pl.Callback):
 
     def _take_up_best(self, resumed_from: Path) -> None:
         """`best.ckpt` may be older than the checkpoint remembers, if a crash came between them,
-        or newer, if a newer checkpoint was lost.
+        or newer, if a newer checkpoint was lost; or it may itself be damaged.
         """
         best = self.folder / BEST
-        try:
-            step = verify_checkpoint(best)["step"]
-        except CheckpointError:
-            step = None
+        step = self._whole_step(best)
         if step == self._best_step:
             return
-        if read_description(resumed_from).get("step") == self._best_step:
-            link_checkpoint(resumed_from, best)
-        elif step is not None:
+        if self._best_step is not None:
+            for path in (resumed_from, self.folder / f"step-{self._best_step:08d}.ckpt"):
+                if self._whole_step(path) == self._best_step:
+                    link_checkpoint(path, best)
+                    return
+        if step is None:
+            log.warning("the best checkpoint is lost: what is validated from here on is compared")
+            self.best_rank = self._best_step = None
+        else:
             self.best_rank = self._rank(read_checkpoint(best).get(KEY, {}).get("metrics", {}))
             self._best_step = step
+
+    def _whole_step(self, path: Path) -> int | None:
+        """The step of a checkpoint; None if there is none, or if it is damaged and put away."""
+        if not path.exists():
+            return None
+        try:
+            return int(verify_checkpoint(path)["step"])
+        except CheckpointError as error:
+            quarantine(self.folder.parent, path, error)
+            return None
 
     def _rank(self, metrics: Mapping[str, Any]) -> tuple[float, float]:
         """The larger the better. A small split gives many equal scores: the loss decides then."""

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 _JOIN_SECONDS = 120.0
 
 
+def is_joined() -> bool:
+    """Whether this process is one of a group that exchanges tensors."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Group:
     """One process alone, unless `from_environment` says otherwise."""

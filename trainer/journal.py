@@ -5,6 +5,7 @@ neither an absent server nor a killed process loses one. Lines are only ever app
 
     {"time": ms, "kind": "run" | "params" | "metrics" | "tags" | "file" | "status", …}   records
     {"kind": "id", "run_id": …, "steps": {metric: last step that the server has}}         the run's
+    {"kind": "back", "to": step}                               what came after it is recorded again
     {"kind": "sent", "to": byte}   {"kind": "refused", "at": byte, "reason": …}           progress
 """
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 FILE = "tracking.jsonl"
 _PATTERN = "tracking*.jsonl"
-_PROGRESS = ("id", "sent", "refused")
+_PROGRESS = ("id", "back", "sent", "refused")
 _READ = 1 << 20
 
 
@@ -87,6 +88,10 @@ class Journal:
         if anew and self._sent:
             self.mark_sent(0)
 
+    def go_back(self, step: int) -> None:
+        """The run goes on from an earlier step than its last, and elsewhere from there."""
+        self._keep({"kind": "back", "to": step})
+
     def mark_sent(self, end: int) -> None:
         """The server has everything up to this byte."""
         self._keep({"kind": "sent", "to": end})
@@ -147,6 +152,9 @@ class Journal:
             self._sent = int(fields["to"])
         elif kind == "refused":
             self.refused += 1
+        elif kind == "back":
+            for last in (self.steps, self.known):
+                last.update({name: min(step, int(fields["to"])) for name, step in last.items()})
         elif kind == "id":
             self.run_id, self.known = fields["run_id"], dict(fields["steps"])
         else:

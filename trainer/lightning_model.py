@@ -8,11 +8,12 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.lr_scheduler import LambdaLR
 
 from trainer.answers import Answers
 from trainer.checkpoint import KEY
 from trainer.errors import TrainerError
+from trainer.finite import all_finite
+from trainer.optimizers import RateSchedule
 from trainer.randomness import step_seed
 from trainer.replicas import ReplicaStrategy
 from trainer.split_metrics import SplitMetrics
@@ -206,6 +207,10 @@ class LightningModel(pl.LightningModule):
             self.performance.record(None, step=step)
             self.performance.end_epoch(step=step)
 
+    def on_train_start(self) -> None:
+        """Lightning does not call the next where it goes on in an epoch."""
+        self.on_train_epoch_start()
+
     def on_train_epoch_start(self) -> None:
         if self.performance is not None:
             self.performance.begin_epoch()
@@ -239,11 +244,16 @@ class LightningModel(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """One optimiser; its rate changes every step."""
         optimizer = self.make_optimizer(self.model)
-        schedule = LambdaLR(optimizer, self._rate)
+        schedule = RateSchedule(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A checkpoint says what it is: config, labels, preprocessing, architecture."""
+        """A checkpoint says what it is: config, labels, preprocessing, architecture.
+
+        Raises TrainerError if the weights are no longer numbers: the checkpoint before is better.
+        """
+        if not all_finite(self.model):
+            raise self._diverged("a weight", self.global_step)
         metrics = {
             name: float(value)
             for name, value in self.trainer.callback_metrics.items()
@@ -271,16 +281,21 @@ class LightningModel(pl.LightningModule):
         """The training metrics since the last reading."""
         loss, accuracy = self._window.read(step)
         if loss != loss:  # noqa: PLR0124 - NaN
-            raise TrainerError(
-                f"the training loss is no longer a number (by step {step})",
-                field="optim.lr",
-                remedy="lower optim.lr, or set trainer.gradient_clip",
-            )
+            raise self._diverged("the training loss", step)
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         values = {"train/loss": loss, "train/accuracy": accuracy, "lr": float(rate)}
         if self._pieces is not None and self._pieces.size is not None:
             values["train/micro_batch"] = float(self._pieces.size)
         return values
+
+    @staticmethod
+    def _diverged(what: str, step: int) -> TrainerError:
+        return TrainerError(
+            f"{what} is no longer a number (by step {step})",
+            field="optim.lr",
+            remedy="lower optim.lr, or set trainer.gradient_clip; if the checkpoint is too late,"
+            " resume= names an earlier one",
+        )
 
     def _evaluate(self, metrics: SplitMetrics, batch: Mapping[str, Tensor]) -> Tensor:
         if self._pieces is None:

@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from trainer.schema import Schedule
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
     from torch.optim import Optimizer
 
-_FORMS = ("fused", "foreach")
+_STATE = ("params", "param_names", "lr")
+"""What of a parameter group is no setting."""
 
 
 def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
@@ -47,14 +49,38 @@ def step_options(
     return {"foreach": True} if "foreach" in known else {}
 
 
-def keep_form(optimizer: Optimizer) -> None:
-    """Let no checkpoint replace the form of the step: it may come from another strategy."""
-    form = {name: optimizer.defaults[name] for name in _FORMS if name in optimizer.defaults}
+def keep_settings(optimizer: Optimizer) -> None:
+    """Let no checkpoint replace what the config says: rate, weight decay, momentum; nor the form of
+    the step, for it may come from another strategy.
+    """
 
-    def own(_: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-        return {**state, "param_groups": [{**group, **form} for group in state["param_groups"]]}
+    def own(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+        saved = state["param_groups"]
+        if len(saved) != len(optimizer.param_groups):
+            return state  # which torch refuses
+        pairs = zip(saved, optimizer.param_groups, strict=True)
+        return {**state, "param_groups": [_with_settings(*pair) for pair in pairs]}
 
     optimizer.register_load_state_dict_pre_hook(own)
+
+
+def _with_settings(saved: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """A saved group with our own settings. Its rate is where the schedule had brought it."""
+    group = {**saved, **{name: own[name] for name in own if name not in _STATE}}
+    before, base = saved.get("initial_lr"), own.get("initial_lr")
+    if before and base and before != base:
+        group["lr"] = saved["lr"] / before * base
+    return group
+
+
+class RateSchedule(LambdaLR):
+    """The learning rate of `optimizer`, times a factor that depends on the step.
+
+    A checkpoint says how far it is, and nothing of the rate itself.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict({**state_dict, "base_lrs": self.base_lrs})
 
 
 def rate_factor(

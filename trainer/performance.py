@@ -109,8 +109,10 @@ class Performance:
 class PerformanceFile(MetricsFile):
     """`performance.csv`. A run that goes on keeps what it measured the first time."""
 
-    def __init__(self, path: Path, *, resumed: bool) -> None:
-        super().__init__(path, resumed_at=_ALL if resumed else None)
+    def __init__(self, path: Path, *, resumed: bool, back_to: int | None = None) -> None:
+        """`back_to`: an earlier step than its last, from which it goes on elsewhere."""
+        kept = _ALL if back_to is None else back_to
+        super().__init__(path, resumed_at=kept if resumed else None)
         self._measured: dict[str, int] = {}
         for row in self.rows:
             self._measured[row.name] = max(row.step, self._measured.get(row.name, 0))

@@ -33,7 +33,11 @@ class EpochLines(pl.Callback):
     def __init__(self) -> None:
         self._began = 0.0
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+    def on_train_start(self, *args: Any) -> None:  # noqa: ARG002
+        """Lightning does not call the next where it goes on in an epoch."""
+        self._began = time.perf_counter()
+
+    def on_train_epoch_start(self, *args: Any) -> None:  # noqa: ARG002
         self._began = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -55,6 +59,10 @@ class EpochBar(pl.Callback):
         self._bar: Bar | None = None
         self._task: Any = None
         self._next = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """As above."""
+        self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         self._start(f"epoch {trainer.current_epoch + 1}", trainer.num_training_batches)

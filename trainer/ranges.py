@@ -27,6 +27,7 @@ _LEAST = {
     "callbacks.min_delta": 0,
     "optim.weight_decay": 0,
 }
+_SEEDS = 2**32
 _SHARES = ("optim.warmup", "optim.floor")
 _BATCHES = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches")
 
@@ -37,6 +38,8 @@ def check_ranges(cfg: DictConfig) -> None:
     _check_length(cfg)
     _check_optimizer(cfg)
     _check_checkpoints(cfg)
+    if not cfg.tracking.experiment.strip():
+        raise _wrong("tracking.experiment", repr(cfg.tracking.experiment), "a name")
     if cfg.callbacks.monitor not in MONITORS:
         raise _wrong("callbacks.monitor", cfg.callbacks.monitor, f"one of {', '.join(MONITORS)}")
 
@@ -50,6 +53,10 @@ def _check_each(cfg: DictConfig) -> None:
         value = _value(cfg, field)
         if not 0 <= value <= 1:
             raise _wrong(field, value, "a share, from 0 to 1")
+    if not 0 <= cfg.seed < _SEEDS:
+        raise _wrong("seed", cfg.seed, f"from 0 to {_SEEDS - 1}")
+    if cfg.trainer.limit_train_batches == 0:
+        raise _wrong("trainer.limit_train_batches", 0, "more than 0: nothing would be trained")
     for name in _BATCHES:
         value = cfg.trainer[name]
         if value < 0 or (isinstance(value, float) and value > 1):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytorch_lightning as pl
 
-from trainer.last_step import epoch_ends
+from trainer.batch_end import epoch_ends
 
 if TYPE_CHECKING:
     from trainer.lightning_model import LightningModel

@@ -1,7 +1,7 @@
 """Where a run begins: at the newest checkpoint of its folder that is whole, or at zero.
 
-A damaged checkpoint is moved to `checkpoints/quarantine/`, never deleted. A folder in which every
-checkpoint is damaged is not taken for a new one.
+A folder in which every checkpoint is damaged is not taken for a new one. What a run leaves behind
+by starting elsewhere is set aside, never deleted.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from trainer.checkpoint import read_description, verify_checkpoint
 from trainer.download import fetch_checkpoint, is_url
 from trainer.errors import CheckpointError, ConfigError, TrainerError
 from trainer.events import record
+from trainer.quarantine import QUARANTINE, quarantine
+from trainer.sharded import MANIFEST
 from trainer.sidecar import SUFFIX, is_pending, sidecar_path
 
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ AUTO = "auto"
 NEVER = "never"
 CHECKPOINTS = "checkpoints"
 DOWNLOADS = "downloads"
-QUARANTINE = "quarantine"
 _PATTERN = "*.ckpt"
 _PREFERRED = ("last.ckpt",)
 
@@ -54,7 +55,8 @@ def choose_checkpoint(folder: Path, resume: str) -> Path | None:
     if resume == AUTO:
         return _newest(folder, checkpoints)
     if resume == NEVER:
-        _set_aside(folder, checkpoints)
+        if checkpoints.is_dir():
+            _set_aside(folder, checkpoints, list(checkpoints.iterdir()))
         return None
     check_resume(resume)
     path = fetch_checkpoint(resume, folder / DOWNLOADS) if is_url(resume) else Path(resume)
@@ -64,13 +66,22 @@ def choose_checkpoint(folder: Path, resume: str) -> Path | None:
 
 def check_resume(resume: str) -> None:
     """Raises ConfigError if the value cannot be right; nothing is read or fetched."""
-    if resume in {AUTO, NEVER} or is_url(resume) or Path(resume).exists():
+    if resume in {AUTO, NEVER} or is_url(resume):
         return
-    raise ConfigError(
-        f"resume={resume}: there is no such checkpoint",
-        field="resume",
-        remedy="name a checkpoint, or use resume=auto or resume=never",
-    )
+    path = Path(resume)
+    reason = None
+    if not resume or not path.exists():
+        reason = "there is no such checkpoint"
+    elif path.is_dir() and not (path / MANIFEST).exists():
+        reason = "a folder, but not a checkpoint in shards"
+    elif path.is_file() and not sidecar_path(path).exists():
+        reason = f"its description {sidecar_path(path).name} does not lie beside it"
+    if reason is not None:
+        raise ConfigError(
+            f"resume={resume}: {reason}",
+            field="resume",
+            remedy="name a checkpoint, as RUN/checkpoints/last.ckpt, or use resume=auto or never",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,17 +148,17 @@ def _newest(folder: Path, checkpoints: Path) -> Path | None:
         try:
             entry = verify_checkpoint(candidate.path)
         except CheckpointError as error:
-            _quarantine(folder, candidate.path, error)
+            quarantine(folder, candidate.path, error)
             damaged += 1
             continue
         if damaged:
             log.warning("falling back to %s, step %s", candidate.path, entry.get("step"))
             record(folder, "fallback", checkpoint=candidate.path.name, step=entry.get("step"))
         return candidate.path
-    quarantine = checkpoints / QUARANTINE
-    if quarantine.is_dir() and any(quarantine.iterdir()):
+    place = checkpoints / QUARANTINE
+    if place.is_dir() and any(place.iterdir()):
         raise CheckpointError(
-            f"{folder}: every checkpoint of this run is damaged; they are in {quarantine}",
+            f"{folder}: every checkpoint of this run is damaged; they are in {place}",
             field="resume",
             remedy="repair or bring back one of them, or start from zero with resume=never",
         )
@@ -186,26 +197,31 @@ def _describe(path: Path) -> _Candidate:
         return _Candidate(path, math.inf, "")
 
 
-def _quarantine(folder: Path, path: Path, error: CheckpointError) -> None:
-    quarantine = path.parent / QUARANTINE
-    quarantine.mkdir(exist_ok=True)
-    number = 0
-    while any((quarantine / f"{number:03d}-{p.name}").exists() for p in (path, sidecar_path(path))):
-        number += 1
-    for part in (path, sidecar_path(path)):
-        if part.exists():
-            part.rename(quarantine / f"{number:03d}-{part.name}")
-    log.warning("%s; moved to %s", error, quarantine)
-    record(folder, "quarantine", checkpoint=path.name, reason=str(error))
+def leave_others_behind(folder: Path, start: Start) -> bool:
+    """Set aside what the run in `folder` does not go on from: checkpoints after its own start,
+    all of them if it starts from another run's. Else a later start would take them for its own.
+
+    Returns whether there were any. Only one process of a run may call this.
+    """
+    if start.checkpoint is None:
+        return False
+    checkpoints = folder / CHECKPOINTS
+    after = -1 if start.step is None else start.step
+    left = [found.path for found in _candidates(checkpoints) if found.step > after]
+    _set_aside(folder, checkpoints, [part for path in left for part in (path, sidecar_path(path))])
+    return bool(left)
 
 
-def _set_aside(folder: Path, checkpoints: Path) -> None:
-    """A run that starts anew must neither overwrite nor meet what an earlier one has left."""
-    if not checkpoints.is_dir() or not any(checkpoints.iterdir()):
+def _set_aside(folder: Path, checkpoints: Path, parts: list[Path]) -> None:
+    """Move these out of the way, to `checkpoints.1`, `.2`, …; some need not be there."""
+    parts = [part for part in parts if part.exists()]
+    if not parts:
         return
     number = 1
     while (aside := checkpoints.with_name(f"{CHECKPOINTS}.{number}")).exists():
         number += 1
-    shutil.move(checkpoints, aside)
-    log.warning("resume=never: earlier checkpoints were set aside in %s", aside)
+    aside.mkdir()
+    for part in parts:
+        part.rename(aside / part.name)
+    log.warning("checkpoints that this run does not go on from were set aside in %s", aside)
     record(folder, "set_aside", checkpoints=aside.name)

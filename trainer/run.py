@@ -31,7 +31,7 @@ from trainer.records import (
     write_predictions,
 )
 from trainer.report.leave import leave_report
-from trainer.resume import choose_checkpoint, choose_together, start_at
+from trainer.resume import choose_checkpoint, choose_together, leave_others_behind, start_at
 from trainer.run_folder import FAILED, FINISHED, STOPPED, RunFolder
 from trainer.setup import (
     check_resumable,
@@ -211,7 +211,7 @@ class _Run:
 
     def test(self) -> None:
         """Bring the best weights back, and look at data never seen before."""
-        best = self.manager.best or self.manager.last
+        best = self.group.broadcast(self.manager.whole_best() if self.group.is_main else None)
         if best is not None:
             checkpoint = read_checkpoint(best)
             load_weights(self.module, checkpoint["state_dict"])
@@ -275,8 +275,13 @@ class _Run:
         self.files.summarize(
             run_id=self.tracker.run_id, steps=self.start.step or 0, restarts=restarts
         )
+        back_to = self.start.step if leave_others_behind(self.files.path, self.start) else None
+        if back_to is not None:
+            self.tracker.go_back(back_to)
         self.record = MetricsFile(self.files.metrics, resumed_at=self.start.step)
-        self.timings = PerformanceFile(self.files.performance, resumed=self.start.step is not None)
+        self.timings = PerformanceFile(
+            self.files.performance, resumed=self.start.step is not None, back_to=back_to
+        )
         self.tracker.log_params(plain(self.cfg))
         self.tracker.log_file(self.files.config)
         self.tracker.replay([*self.record.rows, *self.timings.rows])

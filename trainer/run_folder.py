@@ -39,9 +39,19 @@ class RunFolder:
     """The paths of a run, and its summary, which is rewritten whole at every change."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """`path`: made if it is not there; None: `outputs/<date>/<time>`."""
+        """`path`: made if it is not there; None: `outputs/<date>/<time>`.
+
+        Raises ConfigError if there can be no such folder.
+        """
         self.path = (path or _default_path()).absolute()
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"hydra.run.dir={self.path}: no folder can be made there ({error.strerror})",
+                field="hydra.run.dir",
+                remedy="name another folder",
+            ) from error
         self.summary: dict[str, Any] = {}
         self.earlier = self._read_summary()
         """The summary of the run that was here before; empty if none was."""

@@ -19,7 +19,6 @@ from trainer.checkpoint import CHECKPOINT_SCHEMA, KEY, read_checkpoint
 from trainer.checkpoint_manager import CheckpointManager
 from trainer.control import Heartbeat
 from trainer.errors import CheckpointError, ConfigError, DataError
-from trainer.last_step import ValidateLastStep
 from trainer.lightning_model import LightningModel
 from trainer.microbatch import MicroBatches
 from trainer.optimizers import rate_factor
@@ -30,6 +29,7 @@ from trainer.schema import Direction, OutOfMemory, PrecisionName, Progress, Sche
 from trainer.stop import StopAtBatch, StopSignals, StopTogether
 from trainer.strategies import make_strategy
 from trainer.unfinished_epoch import UnfinishedEpoch
+from trainer.validation_times import ValidationTimes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -189,7 +189,7 @@ def make_trainer(
     if cfg.callbacks.ema_decay is not None:
         callbacks.append(WeightAverage(cfg.callbacks.ema_decay))
     stop = StopAtBatch if group.is_alone else StopTogether
-    callbacks += [UnfinishedEpoch(), ValidateLastStep(), manager, stop(signals, manager)]
+    callbacks += [UnfinishedEpoch(), ValidationTimes(), manager, stop(signals, manager)]
     if control is not None:
         callbacks.append(Heartbeat(control, rank=group.rank))
     trainer = pl.Trainer(

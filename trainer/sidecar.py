@@ -68,6 +68,15 @@ def verify_file(path: Path) -> dict[str, Any]:
     )
 
 
+def standing_entry(path: Path) -> dict[str, Any]:
+    """The description of the bytes that are at `path` now, unproved if there can be only one.
+
+    A crash may have left two: then the bytes tell which one counts. Raises CheckpointError.
+    """
+    sidecar = read_sidecar(path)
+    return verify_file(path) if sidecar.get(_PREVIOUS) else entry_of(sidecar)
+
+
 def read_sidecar(path: Path) -> dict[str, Any]:
     """What lies beside `path`, which need not be there. Raises CheckpointError."""
     sidecar = sidecar_path(path)
@@ -172,8 +181,6 @@ def _standing(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        sidecar = read_sidecar(path)
-        # An earlier crash left two entries: only the bytes tell which one counts.
-        return verify_file(path) if sidecar.get(_PREVIOUS) else entry_of(sidecar)
+        return standing_entry(path)
     except CheckpointError:
         return None

@@ -11,8 +11,8 @@ import pytorch_lightning as pl
 import torch
 from torch import distributed
 
+from trainer.batch_end import step_is_partial, validation_follows
 from trainer.errors import Interrupted, Stopped
-from trainer.last_step import validation_follows
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
@@ -65,7 +65,8 @@ class StopSignals:
 class StopAtBatch(pl.Callback):
     """Raises what the signal asked for when a batch is done, with a checkpoint of that moment.
 
-    A validation is finished first, also one that follows the batch: half of one cannot be saved.
+    A validation is finished first, also one that follows the batch, and so is a step of several
+    batches: half of one cannot be saved.
     """
 
     def __init__(self, signals: StopSignals, manager: CheckpointManager) -> None:
@@ -79,7 +80,7 @@ class StopAtBatch(pl.Callback):
         self._signals.armed = False
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
-        if not validation_follows(trainer):
+        if not validation_follows(trainer) and not step_is_partial(trainer):
             self._stop(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
@@ -122,7 +123,7 @@ class StopTogether(StopAtBatch):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
         self._decided = self._decided or self._agreed()
-        if not validation_follows(trainer):
+        if not validation_follows(trainer) and not step_is_partial(trainer):
             self._stop(trainer)
         self._vote.fill_(1 if self._signals.requested else 0)
         self._pending = distributed.all_reduce(self._vote, group=self._group, async_op=True)

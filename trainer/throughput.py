@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import distributed
 
+from trainer.group import is_joined
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -90,7 +92,7 @@ class StepClock:
         if not self._seconds:
             return None
         samples, tokens = self._samples, self._tokens
-        if distributed.is_available() and distributed.is_initialized():
+        if is_joined():
             counts = torch.tensor([samples, tokens], dtype=torch.int64)
             distributed.all_reduce(counts)
             samples, tokens = counts.tolist()

@@ -85,6 +85,9 @@ class ExperimentTracker(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Values of one step."""
 
+    def go_back(self, step: int) -> None:
+        """What was recorded after this step will come again, and otherwise."""
+
     def replay(self, rows: Iterable[Metric]) -> None:
         """What a run that goes on has behind it; what is already recorded is left out."""
 
@@ -177,6 +180,10 @@ class MlflowTracker(ExperimentTracker):
         if new:
             self._append("metrics", metrics=new, step=at)
         self._take_events(at)
+
+    def go_back(self, step: int) -> None:
+        self._journal.go_back(step)
+        self._recorded = dict(self._journal.steps)
 
     def replay(self, rows: Iterable[Metric]) -> None:
         for row in rows:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, distributed
 
+from trainer.group import is_joined
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -29,7 +31,7 @@ class TrainWindow:
     def read(self, step: int) -> tuple[float, float]:
         """Mean loss and accuracy of the window over all processes; it starts anew."""
         self.read_at = step
-        if self._sums is not None and _in_group():
+        if self._sums is not None and is_joined():
             distributed.all_reduce(self._sums)
         loss, right, count = self._sums.tolist() if self._sums is not None else (0.0, 0.0, 0.0)
         self._sums = None
@@ -42,7 +44,7 @@ class TrainWindow:
         """
         own = torch.zeros(3, device=device) if self._sums is None else self._sums.float()
         found = [own]
-        if _in_group():
+        if is_joined():
             found = [torch.zeros_like(own) for _ in range(distributed.get_world_size())]
             distributed.all_gather(found, own)
         return {"read_at": self.read_at, "sums": [sums.tolist() for sums in found]}
@@ -57,7 +59,3 @@ class TrainWindow:
             self._sums = torch.tensor(sums).sum(dim=0)
         else:
             self._sums = torch.zeros(3)
-
-
-def _in_group() -> bool:
-    return distributed.is_available() and distributed.is_initialized()

@@ -14,6 +14,7 @@ from trainer.events import read_events
 from trainer.metric import Metric, read_metrics
 from trainer.predictions import FILE as PREDICTIONS
 from trainer.predictions import Predictions, read_predictions
+from trainer.quarantine import QUARANTINE
 from trainer.run_folder import CONFIG, RUNNING, SUMMARY, is_claimed
 
 if TYPE_CHECKING:
@@ -158,8 +159,8 @@ def _read_checkpoints(run: Recorded) -> None:
             )
             found[path.name] = _checkpoint(path, sidecar)
     run.checkpoints = sorted(found.values(), key=lambda c: (-_step(c), c.name))
-    quarantine = folder / "quarantine"
-    run.quarantined = sorted(p.name for p in quarantine.glob("*") if p.suffix != ".json")
+    damaged = (folder / QUARANTINE).glob("*")
+    run.quarantined = sorted(path.name for path in damaged if path.suffix != ".json")
 
 
 def _checkpoint(path: Path, sidecar: Path) -> Checkpoint:

@@ -46,11 +46,13 @@ def dice() -> random.Random:
 
 
 def stop_at(folder: Path, step: int, *overrides: str) -> None:
-    """Send this process SIGTERM in the middle of a step."""
+    """Send this process SIGTERM in the middle of a step, in its first batch."""
     training_step = LightningModel.training_step
+    sent = []
 
     def stopping(self, batch, batch_idx):
-        if self.global_step == step - 1:
+        if self.global_step == step - 1 and not sent:
+            sent.append(step)
             os.kill(os.getpid(), signal.SIGTERM)
         return training_step(self, batch, batch_idx)
 

@@ -15,6 +15,7 @@ import torch
 from trainer.checkpoint import (
     link_checkpoint,
     read_checkpoint,
+    read_description,
     remove_checkpoint,
     sidecar_path,
     verify_checkpoint,
@@ -78,7 +79,11 @@ def test_checkpoint_before_it_verifies_when_a_crash_came_in_between(tmp_path, mo
         patch.setattr(Path, "replace", crash)
         with pytest.raises(KeyboardInterrupt):
             write_checkpoint(path, state(step=2))
-    assert verify_checkpoint(path)["step"] == (1 if moment == "sidecar" else 2)
+    step = 1 if moment == "sidecar" else 2
+    assert verify_checkpoint(path)["step"] == read_description(path)["step"] == step
+    other = tmp_path / "checkpoints/step-00000001.ckpt"
+    link_checkpoint(path, other)
+    assert verify_checkpoint(other)["step"] == step
     write_checkpoint(path, state(step=3))
     assert verify_checkpoint(path)["step"] == 3
 

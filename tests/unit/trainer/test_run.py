@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 import torch
@@ -173,3 +174,22 @@ def test_overfitting_one_batch_brings_the_loss_down(config, tmp_path):
         if row.name == "train/loss"
     ]
     assert losses[-1] < 0.3 * losses[0]
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_run_folder_that_cannot_be_made_is_named(config, tmp_path, place):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=place) as caught:
+        train(config(), folder=tmp_path / place)
+    assert caught.value.field == "hydra.run.dir"
+
+
+def test_an_epoch_that_is_gone_on_with_is_timed_from_there(config, tmp_path, caplog):
+    cfg = config("trainer.progress=lines", "callbacks.save_every_steps=5")
+    train(config("trainer.max_steps=5", "trainer.max_epochs=-1"), folder=tmp_path / "part")
+    cfg.resume = str(tmp_path / "part/checkpoints/last.ckpt")
+    began = time.perf_counter()
+    with caplog.at_level("INFO"):
+        train(cfg, folder=tmp_path / "rest")
+    (line,) = (r.getMessage() for r in caplog.records if r.getMessage().startswith("epoch 1/1"))
+    assert float(line.split()[-2]) < time.perf_counter() - began

@@ -1,22 +1,15 @@
-"""ValidateLastStep: a run that `max_steps` ends within an epoch is validated like any other."""
+"""What the batch that ends now is followed by: asked before anything is saved."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-import pytorch_lightning as pl
-
-
-class ValidateLastStep(pl.Callback):
-    """Lightning validates only at the rhythm of epochs, or when it is asked to stop: so ask."""
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
-        if 0 < trainer.max_steps <= trainer.global_step:
-            trainer.should_stop = True
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
 
 
 def validation_follows(trainer: pl.Trainer) -> bool:
-    """Whether the batch that ends now is followed by a validation.
+    """Whether a validation follows.
 
     A checkpoint of this moment is not to be: the run that goes on from it would, as Lightning
     has it, take the validation for done.
@@ -25,6 +18,14 @@ def validation_follows(trainer: pl.Trainer) -> bool:
     if fetcher is None or not trainer.enable_validation:
         return False
     return trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)  # noqa: SLF001
+
+
+def step_is_partial(trainer: pl.Trainer) -> bool:
+    """Whether gradients wait for more batches before the weights move (`trainer.accumulate`).
+
+    No checkpoint has them.
+    """
+    return trainer.fit_loop.epoch_loop._should_accumulate()  # noqa: SLF001 - tested
 
 
 def epoch_ends(trainer: pl.Trainer) -> bool:
