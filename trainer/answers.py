@@ -30,7 +30,7 @@ class Answers:
         self._rows: np.ndarray[Any, Any] | None = None
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
-        """A batch: float32 logits (batch, num_classes), labels (batch,), some of them UNREADABLE."""
+        """A batch: float32 logits (batch, num_classes), labels (batch,), or UNREADABLE."""
         probabilities = logits.softmax(dim=1)
         confidence, predicted = probabilities.max(dim=1)
         truth = functional.one_hot(labels.clamp(min=0), logits.shape[1])
