@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, distributed
 from torch.nn import functional
 
+from trainer.data.samples import UNREADABLE
 from trainer.group import is_joined
 from trainer.predictions import Predictions
 
@@ -30,10 +31,10 @@ class Answers:
         self._rows: np.ndarray[Any, Any] | None = None
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
-        """A batch: float32 logits (batch, num_classes), labels (batch,)."""
+        """A batch: float32 logits (batch, num_classes), labels (batch,), or UNREADABLE."""
         probabilities = logits.softmax(dim=1)
         confidence, predicted = probabilities.max(dim=1)
-        truth = functional.one_hot(labels, logits.shape[1])
+        truth = functional.one_hot(labels.clamp(min=0), logits.shape[1])
         squared_error = (probabilities - truth).square().sum(dim=1)
         columns = [labels, predicted, confidence, squared_error]
         self._batches.append(torch.stack([column.float() for column in columns], dim=1))
@@ -53,15 +54,17 @@ class Answers:
         self._rows = np.concatenate(batches) if batches else None  # (n, 4)
 
     def predictions(self, *, labels: Sequence[str], indices: IntArray) -> Predictions | None:
-        """What was gathered last; None if that was nothing.
+        """What was gathered last, but of unreadable samples; None if that was nothing.
 
         `indices`: the samples' positions in the data set, in the split's order.
         """
         if self._rows is None:
             return None
-        label, predicted, confidence, squared_error = self._rows.T
+        known = self._rows[:, 0] != UNREADABLE
+        label, predicted, confidence, squared_error = self._rows[known].T
         return Predictions(
-            index=np.asarray(indices[: len(label)], np.int64),  # a debug run tests fewer
+            # A debug run tests fewer than there are.
+            index=np.asarray(indices[: len(known)][known], np.int64),
             label=label.astype(np.int32),
             predicted=predicted.astype(np.int32),
             confidence=confidence,

@@ -9,7 +9,7 @@ import torch
 from torch import distributed
 
 from trainer.checkpoint import KEY, read_checkpoint
-from trainer.errors import TrainerError
+from trainer.errors import DataError, TrainerError
 from trainer.memory import Peak, available_bytes, is_out_of_memory, release
 from trainer.schema import PrecisionName
 
@@ -46,9 +46,18 @@ def find_batch_size(
     """Samples of all processes together. `module` is used up: its weights are stepped.
 
     All processes call this, and are told the same. Raises TrainerError if not even the smallest
-    batch fits.
+    batch fits, DataError if there are fewer samples than processes.
     """
-    limit = min(int(cfg.data.max_batch_size), len(data.splits.train)) // group.world_size
+    samples = len(data.splits.train)
+    limit = min(int(cfg.data.max_batch_size), samples) // group.world_size
+    if limit < 1:  # max_batch_size has been checked
+        raise DataError(
+            f"data.batch_size=auto: {samples} training samples are fewer than the"
+            f" {group.world_size} processes",
+            field="data.batch_size",
+            remedy=f"use data.batch_size={group.world_size}, which repeats samples, or fewer"
+            " processes (trainer.devices, trainer.num_nodes)",
+        )
     device = torch.device("cuda", group.local_rank) if accelerator == "gpu" else torch.device("cpu")
     trial = _Trial(cfg, data, module, device=device, processes=group.local_world_size)
     share = torch.tensor(largest(trial.fits, limit=limit))

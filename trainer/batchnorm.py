@@ -14,8 +14,8 @@ from trainer.accord import GroupAccord
 class SyncBatchNorm(nn.BatchNorm2d):
     """A BatchNorm2d whose statistics in training are those of the whole batch.
 
-    torch's own has no CPU form. All processes must have equally many samples. Same parameters and
-    buffers, so the same checkpoint.
+    torch's own has no CPU form. All processes must have equally many samples, as EpochSampler and
+    StandIns see to. Same parameters and buffers, so the same checkpoint.
     """
 
     accord: GroupAccord | None = None

@@ -164,7 +164,7 @@ def make_trainer(
     control: ControlFolder | None = None,
 ) -> pl.Trainer:
     """Lightning's trainer. The manager comes after early stopping, whose state it saves,
-    and after what asks for a validation.
+    and after what asks for a validation. Buffers are made equal once the average is in place.
     """
     callbacks: list[pl.Callback] = [RecordMetrics()]
     if group.is_main:
@@ -184,10 +184,10 @@ def make_trainer(
                 min_delta=cfg.callbacks.min_delta,
             )
         )
-    if not group.is_alone and not cfg.trainer.sync_batchnorm:
-        callbacks.append(EqualBuffers())
     if cfg.callbacks.ema_decay is not None:
         callbacks.append(WeightAverage(cfg.callbacks.ema_decay))
+    if not group.is_alone and not cfg.trainer.sync_batchnorm:
+        callbacks.append(EqualBuffers())
     stop = StopAtBatch if group.is_alone else StopTogether
     callbacks += [UnfinishedEpoch(), ValidationTimes(), manager, stop(signals, manager)]
     if control is not None:

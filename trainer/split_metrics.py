@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MeanMetric, MetricCollection, SumMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
+from trainer.data.samples import UNREADABLE
+from trainer.errors import DataError
 
 
 class SplitMetrics(nn.Module):
@@ -13,7 +16,8 @@ class SplitMetrics(nn.Module):
 
     def __init__(self, split: str, *, num_classes: int) -> None:
         super().__init__()
-        self._loss_name = f"{split}/loss"
+        self._split = split
+        self._count = SumMetric()
         self._loss = MeanMetric()
         self._scores = MetricCollection(
             {
@@ -26,16 +30,31 @@ class SplitMetrics(nn.Module):
         )
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch: logits (batch, num_classes), labels (batch,)."""
+        """Count a batch: logits (batch, num_classes), labels (batch,), UNREADABLE left out."""
+        known = labels != UNREADABLE
+        logits, labels = logits[known], labels[known]
+        if not len(labels):
+            return
+        self._count.update(len(labels))
         self._scores.update(logits, labels)
         self._loss.update(functional.cross_entropy(logits, labels), weight=len(labels))
 
     def take(self) -> dict[str, Tensor]:
-        """The values by name; counting starts anew."""
+        """The values by name; counting starts anew.
+
+        All processes call this. Raises DataError in each if none of them has counted a sample.
+        """
+        if not self._count.compute():
+            raise DataError(
+                f"not one image of the {self._split} split can be read",
+                field="data.root",
+                remedy="repair or remove the images that the log names",
+            )
         values: dict[str, Tensor] = {
             **self._scores.compute(),
-            self._loss_name: self._loss.compute(),
+            f"{self._split}/loss": self._loss.compute(),
         }
         self._scores.reset()
         self._loss.reset()
+        self._count.reset()
         return values

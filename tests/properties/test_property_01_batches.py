@@ -7,8 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.trainer.data.making import image_module, text_module
+from tests.unit.trainer.data.making import image_module, picture, text_module, write_images
+from trainer.data.image_module import ImageDataModule
 from trainer.data.sampler import EpochSampler, EvalSampler
+from trainer.data.sources.image_folder import ImageFolderSource
 
 worlds = st.sampled_from([1, 2, 3, 4, 8])
 shares = st.integers(1, 6)
@@ -62,3 +64,25 @@ def test_property_01_shares_of_a_batch_hold_the_very_same_tensors():
             if "image" in batch:
                 assert torch.equal(batch["image"][0::2], pieces[0]["image"])
                 assert torch.equal(batch["image"][1::2], pieces[1]["image"])
+
+
+def test_property_01_shares_stay_equal_and_the_very_same_when_images_cannot_be_read(tmp_path):
+    root = tmp_path / "photos"
+    for start, name in ((0, "a"), (100, "b")):
+        write_images(root / name, count=12, start=start)
+    for number in (2, 3, 7):
+        (root / "a" / f"{number}.png").write_bytes(picture(number, size=(30, 30))[:900])
+    source = ImageFolderSource(str(root), on_error="skip")
+    sizes = {"height": 4, "width": 4, "val_fraction": 0, "test_fraction": 0}
+    module = ImageDataModule(source, batch_size=4, cache_bytes=0, **sizes)
+    module.setup()
+    whole = list(module.train_dataloader())
+    for world in (2, 4):
+        parts = []
+        for rank in range(world):
+            module._place = lambda rank=rank, world=world: (rank, world)
+            parts.append(list(module.train_dataloader()))
+        for batch, *pieces in zip(whole, *parts, strict=True):
+            for rank, piece in enumerate(pieces):
+                assert torch.equal(batch["label"][rank::world], piece["label"])
+                assert torch.equal(batch["image"][rank::world], piece["image"])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.training_run import MLP, PLAIN_SGD, RESNET, THREE, TWO, TrainingRun, difference
+from tests.unit.trainer.data.making import picture, write_images
 from trainer.predictions import read_predictions
 
 if TYPE_CHECKING:
@@ -67,6 +68,24 @@ def test_property_04_three_processes_end_where_one_does_when_nothing_divides_by_
     # 179 validation samples in batches of 50: shares of 17, 17 and 16, and of 10, 10 and 9.
     one, three = _pair(tmp_path, "data.eval_batch_size=50", THREE[1], two=THREE)
     _same(one, three)
+
+
+def test_property_04_two_processes_end_where_one_does_when_images_cannot_be_read(
+    tmp_path: Path,
+) -> None:
+    for start, name in ((0, "a"), (100, "b")):
+        write_images(tmp_path / name, count=60, start=start)
+        for path in sorted((tmp_path / name).iterdir())[::4]:
+            path.write_bytes(picture(start, size=(30, 30))[:900])  # the header is whole
+    # Shares of one sample where it is evaluated: with that unreadable, there is nothing.
+    folder = ("data=image_folder", f"data.root={tmp_path}", "data.height=8", "data.width=8")
+    skip = ("data.on_error=skip", "data.cache_bytes=0", "data.eval_batch_size=2")
+    sizes = ("data.batch_size=16", "trainer.max_steps=3", "data.num_workers=1")
+    runs = tmp_path.with_name(tmp_path.name + "-runs")
+    one, two = _pair(runs, *folder, *skip, *sizes, model=RESNET)
+    assert "cannot be used and were skipped" in two.text
+    assert two.summary["metrics"]["val/loss"] > 0
+    _same(one, two)
 
 
 @pytest.mark.soak

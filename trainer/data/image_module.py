@@ -15,6 +15,7 @@ from trainer.data.dataset import BatchDataset, ImageCache, ImageDataset, ImageRe
 from trainer.data.kept_images import KeptImages
 from trainer.data.module import DataModule
 from trainer.data.options import require
+from trainer.data.stand_ins import StandIns
 from trainer.errors import DataError
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ class ImageDataModule(DataModule):
             self._store = ImageReader(
                 corpus.raw,
                 names=corpus.names,
+                shape=self._shape(corpus)[1:],
                 preprocessor=self.preprocessor,
                 where=self._source.where,
                 on_error=self._source.on_error,
@@ -140,10 +142,12 @@ class ImageDataModule(DataModule):
     def _dataset(self, indices: IntArray, *, training: bool) -> BatchDataset:
         if self._store is None:
             raise RuntimeError("setup() has not run")
+        labels = self.prepared.corpus.labels
         return ImageDataset(
             indices,
-            self.prepared.corpus.labels,
+            labels,
             store=self._store,
+            stand_ins=StandIns(indices, labels) if training else None,
             augmentation=self._augmentation if training else None,
             seed=self._seed,
         )

@@ -38,6 +38,7 @@ class DataModule(pl.LightningDataModule):
     """Splits a source, preprocesses it and serves batches.
 
     A batch holds the preprocessor's tensors, batch dimension in front, and "label", int64 (B,).
+    Of a validation or test sample that turns out unreadable, the label is UNREADABLE.
     `batch_size` counts the samples of all processes together. `setup` must have run before
     anything but the constructor is used; it raises DataError if the data cannot be used.
     """

@@ -13,6 +13,9 @@ IntArray = NDArray[np.int64]
 RawSample = bytes | NDArray[np.uint8] | str
 """An encoded image, uint8 pixels (H, W) or (H, W, C), or a text."""
 
+UNREADABLE = -1
+"""Stands for the position, and in a batch for the label, of a sample that cannot be read."""
+
 SPLITS = ("train", "val", "test")
 SPLIT_NAMES = {
     "train": 0,

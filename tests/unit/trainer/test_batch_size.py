@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
@@ -9,9 +11,10 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from tests.training import same, train_tiny, weights
-from trainer.batch_size import largest
+from trainer.batch_size import find_batch_size, largest
 from trainer.checkpoint import read_description
-from trainer.errors import ConfigError, TrainerError
+from trainer.errors import ConfigError, DataError, TrainerError
+from trainer.group import Group
 from trainer.lightning_model import LightningModel
 
 
@@ -66,6 +69,16 @@ def test_run_takes_less_when_a_larger_batch_runs_out_of_memory(tmp_path, monkeyp
     train_tiny(tmp_path, *AUTO, "trainer.max_epochs=1")
     assert resolved(tmp_path) == 48
     assert not (tmp_path / "events.jsonl").exists()
+
+
+def test_size_is_refused_when_there_are_fewer_samples_than_processes(config):
+    data = SimpleNamespace(splits=SimpleNamespace(train=range(3)))
+    with pytest.raises(DataError, match="3 training samples are fewer than the 4 proc") as error:
+        find_batch_size(
+            config(), data, None, accelerator="cpu", group=Group(world_size=4, local_world_size=4)
+        )
+    assert error.value.field == "data.batch_size"
+    assert "data.batch_size=4" in error.value.remedy
 
 
 def test_run_says_so_when_no_batch_fits(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from sklearn.metrics import brier_score_loss, confusion_matrix
 from trainer.answers import Answers, _interleave
 from trainer.calibration import calibration_of, wilson_interval
 from trainer.data.sampler import EvalSampler
+from trainer.data.samples import UNREADABLE
 from trainer.errors import DataError
 from trainer.predictions import Predictions, read_predictions
 
@@ -85,6 +86,18 @@ def test_answers_start_anew_and_are_none_before_a_test():
     answers.add(torch.zeros(2, 2), torch.zeros(2, dtype=torch.long))
     answers.gather()
     assert len(answers.predictions(labels="ab", indices=np.arange(9))) == 2
+
+
+def test_answers_leave_out_what_cannot_be_read_and_keep_the_others_positions():
+    answers = Answers()
+    logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [0.0, 2.0]])
+    answers.add(logits, torch.tensor([0, UNREADABLE, 1]))
+    answers.add(logits[:1], torch.tensor([UNREADABLE]))
+    answers.gather()
+    found = answers.predictions(labels="ab", indices=np.array([10, 20, 30, 40, 50]))
+    assert found.index.tolist() == [10, 30]
+    assert found.label.tolist() == [0, 1]
+    assert found.predicted.tolist() == [0, 1]
 
 
 @given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 5))

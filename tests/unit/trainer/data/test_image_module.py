@@ -9,6 +9,7 @@ import torch
 
 from tests.unit.trainer.data.making import MemorySource, picture
 from trainer.data.image_module import ImageDataModule
+from trainer.data.samples import UNREADABLE
 from trainer.data.sources.image_folder import ImageFolderSource
 from trainer.errors import DataError
 
@@ -100,31 +101,70 @@ def test_truncated_image_fails_when_it_is_read(image_root, num_workers):
     assert "data.on_error=skip" in error.value.remedy
 
 
-def test_truncated_image_leaves_its_batch_smaller_when_it_is_to_be_skipped(image_root, caplog):
-    (image_root / "Katze" / "halb.png").write_bytes(picture(77, size=(30, 30))[:900])
+def truncated(root, number=77) -> None:
+    (root / "Katze" / "halb.png").write_bytes(picture(number, size=(30, 30))[:900])
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_another_of_its_class_is_trained_on_when_a_truncated_image_is_to_be_skipped(
+    image_root, caplog, num_workers
+):
+    truncated(image_root)
     module = folder_module(
         image_root,
         cache_bytes=0,
         val_fraction=0,
         test_fraction=0,
         batch_size=17,
+        num_workers=num_workers,
         on_error="skip",
     )
     module.setup()
 
     (batch,) = module.train_dataloader()
 
-    assert len(batch["image"]) == len(batch["label"]) == 16
-    assert "Katze/halb.png" in caplog.text
+    assert torch.bincount(batch["label"]).tolist() == [9, 8]
+    assert len(torch.unique(batch["image"], dim=0)) == 16
+    if not num_workers:
+        assert "1 of 17 samples cannot be used and were skipped: Katze/halb.png" in caplog.text
 
 
-def test_batch_of_nothing_but_unreadable_images_is_an_error(image_root):
+def test_training_goes_on_in_the_middle_of_an_epoch_with_the_same_stand_ins(image_root):
+    truncated(image_root)
+    options = {"cache_bytes": 0, "on_error": "skip", "val_fraction": 0, "test_fraction": 0}
+    module = folder_module(image_root, **options)
+    module.setup()
+    whole = list(module.train_dataloader())
+    loader = module.train_dataloader()
+    loader.load_state_dict({"epoch": 0, "batch": 1})
+    for one, other in zip(loader, whole[1:], strict=True):
+        assert torch.equal(one["image"], other["image"])
+        assert torch.equal(one["label"], other["label"])
+
+
+def test_unreadable_images_are_marked_when_they_are_evaluated(image_root):
+    module = folder_module(image_root, cache_bytes=0, on_error="skip", batch_size=1)
+    module.setup()
+    before = list(module.val_dataloader())
+    name = module.prepared.corpus.names[module.splits.val[0]]
+    (image_root / name).unlink()
+    after = list(module.val_dataloader())
+    assert len(after) == len(before) > 1
+    assert after[0]["label"].tolist() == [UNREADABLE]
+    assert not after[0]["image"].any()
+    assert after[0]["image"].shape == before[0]["image"].shape
+    for one, other in zip(after[1:], before[1:], strict=True):
+        assert torch.equal(one["image"], other["image"])
+        assert torch.equal(one["label"], other["label"])
+
+
+def test_training_ends_when_not_one_image_can_be_read(image_root):
     module = folder_module(image_root, cache_bytes=0, on_error="skip")
     module.setup()
     for path in image_root.rglob("*.png"):
         path.unlink()
-    with pytest.raises(DataError, match="not one image of a batch can be read"):
-        list(module.val_dataloader())
+    with pytest.raises(DataError, match="not one image of the split can be read: "):
+        list(module.train_dataloader())
 
 
 def test_class_whose_name_is_no_text_is_refused(image_root):
