@@ -63,7 +63,7 @@ def train(cfg: DictConfig, *, folder: Path | None = None) -> dict[str, float]:
     """Train in this process, test the best checkpoint, and leave everything in the run folder.
 
     Returns the best checkpoint's metrics on the validation and the test split, by name. Raises a
-    TrainerError; whatever is raised, `summary.json` says how the run ended.
+    TrainerError, or Stopped on a signal; whatever is raised, `summary.json` says how the run ended.
     """
     plan = preflight(cfg)
     cfg = settle(cfg)
@@ -74,7 +74,7 @@ def train(cfg: DictConfig, *, folder: Path | None = None) -> dict[str, float]:
     with StopSignals() as signals, torch_settings(cfg), nags_silenced(), files.claimed():
         try:
             start = start_at(files.path, choose_checkpoint(files.path, cfg.resume))
-        except TrainerError as error:
+        except (TrainerError, Stopped) as error:
             files.refuse(_status(error), _told(error))
             raise
         run = _Run(cfg, files, start, accelerator=plan.accelerator)
@@ -243,7 +243,7 @@ class _Run:
             return
         try:
             self._end_records(_status(error), _told(error))
-        except (TrainerError, OSError) as second:  # the disk may be full
+        except (TrainerError, Stopped, OSError) as second:  # the disk may be full
             log.warning("%s", second)
 
     def _end_records(self, status: str, error: str) -> None:

@@ -104,7 +104,7 @@ class _Launch:
         with _StopRequests(agent) as requests:
             try:
                 agent.run()
-            except TrainerError as problem:
+            except (TrainerError, Stopped) as problem:
                 stopped = requests.error is not None or isinstance(problem, Stopped)
                 self._abandon(STOPPED if stopped else FAILED, problem)
                 if requests.error is not None and isinstance(problem, WorkerError):
@@ -132,7 +132,7 @@ class _Launch:
         self._abandon(FAILED, explained)
         return explained
 
-    def _abandon(self, status: str, error: TrainerError) -> None:
+    def _abandon(self, status: str, error: TrainerError | Stopped) -> None:
         """Leave the records that the workers could not."""
         if not self._meeting.is_host:
             return
@@ -158,7 +158,7 @@ class _Launch:
             tracker = start_tracking(self._cfg, folder=files.path, run_id=run_id)
             store_tables(tracker, files)
             tracker.finish(status)
-        except TrainerError as second:
+        except (TrainerError, Stopped) as second:
             log.warning("%s", second)
 
 
