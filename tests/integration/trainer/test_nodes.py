@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 import uuid
@@ -92,6 +93,17 @@ def test_two_machines_train_as_one_does_with_two_processes(
     ).finish()
     assert first.summary["status"] == "finished"
     assert difference(first.weights(), local.weights()) <= 1e-6
+
+
+@pytest.mark.soak
+def test_machines_stop_together_when_only_one_is_asked_to(
+    tmp_path: Path, machines: list[str]
+) -> None:
+    first, second = _start(tmp_path, machines, "trainer.max_steps=1000000")
+    first.until_step(30)
+    second.signal(signal.SIGTERM)
+    assert [first.wait(), second.wait()] == [143, 143], first.text
+    assert first.summary["status"] == "stopped"
 
 
 @pytest.mark.soak
