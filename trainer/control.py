@@ -32,7 +32,7 @@ class Failure:
 
 
 class ControlFolder:
-    """Files of one attempt: `<rank>.beat`, touched at every batch, `<rank>.error`, `<rank>.stop`."""
+    """Files of one attempt: `<rank>.beat`, touched at every batch, and how a worker ended."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

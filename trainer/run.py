@@ -24,8 +24,8 @@ from trainer.performance import PerformanceFile, measure
 from trainer.preflight import preflight
 from trainer.process import nags_silenced, torch_settings
 from trainer.records import (
+    begin_tracking,
     record_environment,
-    start_tracking,
     store_files,
     store_tables,
     write_predictions,
@@ -166,7 +166,8 @@ class _Run:
             # the batch size that is found is one of the parameters on record.
             self._make_module()
             if checkpoint is not None:
-                check_resumable(checkpoint, self.module.card)
+                notice = partial(self._notice, "data_changed")
+                check_resumable(checkpoint, self.module.card, notice=notice)
             self._open_records()
         self.module.card["run_id"] = self.tracker.run_id
         self.module.performance = measure(
@@ -269,7 +270,7 @@ class _Run:
         # After a restart the launcher's summary has the run id, also before the first checkpoint.
         run_id = self.start.run_id or self.files.summary.get("run_id")
         restarts = self.files.summary.get("restarts", 0)
-        self.tracker = start_tracking(self.cfg, folder=self.files.path, run_id=run_id)
+        self.tracker = begin_tracking(self.cfg, self.files, run_id=run_id)
         self.files.write_config(OmegaConf.to_yaml(self.cfg))
         self.files.begin(name=self.cfg.name)
         self.files.summarize(
@@ -301,6 +302,11 @@ class _Run:
         )
         self.cfg.data.batch_size = size
         self.data.set_batch_size(size)
+
+    def _notice(self, kind: str, **fields: Any) -> None:
+        """An event that all processes meet, and one records."""
+        if self.group.is_main:
+            record(self.files.path, kind, **fields)
 
     def _summarize(self, status: str, **fields: Any) -> None:
         best, last = self.manager.best, self.manager.last
