@@ -13,7 +13,7 @@ from trainer.batch_size import earlier_batch_size, find_batch_size
 from trainer.build import plain, run_name
 from trainer.checkpoint import KEY, read_checkpoint, read_description
 from trainer.data.schema import AUTO as AUTO_SIZE
-from trainer.disk import check_space
+from trainer.disk import check_shared, check_space
 from trainer.errors import Stopped, TrainerError
 from trainer.events import ENDS, record
 from trainer.finished import finished_metrics
@@ -104,6 +104,7 @@ def train_in_group(
         group.joined(accelerator=plan.accelerator, timeout=cfg.trainer.hang_timeout or _FOREVER),
     ):
         files = RunFolder(folder)
+        check_shared(files.path, group)
         start = start_at(files.path, choose_together(cfg.resume, files, group))
         run = _Run(cfg, files, start, accelerator=plan.accelerator, group=group, control=control)
         try:
