@@ -8,7 +8,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, NoReturn
 
-from bundle.errors import RequestError, TrainyardError
+from bundle.errors import RequestError, Stopped, TrainyardError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +44,10 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     except TrainyardError as error:
         _print_traceback_if_asked()
         _report(describe(error))
+        code = error.exit_code
+    except Stopped as error:
+        _print_traceback_if_asked()
+        _report(str(error))
         code = error.exit_code
     except Exception as error:  # noqa: BLE001 - a command ends in one line, whatever happened
         asked = _print_traceback_if_asked()

@@ -10,6 +10,10 @@ TrainyardError                 something failed                                 
     ├── UnsafePathError        '..', an absolute path, a link, a device file
     ├── EngineError            the runtime refuses the model or cannot run as asked
     └── RegistryError          the registry cannot be reached, or refuses
+
+BaseException
+└── Stopped                    SIGTERM asked the command to end                       exit 143
+    └── Interrupted            Ctrl-C did                                             exit 130
 """
 
 from __future__ import annotations
@@ -32,6 +36,22 @@ class TrainyardError(Exception):
         super().__init__(message)
         self.field = field
         self.remedy = remedy
+
+
+class Stopped(BaseException):
+    """SIGTERM asked the command to end. The exit code is the shell's: 128 + the signal's number.
+
+    No Exception, as KeyboardInterrupt is none: it may be raised in the middle of anything, and who
+    catches every Exception would take it for a damaged file, or for a try that failed.
+    """
+
+    exit_code: ClassVar[int] = 143
+
+
+class Interrupted(Stopped):
+    """Ctrl-C asked the command to end."""
+
+    exit_code = 130
 
 
 class RequestError(TrainyardError, ValueError):

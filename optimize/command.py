@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from optimize.schema import ExportConfig
 
 
-class _TerminatedError(BaseException):
-    """No Exception: the exporters take every Exception for a failed attempt, and try again."""
-
-
 def export(cfg: DictConfig) -> None:
     """Run the export; on stdout its table, and the bundle's path as the last line."""
     config: ExportConfig = OmegaConf.to_object(cfg)  # type: ignore[assignment]
@@ -46,7 +42,7 @@ def _stopped_by_sigterm() -> Iterator[None]:
     """SIGTERM unwinds the export, so that what is unfinished is removed. Raises Stopped."""
 
     def terminate(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        raise _TerminatedError
+        raise Stopped("stopped by SIGTERM")
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -54,7 +50,5 @@ def _stopped_by_sigterm() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
-    except _TerminatedError:
-        raise Stopped("stopped by SIGTERM") from None
     finally:
         signal.signal(signal.SIGTERM, before)

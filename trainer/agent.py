@@ -146,7 +146,8 @@ class Agent(LocalElasticAgent):
             if cause.final:
                 raise WorkerError(cause.message, exit_code=cause.exit_code, field=cause.field)
             text = f"rank {cause.rank} failed ({cause.message})"
-            if not self._had_batches and self._worker_group.group_world_size == 1:
+            had_batches = self._had_batches or bool(self._control.silent())
+            if not had_batches and self._worker_group.group_world_size == 1:
                 raise WorkerError(f"{text} before its first batch, so it was not tried again")
         else:
             text = cause

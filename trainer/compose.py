@@ -20,21 +20,13 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from bundle.command import describe
 from bundle.errors import RequestError, TrainyardError
-from trainer.errors import ConfigError, Stopped, TrainerError
+from trainer.errors import ConfigError, TrainerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 HYDRA_VERSION_BASE = "1.3"
-
-
-class _SweepStoppedError(BaseException):
-    """Carries a signal through Hydra, which would go on with the sweep's next job."""
-
-    def __init__(self, stopped: Stopped) -> None:
-        super().__init__(str(stopped))
-        self.stopped = stopped
 
 
 def hydra_command(
@@ -46,8 +38,9 @@ def hydra_command(
     """Make `main` a command: compose `conf/<config_name>.yaml` with `sys.argv`, then call it.
 
     `schemas` registers the dataclasses that the config is checked against. With `-m` every job
-    runs, and a failed one does not take the others with it. The returned function raises
-    `ConfigError` for a config that cannot be composed, else what `main` raised first.
+    runs, and a failed one does not take the others with it; a stopped one does. The returned
+    function raises `ConfigError` for a config that cannot be composed, else what `main` raised
+    first.
     """
 
     def command() -> None:
@@ -60,8 +53,6 @@ def hydra_command(
         def job(cfg: DictConfig) -> Any:
             try:
                 return main(cfg)
-            except Stopped as error:
-                raise _SweepStoppedError(error) from error
             except Exception as error:
                 failures.append(error)
                 if is_sweep():
@@ -79,8 +70,6 @@ def hydra_command(
         )
         try:
             decorate(job)()
-        except _SweepStoppedError as error:
-            raise error.stopped from None
         except TrainyardError:  # of a launcher's process, or of a sweeper
             raise
         except (HydraException, OmegaConfBaseException, ValueError) as error:

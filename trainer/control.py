@@ -32,10 +32,12 @@ class Failure:
 
 
 class ControlFolder:
-    """Files of one attempt: `<rank>.beat`, touched at every batch, and `<rank>.error`."""
+    """Files of one attempt: `<rank>.beat`, touched at every batch, and how a worker ended."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._seen: dict[int, tuple[int, float]] = {}
+        """Of each rank, when its file was last touched, and when that was noticed."""
 
     @property
     def config(self) -> Path:
@@ -44,9 +46,10 @@ class ControlFolder:
 
     def clear(self) -> None:
         """Forget the attempt before."""
-        for pattern in ("*.beat", "*.error"):
+        for pattern in ("*.beat", "*.error", "*.stop"):
             for file in self.path.glob(pattern):
                 file.unlink(missing_ok=True)
+        self._seen = {}
 
     def beat(self, rank: int) -> None:
         """This worker has just finished a batch."""
@@ -57,14 +60,30 @@ class ControlFolder:
         (self.path / f"{rank}.beat").unlink(missing_ok=True)
 
     def silent(self) -> dict[int, float]:
-        """Seconds since the last batch, for each rank that is in the middle of batches."""
-        now, found = time.time(), {}
+        """Seconds for which no batch was noticed, for each rank that is in the middle of batches.
+
+        To be asked often. A file's time only tells whether it is another one than before: it is
+        the wall clock's, which may be set.
+        """
+        now, seen = time.monotonic(), {}
         for file in self.path.glob("*.beat"):
+            rank = int(file.stem)
             try:
-                found[int(file.stem)] = now - file.stat().st_mtime
+                touched = file.stat().st_mtime_ns
             except FileNotFoundError:
                 continue
-        return found
+            before = self._seen.get(rank)
+            seen[rank] = before if before is not None and before[0] == touched else (touched, now)
+        self._seen = seen
+        return {rank: now - noticed for rank, (_, noticed) in seen.items()}
+
+    def stop(self, rank: int) -> None:
+        """This worker ends because it was asked to, and not because all is done."""
+        (self.path / f"{rank}.stop").touch()
+
+    def has_stopped(self) -> bool:
+        """Whether a worker of this node ended so."""
+        return any(self.path.glob("*.stop"))
 
     def report(self, rank: int, error: Exception) -> Failure:
         """Leave word of the error that ends this worker."""

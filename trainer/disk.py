@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import stat
 import tempfile
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from trainer.errors import PreflightError
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from trainer.group import Group
 
 
 def check_folder(folder: Path) -> None:
@@ -31,6 +34,35 @@ def check_folder(folder: Path) -> None:
             field="hydra.run.dir",
             remedy="name a folder that you may write to: hydra.run.dir=FOLDER",
         ) from error
+
+
+def check_shared(folder: Path, group: Group) -> None:
+    """Raises PreflightError, in all processes, if not all nodes see the main one's run folder.
+
+    Else a node would find out only when all is trained and it is to read the best checkpoint.
+    """
+    if group.nodes == 1:
+        return
+    token = uuid.uuid4().hex
+    if group.is_main:
+        with contextlib.suppress(OSError):  # then the main process does not see it either
+            (folder / f".{token}").write_text(token, encoding="utf-8")
+    token = group.broadcast(token)
+    file = folder / f".{token}"
+    try:
+        seen = file.read_text(encoding="utf-8") == token
+    except OSError:
+        seen = False
+    blind = group.count(yes=not seen) // group.local_world_size
+    if group.is_main:
+        file.unlink(missing_ok=True)
+    if blind:
+        raise PreflightError(
+            f"hydra.run.dir={folder}: {blind} of {group.nodes} nodes do not see what the main one"
+            " writes there",
+            field="hydra.run.dir",
+            remedy="name a folder on a file system that all nodes share: hydra.run.dir=FOLDER",
+        )
 
 
 def check_space(folder: Path, model: nn.Module, *, kept: int, copies: int) -> None:

@@ -6,15 +6,16 @@ bundle.errors.TrainyardError
     ├── PreflightError    this machine cannot run what was asked for (exit 2)
     ├── DataError         the data are missing, empty or unreadable (exit 2)
     ├── CheckpointError   a checkpoint is missing, damaged, foreign or unsafe (exit 1)
-    ├── TrackingError     the MLflow server refuses what it is sent (exit 1)
-    │   └── AwayError     it does not answer, or not now; the same may be sent again
-    └── Stopped           SIGTERM asked the run to end; what was trained is saved (exit 143)
-        └── Interrupted   Ctrl-C did (exit 130)
+    └── TrackingError     the MLflow server refuses what it is sent (exit 1)
+        └── AwayError     it does not answer, or not now; the same may be sent again
+
+bundle.errors.Stopped     SIGTERM asked the run to end; what was trained is saved (exit 143)
+└── Interrupted           Ctrl-C did (exit 130)
 """
 
 from __future__ import annotations
 
-from bundle.errors import RequestError, TrainyardError
+from bundle.errors import Interrupted, RequestError, Stopped, TrainyardError
 
 __all__ = [
     "AwayError",
@@ -55,15 +56,3 @@ class TrackingError(TrainerError):
 
 class AwayError(TrackingError):
     """The tracking server does not answer, or cannot take anything now: it may take it later."""
-
-
-class Stopped(TrainerError):  # noqa: N818 - nothing is wrong; the name says what happened
-    """SIGTERM asked the run to end. The exit code is the shell's: 128 + the signal's number."""
-
-    exit_code = 143
-
-
-class Interrupted(Stopped):
-    """Ctrl-C asked the run to end."""
-
-    exit_code = 130

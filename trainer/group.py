@@ -74,6 +74,13 @@ class Group:
         # Only after success: with a process missing, parting would wait for it.
         distributed.destroy_process_group()
 
+    def count(self, *, yes: bool) -> int:
+        """In how many processes the answer is yes; all of them call this."""
+        answer = torch.tensor(int(yes))
+        if not self.is_alone:
+            distributed.all_reduce(answer)
+        return int(answer)
+
     def broadcast(self, value: Any) -> Any:
         """What the main process calls `value`; a picklable object."""
         if self.is_alone:

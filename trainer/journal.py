@@ -58,6 +58,8 @@ class Journal:
         self.events = 0
         """How many lines of events.jsonl have become records."""
         self.refused = 0
+        self.has_ended = False
+        """Whether the run came to an end of whatever kind, and did not go on."""
         self.is_new = False
         """Whether the run began with this object."""
         self._sent = 0
@@ -162,6 +164,8 @@ class Journal:
             self.events = int(fields.get("events", self.events))
             if kind == "run":
                 self.header = fields
+            elif kind == "status":
+                self.has_ended = fields["status"] != "running"
             elif kind == "metrics":
                 for name in fields["metrics"]:
                     self.steps[name] = max(self.steps.get(name, -1), int(fields["step"]))
@@ -215,6 +219,21 @@ def known_run_id(folder: Path, run_id: str) -> str:
         if journal.header and journal.key == run_id:
             return journal.run_id or run_id
     return run_id
+
+
+def unended_run(folder: Path) -> tuple[str, ...]:
+    """Names of the run that a killed process left open: the server's, if it has one, and its own.
+
+    Empty if the last run that was recorded in this folder has ended, or none was.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return ()
+    journal = Journal(path)
+    journal.close()
+    if not journal.header or journal.has_ended:
+        return ()
+    return tuple(name for name in (journal.run_id, journal.key) if name is not None)
 
 
 def _set_aside(path: Path) -> None:

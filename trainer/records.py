@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 from bundle.address import tracking_uri
 from bundle.atomic_file import write_json
 from trainer import environment
+from trainer.build import plain
 from trainer.checkpoint import consolidate
 from trainer.events import FILE as EVENTS
+from trainer.identity import differing_fields
+from trainer.journal import unended_run
+from trainer.resume import AUTO
 from trainer.schema import Backend, WhenAway
 from trainer.sidecar import sidecar_path
 from trainer.tracking import ExperimentTracker, MlflowTracker
@@ -49,6 +53,21 @@ def start_tracking(
         start_timeout=cfg.tracking.start_timeout,
         flush_timeout=cfg.tracking.flush_timeout,
     )
+
+
+def begin_tracking(cfg: DictConfig, files: RunFolder, *, run_id: str | None) -> ExperimentTracker:
+    """`start_tracking`, of a run that begins here, or goes on with `run_id`.
+
+    A process that was killed left its run open on the server. Without a checkpoint nothing else
+    tells the run that it was the same; if another one begins, the open one is closed.
+    """
+    unended = unended_run(files.path) if cfg.tracking.backend != Backend.none else ()
+    if unended and run_id is None and cfg.resume == AUTO:
+        same = not differing_fields(files.earlier_config(), plain(cfg))
+        run_id = unended[0] if same else None
+    if unended and run_id not in unended:
+        start_tracking(cfg, folder=files.path, run_id=unended[0]).finish("stopped")
+    return start_tracking(cfg, folder=files.path, run_id=run_id)
 
 
 def record_environment(tracker: ExperimentTracker, data: DataModule, files: RunFolder) -> None:

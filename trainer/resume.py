@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainer.checkpoint import read_description, verify_checkpoint
 from trainer.download import fetch_checkpoint, is_url
-from trainer.errors import CheckpointError, ConfigError, TrainerError
+from trainer.errors import CheckpointError, ConfigError, Stopped, TrainerError
 from trainer.events import record
 from trainer.quarantine import QUARANTINE, quarantine
 from trainer.sharded import MANIFEST
@@ -115,7 +115,7 @@ def choose_together(resume: str, files: RunFolder, group: Group) -> Path | None:
     Whether this is a restart is told by the summary, in which the launcher has left no run id: an
     agent knows only its own restarts.
     """
-    chosen: Path | TrainerError | None = None
+    chosen: Path | TrainerError | Stopped | None = None
     if group.is_main:
         try:
             restarted = files.refresh().get("run_id") is not None
@@ -126,10 +126,10 @@ def choose_together(resume: str, files: RunFolder, group: Group) -> Path | None:
                     chosen = choose_checkpoint(files.path, resume)
                 if chosen is None:
                     log.info("going on from the start: there is no checkpoint yet")
-        except TrainerError as error:
+        except (TrainerError, Stopped) as error:
             chosen = error
     chosen = group.broadcast(chosen)
-    if isinstance(chosen, TrainerError):
+    if isinstance(chosen, TrainerError | Stopped):
         raise chosen
     return chosen
 

@@ -13,7 +13,7 @@ from trainer.batch_size import earlier_batch_size, find_batch_size
 from trainer.build import plain, run_name
 from trainer.checkpoint import KEY, read_checkpoint, read_description
 from trainer.data.schema import AUTO as AUTO_SIZE
-from trainer.disk import check_space
+from trainer.disk import check_shared, check_space
 from trainer.errors import Stopped, TrainerError
 from trainer.events import ENDS, record
 from trainer.finished import finished_metrics
@@ -24,8 +24,8 @@ from trainer.performance import PerformanceFile, measure
 from trainer.preflight import preflight
 from trainer.process import nags_silenced, torch_settings
 from trainer.records import (
+    begin_tracking,
     record_environment,
-    start_tracking,
     store_files,
     store_tables,
     write_predictions,
@@ -63,7 +63,7 @@ def train(cfg: DictConfig, *, folder: Path | None = None) -> dict[str, float]:
     """Train in this process, test the best checkpoint, and leave everything in the run folder.
 
     Returns the best checkpoint's metrics on the validation and the test split, by name. Raises a
-    TrainerError; whatever is raised, `summary.json` says how the run ended.
+    TrainerError, or Stopped on a signal; whatever is raised, `summary.json` says how the run ended.
     """
     plan = preflight(cfg)
     cfg = settle(cfg)
@@ -74,7 +74,7 @@ def train(cfg: DictConfig, *, folder: Path | None = None) -> dict[str, float]:
     with StopSignals() as signals, torch_settings(cfg), nags_silenced(), files.claimed():
         try:
             start = start_at(files.path, choose_checkpoint(files.path, cfg.resume))
-        except TrainerError as error:
+        except (TrainerError, Stopped) as error:
             files.refuse(_status(error), _told(error))
             raise
         run = _Run(cfg, files, start, accelerator=plan.accelerator)
@@ -104,6 +104,7 @@ def train_in_group(
         group.joined(accelerator=plan.accelerator, timeout=cfg.trainer.hang_timeout or _FOREVER),
     ):
         files = RunFolder(folder)
+        check_shared(files.path, group)
         start = start_at(files.path, choose_together(cfg.resume, files, group))
         run = _Run(cfg, files, start, accelerator=plan.accelerator, group=group, control=control)
         try:
@@ -166,7 +167,8 @@ class _Run:
             # the batch size that is found is one of the parameters on record.
             self._make_module()
             if checkpoint is not None:
-                check_resumable(checkpoint, self.module.card)
+                notice = partial(self._notice, "data_changed")
+                check_resumable(checkpoint, self.module.card, notice=notice)
             self._open_records()
         self.module.card["run_id"] = self.tracker.run_id
         self.module.performance = measure(
@@ -243,7 +245,7 @@ class _Run:
             return
         try:
             self._end_records(_status(error), _told(error))
-        except (TrainerError, OSError) as second:  # the disk may be full
+        except (TrainerError, Stopped, OSError) as second:  # the disk may be full
             log.warning("%s", second)
 
     def _end_records(self, status: str, error: str) -> None:
@@ -269,7 +271,7 @@ class _Run:
         # After a restart the launcher's summary has the run id, also before the first checkpoint.
         run_id = self.start.run_id or self.files.summary.get("run_id")
         restarts = self.files.summary.get("restarts", 0)
-        self.tracker = start_tracking(self.cfg, folder=self.files.path, run_id=run_id)
+        self.tracker = begin_tracking(self.cfg, self.files, run_id=run_id)
         self.files.write_config(OmegaConf.to_yaml(self.cfg))
         self.files.begin(name=self.cfg.name)
         self.files.summarize(
@@ -306,6 +308,11 @@ class _Run:
         )
         self.cfg.data.batch_size = size
         self.data.set_batch_size(size)
+
+    def _notice(self, kind: str, **fields: Any) -> None:
+        """An event that all processes meet, and one records."""
+        if self.group.is_main:
+            record(self.files.path, kind, **fields)
 
     def _summarize(self, status: str, **fields: Any) -> None:
         best, last = self.manager.best, self.manager.last

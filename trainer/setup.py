@@ -19,6 +19,7 @@ from trainer.checkpoint import CHECKPOINT_SCHEMA, KEY, read_checkpoint
 from trainer.checkpoint_manager import CheckpointManager
 from trainer.control import Heartbeat
 from trainer.errors import CheckpointError, ConfigError, DataError
+from trainer.identity import differing_fields
 from trainer.lightning_model import LightningModel
 from trainer.microbatch import MicroBatches
 from trainer.optimizers import rate_factor
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
     from trainer.group import Group
 
 log = logging.getLogger(__name__)
-_FREE = ("name", "resume", "callbacks.", "tracking.", "trainer.", "strategy.", "debug")
-"""Fields that a run may change on its way without becoming another."""
 
 _PRECISIONS = {
     PrecisionName.fp32: "32-true",
@@ -231,20 +230,14 @@ def _no_handlers() -> None:
     """The signals stay with StopSignals."""
 
 
-def check_resumable(path: Path, card: Mapping[str, Any]) -> None:
-    """Raises CheckpointError or ConfigError if the run of `card` cannot go on from this one."""
+def check_resumable(path: Path, card: Mapping[str, Any], *, notice: Callable[..., None]) -> None:
+    """Raises CheckpointError or ConfigError if the run of `card` cannot go on from this one.
+
+    `notice` is called with what is recorded of data that are not those of the checkpoint.
+    """
     own = read_checkpoint(path).get(KEY)
     if not isinstance(own, dict):
         raise CheckpointError(f"{path}: a checkpoint, but train.py did not write it")
-    differing = sorted(
-        name
-        for name, value in _flat(card["config"]).items()
-        if not name.startswith(_FREE) and _flat(own.get("config") or {}).get(name, value) != value
-    )
-    if differing:
-        log.warning(
-            "%s: the run goes on with another %s than it began with", path, ", ".join(differing)
-        )
     for key, what in (("model", "another model"), ("labels", "other classes")):
         if own.get(key) != card[key]:
             raise ConfigError(
@@ -252,17 +245,20 @@ def check_resumable(path: Path, card: Mapping[str, Any]) -> None:
                 field="resume",
                 remedy="repeat the overrides of the first run; they are in its config.yaml",
             )
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested fields by their dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
+    differing = differing_fields(own.get("config") or {}, card["config"])
+    if differing:
+        log.warning(
+            "%s: the run goes on with another %s than it began with", path, ", ".join(differing)
+        )
+    trained_on, given = own.get("data_fingerprint"), card["data_fingerprint"]
+    if trained_on is not None and trained_on != given:
+        log.warning(
+            "%s: the data are not those that it was trained on: samples, classes or splits are"
+            " others. Its epoch goes on in another order, so that some samples come twice in it and"
+            " some not at all, and what is validated may have been trained on",
+            path,
+        )
+        notice(checkpoint=str(path), trained_on=trained_on, given=given)
 
 
 def _validation_rhythm(every: float) -> dict[str, Any]:

@@ -140,8 +140,6 @@ class MlflowTracker(ExperimentTracker):
         self._events = EventTail(
             folder, since=self._journal.header["events"], done=self._journal.events
         )
-        if run_id is not None:
-            self._journal.append("status", status="running")
         self._sender = Sender(self._journal, MlflowRun(uri, self._journal))
         self._sender.start()
         answered = self._sender.first_answer.wait(start_timeout)
@@ -155,6 +153,8 @@ class MlflowTracker(ExperimentTracker):
             self._sender.stop()
             self._journal.discard()
             raise refusal
+        if run_id is not None:  # not earlier: a run that is refused stays as it ended
+            self._journal.append("status", status="running")
         if not answered:
             log.warning("tracking: %s has not answered within %g s", uri, start_timeout)
 

@@ -46,7 +46,7 @@ def main() -> NoReturn:
         cfg = OmegaConf.load(control.config)
         train_in_group(cfg, folder=folder, group=group, control=control)  # type: ignore[arg-type]
     except Stopped:
-        pass  # as asked; the launcher tells where
+        control.stop(group.rank)  # the launcher, which may not have been asked, tells where
     except Exception as error:  # noqa: BLE001 - the launcher tells it, in one line
         if os.environ.get(TRACEBACK_VARIABLE, "") not in {"", "0"}:
             traceback.print_exc()

@@ -76,7 +76,7 @@ class _Launch:
                 control.config.write_text(OmegaConf.to_yaml(self._cfg), encoding="utf-8")
                 environment = _worker_environment(plan, meeting, folder)
                 with _environment(environment), _quiet_torchrun():
-                    self._watch(self._agent(control))
+                    self._watch(self._agent(control), control)
         return dict(files.refresh().get("metrics", {}))
 
     def _agent(self, control: ControlFolder) -> Agent:
@@ -100,11 +100,11 @@ class _Launch:
             stop_timeout=trainer.stop_timeout,
         )
 
-    def _watch(self, agent: Agent) -> None:
+    def _watch(self, agent: Agent, control: ControlFolder) -> None:
         with _StopRequests(agent) as requests:
             try:
                 agent.run()
-            except TrainerError as problem:
+            except (TrainerError, Stopped) as problem:
                 stopped = requests.error is not None or isinstance(problem, Stopped)
                 self._abandon(STOPPED if stopped else FAILED, problem)
                 if requests.error is not None and isinstance(problem, WorkerError):
@@ -117,9 +117,11 @@ class _Launch:
             finally:
                 self._meeting.close()
         summary = self._files.refresh()
-        if requests.error is not None and summary.get("status") != FINISHED:
+        # Workers may be asked without their launcher, and by another node's.
+        stop = requests.error or (Stopped if control.has_stopped() else None)
+        if stop is not None and summary.get("status") != FINISHED:
             last = summary.get("last_checkpoint")
-            error = requests.error(
+            error = stop(
                 f"stopped at step {summary.get('steps', 0)}"
                 + (f"; {last} is its checkpoint" if last else "")
             )
@@ -132,7 +134,7 @@ class _Launch:
         self._abandon(FAILED, explained)
         return explained
 
-    def _abandon(self, status: str, error: TrainerError) -> None:
+    def _abandon(self, status: str, error: TrainerError | Stopped) -> None:
         """Leave the records that the workers could not."""
         if not self._meeting.is_host:
             return
@@ -158,7 +160,7 @@ class _Launch:
             tracker = start_tracking(self._cfg, folder=files.path, run_id=run_id)
             store_tables(tracker, files)
             tracker.finish(status)
-        except TrainerError as second:
+        except (TrainerError, Stopped) as second:
             log.warning("%s", second)
 
 

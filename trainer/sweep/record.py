@@ -30,41 +30,44 @@ class SweepRecord:
     ) -> None:
         """`cfg`: of a trial. `run_id`: of the sweep's earlier start.
 
-        Without a server that answers the sweep has no run of its own, unless the config wants to
-        fail then. Raises PreflightError if it does, or the server can never be reached.
+        Without a server that answers the sweep goes on, unless the config wants to fail then; if
+        it has just begun, it has no run of its own. Raises PreflightError if the config does, if
+        the server can never be reached, or if it does not know `run_id`.
         """
         self.run_id: str | None = None
         self._client: Any = None
         if cfg.tracking.backend != Backend.mlflow:
             return
-        from mlflow import MlflowClient  # takes seconds, and not every sweep is tracked
-
-        uri = tracking_uri(cfg.tracking.uri)
-        if run_id is None:
-            try:
-                with connected(uri) as (self._client, artifacts):
-                    experiment = experiment_id(self._client, cfg.tracking.experiment, artifacts)
-                    run = self._client.create_run(experiment, run_name=name, tags=tags)
-                    run_id = str(run.info.run_id)
-            except AwayError as error:
-                if cfg.tracking.when_away == WhenAway.fail:
-                    raise PreflightError(
-                        f"tracking.uri={uri}: {error}",
-                        field="tracking.uri",
-                        remedy="start the server, or use tracking.when_away=spool",
-                    ) from error
-                log.warning("tracking: %s; the trials will have no run of the sweep above", error)
-        else:
-            self._client = MlflowClient(tracking_uri=uri)
-            try:
-                self._client.update_run(run_id, status="RUNNING")
-            except Exception as error:
-                raise PreflightError(
-                    f"tracking.uri={uri}: the sweep's run {run_id} cannot go on ({error})",
-                    field="tracking.uri",
-                    remedy="repeat the first command's tracking, or use another hydra.sweep.dir",
-                ) from error
+        self._uri = uri = tracking_uri(cfg.tracking.uri)
         self.run_id = run_id
+        try:
+            with connected(uri) as (client, artifacts):
+                if run_id is None:
+                    experiment = experiment_id(client, cfg.tracking.experiment, artifacts)
+                    run = client.create_run(experiment, run_name=name, tags=tags)
+                    self.run_id = str(run.info.run_id)
+                else:
+                    client.update_run(run_id, status="RUNNING")
+                self._client = client
+        except AwayError as error:
+            if cfg.tracking.when_away == WhenAway.fail:
+                raise PreflightError(
+                    f"tracking.uri={uri}: {error}",
+                    field="tracking.uri",
+                    remedy="start the server, or use tracking.when_away=spool",
+                ) from error
+            lost = (
+                "the trials will have no run of the sweep above" if run_id is None else "going on"
+            )
+            log.warning("tracking: %s; %s", error, lost)
+        except PreflightError as error:
+            if run_id is None:
+                raise
+            raise PreflightError(
+                f"tracking.uri={uri}: the sweep's run {run_id} cannot go on ({error})",
+                field="tracking.uri",
+                remedy="repeat the first command's tracking, or use another hydra.sweep.dir",
+            ) from error
 
     def trial_tags(self, *, sweep: str, number: int) -> dict[str, str]:
         """What a trial's run is tagged with."""
@@ -78,7 +81,7 @@ class SweepRecord:
 
     def trial_ended(self, run_id: str | None, *, number: int, state: str, metrics: Any) -> None:
         """Close the trial's run, which a killed process could not, and note its values."""
-        if run_id is not None and self._client is not None:
+        if run_id is not None:
             self._try("set_tag", STATE_TAG, state, run_id=run_id)
             if state != "complete":
                 ended = "FAILED" if state == "failed" else "KILLED"
@@ -96,9 +99,12 @@ class SweepRecord:
 
     def _try(self, name: str, *args: Any, run_id: str | None = None, **kwargs: Any) -> None:
         """A server that goes away does not end a sweep: the study is on disk."""
-        if self._client is None:
+        if self.run_id is None:
             return
         try:
+            if self._client is None:  # it was away when the sweep went on
+                with connected(self._uri) as (self._client, _):
+                    pass
             getattr(self._client, name)(run_id or self.run_id, *args, **kwargs)
         except Exception as error:  # noqa: BLE001
             log.warning("tracking: %s failed (%s)", name, str(error).strip().partition("\n")[0])

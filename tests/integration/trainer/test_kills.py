@@ -102,6 +102,15 @@ def test_run_saves_and_goes_on_from_there_when_stopped_by_a_signal(
     assert again.summary["steps"] == goal
 
 
+def test_run_stops_as_asked_when_the_signal_reaches_one_worker_alone(tmp_path: Path) -> None:
+    run = TrainingRun(tmp_path / "run", *STEPS, *TWO)
+    run.until_step(10)
+    run.workers()[1].send_signal(signal.SIGTERM)
+    assert run.wait() == 143, run.text
+    assert run.summary["status"] == "stopped"
+    assert run.saved_step() == run.summary["steps"]
+
+
 @pytest.mark.soak
 def test_workers_die_when_their_launcher_is_killed(tmp_path: Path) -> None:
     run = TrainingRun(tmp_path / "run", *STEPS, *TWO)

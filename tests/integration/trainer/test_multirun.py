@@ -1,4 +1,4 @@
-"""Hydra's multirun, every job of which takes several processes."""
+"""Hydra's multirun: jobs in several processes, and jobs that a launcher starts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ def _sweep(tmp_path: Path, *overrides: str) -> list[Path]:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     run = TrainingRun(
         tmp_path / "unused",
-        *TWO,
         "trainer.max_epochs=1",
         "tracking=mlflow",
         f"tracking.uri={uri}",
@@ -44,9 +43,28 @@ def _sweep(tmp_path: Path, *overrides: str) -> list[Path]:
 
 
 def test_multirun_of_two_processes_leaves_a_run_for_every_job(tmp_path):
-    assert len(_sweep(tmp_path, "model=mlp", "seed=1,2")) == 2
+    assert len(_sweep(tmp_path, *TWO, "model=mlp", "seed=1,2")) == 2
 
 
 @pytest.mark.soak
 def test_multirun_of_two_processes_leaves_a_run_for_every_job_when_models_differ(tmp_path):
-    assert len(_sweep(tmp_path, "model=resnet_tiny,mlp", "seed=1,2")) == 4
+    assert len(_sweep(tmp_path, *TWO, "model=resnet_tiny,mlp", "seed=1,2")) == 4
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    ("launcher", "overrides"),
+    [
+        ("joblib", ("hydra.launcher.n_jobs=2",)),
+        ("submitit_local", ()),
+        ("submitit_local", TWO),
+    ],
+    ids=["joblib", "submitit", "submitit-two-processes"],
+)
+def test_multirun_leaves_a_run_for_every_job_when_a_launcher_starts_them(
+    tmp_path: Path, launcher: str, overrides: tuple[str, ...]
+) -> None:
+    package = launcher.partition("_")[0]
+    pytest.importorskip(f"hydra_plugins.hydra_{package}_launcher")  # pip install '.[launchers]'
+    chosen = (f"hydra/launcher={launcher}", *overrides)
+    assert len(_sweep(tmp_path, *chosen, "model=mlp", "seed=1,2")) == 2

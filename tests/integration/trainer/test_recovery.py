@@ -15,9 +15,12 @@ from mlflow import MlflowClient
 
 from tests.integration.trainer.conftest import SAVES, STOPPED_AT, stop_at
 from tests.training import same, train_tiny, weights
+from trainer.data.module import DataModule
 from trainer.errors import CheckpointError, ConfigError
 from trainer.events import read_events
+from trainer.lightning_model import LightningModel
 from trainer.metric import read_metrics
+from trainer.run import _Run
 
 pytestmark = [
     pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)`:FutureWarning"),
@@ -63,6 +66,73 @@ def test_mlflow_run_goes_on_when_the_run_was_stopped(tmp_path, tracking_uri):
     for name in {row.name for row in rows}:
         recorded = [metric.step for metric in client.get_metric_history(run.info.run_id, name)]
         assert recorded == [row.step for row in rows if row.name == name]
+
+
+class Killed(BaseException):
+    """Nobody hears of it."""
+
+
+def kill_at(folder, step, *overrides):
+    """Leave what kill -9 leaves of a run whose first checkpoint is still to come."""
+    training_step = LightningModel.training_step
+
+    def vanish(run, error):
+        run.tracker._sender.stop()
+        run.record.close()
+        run.timings.close()
+
+    def dying(self, batch, batch_idx):
+        if self.global_step == step:
+            raise Killed
+        return training_step(self, batch, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LightningModel, "training_step", dying)
+        patch.setattr(_Run, "abandon", vanish)
+        with pytest.raises(Killed):
+            train_tiny(folder, *overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "statuses"),
+    [
+        ((), ["FINISHED"]),
+        (("resume=never",), ["FINISHED", "KILLED"]),
+        (("optim.lr=0.002",), ["FINISHED", "KILLED"]),
+    ],
+    ids=["same", "never", "another"],
+)
+def test_no_mlflow_run_stays_open_when_the_process_was_killed_before_its_first_checkpoint(
+    tmp_path, tracking_uri, overrides, statuses
+):
+    folder = tmp_path / "run"
+    kill_at(folder, 3, "tracking=mlflow")
+    assert summary(folder)["status"] == "running"
+    train_tiny(folder, "tracking=mlflow", *overrides)
+    client = MlflowClient(tracking_uri)
+    found = client.search_runs([client.get_experiment_by_name("trainyard").experiment_id])
+    assert sorted(run.info.status for run in found) == statuses
+    (finished,) = (run for run in found if run.info.status == "FINISHED")
+    assert finished.info.run_id == summary(folder)["run_id"]
+    rows = read_metrics(folder / "metrics.csv")
+    for name in {row.name for row in rows}:
+        history = client.get_metric_history(finished.info.run_id, name)
+        assert [(one.step, one.value) for one in history] == [
+            (row.step, pytest.approx(row.value)) for row in rows if row.name == name
+        ]
+
+
+@pytest.mark.parametrize("others", [True, False], ids=["others", "same"])
+def test_run_says_so_when_it_goes_on_with_other_data(
+    stopped, tmp_path, caplog, monkeypatch, others
+):
+    folder = shutil.copytree(stopped, tmp_path / "run")
+    if others:
+        monkeypatch.setattr(DataModule, "fingerprint", "others")
+    train_tiny(folder, *SAVES)
+    changed = [event["given"] for event in read_events(folder) if event["kind"] == "data_changed"]
+    assert changed == (["others"] if others else [])
+    assert ("not those that it was trained on" in caplog.text) is others
 
 
 KILLED = """

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from bundle.command import run_command
-from bundle.errors import BundleError, RequestError
+from bundle.errors import BundleError, Interrupted, RequestError, Stopped
 
 
 def ending(main, capsys):
@@ -59,6 +59,13 @@ def test_command_prints_the_traceback_when_it_is_asked_for(error, capsys, monkey
 
 def test_command_exits_with_130_when_interrupted(capsys):
     assert ending(failing(KeyboardInterrupt()), capsys) == (130, "error: interrupted\n")
+
+
+@pytest.mark.parametrize(("error", "code"), [(Stopped, 143), (Interrupted, 130)])
+def test_command_exits_as_a_shell_would_when_a_signal_stopped_it(error, code, capsys):
+    stopped = error("stopped at step 3")
+
+    assert ending(failing(stopped), capsys) == (code, "error: stopped at step 3\n")
 
 
 def test_command_keeps_the_exit_code_when_main_exits_itself(capsys):

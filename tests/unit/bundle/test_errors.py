@@ -31,3 +31,10 @@ def test_error_exit_code_tells_whose_fault_it_was(kind):
 @pytest.mark.parametrize("kind", ALL)
 def test_error_is_named_in_the_tree_of_the_docstring(kind):
     assert kind.__name__ in errors.__doc__
+
+
+@pytest.mark.parametrize("kind", [errors.Stopped, errors.Interrupted])
+def test_stop_is_not_caught_by_who_catches_every_exception(kind):
+    assert not issubclass(kind, Exception)
+    assert kind.__name__ in errors.__doc__
+    assert str(pickle.loads(pickle.dumps(kind("stopped at step 3")))) == "stopped at step 3"

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from optimize.schema import register_schemas as register_export
-from trainer.compose import CONF, compose
-from trainer.errors import ConfigError
+from trainer.compose import CONF, compose, hydra_command
+from trainer.errors import ConfigError, Stopped
 from trainer.schema import register_schemas
 
 if TYPE_CHECKING:
@@ -109,3 +111,20 @@ def test_learning_rate_is_the_models_unless_it_is_set():
     assert rate("model=bert") == 1e-4
     assert rate("model=bert", "optim.lr=0.5") == 0.5
     assert rate("optim=sgd") == 0.1
+
+
+def test_command_starts_no_other_job_when_one_is_stopped(tmp_path, monkeypatch):
+    begun = []
+
+    def stopping(cfg):
+        begun.append(cfg.seed)
+        raise Stopped("stopped by SIGTERM")
+
+    quiet = ["hydra/job_logging=none", "hydra/hydra_logging=none"]
+    arguments = ["train.py", "-m", "seed=1,2", f"hydra.sweep.dir={tmp_path}", *quiet]
+    monkeypatch.setattr(sys, "argv", arguments)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    GlobalHydra.instance().clear()
+    with pytest.raises(Stopped):
+        hydra_command("train", stopping, schemas=register_schemas)()
+    assert begun == [1]

@@ -5,9 +5,11 @@ from collections import namedtuple
 
 import pytest
 import torch
+from torch import distributed, multiprocessing
 
-from trainer.disk import check_folder, check_space
+from trainer.disk import check_folder, check_shared, check_space
 from trainer.errors import PreflightError
+from trainer.group import Group
 
 Usage = namedtuple("Usage", "total used free")
 KIB = 2**10
@@ -55,3 +57,29 @@ def test_folder_is_refused_when_it_cannot_be_written_to(tmp_path):
     (tmp_path / "taken").touch()
     with pytest.raises(PreflightError, match="checkpoints cannot be written there"):
         check_folder(tmp_path / "taken")
+
+
+def _look(rank, meeting, folders):
+    """As the only process of one of two nodes."""
+    distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    group = Group(rank=rank, world_size=2, local_rank=0, local_world_size=1)
+    try:
+        check_shared(folders[rank], group)
+        told = "shared"
+    except PreflightError as error:
+        told = str(error)
+    (folders[rank] / f"{rank}.told").write_text(told)
+    distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["shared", "apart"])
+def test_folder_is_refused_on_all_nodes_when_one_does_not_see_it(tmp_path, monkeypatch, shared):
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    folders = [tmp_path / "run", tmp_path / ("run" if shared else "other")]
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+    multiprocessing.spawn(_look, args=(tmp_path / "meeting", folders), nprocs=2)
+    for rank, folder in enumerate(folders):
+        told = (folder / f"{rank}.told").read_text()
+        assert ("shared" if shared else "1 of 2 nodes do not see") in told
+    assert {file.suffix for folder in folders for file in folder.iterdir()} == {".told"}

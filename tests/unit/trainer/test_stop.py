@@ -6,11 +6,16 @@ import signal
 
 import pytest
 import pytorch_lightning as pl
+import torch
 
 from trainer import setup
 from trainer.checkpoint import verify_checkpoint
+from trainer.checkpoint_content import load_plain
+from trainer.data.sources.hf import HfSource
 from trainer.errors import Interrupted, Stopped
 from trainer.lightning_model import LightningModel
+from trainer.models import pretrained
+from trainer.report import leave
 from trainer.run import train
 from trainer.stop import StopSignals
 
@@ -111,3 +116,26 @@ def test_second_signal_does_not_wait():
         assert signals.requested is Stopped
         with pytest.raises(Interrupted):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_signal_stops_in_the_middle_of_anything(tmp_path, monkeypatch):
+    def stopping(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    datasets = pytest.importorskip("datasets")
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(torch, "load", stopping)
+    monkeypatch.setattr(datasets, "load_dataset", stopping)
+    monkeypatch.setattr(hub, "snapshot_download", stopping)
+    monkeypatch.setattr(leave, "read_run", stopping)
+    weights = tmp_path / "weights.pt"
+    weights.touch()
+    for reading in (
+        lambda: load_plain(weights),
+        lambda: HfSource("owner/name").load(),
+        lambda: pretrained._read_state(weights),
+        lambda: pretrained._hub_folder("owner/name"),
+        lambda: leave.leave_report(tmp_path),
+    ):
+        with StopSignals(), pytest.raises(Stopped):
+            reading()

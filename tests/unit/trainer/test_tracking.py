@@ -4,6 +4,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mlflow import MlflowClient
 from trainer.errors import PreflightError, TrackingError
 from trainer.events import record
 from trainer.journal import Journal
+from trainer.mlflow_run import MlflowRun
 from trainer.replay import replay
 from trainer.tracking import (
     LONGEST_VALUE,
@@ -192,15 +194,33 @@ def test_error_ends_the_run_when_the_server_must_answer(tmp_path, tracking_uri):
         tracker.log_metrics({"loss": 0.5}, step=2)
 
 
+def test_finished_run_stays_so_when_going_on_with_it_was_refused(tmp_path, tracking_uri):
+    tracker = tracker_in(tmp_path, tracking_uri)
+    tracker.finish("finished")
+    with pytest.raises(PreflightError):
+        tracker_in(tmp_path, NOBODY, run_id=tracker.run_id, must_answer=True)
+    replay(tmp_path, uri=tracking_uri)
+    (run,) = runs(tracking_uri)
+    assert run.info.status == "FINISHED"
+
+
 @pytest.mark.slow
-def test_locked_database_is_waited_for(tmp_path, tracking_uri, caplog):
+def test_locked_database_is_waited_for(tmp_path, tracking_uri, monkeypatch):
+    senders = []
+    send = MlflowRun.send
+
+    def noting(self, entries):
+        senders.append(threading.current_thread())
+        send(self, entries)
+
+    monkeypatch.setattr(MlflowRun, "send", noting)
     tracker = tracker_in(tmp_path, tracking_uri)
     holder = sqlite3.connect(tracking_uri.removeprefix("sqlite:///"), check_same_thread=False)
     holder.execute("BEGIN EXCLUSIVE")
-    began = time.monotonic()
     tracker.log_metrics({"loss": 0.5}, step=1)
-    assert time.monotonic() - began < 1  # nobody waits for the database
     tracker.flush()
+    assert senders  # somebody has waited for the database, but not the run
+    assert threading.current_thread() not in senders
     assert Journal(tmp_path / "tracking.jsonl").is_pending
     holder.rollback()
     tracker.finish("finished")

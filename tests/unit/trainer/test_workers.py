@@ -9,9 +9,11 @@ import time
 
 import pytest
 
+from trainer.control import ControlFolder
 from trainer.errors import Stopped, TrainerError
 from trainer.preflight import preflight
-from trainer.workers import train_in_workers
+from trainer.run_folder import RunFolder
+from trainer.workers import _Launch, train_in_workers
 
 
 @pytest.fixture
@@ -62,3 +64,33 @@ def test_launch_stops_at_the_first_signal_when_it_still_waits_for_another_node(c
         train_in_workers(cfg, preflight(cfg), folder=tmp_path)
     stopper.join()
     assert summary(tmp_path)["status"] == "stopped"
+
+
+class AgentOfAskedWorkers:
+    """Its workers have got the signal that this process has not."""
+
+    has_workers = True
+
+    def __init__(self, control):
+        self.control = control
+
+    def run(self):
+        self.control.stop(1)
+
+
+@pytest.mark.parametrize("status", ["stopped", "running"])  # the latter before the host wrote
+def test_launch_stops_when_only_its_workers_were_asked_to(config, tmp_path, status):
+    cfg = config("trainer.devices=2", "trainer.accelerator=cpu")
+    files, control = RunFolder(tmp_path), ControlFolder(tmp_path)
+    files.summarize(status=status, steps=3, run_id=None)
+    launch = _Launch(cfg, preflight(cfg), files)
+    with pytest.raises(Stopped, match="stopped at step 3") as caught:
+        launch._watch(AgentOfAskedWorkers(control), control)
+    assert caught.value.exit_code == 143
+
+
+def test_launch_ends_well_when_the_signal_found_everything_done(config, tmp_path):
+    cfg = config("trainer.devices=2", "trainer.accelerator=cpu")
+    files, control = RunFolder(tmp_path), ControlFolder(tmp_path)
+    files.summarize(status="finished", steps=3, run_id=None)
+    _Launch(cfg, preflight(cfg), files)._watch(AgentOfAskedWorkers(control), control)
