@@ -29,7 +29,7 @@ from trainer.record_metrics import RecordMetrics
 from trainer.schema import Direction, OutOfMemory, PrecisionName, Progress, Schedule, StrategyName
 from trainer.stop import StopAtBatch, StopSignals, StopTogether
 from trainer.strategies import make_strategy
-from trainer.unfinished_epoch import UnfinishedEpoch
+from trainer.unfinished_epoch import UnfinishedEpoch, epoch_had_ended
 from trainer.validation_times import ValidationTimes
 
 if TYPE_CHECKING:
@@ -235,7 +235,8 @@ def check_resumable(path: Path, card: Mapping[str, Any], *, notice: Callable[...
 
     `notice` is called with what is recorded of data that are not those of the checkpoint.
     """
-    own = read_checkpoint(path).get(KEY)
+    checkpoint = read_checkpoint(path)
+    own = checkpoint.get(KEY)
     if not isinstance(own, dict):
         raise CheckpointError(f"{path}: a checkpoint, but train.py did not write it")
     for key, what in (("model", "another model"), ("labels", "other classes")):
@@ -245,20 +246,28 @@ def check_resumable(path: Path, card: Mapping[str, Any], *, notice: Callable[...
                 field="resume",
                 remedy="repeat the overrides of the first run; they are in its config.yaml",
             )
+    size, given = ((c.get("config") or {}).get("data", {}).get("batch_size") for c in (own, card))
+    if size != given and not epoch_had_ended(checkpoint):
+        raise ConfigError(
+            f"data.batch_size={given}: the checkpoint is in the middle of an epoch of batches of"
+            f" {size}",
+            field="data.batch_size",
+            remedy=f"go on with data.batch_size={size}, or from the checkpoint of an epoch's end",
+        )
     differing = differing_fields(own.get("config") or {}, card["config"])
     if differing:
         log.warning(
             "%s: the run goes on with another %s than it began with", path, ", ".join(differing)
         )
-    trained_on, given = own.get("data_fingerprint"), card["data_fingerprint"]
-    if trained_on is not None and trained_on != given:
+    trained_on, found = own.get("data_fingerprint"), card["data_fingerprint"]
+    if trained_on is not None and trained_on != found:
         log.warning(
             "%s: the data are not those that it was trained on: samples, classes or splits are"
             " others. Its epoch goes on in another order, so that some samples come twice in it and"
             " some not at all, and what is validated may have been trained on",
             path,
         )
-        notice(checkpoint=str(path), trained_on=trained_on, given=given)
+        notice(checkpoint=str(path), trained_on=trained_on, given=found)
 
 
 def _validation_rhythm(every: float) -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class UnfinishedEpoch(pl.Callback):
@@ -29,13 +32,19 @@ class UnfinishedEpoch(pl.Callback):
         """Called before the loops are given their state."""
         loop = checkpoint["loops"]["fit_loop"]
         epochs, batches = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
-        last = batches["is_last_batch"]
+        last = epoch_had_ended(checkpoint)
         for count in (epochs["current"], epochs["total"]):
             count["processed"] = count["started"] if last else max(0, count["started"] - 1)
         if last and batches["current"]["completed"] < batches["current"]["processed"]:
             for count in (batches["current"], batches["total"]):
                 count["completed"] = count["processed"]
             loop["epoch_loop.state_dict"]["_batches_that_stepped"] += 1
+
+
+def epoch_had_ended(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether no batch of the checkpoint's epoch was left."""
+    batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    return bool(batches["is_last_batch"])
 
 
 def _never() -> bool:

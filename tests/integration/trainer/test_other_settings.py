@@ -9,6 +9,7 @@ import pytest
 from tests.integration.trainer.conftest import stop_at
 from tests.training import train_tiny
 from trainer.checkpoint import read_checkpoint
+from trainer.errors import ConfigError
 from trainer.metric import read_metrics
 
 if TYPE_CHECKING:
@@ -36,6 +37,16 @@ def test_resumed_run_takes_the_learning_rate_that_it_is_given(tmp_path, before, 
         expected = {step: rate for step, rate in rates(tmp_path / "whole").items() if step > 10}
     found = rates(tmp_path / "run")
     assert {step: found[step] for step in expected} == pytest.approx(expected, rel=1e-12)
+
+
+def test_batches_of_another_size_are_refused_in_the_middle_of_an_epoch(tmp_path):
+    stop_at(tmp_path, 7, "callbacks.keep_last=5")
+    with pytest.raises(ConfigError, match="in the middle of an epoch of batches of 256") as caught:
+        train_tiny(tmp_path, "data.batch_size=128")
+    assert caught.value.field == "data.batch_size"
+    end = f"resume={tmp_path}/checkpoints/step-00000005.ckpt"
+    train_tiny(tmp_path, "data.batch_size=128", "trainer.max_epochs=2", end)
+    assert read_metrics(tmp_path / "metrics.csv")[-1].step == 5 + 11
 
 
 def test_resumed_run_takes_weight_decay_and_betas_that_it_is_given(tmp_path):
