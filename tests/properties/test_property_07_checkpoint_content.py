@@ -84,6 +84,7 @@ def test_property_07_description_is_complete_and_plain(run):
         "run_id",
         "metrics",
         "world_size",
+        "train_window",
     }
     assert own["task"] == f"{kind}-classification"
     assert own["run_id"] == summary["run_id"]
