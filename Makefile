@@ -47,7 +47,7 @@ demo: $(READY) ## train, export, register, serve and ask: the whole line on real
 
 test: $(READY) ## the whole test suite
 	@$(BIN)/python -m compileall -q bundle optimize serving trainer  # for the hundreds of processes to come
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(ARGS)
 
 soak: $(READY) ## the tests that take longest: kills, lost machines, other numbers of processes
 	@$(BIN)/python -m pytest -m soak $(ARGS)

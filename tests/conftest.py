@@ -11,12 +11,14 @@ from filelock import FileLock
 from hypothesis import settings
 
 from tests.session_folder import session_folder
+from tests.sharing import Sharing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     import httpx
+    from xdist.remote import Producer
 
     from tests.running_server import RunningServer
 
@@ -76,9 +78,6 @@ def client(server: RunningServer) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process of xdist's, so that its fixtures are made once."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Sharing:
+    return Sharing(config, log)

@@ -47,7 +47,6 @@ pytestmark = [
     pytest.mark.deploy,
     pytest.mark.slow,
     pytest.mark.timeout(900),
-    pytest.mark.xdist_group("monitoring"),
 ]
 
 PATIENCE = 90.0

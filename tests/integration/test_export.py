@@ -42,9 +42,6 @@ PLAIN = "target=none"
 """Where it is no matter what can be made of the model."""
 
 
-pytestmark = pytest.mark.xdist_group("export")  # the exported bundles are made once, then
-
-
 @dataclass(frozen=True)
 class Ended:
     code: int

@@ -15,7 +15,7 @@ from tests.mlflow_server import MlflowServer, free_port
 from tests.tiny_bundle import image_parts
 
 # One server, which takes long to start, for all of them.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mlflow server")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,7 @@ def test_what_does_not_exist_is_named(server):
         registry.history("ghosts")
 
 
+@pytest.mark.soak
 def test_numbers_are_unique_when_processes_register_at_once_over_http(server, tmp_path):
     bundle = image_parts(seed=1).write(tmp_path / "bundle")
     program = (

@@ -41,8 +41,6 @@ QUANTIZE = QuantizeStatic(scheme=Scheme.u8s8)
 LENIENT = {"budget": 0.2, "agreement": 0.5}
 """So that 179 test samples are enough, and a model trained for a moment is not asked too much."""
 
-pytestmark = pytest.mark.xdist_group("export")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Changed:

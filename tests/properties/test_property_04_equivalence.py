@@ -70,6 +70,7 @@ def test_property_04_three_processes_end_where_one_does_when_nothing_divides_by_
     _same(one, three)
 
 
+@pytest.mark.soak
 def test_property_04_two_processes_end_where_one_does_when_images_cannot_be_read(
     tmp_path: Path,
 ) -> None:

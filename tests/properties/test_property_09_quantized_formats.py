@@ -14,8 +14,6 @@ from optimize.recipe import IMAGE, TEXT
 from optimize.schema import Target
 from tests.optimized_graphs import CASES, batch, optimized
 
-pytestmark = pytest.mark.xdist_group("optimized-graphs")  # made once
-
 MADE = [case for case in CASES if case[0] not in (Target.auto, Target.none)]
 INTEGER = {"MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QuantizeLinear"}
 

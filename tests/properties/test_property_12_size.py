@@ -11,8 +11,6 @@ from optimize.recipe import IMAGE, TEXT
 from optimize.schema import Target
 from tests.optimized_graphs import optimized
 
-pytestmark = pytest.mark.xdist_group("optimized-graphs")  # made once
-
 LIMITS = {"fp32": 1.01, "fp16": 0.51, "int8": 0.27}
 
 

@@ -66,7 +66,6 @@ def test_property_13_below_saturation_a_request_waits_for_one_batch_at_most(arri
         assert seconds <= DELAY + engine * (1 + earlier) + 1e-9
 
 
-@pytest.mark.xdist_group("measured-server")
 def test_property_13_the_server_accounts_for_a_lone_requests_time(measured_server):
     before = measured_server.scrape()
     with measured_server.client() as client:

@@ -24,7 +24,6 @@ def at_once(send, things: list) -> list:
         return list(pool.map(send, things))
 
 
-@pytest.mark.xdist_group("measured-server")
 def test_property_14_concurrent_requests_share_executions_and_keep_their_answers(measured_server):
     with measured_server.client() as client:
         alone = [client.post("/predict", json=body).json()["outputs"] for body in bodies()[:3]]
@@ -55,7 +54,6 @@ def test_property_14_concurrent_requests_share_executions_and_keep_their_answers
     assert sum(int(size) * count for (_, size), count in sizes.items()) == REQUESTS
 
 
-@pytest.mark.xdist_group("measured-server")
 def test_property_14_pictures_are_told_apart_in_a_batch_as_alone(measured_server):
     rng = np.random.default_rng(6)
     pictures = [encode(rng.integers(0, 256, (9, 9), dtype=np.uint8)) for _ in range(16)]

@@ -56,7 +56,6 @@ def counted(server: RunningServer, name: str) -> Counter[tuple[str, ...]]:
     return Counter({key: int(count) for key, count in found.items() if key[0] != "/metrics"})
 
 
-@pytest.mark.xdist_group("measured-server")
 def test_property_16_every_answer_has_its_count_and_its_time(measured_server):
     server = measured_server
     requests = server.scrape().by("trainyard_requests_total", "route", "status")

@@ -10,7 +10,6 @@ import pytest
 REQUESTS, INSTANCES = 24, 5
 
 
-@pytest.mark.xdist_group("measured-server")
 def test_property_18_the_rate_of_two_scrapes_is_what_clients_got_through(measured_server):
     instances = [{"inputs": {"x": [index] * 4}} for index in range(INSTANCES)]
     began, first = time.monotonic(), measured_server.scrape()
@@ -39,7 +38,6 @@ def test_property_18_the_rate_of_two_scrapes_is_what_clients_got_through(measure
         assert second.types[name] == "counter"
 
 
-@pytest.mark.xdist_group("measured-server")
 def test_property_18_counters_never_fall(measured_server):
     before = measured_server.scrape()
     with measured_server.client() as client:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-import pytest
-
 X = {"x": [1, 2, 3, 4]}
 JSON = {"Content-Type": "application/json"}
 CASES = {
@@ -28,7 +26,6 @@ CASES = {
 }
 
 
-@pytest.mark.xdist_group("measured-server")
 def test_property_19_every_kind_of_error_is_counted_as_often_as_it_happens(measured_server):
     before = measured_server.scrape()
     answered: Counter[tuple[str, ...]] = Counter()
@@ -45,7 +42,6 @@ def test_property_19_every_kind_of_error_is_counted_as_often_as_it_happens(measu
     assert {key: count for key, count in counted.items() if key[0]} == answered
 
 
-@pytest.mark.xdist_group("measured-server")
 def test_property_19_errors_of_a_model_are_in_tritons_counter_too(measured_server):
     def failures() -> Counter[tuple[str, ...]]:
         return measured_server.scrape().by("nv_inference_request_failure", "model", "reason")

@@ -8,6 +8,8 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import pytest
+
 from bundle.registry.ramp import STAGES
 from tests.api_clients import api_clients
 from tests.followed_model import NAME, FollowedModel, version
@@ -55,6 +57,7 @@ def test_property_25_a_key_has_one_version_in_all_processes_and_after_a_restart(
         check_share(counts[str(number)], percent)
 
 
+@pytest.mark.soak
 def test_property_25_no_stage_of_a_ramp_takes_anybody_from_the_challenger(tmp_path, empty_registry):
     model = FollowedModel.create(tmp_path, empty_registry, versions=2)
     model.registry.ramp(NAME, 2)

@@ -19,7 +19,7 @@ from tests.tiny_bundle import image_parts
 from tests.traffic import traffic
 
 # One MLflow server, which takes long to start, for all of them.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mlflow server")]
+pytestmark = pytest.mark.slow
 
 PERIOD = 1.0
 """Seconds between two looks at the registry."""
@@ -119,6 +119,7 @@ def check_that_it_comes_back(server: RunningServer, mlflow: MlflowServer) -> Non
     assert seconds <= PERIOD + BOUND
 
 
+@pytest.mark.soak
 def test_a_registry_that_is_killed_is_not_missed_and_is_followed_when_it_is_back(mlflow, model):
     with serve(model) as server, traffic(server, pause=0.01) as (statuses, _):
         eventually(lambda: server.metric(AGE) < PERIOD)

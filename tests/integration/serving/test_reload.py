@@ -104,6 +104,7 @@ def test_bad_versions_are_refused_with_their_reason_and_the_old_one_stays(model)
     assert {path.parent.name for path in cached.glob("*/*")} == whole
 
 
+@pytest.mark.soak
 def test_a_refused_version_at_the_start_is_an_error_only_where_nothing_else_is_known(model):
     bad = model.register(wrong_golden())
     with model.serve() as server, server.client() as client:
@@ -268,12 +269,12 @@ def carried_out(server, client, change) -> tuple[float, float]:
 @pytest.mark.parametrize(
     ("period", "late"),
     [
-        # On a machine that is busy with other tests.
-        pytest.param(1.0, 30.0, marks=pytest.mark.slow, id="busy"),
-        pytest.param(1.0, 1.0, marks=pytest.mark.soak, id="1 s"),
-        pytest.param(5.0, 1.0, marks=pytest.mark.soak, id="5 s"),
+        pytest.param(1.0, 30.0, id="busy"),  # with other tests
+        pytest.param(1.0, 1.0, id="1 s"),
+        pytest.param(5.0, 1.0, id="5 s"),
     ],
 )
+@pytest.mark.soak
 def test_a_promotion_and_a_rollback_reach_four_api_processes_within_a_period_and_a_second(
     model, period, late
 ):

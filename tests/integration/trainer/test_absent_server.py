@@ -78,7 +78,6 @@ def test_run_that_was_killed_is_one_complete_run_when_the_server_was_never_there
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("mlflow server")
 def test_run_sends_what_waited_when_the_server_comes_back(tmp_path, empty_registry):
     server = MlflowServer(tmp_path, registry=empty_registry)
     folder = tmp_path / "run"

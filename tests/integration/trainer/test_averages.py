@@ -15,7 +15,7 @@ from trainer.restore import restore
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
 
 def test_validation_is_of_the_model_that_is_saved_when_processes_have_statistics_of_their_own(

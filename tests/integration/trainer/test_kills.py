@@ -81,10 +81,8 @@ def test_run_goes_on_when_a_worker_stands_still(tmp_path: Path) -> None:
     assert run.summary["steps"] == 300
 
 
-@pytest.mark.parametrize(
-    ("signum", "code"),
-    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.soak)],
-)
+@pytest.mark.soak
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_run_saves_and_goes_on_from_there_when_stopped_by_a_signal(
     tmp_path: Path, signum: signal.Signals, code: int
 ) -> None:

@@ -63,6 +63,7 @@ def test_both_processes_settle_on_ddp_gradients_when_one_runs_out_of_memory_in_b
         assert torch.equal(a, b)
 
 
+@pytest.mark.soak
 def test_both_processes_settle_when_one_runs_out_while_the_other_waits_in_a_batchnorm(tmp_path):
     one, other = _both(tmp_path, Normalized)
     assert other["stages"][:3] == ["forward", "backward", "forward"]

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from typing import Any, NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -17,6 +18,9 @@ from optimize.errors import ExportError, OpsetError
 from optimize.passes.export import ExportPass, Lane
 from optimize.probes import example_batch, probe_batches
 from optimize.reference import TorchReference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LOGITS = TensorSpec(name="logits", dtype="float32", shape=(-1, 3))
 VECTOR = TensorSpec(name="x", dtype="float32", shape=(-1, 4))
@@ -85,16 +89,26 @@ class Exports(NamedTuple):
     after: dict[str, Any]
 
 
-@pytest.fixture(scope="module", params=list(Lane))
-def exports(request, text_case, image_case) -> Exports:
+@pytest.fixture(scope="module")
+def exports_by(text_case, image_case) -> Callable[[Lane], Exports]:
     """Made once: some take ten seconds."""
-    model, lane = text_case.model, request.param
-    model.train()
-    model.dropout.eval()
-    image = export(image_case, lane=lane)
-    before = state(model)
-    text = export(text_case, lane=lane)
-    return Exports(image, text, export(image_case, lane=lane), before, state(model))
+
+    @cache
+    def make(lane: Lane) -> Exports:
+        model = text_case.model
+        model.train()
+        model.dropout.eval()
+        image = export(image_case, lane=lane)
+        before = state(model)
+        text = export(text_case, lane=lane)
+        return Exports(image, text, export(image_case, lane=lane), before, state(model))
+
+    return make
+
+
+@pytest.fixture(params=list(Lane))
+def exports(request, exports_by) -> Exports:
+    return exports_by(request.param)
 
 
 @pytest.fixture

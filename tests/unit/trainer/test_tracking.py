@@ -204,7 +204,7 @@ def test_finished_run_stays_so_when_going_on_with_it_was_refused(tmp_path, track
     assert run.info.status == "FINISHED"
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_locked_database_is_waited_for(tmp_path, tracking_uri, monkeypatch):
     senders = []
     send = MlflowRun.send
@@ -269,6 +269,7 @@ print(tracker.run_id)
 """
 
 
+@pytest.mark.soak
 def test_trackers_share_a_database_that_none_of_them_found(tmp_path):
     uri = f"sqlite:///{tmp_path}/new.db"
     command = [sys.executable, "-c", START, uri, str(time.time() + 8)]
