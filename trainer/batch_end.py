@@ -8,6 +8,11 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
 
 
+def can_be_saved(trainer: pl.Trainer) -> bool:
+    """Whether a checkpoint of this moment would lack nothing."""
+    return not validation_follows(trainer) and not step_is_partial(trainer)
+
+
 def validation_follows(trainer: pl.Trainer) -> bool:
     """Whether a validation follows.
 

@@ -23,6 +23,7 @@ from bundle.archive import sha256_file
 from bundle.publish import publish
 from trainer.checkpoint_content import facts_of, load_plain
 from trainer.errors import CheckpointError
+from trainer.group import is_joined
 from trainer.sidecar import describe, read_sealed, sidecar_path, unwritable, write_sealed
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def _publish(folder: Path, path: Path) -> None:
 
 def _place() -> tuple[int, bool]:
     """This process's rank, and whether there are others."""
-    together = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    together = is_joined() and dist.get_world_size() > 1
     return (dist.get_rank() if together else 0), together
 
 

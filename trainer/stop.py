@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import distributed
 
-from trainer.batch_end import step_is_partial, validation_follows
+from trainer.batch_end import can_be_saved
 from trainer.errors import Interrupted, Stopped
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class StopAtBatch(pl.Callback):
         self._signals.armed = False
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
-        if not validation_follows(trainer) and not step_is_partial(trainer):
+        if can_be_saved(trainer):
             self._stop(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
@@ -123,7 +123,7 @@ class StopTogether(StopAtBatch):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
         self._decided = self._decided or self._agreed()
-        if not validation_follows(trainer) and not step_is_partial(trainer):
+        if can_be_saved(trainer):
             self._stop(trainer)
         self._vote.fill_(1 if self._signals.requested else 0)
         self._pending = distributed.all_reduce(self._vote, group=self._group, async_op=True)
