@@ -11,8 +11,8 @@ from bundle.errors import NotFoundError
 from bundle.registry import ModelRegistry
 from bundle.registry.store import MlflowStore
 from optimize.errors import SourceError
-from trainer.sharded import is_sharded
-from trainer.sidecar import sidecar_path
+from trainer.checkpoints.sharded import is_sharded
+from trainer.checkpoints.sidecar import sidecar_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

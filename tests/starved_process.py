@@ -13,9 +13,9 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from trainer.accord import GroupAccord
-from trainer.gradients import GradientMean
 from trainer.microbatch import MicroBatches
+from trainer.parallel.accord import GroupAccord
+from trainer.parallel.gradients import GradientMean
 
 SAMPLES, WIDTH, OUTPUTS = 64, 256, 1024
 ROOM = SAMPLES * WIDTH * OUTPUTS * 4 * 3 // 2
@@ -108,7 +108,10 @@ def starve(rank: int, folder: str, kind: type[nn.Module]) -> None:
 def _accord(model: nn.Module) -> GroupAccord:
     if isinstance(model, Pairs):
         return GroupAccord()
-    from trainer.batchnorm import make_accord, synchronize_batchnorm  # loads Lightning: slow
+    from trainer.parallel.batchnorm import (  # loads Lightning: slow
+        make_accord,
+        synchronize_batchnorm,
+    )
 
     synchronize_batchnorm(model)
     return make_accord(model)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from trainer.checkpoint import read_checkpoint
+from trainer.checkpoints.checkpoint import read_checkpoint
 from trainer.compose import compose
 from trainer.run import train
 from trainer.schema import register_schemas

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import torch
 
-from trainer.metric import read_metrics
+from trainer.metrics.metric import read_metrics
 
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
 
-    from trainer.metric import Metric
+    from trainer.metrics.metric import Metric
 
 ROOT = Path(__file__).resolve().parent.parent
 MLP = ("model=mlp", "model.dropout=0", "model.hidden=[32]")
@@ -127,7 +127,7 @@ class TrainingRun:
         found = []
         for child in children:
             try:
-                if "trainer.worker" in child.cmdline():
+                if "trainer.launching.worker" in child.cmdline():
                     found.append((child.environ()["RANK"], child))
             except psutil.Error:
                 continue

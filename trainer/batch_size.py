@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import distributed
 
-from trainer.checkpoint import KEY, read_checkpoint
+from trainer.checkpoints.checkpoint import KEY, read_checkpoint
 from trainer.errors import DataError, TrainerError
 from trainer.memory import Peak, available_bytes, is_out_of_memory, release
 from trainer.schema import PrecisionName
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from trainer.data.module import DataModule
-    from trainer.group import Group
     from trainer.lightning_model import LightningModel
+    from trainer.parallel.group import Group
 
 log = logging.getLogger(__name__)
 _SMALLEST = 2

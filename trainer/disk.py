@@ -17,7 +17,7 @@ from trainer.errors import PreflightError
 if TYPE_CHECKING:
     from torch import nn
 
-    from trainer.group import Group
+    from trainer.parallel.group import Group
 
 
 def check_folder(folder: Path) -> None:

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from trainer.checkpoints.resume import AUTO
 from trainer.data.schema import AUTO as AUTO_SIZE
 from trainer.errors import ConfigError
-from trainer.resume import AUTO
 from trainer.run_folder import FINISHED
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from torch import distributed
 from torch.distributed.tensor import DTensor
 from torch.nn.utils import get_total_norm
 
-from trainer.group import is_joined
+from trainer.parallel.group import is_joined
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

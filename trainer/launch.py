@@ -1,6 +1,7 @@
 """DistributedTrainer: how many processes a run takes, and who starts them.
 
-One process trains right here. More are started by torchrun's agent: see `trainer/workers.py`.
+One process trains right here. More are started by torchrun's agent: see
+`trainer/launching/workers.py`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,6 @@ class DistributedTrainer:
                 from trainer.run import train
 
             return train(self._cfg, folder=folder)
-        from trainer.workers import train_in_workers
+        from trainer.launching.workers import train_in_workers
 
         return train_in_workers(self._cfg, plan, folder=folder)

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.answers import Answers
-from trainer.checkpoint import KEY
+from trainer.checkpoints.checkpoint import KEY
 from trainer.errors import TrainerError
 from trainer.finite import all_finite
+from trainer.metrics.answers import Answers
+from trainer.metrics.split_metrics import SplitMetrics
+from trainer.metrics.train_window import TrainWindow
 from trainer.optimizers import RateSchedule
+from trainer.parallel.replicas import ReplicaStrategy
+from trainer.parallel.strategies import gather, scatter, shard
 from trainer.randomness import step_seed
-from trainer.replicas import ReplicaStrategy
-from trainer.split_metrics import SplitMetrics
-from trainer.strategies import gather, scatter, shard
-from trainer.train_window import TrainWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from trainer.microbatch import MicroBatches
-    from trainer.performance import Performance
+    from trainer.speed.performance import Performance
 
 LABEL = "label"
 """The key of the classes in a batch; every other key is an input of the model."""

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from trainer.accord import AbandonedError, Accord
 from trainer.errors import TrainerError
 from trainer.memory import is_out_of_memory, release
+from trainer.parallel.accord import AbandonedError, Accord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 from omegaconf import OmegaConf
 
+from trainer.checkpoints.resume import check_resume
 from trainer.data.schema import AUTO
 from trainer.errors import ConfigError, PreflightError
 from trainer.ranges import check_ranges
-from trainer.resume import check_resume
 from trainer.schema import Accelerator, PrecisionName, StrategyName
 
 if TYPE_CHECKING:

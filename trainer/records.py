@@ -9,21 +9,21 @@ from bundle.address import tracking_uri
 from bundle.atomic_file import write_json
 from trainer import environment
 from trainer.build import plain
-from trainer.checkpoint import consolidate
+from trainer.checkpoints.checkpoint import consolidate
+from trainer.checkpoints.resume import AUTO
+from trainer.checkpoints.sidecar import sidecar_path
 from trainer.events import FILE as EVENTS
 from trainer.identity import differing_fields
-from trainer.journal import unended_run
-from trainer.resume import AUTO
 from trainer.schema import Backend, WhenAway
-from trainer.sidecar import sidecar_path
-from trainer.tracking import ExperimentTracker, MlflowTracker
+from trainer.tracking.journal import unended_run
+from trainer.tracking.tracker import ExperimentTracker, MlflowTracker
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from omegaconf import DictConfig
 
-    from trainer.checkpoint_manager import CheckpointManager
+    from trainer.checkpoints.manager import CheckpointManager
     from trainer.data.module import DataModule
     from trainer.lightning_model import LightningModel
     from trainer.run_folder import RunFolder

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from bundle.address import tracking_uri
 from bundle.command import run_command
 from trainer.errors import AwayError, ConfigError, TrackingError
-from trainer.journal import Journal, journals
-from trainer.mlflow_run import MlflowRun
 from trainer.run_folder import RunFolder
-from trainer.sender import send_all
+from trainer.tracking.journal import Journal, journals
+from trainer.tracking.mlflow_run import MlflowRun
+from trainer.tracking.sender import send_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from bundle.errors import TrainyardError
 from bundle.preprocessing.config import PreprocessingConfig, TextConfig
 from bundle.preprocessing.select import create_preprocessor
 from trainer.build import build_data, rebuild_model
-from trainer.checkpoint import (
+from trainer.checkpoints.checkpoint import (
     CHECKPOINT_SCHEMA,
     KEY,
     WEIGHTS_PREFIX,
@@ -21,7 +21,7 @@ from trainer.checkpoint import (
     verify_checkpoint,
 )
 from trainer.errors import CheckpointError
-from trainer.journal import known_run_id
+from trainer.tracking.journal import known_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,16 +11,23 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainer.batch_size import earlier_batch_size, find_batch_size
 from trainer.build import plain, run_name
-from trainer.checkpoint import KEY, read_checkpoint, read_description
+from trainer.callbacks.stop import StopSignals
+from trainer.checkpoints.checkpoint import KEY, read_checkpoint, read_description
+from trainer.checkpoints.resume import (
+    choose_checkpoint,
+    choose_together,
+    leave_others_behind,
+    start_at,
+)
 from trainer.data.schema import AUTO as AUTO_SIZE
 from trainer.disk import check_shared, check_space
 from trainer.errors import Stopped, TrainerError
 from trainer.events import ENDS, record
 from trainer.finished import finished_metrics
-from trainer.group import Group
 from trainer.memory import running_out_explained
-from trainer.metrics_file import MetricsFile
-from trainer.performance import PerformanceFile, measure
+from trainer.metrics.metrics_file import MetricsFile
+from trainer.parallel.group import Group
+from trainer.parallel.strategies import load_weights
 from trainer.preflight import preflight
 from trainer.process import nags_silenced, torch_settings
 from trainer.records import (
@@ -31,7 +38,6 @@ from trainer.records import (
     write_predictions,
 )
 from trainer.report.leave import leave_report
-from trainer.resume import choose_checkpoint, choose_together, leave_others_behind, start_at
 from trainer.run_folder import FAILED, FINISHED, STOPPED, RunFolder
 from trainer.setup import (
     check_resumable,
@@ -40,20 +46,19 @@ from trainer.setup import (
     make_trainer,
     set_up_data,
 )
-from trainer.stop import StopSignals
-from trainer.strategies import load_weights
-from trainer.tracking import ExperimentTracker
+from trainer.speed.performance import PerformanceFile, measure
+from trainer.tracking.tracker import ExperimentTracker
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pytorch_lightning as pl
 
-    from trainer.checkpoint_manager import CheckpointManager
+    from trainer.checkpoints.manager import CheckpointManager
+    from trainer.checkpoints.resume import Start
     from trainer.control import ControlFolder
     from trainer.data.module import DataModule
     from trainer.lightning_model import LightningModel
-    from trainer.resume import Start
 
 log = logging.getLogger(__name__)
 _FOREVER = 365 * 24 * 3600.0

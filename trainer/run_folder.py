@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from bundle.atomic_file import write_json, write_text
-from trainer import predictions
 from trainer.errors import ConfigError
+from trainer.metrics import predictions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

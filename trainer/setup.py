@@ -12,25 +12,25 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping
 
 from trainer import environment
-from trainer.average import WeightAverage
-from trainer.batchnorm import EqualBuffers, make_accord, synchronize_batchnorm
 from trainer.build import build_data, build_model, build_optimizer, data_name, describe_model, plain
-from trainer.checkpoint import CHECKPOINT_SCHEMA, KEY, read_checkpoint
-from trainer.checkpoint_manager import CheckpointManager
+from trainer.callbacks.average import WeightAverage
+from trainer.callbacks.progress import progress_callbacks
+from trainer.callbacks.record_metrics import RecordMetrics
+from trainer.callbacks.stop import StopAtBatch, StopSignals, StopTogether
+from trainer.callbacks.unfinished_epoch import UnfinishedEpoch, epoch_had_ended
+from trainer.callbacks.validation_times import ValidationTimes
+from trainer.checkpoints.checkpoint import CHECKPOINT_SCHEMA, KEY, read_checkpoint
+from trainer.checkpoints.manager import CheckpointManager
 from trainer.control import Heartbeat
 from trainer.errors import CheckpointError, ConfigError, DataError
 from trainer.identity import differing_fields
 from trainer.lightning_model import LightningModel
 from trainer.microbatch import MicroBatches
 from trainer.optimizers import rate_factor
+from trainer.parallel.batchnorm import EqualBuffers, make_accord, synchronize_batchnorm
+from trainer.parallel.strategies import make_strategy
 from trainer.profiler import NoProfiler
-from trainer.progress import progress_callbacks
-from trainer.record_metrics import RecordMetrics
 from trainer.schema import Direction, OutOfMemory, PrecisionName, Progress, Schedule, StrategyName
-from trainer.stop import StopAtBatch, StopSignals, StopTogether
-from trainer.strategies import make_strategy
-from trainer.unfinished_epoch import UnfinishedEpoch, epoch_had_ended
-from trainer.validation_times import ValidationTimes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from trainer.control import ControlFolder
     from trainer.data.module import DataModule
-    from trainer.group import Group
+    from trainer.parallel.group import Group
 
 log = logging.getLogger(__name__)
 

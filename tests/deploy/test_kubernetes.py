@@ -23,7 +23,7 @@ from tests.deploy.manifests import (
     drain_seconds,
 )
 from trainer.compose import compose
-from trainer.rendezvous import Meeting, node_rank
+from trainer.launching.rendezvous import Meeting, node_rank
 from trainer.schema import register_schemas
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"

@@ -28,8 +28,8 @@ from optimize.optimizer import ModelOptimizer
 from optimize.progress import StageProgress
 from optimize.schema import ExportConfig, Target
 from tests.tiny_checkpoint import IMAGES, shared_checkpoint, train_tiny
-from trainer.checkpoint import read_checkpoint
-from trainer.checkpoint_writer import CheckpointWriter
+from trainer.checkpoints.checkpoint import read_checkpoint
+from trainer.checkpoints.writer import CheckpointWriter
 from trainer.restore import restore
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from trainer.checkpoint import verify_checkpoint
+from trainer.checkpoints.checkpoint import verify_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = (

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from trainer.checkpoint import read_checkpoint, sidecar_path, write_checkpoint
+from trainer.checkpoints.checkpoint import read_checkpoint, sidecar_path, write_checkpoint
 from trainer.compose import compose
 from trainer.errors import CheckpointError
 from trainer.restore import restore

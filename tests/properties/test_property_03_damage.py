@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trainer.checkpoint import (
+from trainer.checkpoints.checkpoint import (
     read_checkpoint,
     sidecar_path,
     verify_checkpoint,

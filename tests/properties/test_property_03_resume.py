@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.training_run import PLAIN_SGD, TWO, TrainingRun, difference
-from trainer.checkpoint import read_checkpoint
+from trainer.checkpoints.checkpoint import read_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path

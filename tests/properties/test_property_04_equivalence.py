@@ -8,7 +8,7 @@ import pytest
 
 from tests.training_run import MLP, PLAIN_SGD, RESNET, THREE, TWO, TrainingRun, difference
 from tests.unit.trainer.data.making import picture, write_images
-from trainer.predictions import read_predictions
+from trainer.metrics.predictions import read_predictions
 
 if TYPE_CHECKING:
     from pathlib import Path

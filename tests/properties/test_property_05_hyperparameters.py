@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from trainer.compose import compose
 from trainer.run import train
 from trainer.schema import register_schemas
-from trainer.tracking import LONGEST_VALUE, flatten
+from trainer.tracking.tracker import LONGEST_VALUE, flatten
 
 SMALL = (
     "data=digits",

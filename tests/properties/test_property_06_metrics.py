@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from mlflow import MlflowClient
 
 from trainer.compose import compose
-from trainer.metric import read_metrics
+from trainer.metrics.metric import read_metrics
 from trainer.run import train
 from trainer.schema import register_schemas
-from trainer.tracking import MlflowTracker
+from trainer.tracking.tracker import MlflowTracker
 
 NAMES = {"train/loss", "train/accuracy", "lr", "val/loss", "val/accuracy", "val/f1"}
 NAMES |= {"test/loss", "test/accuracy", "test/f1"}

@@ -8,7 +8,7 @@ import json
 import pytest
 import torch
 
-from trainer.checkpoint import KEY, read_checkpoint, sidecar_path
+from trainer.checkpoints.checkpoint import KEY, read_checkpoint, sidecar_path
 from trainer.compose import compose
 from trainer.run import train
 from trainer.schema import register_schemas

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.training import train_tiny
-from trainer.checkpoint import KEY, read_checkpoint, sidecar_path
+from trainer.checkpoints.checkpoint import KEY, read_checkpoint, sidecar_path
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)`:FutureWarning")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainer.calibration import wilson_interval
+from trainer.metrics.calibration import wilson_interval
 from trainer.pictures.figure import BLUE, INK, ORANGE, drawing, finish_axes, make_row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from trainer.calibration import Calibration
+    from trainer.metrics.calibration import Calibration
 
 
 def draw_calibration(calibration: Calibration) -> Figure:

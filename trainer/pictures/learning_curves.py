@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainer.metric import series
+from trainer.metrics.metric import series
 from trainer.pictures.figure import (
     BLUE,
     GREEN,
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from trainer.metric import Metric
+    from trainer.metrics.metric import Metric
 
 _PANELS = (
     ("Loss", "cross entropy", {"train/loss": BLUE, "val/loss": ORANGE}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainer.metric import Metric, series
+from trainer.metrics.metric import Metric, series
 from trainer.pictures.figure import (
     BLUE,
     ORANGE,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from trainer.metric import series
+from trainer.metrics.metric import series
 from trainer.pictures.calibration import draw_calibration
 from trainer.pictures.confusion_matrix import draw_confusion_matrix
 from trainer.pictures.figure import as_svg
@@ -23,8 +23,8 @@ from trainer.report.text import number, percent
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from trainer.calibration import Calibration
-    from trainer.predictions import Predictions
+    from trainer.metrics.calibration import Calibration
+    from trainer.metrics.predictions import Predictions
     from trainer.report.recorded import Recorded
 
 

@@ -6,8 +6,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from bundle.atomic_file import staged
-from trainer.calibration import calibration_of
 from trainer.errors import TrainerError
+from trainer.metrics.calibration import calibration_of
 from trainer.pictures.figure import save_png
 from trainer.report.charts import pictures
 from trainer.report.page import page_of
@@ -17,7 +17,7 @@ from trainer.report.recorded import Recorded, read_run
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from trainer.calibration import Calibration
+    from trainer.metrics.calibration import Calibration
     from trainer.report.charts import Picture
 
 log = logging.getLogger(__name__)

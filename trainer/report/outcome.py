@@ -5,14 +5,14 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from trainer.calibration import wilson_interval
-from trainer.metric import series
+from trainer.metrics.calibration import wilson_interval
+from trainer.metrics.metric import series
 from trainer.report.blocks import Facts, Gap, Listing, Note, Section, Tile
 from trainer.report.text import duration, number, percent, without_passwords
 from trainer.run_folder import FAILED, FINISHED, RUNNING, STOPPED, SUMMARY
 
 if TYPE_CHECKING:
-    from trainer.calibration import Calibration
+    from trainer.metrics.calibration import Calibration
     from trainer.report.blocks import Block
     from trainer.report.recorded import Recorded
 

@@ -23,7 +23,7 @@ from trainer.report.speed import speed_section
 from trainer.report.text import moment, number, percent
 
 if TYPE_CHECKING:
-    from trainer.calibration import Calibration
+    from trainer.metrics.calibration import Calibration
     from trainer.report.charts import Picture
     from trainer.report.recorded import Recorded
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from trainer.checkpoints.quarantine import QUARANTINE
 from trainer.errors import DataError
 from trainer.events import FILE as EVENTS
 from trainer.events import read_events
-from trainer.metric import Metric, read_metrics
-from trainer.predictions import FILE as PREDICTIONS
-from trainer.predictions import Predictions, read_predictions
-from trainer.quarantine import QUARANTINE
+from trainer.metrics.metric import Metric, read_metrics
+from trainer.metrics.predictions import FILE as PREDICTIONS
+from trainer.metrics.predictions import Predictions, read_predictions
 from trainer.run_folder import CONFIG, RUNNING, SUMMARY, is_claimed
 
 if TYPE_CHECKING:

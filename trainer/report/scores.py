@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainer.predictions import FILE as PREDICTIONS
+from trainer.metrics.predictions import FILE as PREDICTIONS
 from trainer.report.blocks import Gap, Note, Section, Table
 from trainer.report.recorded import METRICS
 from trainer.report.text import NONE, number, share
 from trainer.run_folder import FINISHED
 
 if TYPE_CHECKING:
-    from trainer.predictions import Predictions
+    from trainer.metrics.predictions import Predictions
     from trainer.report.recorded import Recorded
 
 _SPLITS = ("train", "val", "test")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from trainer.metric import series
+from trainer.metrics.metric import series
 from trainer.report.blocks import Gap, Section, Table
 from trainer.report.recorded import PERFORMANCE
 from trainer.report.text import number

@@ -18,10 +18,10 @@ from optuna.trial import TrialState
 
 from bundle.atomic_file import write_json
 from trainer.build import plain, run_name
+from trainer.callbacks.stop import StopSignals
 from trainer.compose import explain
 from trainer.errors import ConfigError, Stopped, TrainerError
 from trainer.preflight import preflight
-from trainer.stop import StopSignals
 from trainer.sweep.lock import locked
 from trainer.sweep.pictures import draw_sweep
 from trainer.sweep.record import SweepRecord

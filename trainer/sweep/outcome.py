@@ -7,7 +7,7 @@ import math
 import signal
 from typing import TYPE_CHECKING, Any
 
-from trainer.metric import read_metrics
+from trainer.metrics.metric import read_metrics
 from trainer.run_folder import FINISHED
 from trainer.sweep.process import LOG
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from bundle.address import tracking_uri
 from trainer.errors import AwayError, PreflightError
-from trainer.mlflow_run import connected, experiment_id
 from trainer.schema import Backend, WhenAway
+from trainer.tracking.mlflow_run import connected, experiment_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

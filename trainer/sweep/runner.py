@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import Trial
 
+    from trainer.callbacks.stop import StopSignals
     from trainer.schema import Direction
-    from trainer.stop import StopSignals
     from trainer.sweep.record import SweepRecord
     from trainer.sweep.space import Space
 

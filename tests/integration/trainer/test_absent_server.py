@@ -11,10 +11,10 @@ from mlflow import MlflowClient
 
 from tests.mlflow_server import MlflowServer
 from tests.training_run import TrainingRun
-from trainer.journal import Journal
-from trainer.metric import read_metrics
+from trainer.metrics.metric import read_metrics
 from trainer.replay import replay
 from trainer.restore import restore
+from trainer.tracking.journal import Journal
 
 if TYPE_CHECKING:
     from pathlib import Path

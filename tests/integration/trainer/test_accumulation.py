@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.trainer.conftest import stop_at
 from tests.training import same, train_tiny, weights
-from trainer.metric import read_metrics
+from trainer.metrics.metric import read_metrics
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,11 +10,11 @@ import torch
 
 from tests.integration.trainer.test_damage import flip_a_bit, truncate
 from tests.training import train_tiny, weights
-from trainer.checkpoint import verify_checkpoint
-from trainer.checkpoint_manager import CheckpointManager
+from trainer.checkpoints.checkpoint import verify_checkpoint
+from trainer.checkpoints.manager import CheckpointManager
 from trainer.errors import TrainerError
 from trainer.events import read_events
-from trainer.metric import read_metrics
+from trainer.metrics.metric import read_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,10 +12,10 @@ import pytest
 
 from tests.integration.trainer.conftest import stop_at
 from tests.training import same, train_tiny, weights
-from trainer.checkpoint import KEY, read_checkpoint
+from trainer.checkpoints.checkpoint import KEY, read_checkpoint
 from trainer.errors import Stopped
 from trainer.lightning_model import LightningModel
-from trainer.metrics_file import read_metrics
+from trainer.metrics.metrics_file import read_metrics
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,12 +12,12 @@ import torch
 
 from tests.integration.trainer.conftest import SAVES, STOPPED_AT, stop_at
 from tests.training import same, train_tiny, weights
-from trainer.checkpoint import verify_checkpoint
+from trainer.checkpoints.checkpoint import verify_checkpoint
+from trainer.checkpoints.sharded import MANIFEST, STATE
+from trainer.checkpoints.sidecar import sidecar_path
 from trainer.errors import CheckpointError
 from trainer.events import read_events
 from trainer.restore import restore
-from trainer.sharded import MANIFEST, STATE
-from trainer.sidecar import sidecar_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,10 +8,10 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.training import train_tiny
-from trainer.checkpoint import verify_checkpoint
+from trainer.checkpoints.checkpoint import verify_checkpoint
 from trainer.errors import ConfigError
 from trainer.events import read_events
-from trainer.metric import read_metrics
+from trainer.metrics.metric import read_metrics
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.training_run import TWO, TrainingRun, difference
-from trainer.checkpoint import verify_checkpoint
+from trainer.checkpoints.checkpoint import verify_checkpoint
 from trainer.events import read_events
 
 if TYPE_CHECKING:

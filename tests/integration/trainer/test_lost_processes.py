@@ -30,7 +30,7 @@ import matplotlib.pyplot  # what a run imports on its way
 import torch._dynamo
 from bundle.command import run_command
 from tests.training import train_tiny
-from trainer.checkpoint import verify_checkpoint
+from trainer.checkpoints.checkpoint import verify_checkpoint
 
 folder, dice, signum = Path(sys.argv[1]), random.Random(int(sys.argv[2])), int(sys.argv[3])
 lost, options = int(sys.argv[4]), sys.argv[5:]

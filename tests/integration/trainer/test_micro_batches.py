@@ -10,11 +10,11 @@ import torch
 from tests.integration.trainer.conftest import SAVES, STOPPED_AT, stop_at
 from tests.training import same, train_tiny, weights
 from tests.training_run import PLAIN_SGD, difference
-from trainer.checkpoint import KEY, read_checkpoint
+from trainer.checkpoints.checkpoint import KEY, read_checkpoint
 from trainer.errors import TrainerError
 from trainer.events import read_events
 from trainer.lightning_model import LightningModel
-from trainer.metric import read_metrics
+from trainer.metrics.metric import read_metrics
 
 LAST = "checkpoints/last.ckpt"
 STEADY = (*PLAIN_SGD, "model.dropout=0")

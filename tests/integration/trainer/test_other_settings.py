@@ -8,9 +8,9 @@ import pytest
 
 from tests.integration.trainer.conftest import stop_at
 from tests.training import train_tiny
-from trainer.checkpoint import read_checkpoint
+from trainer.checkpoints.checkpoint import read_checkpoint
 from trainer.errors import ConfigError
-from trainer.metric import read_metrics
+from trainer.metrics.metric import read_metrics
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ from torch import multiprocessing
 from tests.starved_process import Normalized, Pairs, starve
 from tests.training_run import TWO, TrainingRun
 from trainer.events import read_events
-from trainer.metric import read_metrics
+from trainer.metrics.metric import read_metrics
 
 if TYPE_CHECKING:
     from pathlib import Path

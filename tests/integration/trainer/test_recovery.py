@@ -19,7 +19,7 @@ from trainer.data.module import DataModule
 from trainer.errors import CheckpointError, ConfigError
 from trainer.events import read_events
 from trainer.lightning_model import LightningModel
-from trainer.metric import read_metrics
+from trainer.metrics.metric import read_metrics
 from trainer.run import _Run
 
 pytestmark = [

@@ -12,10 +12,10 @@ from omegaconf import OmegaConf
 
 from tests.training import same, train_tiny, weights
 from trainer.batch_size import find_batch_size, largest
-from trainer.checkpoint import read_description
+from trainer.checkpoints.checkpoint import read_description
 from trainer.errors import ConfigError, DataError, TrainerError
-from trainer.group import Group
 from trainer.lightning_model import LightningModel
+from trainer.parallel.group import Group
 
 
 @given(room=st.integers(2, 3000), limit=st.integers(2, 2000))

@@ -9,7 +9,7 @@ from torch import distributed, multiprocessing
 
 from trainer.disk import check_folder, check_shared, check_space
 from trainer.errors import PreflightError
-from trainer.group import Group
+from trainer.parallel.group import Group
 
 Usage = namedtuple("Usage", "total used free")
 KIB = 2**10

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer.calibration import calibration_of
-from trainer.metric import Metric, read_metrics, series
-from trainer.metrics_file import MetricsFile
+from trainer.metrics.calibration import calibration_of
+from trainer.metrics.metric import Metric, read_metrics, series
+from trainer.metrics.metrics_file import MetricsFile
+from trainer.metrics.predictions import Predictions
 from trainer.pictures.calibration import draw_calibration
 from trainer.pictures.confusion_matrix import draw_confusion_matrix
 from trainer.pictures.figure import BLUE, GREEN, INK, ORANGE, as_svg, save_png
 from trainer.pictures.learning_curves import draw_learning_curves
 from trainer.pictures.throughput import draw_throughput
-from trainer.predictions import Predictions
 
 ROWS = [
     *(Metric(step, "train/loss", 1 / step) for step in range(10, 110, 10)),

@@ -15,7 +15,7 @@ import pytest
 from bundle.errors import NotFoundError
 from trainer.errors import ConfigError, TrainerError
 from trainer.events import record
-from trainer.predictions import Predictions
+from trainer.metrics.predictions import Predictions
 from trainer.report.command import main
 from trainer.report.leave import leave_report, write_report
 from trainer.run_folder import RunFolder, is_claimed

@@ -8,7 +8,7 @@ import torch
 
 from bundle.preprocessing.image import ImagePreprocessor
 from trainer.build import build_model
-from trainer.checkpoint import KEY, read_checkpoint, write_checkpoint
+from trainer.checkpoints.checkpoint import KEY, read_checkpoint, write_checkpoint
 from trainer.errors import CheckpointError
 from trainer.lightning_model import LABEL
 from trainer.restore import restore

@@ -7,9 +7,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from trainer.checkpoint import read_checkpoint, verify_checkpoint
+from trainer.checkpoints.checkpoint import read_checkpoint, verify_checkpoint
 from trainer.errors import CheckpointError, ConfigError, DataError, TrainerError
-from trainer.metric import read_metrics
+from trainer.metrics.metric import read_metrics
 from trainer.run import train
 
 

@@ -6,11 +6,11 @@ import pytorch_lightning as pl
 import torch
 from torch import distributed, nn
 
-from trainer.average import WeightAverage
-from trainer.batchnorm import EqualBuffers
-from trainer.group import Group
+from trainer.callbacks.average import WeightAverage
+from trainer.callbacks.stop import StopSignals
+from trainer.parallel.batchnorm import EqualBuffers
+from trainer.parallel.group import Group
 from trainer.setup import make_checkpoint_manager, make_trainer
-from trainer.stop import StopSignals
 
 MAIN = 7.0
 """What the buffers of the main process hold."""

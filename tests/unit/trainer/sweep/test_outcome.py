@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from trainer.errors import ConfigError
-from trainer.metrics_file import MetricsFile
+from trainer.metrics.metrics_file import MetricsFile
 from trainer.sweep.lock import locked
 from trainer.sweep.outcome import explain_failure, is_finished, read_values
 from trainer.sweep.process import MetricTail

@@ -1,0 +1,1 @@
+"""Several processes that compute one step: how they share it, and what they agree on."""

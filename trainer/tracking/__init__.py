@@ -1,0 +1,1 @@
+"""What a run records on an MLflow server, kept in a journal until it is there."""
