@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = "TRAINYARD_CONTROL"
 """The variable that names the folder to the workers."""
+_CAUSE = "cause"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,18 @@ class ControlFolder:
             for file in self.path.glob(pattern):
                 file.unlink(missing_ok=True)
         self._seen = {}
+
+    def explain(self, cause: str) -> None:
+        """Why the workers that come now are not the first."""
+        (self.path / _CAUSE).write_text(cause, encoding="utf-8")
+
+    @property
+    def cause(self) -> str | None:
+        """What `explain` was told last on this node."""
+        try:
+            return (self.path / _CAUSE).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
 
     def beat(self, rank: int) -> None:
         """This worker has just finished a batch."""

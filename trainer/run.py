@@ -110,7 +110,8 @@ def train_in_group(
     ):
         files = RunFolder(folder)
         check_shared(files.path, group)
-        start = start_at(files.path, choose_together(cfg.resume, files, group))
+        chosen = choose_together(cfg.resume, files, group, cause=control.cause)
+        start = start_at(files.path, chosen)
         run = _Run(cfg, files, start, accelerator=plan.accelerator, group=group, control=control)
         try:
             run.prepare(signals)

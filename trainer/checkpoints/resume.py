@@ -109,8 +109,10 @@ def start_at(folder: Path, checkpoint: Path | None) -> Start:
     )
 
 
-def choose_together(resume: str, files: RunFolder, group: Group) -> Path | None:
-    """The main process chooses, for all; its error is everyone's.
+def choose_together(
+    resume: str, files: RunFolder, group: Group, *, cause: str | None = None
+) -> Path | None:
+    """The main process chooses, for all; its error is everyone's. `cause`: of a restart.
 
     Whether this is a restart is told by the summary, in which the launcher has left no run id: an
     agent knows only its own restarts.
@@ -121,7 +123,7 @@ def choose_together(resume: str, files: RunFolder, group: Group) -> Path | None:
             restarted = files.refresh().get("run_id") is not None
             chosen = choose_checkpoint(files.path, AUTO if restarted else resume)
             if restarted:
-                _note_restart(files)
+                _note_restart(files, cause)
                 if chosen is None:
                     chosen = choose_checkpoint(files.path, resume)
                 if chosen is None:
@@ -134,10 +136,10 @@ def choose_together(resume: str, files: RunFolder, group: Group) -> Path | None:
     return chosen
 
 
-def _note_restart(files: RunFolder) -> None:
+def _note_restart(files: RunFolder, cause: str | None) -> None:
     number = int(files.summary.get("restarts", 0)) + 1
     files.summarize(restarts=number)
-    record(files.path, "restart", number=number)
+    record(files.path, "restart", number=number, cause=cause)
 
 
 def _newest(folder: Path, checkpoints: Path) -> Path | None:

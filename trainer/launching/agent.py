@@ -114,6 +114,8 @@ class Agent(LocalElasticAgent):
             self._stop_workers(worker_group)
             time.sleep(pause)
             expect_soon(worker_group.spec.rdzv_handler, after=pause)
+        else:
+            self._control.explain("a machine came or went")
         super()._restart_workers(worker_group)
 
     def _stop_workers(self, worker_group: WorkerGroup) -> None:
@@ -152,6 +154,7 @@ class Agent(LocalElasticAgent):
         else:
             text = cause
         self._had_batches = False
+        self._control.explain(text)
         left = self._remaining_restarts
         if left == 0:
             total = self._worker_group.spec.max_restarts

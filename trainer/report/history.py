@@ -18,9 +18,10 @@ _KINDS = {
     "fallback": ("Fell back to an older checkpoint", "bad"),
     "quarantine": ("Put a damaged checkpoint into quarantine", "bad"),
     "set_aside": ("Set earlier checkpoints aside", "plain"),
-    "oom": ("Ran out of memory; the batch is computed in smaller pieces", "bad"),
+    "out_of_memory": ("Ran out of memory; the batch is computed in smaller pieces", "bad"),
+    "data_changed": ("Went on with other data than before", "bad"),
     "stop": ("Was asked to stop", "plain"),
-    "hang": ("A process hung", "bad"),
+    "failure": ("Failed", "bad"),
 }
 
 
@@ -42,7 +43,7 @@ def _moment(event: dict[str, Any]) -> Moment:
     details = " · ".join(
         f"{name} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
         for name, value in event.items()
-        if name not in {"time", "kind"}
+        if name not in {"time", "kind"} and value is not None
     )
     shown = moment(event.get("time"))
     return Moment(

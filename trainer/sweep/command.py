@@ -23,6 +23,7 @@ from trainer.compose import explain
 from trainer.errors import ConfigError, Stopped, TrainerError
 from trainer.preflight import preflight
 from trainer.sweep.lock import locked
+from trainer.sweep.outcome import GOALS
 from trainer.sweep.pictures import draw_sweep
 from trainer.sweep.record import SweepRecord
 from trainer.sweep.runner import Limits, SweepRunner
@@ -167,6 +168,13 @@ def _check(config: DictConfig) -> None:
         if cfg[name] < least:
             raise ConfigError(
                 f"sweep.{name}={cfg[name]}: must be at least {least}", field=f"sweep.{name}"
+            )
+    for name, metric in (("metric", cfg.metric), *(("also", metric) for metric in cfg.also)):
+        if metric not in GOALS:
+            raise ConfigError(
+                f"sweep.{name}={metric}: no trial has such a metric",
+                field=f"sweep.{name}",
+                remedy=f"use one of {', '.join(GOALS)}",
             )
 
 

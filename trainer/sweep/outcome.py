@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _OF_THE_SUMMARY = ("seconds", "steps")
+GOALS = (
+    *("val/accuracy", "val/f1", "val/loss", "test/accuracy", "test/f1", "test/loss"),
+    *("train/accuracy", "train/loss", *_OF_THE_SUMMARY),
+)
+"""What a trial of any model and data has: the names that `sweep.metric` may have."""
 _LONGEST_ERROR = 500
 
 

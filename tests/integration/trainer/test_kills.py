@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import psutil
 import pytest
 
 from tests.training_run import TWO, TrainingRun, difference
+from trainer.events import read_events
 
 if TYPE_CHECKING:
     import random
@@ -51,6 +53,9 @@ def test_run_ends_with_the_same_weights_when_workers_are_killed_again_and_again(
     run.finish()
     assert "the start" not in run.text  # each went on from a checkpoint
     assert run.summary["restarts"] == kills
+    restarts = [event for event in read_events(run.folder) if event["kind"] == "restart"]
+    assert [event["number"] for event in restarts] == list(range(1, kills + 1))
+    assert all(re.fullmatch(r"rank \d was killed by SIGKILL", e["cause"]) for e in restarts)
     assert run.summary["status"] == "finished"
     assert difference(run.weights(), calm.weights()) == 0
     assert run.metrics == calm.metrics
