@@ -152,6 +152,12 @@ def _check_batch_size(cfg: DictConfig, plan: Plan) -> None:
         raise ConfigError(
             f"data.batch_size={size} must be a whole number or 'auto'", field="data.batch_size"
         )
+    if size != AUTO and size % plan.world_size:
+        raise ConfigError(
+            f"data.batch_size={size} cannot be shared equally by {plan.world_size} processes",
+            field="data.batch_size",
+            remedy=f"use a multiple of {plan.world_size}",
+        )
     if most < plan.world_size:
         raise ConfigError(
             f"data.max_batch_size={most} must be at least the number of processes,"

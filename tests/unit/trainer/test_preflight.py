@@ -46,6 +46,7 @@ def test_preflight_refuses_when_the_machine_cannot(config, overrides, word):
     ("overrides", "field"),
     [
         (["trainer.max_epochs=0"], "trainer.max_epochs"),
+        (["trainer.devices=3", "trainer.accelerator=cpu", "data.batch_size=64"], "data.batch_size"),
         (["trainer.max_steps=0"], "trainer.max_epochs"),
         (["trainer.max_epochs=-1"], "trainer.max_steps"),
         (["trainer.val_every=0"], "trainer.val_every"),
