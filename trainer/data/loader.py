@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -150,6 +152,16 @@ def _stop_processes(loader: DataLoader[Any]) -> None:
     """
     if loader._iterator is not None:  # noqa: SLF001 - there is no public way
         loader._iterator._shutdown_workers()  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+@atexit.register
+def _end_processes() -> None:
+    """End what is left of loaders: multiprocessing would ask each once, which it lets pass, and
+    wait for it. Left is what a signal kept torch from knowing, as it came while they were started.
+    """
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
 
 
 def _unchanged(batch: Tensors) -> Tensors:

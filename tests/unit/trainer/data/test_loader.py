@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 
@@ -157,3 +160,31 @@ def test_training_batches_are_the_same_with_and_without_processes_in_a_module():
     assert same(batches[0][0], batches[1][0])
     assert same(batches[0][1], batches[1][1])
     assert not same(batches[0][0], batches[0][1])
+
+
+STOPPED_WHILE_STARTING = """
+import sys, time
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter as Processes
+from tests.unit.trainer.data.test_loader import train_loader
+
+def stopped(*args):
+    time.sleep(5)  # until they let a first signal pass
+    raise SystemExit(143)
+
+Processes._try_put_index = stopped
+try:
+    list(train_loader(num_workers=2))
+except SystemExit as error:
+    kept = error  # as the traceback of a run that was stopped is
+sys.exit(143)
+"""
+
+
+def test_process_ends_when_it_is_stopped_while_its_loaders_start():
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_WHILE_STARTING],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 143
