@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from trainer.data.module import DataModule
     from trainer.lightning_model import LightningModel
     from trainer.parallel.group import Group
+    from trainer.preflight import Plan
 
 log = logging.getLogger(__name__)
 _SMALLEST = 2
@@ -41,12 +43,13 @@ def earlier_batch_size(checkpoint: Path | None) -> int | None:
 
 
 def find_batch_size(
-    cfg: DictConfig, data: DataModule, module: LightningModel, *, accelerator: str, group: Group
+    cfg: DictConfig, data: DataModule, module: LightningModel, *, plan: Plan, group: Group
 ) -> int:
     """Samples of all processes together. `module` is used up: its weights are stepped.
 
-    All processes call this, and are told the same. Raises TrainerError if not even the smallest
-    batch fits, DataError if there are fewer samples than processes.
+    All processes call this, and are told the same. It can be shared equally by as many machines as
+    may be left. Raises TrainerError if no such batch fits, DataError if there are fewer samples
+    than processes.
     """
     samples = len(data.splits.train)
     limit = min(int(cfg.data.max_batch_size), samples) // group.world_size
@@ -58,7 +61,8 @@ def find_batch_size(
             remedy=f"use data.batch_size={group.world_size}, which repeats samples, or fewer"
             " processes (trainer.devices, trainer.num_nodes)",
         )
-    device = torch.device("cuda", group.local_rank) if accelerator == "gpu" else torch.device("cpu")
+    on_gpu = plan.accelerator == "gpu"
+    device = torch.device("cuda", group.local_rank) if on_gpu else torch.device("cpu")
     trial = _Trial(cfg, data, module, device=device, processes=group.local_world_size)
     share = torch.tensor(largest(trial.fits, limit=limit))
     if not group.is_alone:
@@ -69,7 +73,15 @@ def find_batch_size(
             field="data.batch_size",
             remedy="choose a smaller model or smaller inputs",
         )
-    found = int(share) * group.world_size
+    fits, equal = int(share) * group.world_size, math.lcm(*plan.world_sizes)
+    found = fits - fits % equal
+    if not found:
+        raise TrainerError(
+            f"data.batch_size=auto: {fits} samples fit, and only a multiple of {equal} can be"
+            f" shared by any number of machines from trainer.min_nodes={plan.min_nodes} on",
+            field="data.batch_size",
+            remedy=f"use trainer.min_nodes={plan.nodes}",
+        )
     log.info("data.batch_size=auto: %d fits", found)
     return found
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import pytorch_lightning as pl
+from typing import TYPE_CHECKING
 
 from bundle.command import describe
 from bundle.errors import TrainyardError
@@ -119,23 +117,3 @@ class ControlFolder:
         files = sorted(self.path.glob("*.error"), key=lambda file: file.stat().st_mtime_ns)
         found = [Failure(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
         return sorted(found, key=lambda failure: not failure.final)
-
-
-class Heartbeat(pl.Callback):
-    """Tells the launcher that this process gets on."""
-
-    def __init__(self, control: ControlFolder, *, rank: int) -> None:
-        self._control = control
-        self._rank = rank
-
-    def on_train_batch_end(self, *args: Any) -> None:  # noqa: ARG002
-        self._control.beat(self._rank)
-
-    def on_validation_batch_end(self, *args: Any) -> None:  # noqa: ARG002
-        self._control.beat(self._rank)
-
-    def on_test_batch_end(self, *args: Any) -> None:  # noqa: ARG002
-        self._control.beat(self._rank)
-
-    def teardown(self, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        self._control.rest(self._rank)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.checkpoints.checkpoint import KEY
+from trainer.data.samples import LABEL
 from trainer.errors import TrainerError
 from trainer.finite import all_finite
 from trainer.metrics.answers import Answers
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
     from trainer.microbatch import MicroBatches
     from trainer.speed.performance import Performance
-
-LABEL = "label"
-"""The key of the classes in a batch; every other key is an input of the model."""
 
 
 class LightningModel(pl.LightningModule):

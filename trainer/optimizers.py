@@ -50,8 +50,8 @@ def step_options(
 
 
 def keep_settings(optimizer: Optimizer) -> None:
-    """Let no checkpoint replace what the config says: rate, weight decay, momentum; nor the form of
-    the step, for it may come from another strategy.
+    """Let no checkpoint replace what the config says: weight decay, momentum; nor the form of the
+    step, for it may come from another strategy.
     """
 
     def own(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
@@ -65,22 +65,23 @@ def keep_settings(optimizer: Optimizer) -> None:
 
 
 def _with_settings(saved: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """A saved group with our own settings. Its rate is where the schedule had brought it."""
-    group = {**saved, **{name: own[name] for name in own if name not in _STATE}}
-    before, base = saved.get("initial_lr"), own.get("initial_lr")
-    if before and base and before != base:
-        group["lr"] = saved["lr"] / before * base
-    return group
+    """A saved group with our own settings; its rate is the schedule's to set."""
+    return {**saved, **{name: own[name] for name in own if name not in _STATE}}
 
 
 class RateSchedule(LambdaLR):
     """The learning rate of `optimizer`, times a factor that depends on the step.
 
-    A checkpoint says how far it is, and nothing of the rate itself.
+    A checkpoint says how far it is, and nothing of the rate itself, which holds from the next step
+    on. Its optimizer must be loaded first.
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict({**state_dict, "base_lrs": self.base_lrs})
+        for group, base, factor in zip(
+            self.optimizer.param_groups, self.base_lrs, self.lr_lambdas, strict=True
+        ):
+            group["lr"] = base * factor(self.last_epoch)
 
 
 def rate_factor(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from dataclasses import dataclass
@@ -31,11 +32,18 @@ class Plan:
     devices: int
     """On each node."""
     nodes: int
+    min_nodes: int
+    """What is left of them may go on without the others."""
 
     @property
     def world_size(self) -> int:
         """Processes in all."""
         return self.devices * self.nodes
+
+    @property
+    def world_sizes(self) -> range:
+        """Processes in all, as many as there may ever be: of `min_nodes`, of one more, ..."""
+        return range(self.devices * self.min_nodes, self.world_size + 1, self.devices)
 
 
 def preflight(cfg: DictConfig) -> Plan:
@@ -81,7 +89,13 @@ def _plan(cfg: DictConfig) -> Plan:
             field="trainer.devices",
             remedy=simulate if found == 0 else f"use trainer.devices={found}",
         )
-    return Plan(accelerator="gpu" if on_gpu else "cpu", devices=devices, nodes=nodes)
+    least = cfg.trainer.min_nodes
+    return Plan(
+        accelerator="gpu" if on_gpu else "cpu",
+        devices=devices,
+        nodes=nodes,
+        min_nodes=nodes if least is None else int(least),
+    )
 
 
 def _device_count(devices: int | str) -> int:
@@ -152,16 +166,17 @@ def _check_batch_size(cfg: DictConfig, plan: Plan) -> None:
         raise ConfigError(
             f"data.batch_size={size} must be a whole number or 'auto'", field="data.batch_size"
         )
-    if size != AUTO and size % plan.world_size:
+    for processes in plan.world_sizes:
+        if size != AUTO and size % processes:
+            raise ConfigError(
+                f"data.batch_size={size} cannot be shared equally by {processes} processes",
+                field="data.batch_size",
+                remedy=f"use a multiple of {math.lcm(*plan.world_sizes)}",
+            )
+    if most < (least := math.lcm(*plan.world_sizes)):
         raise ConfigError(
-            f"data.batch_size={size} cannot be shared equally by {plan.world_size} processes",
-            field="data.batch_size",
-            remedy=f"use a multiple of {plan.world_size}",
-        )
-    if most < plan.world_size:
-        raise ConfigError(
-            f"data.max_batch_size={most} must be at least the number of processes,"
-            f" {plan.world_size}",
+            f"data.max_batch_size={most}: must be at least {least}, of which every process has an"
+            " equal share",
             field="data.max_batch_size",
         )
     if size == AUTO and cfg.strategy.name == StrategyName.fsdp:

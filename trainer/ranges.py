@@ -62,6 +62,9 @@ def _check_each(cfg: DictConfig) -> None:
         if value < 0 or (isinstance(value, float) and value > 1):
             raise _wrong(f"trainer.{name}", value, "a number of batches or a share, 0.0 to 1.0")
     nodes = cfg.trainer.num_nodes
+    rank = cfg.trainer.node_rank
+    if rank is not None and not 0 <= rank < nodes:
+        raise _wrong("trainer.node_rank", rank, f"from 0 to {nodes - 1}, one for each machine")
     if cfg.trainer.min_nodes is not None and cfg.trainer.min_nodes > nodes:
         raise _wrong(
             "trainer.min_nodes", cfg.trainer.min_nodes, f"at most trainer.num_nodes={nodes}"
@@ -107,6 +110,13 @@ def _check_checkpoints(cfg: DictConfig) -> None:
             "callbacks.async_save=true, callbacks.sharded=true: one or the other",
             field="callbacks.async_save",
             remedy="shards are written by all processes together, and all wait for them",
+        )
+    if callbacks.save_every_steps is not None and not callbacks.save_last:
+        raise ConfigError(
+            f"callbacks.save_every_steps={callbacks.save_every_steps} does not go with"
+            " callbacks.save_last=false: it is last.ckpt that is written so often",
+            field="callbacks.save_every_steps",
+            remedy="use callbacks.save_last=true, or callbacks.save_every_steps=null",
         )
     decay = callbacks.ema_decay
     if decay is not None and not 0 < decay < 1:

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from trainer.control import ControlFolder
     from trainer.data.module import DataModule
     from trainer.lightning_model import LightningModel
+    from trainer.preflight import Plan
 
 log = logging.getLogger(__name__)
 _FOREVER = 365 * 24 * 3600.0
@@ -82,7 +83,7 @@ def train(cfg: DictConfig, *, folder: Path | None = None) -> dict[str, float]:
         except (TrainerError, Stopped) as error:
             files.refuse(_status(error), _told(error))
             raise
-        run = _Run(cfg, files, start, accelerator=plan.accelerator)
+        run = _Run(cfg, files, start, plan=plan)
         try:
             run.prepare(signals)
             run.fit()
@@ -112,7 +113,7 @@ def train_in_group(
         check_shared(files.path, group)
         chosen = choose_together(cfg.resume, files, group, cause=control.cause)
         start = start_at(files.path, chosen)
-        run = _Run(cfg, files, start, accelerator=plan.accelerator, group=group, control=control)
+        run = _Run(cfg, files, start, plan=plan, group=group, control=control)
         try:
             run.prepare(signals)
             run.fit()
@@ -140,14 +141,14 @@ class _Run:
         files: RunFolder,
         start: Start,
         *,
-        accelerator: str,
+        plan: Plan,
         group: Group | None = None,
         control: ControlFolder | None = None,
     ) -> None:
         self.cfg = cfg
         self.files = files
         self.start = start
-        self.accelerator = accelerator
+        self.plan = plan
         self.group = group or Group()
         self.control = control
         self.metrics: dict[str, float] = {}
@@ -172,15 +173,16 @@ class _Run:
             # A checkpoint that is refused leaves the records of the run before as they are, and
             # the batch size that is found is one of the parameters on record.
             self._make_module()
+            same = True
             if checkpoint is not None:
                 notice = partial(self._notice, "data_changed")
-                check_resumable(checkpoint, self.module.card, notice=notice)
-            self._open_records()
+                same = check_resumable(checkpoint, self.module.card, notice=notice)
+            self._open_records(same=same)
         self.module.card["run_id"] = self.tracker.run_id
         self.module.performance = measure(
             self.cfg,
             self.module.model,
-            accelerator=self.accelerator,
+            accelerator=self.plan.accelerator,
             group=self.group,
             loggers=(self.timings, self.tracker) if self.timings is not None else (),
         )
@@ -196,7 +198,7 @@ class _Run:
         self.trainer = make_trainer(
             self.cfg,
             self.data,
-            accelerator=self.accelerator,
+            accelerator=self.plan.accelerator,
             folder=self.files.path,
             loggers=[self.record, self.tracker] if self.record is not None else [],
             signals=signals,
@@ -246,8 +248,11 @@ class _Run:
         self.files.summarize(run_id=self.tracker.run_id)  # which may have been made only now
 
     def abandon(self, error: BaseException) -> None:
-        """Leave what there is; nothing that fails here may hide `error`."""
-        if not self.group.is_main:
+        """Leave what there is; nothing that fails here may hide `error`. A run that was stopped
+        when all that was left was to send its records stays finished.
+        """
+        sending = self.files.summary.get("status") == FINISHED and _status(error) == STOPPED
+        if sending or not self.group.is_main:
             return
         try:
             self._end_records(_status(error), _told(error))
@@ -270,8 +275,10 @@ class _Run:
         finally:
             self.tracker.finish(status)
 
-    def _open_records(self) -> None:
-        """From here on the folder is this run's."""
+    def _open_records(self, *, same: bool = True) -> None:
+        """From here on the folder is this run's. `same`: what it has recorded after its checkpoint
+        comes again as it was.
+        """
         if not self.group.is_main:
             return
         # After a restart the launcher's summary has the run id, also before the first checkpoint.
@@ -280,10 +287,12 @@ class _Run:
         self.tracker = begin_tracking(self.cfg, self.files, run_id=run_id)
         self.files.write_config(OmegaConf.to_yaml(self.cfg))
         self.files.begin(name=self.cfg.name)
+        self.files.forget_results()
         self.files.summarize(
             run_id=self.tracker.run_id, steps=self.start.step or 0, restarts=restarts
         )
-        back_to = self.start.step if leave_others_behind(self.files.path, self.start) else None
+        left = leave_others_behind(self.files.path, self.start)
+        back_to = self.start.step if left or not same else None
         if back_to is not None:
             self.tracker.go_back(back_to)
         self.record = MetricsFile(self.files.metrics, resumed_at=self.start.step)
@@ -309,9 +318,7 @@ class _Run:
     def _find_batch_size(self) -> None:
         # Not the run's own module, and one that waits for no other process.
         module = make_module(self.cfg, self.data, group=Group())
-        size = find_batch_size(
-            self.cfg, self.data, module, accelerator=self.accelerator, group=self.group
-        )
+        size = find_batch_size(self.cfg, self.data, module, plan=self.plan, group=self.group)
         self.cfg.data.batch_size = size
         self.data.set_batch_size(size)
 

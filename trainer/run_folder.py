@@ -107,9 +107,7 @@ class RunFolder:
         write_json(self.summary_file, self.summary)
 
     def begin(self, *, name: str) -> None:
-        """The summary of a run that is about to start; what an earlier one left is forgotten."""
-        for file in (self.predictions, self.report):
-            file.unlink(missing_ok=True)
+        """The summary of a run that is about to start."""
         self.summary = {}
         self.summarize(
             status=RUNNING,
@@ -120,6 +118,11 @@ class RunFolder:
             steps=0,
             metrics={},
         )
+
+    def forget_results(self) -> None:
+        """What an earlier run came to is no longer what this folder's run came to."""
+        for file in (self.predictions, self.report):
+            file.unlink(missing_ok=True)
 
     def refuse(self, status: str, error: str) -> None:
         """The summary of an attempt that never began: what an earlier run left, and why."""

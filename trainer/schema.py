@@ -117,7 +117,7 @@ class TrainerConfig:
     min_nodes: int | None = None
     """Go on with as few as this when machines are lost; null: all are needed."""
     node_rank: int | None = None
-    """This machine's number, from 0; null takes SLURM_NODEID, else 0."""
+    """This machine's number, from 0; null takes SLURM_NODEID."""
     rendezvous: str | None = None
     """HOST:PORT where the machines meet, HOST being the one with `node_rank` 0."""
     max_restarts: int = 3

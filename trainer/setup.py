@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping
 
 from trainer import environment
 from trainer.build import build_data, build_model, build_optimizer, data_name, describe_model, plain
-from trainer.callbacks.average import WeightAverage
+from trainer.callbacks.average import NoAverage, WeightAverage
+from trainer.callbacks.early_stop import EarlyStop
+from trainer.callbacks.heartbeat import Heartbeat
 from trainer.callbacks.progress import progress_callbacks
 from trainer.callbacks.record_metrics import RecordMetrics
 from trainer.callbacks.stop import StopAtBatch, StopSignals, StopTogether
@@ -21,7 +22,6 @@ from trainer.callbacks.unfinished_epoch import UnfinishedEpoch, epoch_had_ended
 from trainer.callbacks.validation_times import ValidationTimes
 from trainer.checkpoints.checkpoint import CHECKPOINT_SCHEMA, KEY, read_checkpoint
 from trainer.checkpoints.manager import CheckpointManager
-from trainer.control import Heartbeat
 from trainer.errors import CheckpointError, ConfigError, DataError
 from trainer.identity import differing_fields
 from trainer.lightning_model import LightningModel
@@ -176,15 +176,15 @@ def make_trainer(
                 field="data.val_fraction",
             )
         callbacks.append(
-            EarlyStopping(
+            EarlyStop(
                 monitor=cfg.callbacks.monitor,
                 mode=cfg.callbacks.mode,
                 patience=cfg.callbacks.patience,
                 min_delta=cfg.callbacks.min_delta,
             )
         )
-    if cfg.callbacks.ema_decay is not None:
-        callbacks.append(WeightAverage(cfg.callbacks.ema_decay))
+    decay = cfg.callbacks.ema_decay
+    callbacks.append(NoAverage() if decay is None else WeightAverage(decay))
     if not group.is_alone and not cfg.trainer.sync_batchnorm:
         callbacks.append(EqualBuffers())
     stop = StopAtBatch if group.is_alone else StopTogether
@@ -230,10 +230,12 @@ def _no_handlers() -> None:
     """The signals stay with StopSignals."""
 
 
-def check_resumable(path: Path, card: Mapping[str, Any], *, notice: Callable[..., None]) -> None:
-    """Raises CheckpointError or ConfigError if the run of `card` cannot go on from this one.
+def check_resumable(path: Path, card: Mapping[str, Any], *, notice: Callable[..., None]) -> bool:
+    """Whether what comes is what would have come, had the run not ended: settings and data are
+    those of the checkpoint.
 
-    `notice` is called with what is recorded of data that are not those of the checkpoint.
+    `notice` is called with what is recorded of other data. Raises CheckpointError or ConfigError if
+    the run of `card` cannot go on from this one.
     """
     checkpoint = read_checkpoint(path)
     own = checkpoint.get(KEY)
@@ -268,6 +270,8 @@ def check_resumable(path: Path, card: Mapping[str, Any], *, notice: Callable[...
             path,
         )
         notice(checkpoint=str(path), trained_on=trained_on, given=found)
+        return False
+    return not differing
 
 
 def _validation_rhythm(every: float) -> dict[str, Any]:

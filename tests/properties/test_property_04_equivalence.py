@@ -107,8 +107,11 @@ def test_property_04_sharded_processes_end_where_one_does_when_strategy_is_fsdp(
 
 
 @pytest.mark.soak
-def test_property_04_a_process_without_validation_batches_counts_none_when_there_is_one_sample(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    "overrides", [("data.val_fraction=0.005",), ("data.eval_batch_size=1", "data.val_fraction=0.1")]
+)
+def test_property_04_a_process_without_validation_batches_counts_none(
+    tmp_path: Path, overrides: tuple[str, ...]
 ) -> None:
-    one, two = _pair(tmp_path, "data.limit=300", "data.val_fraction=0.005", "trainer.max_steps=2")
+    one, two = _pair(tmp_path, "data.limit=300", *overrides, "trainer.max_steps=2")
     _same(one, two)

@@ -29,8 +29,9 @@ class WeightAverage(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._step = trainer.global_step
-        if not self._average:
-            self._average = {k: v.clone() for k, v in _weights(pl_module).items()}
+        start = self._average or {k: v.clone() for k, v in _weights(pl_module).items()}
+        # What a checkpoint brought was loaded before the model came to its device.
+        self._average = {name: value.to(pl_module.device) for name, value in start.items()}
 
     def on_train_batch_end(
         self,
@@ -53,6 +54,10 @@ class WeightAverage(pl.Callback):
         if trainer.state.fn == "fit":
             self._swap(pl_module)
 
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Where no checkpoint is kept, the average is what is tested."""
+        self._swap(pl_module)
+
     def on_save_checkpoint(
         self,
         trainer: pl.Trainer,  # noqa: ARG002
@@ -72,8 +77,7 @@ class WeightAverage(pl.Callback):
         current = checkpoint.get(_CURRENT)
         if current is None:
             return
-        device = pl_module.device
-        self._average = {k: checkpoint["state_dict"][k].to(device).clone() for k in current}
+        self._average = {name: checkpoint["state_dict"][name].clone() for name in current}
         pl_module.load_state_dict(current, strict=False)
 
     def _swap(self, module: pl.LightningModule) -> None:
@@ -81,6 +85,18 @@ class WeightAverage(pl.Callback):
             kept = value.clone()
             value.copy_(self._average[name])
             self._average[name].copy_(kept)
+
+
+class NoAverage(pl.Callback):
+    """Goes on from the weights themselves where a checkpoint also has their average."""
+
+    def on_load_checkpoint(
+        self,
+        trainer: pl.Trainer,  # noqa: ARG002
+        pl_module: pl.LightningModule,
+        checkpoint: dict[str, Any],
+    ) -> None:
+        pl_module.load_state_dict(checkpoint.get(_CURRENT, {}), strict=False)
 
 
 def _weights(module: pl.LightningModule) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ import os
 import urllib.error
 import urllib.parse
 import urllib.request
+from http.client import HTTPException
 from typing import IO, TYPE_CHECKING
 
 from bundle.atomic_file import HashingStream, staged
@@ -81,7 +82,7 @@ def _expected(fragment: str, address: str) -> str:
             with _open(address + SUFFIX) as source:
                 sidecar = json.loads(source.read(_LARGEST_SIDECAR))
             given = str(sidecar["sha256"]).lower()
-        except (CheckpointError, ValueError, KeyError, TypeError) as error:
+        except (CheckpointError, HTTPException, OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
                 f"{address}: nothing says what its sha256 must be ({error})",
                 field="resume",
@@ -97,7 +98,7 @@ def _open(address: str) -> IO[bytes]:
         answer: IO[bytes] = urllib.request.urlopen(  # noqa: S310 - the scheme was checked
             address, timeout=_TIMEOUT_SECONDS
         )
-    except (OSError, ValueError) as error:
+    except (OSError, HTTPException, ValueError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise CheckpointError(f"{address}: cannot be fetched ({reason})", field="resume") from error
     return answer
@@ -107,7 +108,7 @@ def _copy(source: IO[bytes], target: HashingStream, *, address: str, limit: int)
     while True:
         try:
             chunk = source.read(_CHUNK)
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             raise CheckpointError(f"{address}: broke off ({error})", field="resume") from error
         if not chunk:
             return
@@ -117,7 +118,14 @@ def _copy(source: IO[bytes], target: HashingStream, *, address: str, limit: int)
                 field="resume",
                 remedy=f"set {LARGEST_VARIABLE}, if it may be",
             )
-        target.write(chunk)
+        try:
+            target.write(chunk)
+        except OSError as error:
+            raise CheckpointError(
+                f"{address}: cannot be kept ({error.strerror or error})",
+                field="resume",
+                remedy="make room in the run folder",
+            ) from error
 
 
 def _limit() -> int:

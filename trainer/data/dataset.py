@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from bundle.errors import InputError
 from trainer.data.rejects import Rejects
 from trainer.data.sampler import Batch
-from trainer.data.samples import UNREADABLE
+from trainer.data.samples import LABEL, NO_SAMPLE, UNREADABLE
 from trainer.errors import DataError
 
 if TYPE_CHECKING:
@@ -47,11 +47,15 @@ class BatchDataset(Dataset[Tensors], ABC):
         return self.__getitems__(Batch(0, np.array([index])))
 
     def __getitems__(self, batch: Batch) -> Tensors:
-        """The preprocessor's tensors with "label", int64 (B,), UNREADABLE where a sample is."""
+        """The preprocessor's tensors with "label", int64 (B,), UNREADABLE where a sample is, and
+        NO_SAMPLE if none of them counts.
+        """
         samples = self._indices[batch.indices]  # (B,) positions in the corpus
         tensors, samples = self._load(samples, epoch=batch.epoch)
         labels = np.where(samples == UNREADABLE, UNREADABLE, self._labels[samples])
-        return {**tensors, "label": torch.from_numpy(labels)}
+        if not batch.counts:
+            labels = np.full_like(labels, NO_SAMPLE)
+        return {**tensors, LABEL: torch.from_numpy(labels)}
 
     @abstractmethod
     def _load(self, samples: IntArray, *, epoch: int) -> tuple[Tensors, IntArray]:

@@ -22,6 +22,8 @@ class Batch(NamedTuple):
     epoch: int
     indices: IntArray
     """Positions in the split, (b,)."""
+    counts: bool = True
+    """Whether these samples are this process's, and not just there for a batch to have some."""
 
 
 class EpochSampler(Sampler[Batch]):
@@ -110,7 +112,8 @@ class EpochSampler(Sampler[Batch]):
 class EvalSampler(Sampler[Batch]):
     """Every sample once, in order, in batches of `batch_size` over all processes together.
 
-    Nothing is repeated to make processes equal: one may have a smaller or one fewer batch.
+    Nothing is repeated to make processes equal: one may have a smaller or one fewer batch. Only a
+    process that would have none has one, of a sample that does not count.
     """
 
     def __init__(self, size: int, *, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
@@ -120,11 +123,18 @@ class EvalSampler(Sampler[Batch]):
         self._world_size = world_size
 
     def __len__(self) -> int:
+        return max(1, self._own)
+
+    @property
+    def _own(self) -> int:
+        """Batches with samples of this process."""
         full, rest = divmod(self._size, self._batch_size)
         return full * (self._batch_size > self._rank) + (rest > self._rank)
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in range(len(self)):
+        if not self._own:
+            yield Batch(0, np.zeros(1, dtype=np.int64), counts=False)
+        for batch in range(self._own):
             start = batch * self._batch_size
             stop = min(start + self._batch_size, self._size)
             yield Batch(0, np.arange(start + self._rank, stop, self._world_size))

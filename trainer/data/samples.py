@@ -13,8 +13,12 @@ IntArray = NDArray[np.int64]
 RawSample = bytes | NDArray[np.uint8] | str
 """An encoded image, uint8 pixels (H, W) or (H, W, C), or a text."""
 
+LABEL = "label"
+"""The key of the classes in a batch; every other key is an input of the model."""
 UNREADABLE = -1
 """Stands for the position, and in a batch for the label, of a sample that cannot be read."""
+NO_SAMPLE = -2
+"""The label of what is in a batch only because no batch may be empty."""
 
 SPLITS = ("train", "val", "test")
 SPLIT_NAMES = {

@@ -109,7 +109,7 @@ def read_tokenizer(path: Path) -> bytes:
     except OSError as error:
         raise DataError(
             f"the tokenizer {path} cannot be read: {error.strerror or error}",
-            field="tokenizer_file",
+            field="model.pretrained",
             remedy="give a tokenizer.json of the `tokenizers` library",
         ) from error
     try:
@@ -117,7 +117,7 @@ def read_tokenizer(path: Path) -> bytes:
     except Exception as error:  # the library raises plain Exception
         raise DataError(
             f"{path} is not a tokenizer file: {error}",
-            field="tokenizer_file",
+            field="model.pretrained",
             remedy="give a tokenizer.json of the `tokenizers` library",
         ) from error
     return content

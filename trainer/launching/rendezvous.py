@@ -44,7 +44,7 @@ class Meeting:
 
     @classmethod
     def plan(cls, cfg: DictConfig) -> Meeting:
-        """Raises PreflightError if several nodes have not been told where to meet."""
+        """Raises PreflightError if several nodes were not told where to meet, or which is which."""
         nodes = int(cfg.trainer.num_nodes)
         if nodes == 1:
             return cls(
@@ -143,10 +143,18 @@ def expect_soon(handler: Any, *, after: float) -> None:
 
 
 def node_rank(cfg: DictConfig) -> int:
-    """The config's, else SLURM's, else 0."""
-    if cfg.trainer.node_rank is not None:
-        return int(cfg.trainer.node_rank)
-    return int(os.environ.get("SLURM_NODEID", "0"))
+    """The config's, else SLURM's. Raises PreflightError if neither says it."""
+    rank = cfg.trainer.node_rank
+    if rank is None:
+        rank = os.environ.get("SLURM_NODEID")
+    if rank is None:
+        nodes = cfg.trainer.num_nodes
+        raise PreflightError(
+            f"trainer.num_nodes={nodes}, trainer.node_rank=null: which of them is this?",
+            field="trainer.node_rank",
+            remedy=f"give each its own, from 0 to {nodes - 1}; 0 is the one where they meet",
+        )
+    return int(rank)
 
 
 def _slurm_endpoint() -> str | None:

@@ -7,7 +7,6 @@ The config is the one that the launcher wrote; nothing is composed here.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import signal
@@ -22,6 +21,7 @@ from bundle.command import TRACEBACK_VARIABLE
 from bundle.loading import loading
 from trainer.control import ENVIRONMENT, ControlFolder
 from trainer.errors import Stopped
+from trainer.launching.parent import end_with_parent
 from trainer.parallel.group import Group
 
 if TYPE_CHECKING:
@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 LAUNCHER = "TRAINYARD_LAUNCHER"
 """The variable with the launcher's process id."""
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> NoReturn:
     """Train; the exit code is 0 when done or stopped as asked, else the error's."""
-    die_with_launcher()
+    launcher = int(os.environ.get(LAUNCHER, os.getppid()))
+    if not end_with_parent(launcher, signal.SIGKILL):
+        os._exit(1)
     with loading():
         from trainer.run import train_in_group
 
@@ -58,14 +59,6 @@ def main() -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-def die_with_launcher() -> None:
-    """Let Linux kill this process when the one that started it is gone, however that ended."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(os.environ.get(LAUNCHER, os.getppid())):
-        os._exit(1)
 
 
 def _log_to(path: Path, group: Group) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, distributed
 from torch.nn import functional
 
-from trainer.data.samples import UNREADABLE
+from trainer.data.samples import NO_SAMPLE, UNREADABLE
 from trainer.metrics.predictions import Predictions
 from trainer.parallel.group import is_joined
 
@@ -31,7 +31,7 @@ class Answers:
         self._rows: np.ndarray[Any, Any] | None = None
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
-        """A batch: float32 logits (batch, num_classes), labels (batch,), or UNREADABLE."""
+        """A batch: float32 logits (batch, num_classes), labels (batch,) or what is no label."""
         probabilities = logits.softmax(dim=1)
         confidence, predicted = probabilities.max(dim=1)
         truth = functional.one_hot(labels.clamp(min=0), logits.shape[1])
@@ -42,6 +42,7 @@ class Answers:
     def gather(self) -> None:
         """Bring those of all processes, which all call this, together in each; it starts anew."""
         own = [batch.cpu().numpy() for batch in self._batches]  # (batch, 4) each
+        own = [rows[rows[:, 0] != NO_SAMPLE] for rows in own]
         self._batches = []
         parts = [own]
         if is_joined():

@@ -25,6 +25,7 @@ class MetricsFile(Logger):
         self.rows: list[Metric] = []
         if resumed_at is not None and path.exists():
             self.rows = [row for row in read_metrics(path) if row.step <= resumed_at]
+        self._kept = {(row.step, row.name) for row in self.rows}
         with staged(path) as temporary:
             with temporary.open("w", encoding="utf-8", newline="") as stream:
                 writer = csv.writer(stream)
@@ -43,8 +44,13 @@ class MetricsFile(Logger):
         return self.path.parent.name
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Append a line for each metric, all at once."""
-        rows = [Metric(step or 0, name, float(value)) for name, value in metrics.items()]
+        """Append a line for each metric, all at once; what was kept is not written again."""
+        at = step or 0
+        rows = [
+            Metric(at, name, float(value))
+            for name, value in metrics.items()
+            if (at, name) not in self._kept
+        ]
         self.rows += rows
         self._writer.writerows((row.step, row.name, repr(row.value)) for row in rows)
         self._stream.flush()

@@ -7,7 +7,7 @@ from torch.nn import functional
 from torchmetrics import MeanMetric, MetricCollection, SumMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from trainer.data.samples import UNREADABLE
+from trainer.data.samples import NO_SAMPLE, UNREADABLE
 from trainer.errors import DataError
 
 
@@ -30,8 +30,11 @@ class SplitMetrics(nn.Module):
         )
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch: logits (batch, num_classes), labels (batch,), UNREADABLE left out."""
-        known = labels != UNREADABLE
+        """Count a batch: logits (batch, num_classes), labels (batch,).
+
+        UNREADABLE and NO_SAMPLE are left out.
+        """
+        known = (labels != UNREADABLE) & (labels != NO_SAMPLE)
         logits, labels = logits[known], labels[known]
         if not len(labels):
             return

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from trainer.speed.throughput import LABEL, TOKENS
+from trainer.data.samples import LABEL
+from trainer.speed.throughput import TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import distributed
 
+from trainer.data.samples import LABEL
 from trainer.parallel.group import is_joined
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LABEL = "label"
 TOKENS = "input_ids"
 _SHARE = 0.95
 

@@ -144,7 +144,9 @@ class _Composer:
                 del cfg["hydra"]
                 cfg.sweep = None
             if jobs > 1 and cfg.trainer.threads is None:
-                cfg.trainer.threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+                devices = cfg.trainer.devices
+                processes = jobs * (devices if isinstance(devices, int) else 1)
+                cfg.trainer.threads = max(1, len(os.sched_getaffinity(0)) // processes)
             return OmegaConf.create(plain(cfg))
         except (HydraException, OmegaConfBaseException) as error:
             raise explain(error) from error

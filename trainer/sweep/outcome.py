@@ -20,7 +20,7 @@ GOALS = (
     *("val/accuracy", "val/f1", "val/loss", "test/accuracy", "test/f1", "test/loss"),
     *("train/accuracy", "train/loss", *_OF_THE_SUMMARY),
 )
-"""What a trial of any model and data has: the names that `sweep.metric` may have."""
+"""What a trial of any model has, if there are such splits: what `sweep.metric` may name."""
 _LONGEST_ERROR = 500
 
 

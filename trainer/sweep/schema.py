@@ -126,7 +126,7 @@ class SweepConfig:
     """Field or config group → its values, in Hydra's grammar: `choice(…)`, `range(…)`,
     `interval(…)`, `tag(log, interval(…))`. The same on the command line goes in front of these."""
     metric: str = "val/accuracy"
-    """What to improve: a metric of summary.json or metrics.csv, or `seconds` or `steps`."""
+    """What to improve: a metric of metrics.csv, or `seconds` or `steps`; see GOALS."""
     direction: Direction = Direction.max
     also: dict[str, Direction] = field(default_factory=dict)
     """Further objectives (`+sweep.also.seconds=min`); the result is then a Pareto front."""

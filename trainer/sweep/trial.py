@@ -5,9 +5,7 @@ The folder has the trial's resolved config; Hydra is not asked again.
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import os
 import signal
 import sys
 from pathlib import Path
@@ -18,27 +16,21 @@ from bundle.command import run_command
 from trainer.build import plain
 from trainer.errors import Stopped
 from trainer.launch import DistributedTrainer
+from trainer.launching.parent import end_with_parent
 
-_PR_SET_PDEATHSIG = 1
 _LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def main() -> None:
     """Train what the folder's config says."""
     folder, parent = Path(sys.argv[1]), int(sys.argv[2])
-    _end_with(parent)
+    # A killed sweep leaves no trials.
+    if not end_with_parent(parent, signal.SIGTERM):
+        raise Stopped("the sweep that started this trial is gone")
     logging.basicConfig(level=logging.INFO, format=_LINE, stream=sys.stderr)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     cfg = OmegaConf.create(plain(OmegaConf.load(folder / "config.yaml")))
     DistributedTrainer(cfg).run(folder)
-
-
-def _end_with(parent: int) -> None:
-    """Have the kernel send SIGTERM when the sweep dies, so that a killed one leaves no trials."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        raise Stopped("the sweep that started this trial is gone")
 
 
 if __name__ == "__main__":

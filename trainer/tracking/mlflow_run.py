@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -34,6 +35,10 @@ _HTTP = ("http", "https")
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 _ASK_AGAIN = (408, 429)
+_DENIED = (401, 403)
+_NOT_HERE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
+_NO_KEYS = ("NoCredentialsError", "PartialCredentialsError")
+"""Of botocore, which only some servers need."""
 _QUICK = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 """MLflow alone would try again for minutes; here the journal waits, and nobody else."""
 
@@ -67,9 +72,10 @@ class MlflowRun:
         except TrackingError:
             raise
         except Exception as error:
-            if _is_refusal(error):
+            kind = entries[0].kind
+            if _is_refusal(error) or (kind == "file" and _is_unstorable(error)):
                 raise TrackingError(
-                    f"the tracking server {self.uri} refuses {entries[0].kind}: {_line(error)}"
+                    f"the tracking server {self.uri} refuses {kind}: {_line(error)}"
                 ) from error
             self.is_open = False  # what comes back may be a server that forgot the run
             raise AwayError(f"the tracking server {self.uri} failed: {_line(error)}") from error
@@ -231,6 +237,19 @@ def _is_refusal(error: Exception) -> bool:
         and error.error_code in _REFUSALS
         and "'active' state" not in str(error)
     )
+
+
+def _is_unstorable(error: Exception) -> bool:
+    """Whether no file can be stored from here: a client, a key or a permission is missing."""
+    from mlflow.exceptions import MlflowException  # see _store
+
+    if isinstance(error, MlflowException):
+        denied = error.get_http_status_code() in _DENIED
+    elif isinstance(error, OSError):
+        denied = error.errno in _NOT_HERE
+    else:
+        denied = isinstance(error, ImportError) or type(error).__name__ in _NO_KEYS
+    return denied
 
 
 def _store(uri: str) -> MlflowStore:

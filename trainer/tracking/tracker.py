@@ -210,14 +210,17 @@ class MlflowTracker(ExperimentTracker):
         wait = self._flush_timeout
         if status == "stopped":
             wait = min(wait, _LONGEST_STOP)
-        complete = self._sender.flush(wait)
-        self._journal.sync()
-        ended = self._sender.stop()
+        complete = False
         try:
-            self._report(complete=complete)
-        finally:
-            if ended:
-                self._journal.close()
+            complete = self._sender.flush(wait)
+        finally:  # a second signal may end the wait
+            self._journal.sync()
+            ended = self._sender.stop()
+            try:
+                self._report(complete=complete)
+            finally:
+                if ended:
+                    self._journal.close()
 
     def _report(self, *, complete: bool) -> None:
         sender, journal = self._sender, self._journal

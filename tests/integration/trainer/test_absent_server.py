@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -10,11 +11,14 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.mlflow_server import MlflowServer
+from tests.training import train_tiny
 from tests.training_run import TrainingRun
+from trainer.errors import Stopped
 from trainer.metrics.metric import read_metrics
 from trainer.replay import replay
 from trainer.restore import restore
 from trainer.tracking.journal import Journal
+from trainer.tracking.sender import Sender
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,3 +117,18 @@ def test_run_sends_what_waited_when_the_server_comes_back(tmp_path, empty_regist
         assert found.data.metrics["events/stop"] == 1
     finally:
         server.kill()
+
+
+def test_run_stays_finished_when_it_is_stopped_while_it_sends_its_records(
+    tmp_path, tracking_uri, monkeypatch, caplog
+):
+    def stopped(self, timeout):
+        raise Stopped("stopped by SIGTERM")
+
+    monkeypatch.setattr(Sender, "flush", stopped)
+    with pytest.raises(Stopped):
+        train_tiny(tmp_path, "tracking=mlflow", "trainer.max_epochs=1")
+    assert json.loads((tmp_path / "summary.json").read_text())["status"] == "finished"
+    assert "send them with" in caplog.text
+    monkeypatch.undo()
+    assert "test/accuracy" in train_tiny(tmp_path, "tracking=mlflow", "trainer.max_epochs=1")

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from tests.training_run import RESNET, TWO, TrainingRun
-from trainer.lightning_model import LABEL
+from trainer.data.samples import LABEL
 from trainer.restore import restore
 
 if TYPE_CHECKING:

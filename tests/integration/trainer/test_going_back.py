@@ -11,6 +11,7 @@ from tests.training import train_tiny
 from trainer.checkpoints.checkpoint import verify_checkpoint
 from trainer.errors import ConfigError
 from trainer.events import read_events
+from trainer.lightning_model import LightningModel
 from trainer.metrics.metric import read_metrics
 
 if TYPE_CHECKING:
@@ -71,3 +72,27 @@ def test_checkpoints_of_the_folder_are_set_aside_when_another_runs_is_named(tmp_
     train_tiny(tmp_path / "run", "trainer.max_epochs=2", named)
     assert steps(tmp_path / "run/checkpoints.1")["last"] == 15
     assert steps(tmp_path / "run/checkpoints")["last"] == 10
+
+
+def test_a_run_that_goes_on_otherwise_is_recorded_as_it_went_on(
+    tmp_path, tracking_uri, monkeypatch
+):
+    training_step = LightningModel.training_step
+
+    def failing(self, batch, batch_idx):
+        if self.global_step == 13:
+            raise ConnectionError("lost")
+        return training_step(self, batch, batch_idx)
+
+    monkeypatch.setattr(LightningModel, "training_step", failing)
+    with pytest.raises(ConnectionError):
+        train_tiny(tmp_path, "tracking=mlflow")
+    monkeypatch.setattr(LightningModel, "training_step", training_step)
+    train_tiny(tmp_path, "tracking=mlflow", "optim.lr=5e-2")
+    client = MlflowClient(tracking_uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("trainyard").experiment_id])
+    history = client.get_metric_history(run.info.run_id, "train/loss")
+    sent = [metric.value for metric in history if metric.step == 12]
+    rows = read_metrics(tmp_path / "metrics.csv")
+    assert next(r.value for r in rows if (r.name, r.step) == ("train/loss", 12)) in sent
+    assert len(sent) == 2

@@ -25,7 +25,7 @@ STEPS = (
     "callbacks.save_every_steps=3",
     "callbacks.keep_last=3",
     "trainer.max_epochs=-1",
-    "trainer.max_steps=200",
+    "trainer.max_steps=1000",
     "trainer.val_every=0.5",
     "trainer.progress=none",
 )
@@ -67,16 +67,18 @@ def test_property_03_job_ends_the_same_when_it_is_killed_and_started_again_and_a
     calm = TrainingRun(tmp_path / "calm", *STEPS, *options).finish()
     command = [sys.executable, "-c", WATCHER, str(tmp_path)]
     watcher = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    for attempt in range(ATTEMPTS):
-        run = TrainingRun(tmp_path / "run", *STEPS, *options, TMPDIR="/dev/shm")
-        _moment(run, dice, attempt)
-        if dice.random() < 0.5:
-            run.kill()
-        else:  # its workers go with it
-            run.process.kill()
-            run.process.wait()
-    TrainingRun(tmp_path / "run", *STEPS, *options, TMPDIR="/dev/shm").finish()
-    (tmp_path / "done").touch()
+    try:
+        for attempt in range(ATTEMPTS):
+            run = TrainingRun(tmp_path / "run", *STEPS, *options, TMPDIR="/dev/shm")
+            _moment(run, dice, attempt)
+            if dice.random() < 0.5:
+                run.kill()
+            else:  # its workers go with it
+                run.process.kill()
+                run.process.wait()
+        TrainingRun(tmp_path / "run", *STEPS, *options, TMPDIR="/dev/shm").finish()
+    finally:
+        (tmp_path / "done").touch()
     looked, complaint = watcher.communicate()
     assert watcher.returncode == 0, complaint
     assert int(looked.split()[-1]) > 0
@@ -128,4 +130,4 @@ def _as_if_nothing_had_happened(run: TrainingRun, calm: TrainingRun) -> None:
     for name in ("last", "best"):
         assert difference(run.weights(name), calm.weights(name)) == 0
     assert run.summary["metrics"] == calm.summary["metrics"]
-    assert run.summary["steps"] == calm.summary["steps"] == 200
+    assert run.summary["steps"] == calm.summary["steps"] == 1000

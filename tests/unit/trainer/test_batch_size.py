@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from tests.training import same, train_tiny, weights
+from trainer import batch_size
 from trainer.batch_size import find_batch_size, largest
 from trainer.checkpoints.checkpoint import read_description
 from trainer.errors import ConfigError, DataError, TrainerError
 from trainer.lightning_model import LightningModel
 from trainer.parallel.group import Group
+from trainer.preflight import Plan
 
 
 @given(room=st.integers(2, 3000), limit=st.integers(2, 2000))
@@ -73,10 +75,10 @@ def test_run_takes_less_when_a_larger_batch_runs_out_of_memory(tmp_path, monkeyp
 
 def test_size_is_refused_when_there_are_fewer_samples_than_processes(config):
     data = SimpleNamespace(splits=SimpleNamespace(train=range(3)))
+    plan = Plan(accelerator="cpu", devices=4, nodes=1, min_nodes=1)
+    group = Group(world_size=4, local_world_size=4)
     with pytest.raises(DataError, match="3 training samples are fewer than the 4 proc") as error:
-        find_batch_size(
-            config(), data, None, accelerator="cpu", group=Group(world_size=4, local_world_size=4)
-        )
+        find_batch_size(config(), data, None, plan=plan, group=group)
     assert error.value.field == "data.batch_size"
     assert "data.batch_size=4" in error.value.remedy
 
@@ -94,7 +96,7 @@ def test_run_says_so_when_no_batch_fits(tmp_path, monkeypatch):
     ("overrides", "said"),
     [
         (["data.batch_size=foo"], r"data\.batch_size=foo must be a whole number or 'auto'"),
-        (["data.batch_size=auto", "data.max_batch_size=0"], r"max_batch_size=0 must be at least"),
+        (["data.batch_size=auto", "data.max_batch_size=0"], r"max_batch_size=0: must be at least"),
         (
             ["data.batch_size=auto", "strategy=fsdp", "trainer.devices=2"],
             "auto does not go with strategy=fsdp",
@@ -104,3 +106,15 @@ def test_run_says_so_when_no_batch_fits(tmp_path, monkeypatch):
 def test_size_is_refused_when_it_cannot_be_meant(overrides, said, tmp_path):
     with pytest.raises(ConfigError, match=said):
         train_tiny(tmp_path, *overrides)
+
+
+def test_size_can_be_shared_by_the_machines_that_may_be_left(config, monkeypatch):
+    monkeypatch.setattr(batch_size, "_Trial", lambda *args, **options: SimpleNamespace(fits=None))
+    monkeypatch.setattr(batch_size, "largest", lambda fits, *, limit: limit)
+    data = SimpleNamespace(splits=SimpleNamespace(train=range(47)))
+    plan = Plan(accelerator="cpu", devices=2, nodes=3, min_nodes=2)
+    assert find_batch_size(config(), data, None, plan=plan, group=Group()) == 36
+    few = SimpleNamespace(splits=SimpleNamespace(train=range(11)))
+    with pytest.raises(TrainerError, match="only a multiple of 12") as error:
+        find_batch_size(config(), few, None, plan=plan, group=Group())
+    assert error.value.remedy == "use trainer.min_nodes=3"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from trainer.build import build_optimizer
 from trainer.models.resnet import ResNet
-from trainer.optimizers import parameter_groups, rate_factor
+from trainer.optimizers import RateSchedule, parameter_groups, rate_factor
 from trainer.schema import Schedule
 
 
@@ -102,3 +102,20 @@ def test_rate_holds_when_no_end_is_known():
     factor = rate_factor(Schedule.cosine, total_steps=-1, warmup=0.1, floor=0)
     assert factor(0) == 0.01
     assert factor(10**6) == 1
+
+
+def test_a_longer_schedule_holds_from_the_first_step_on():
+    def scheduled(steps):
+        optimizer = torch.optim.SGD(torch.nn.Linear(2, 2).parameters(), lr=0.1)
+        factor = rate_factor(Schedule.cosine, total_steps=steps, warmup=0, floor=0)
+        return optimizer, RateSchedule(optimizer, factor)
+
+    optimizer, schedule = scheduled(10)
+    for _ in range(10):
+        optimizer.step()
+        schedule.step()
+    assert optimizer.param_groups[0]["lr"] == 0
+    longer, longer_schedule = scheduled(20)
+    longer.load_state_dict(optimizer.state_dict())
+    longer_schedule.load_state_dict(schedule.state_dict())
+    assert longer.param_groups[0]["lr"] == pytest.approx(0.05)

@@ -10,6 +10,7 @@ from trainer.preflight import preflight
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 
 TWO = ("trainer.accelerator=cpu", "trainer.devices=2")
+NODES = ("trainer.accelerator=cpu", "trainer.num_nodes=3")
 
 
 @no_gpu
@@ -47,6 +48,10 @@ def test_preflight_refuses_when_the_machine_cannot(config, overrides, word):
     [
         (["trainer.max_epochs=0"], "trainer.max_epochs"),
         (["trainer.devices=3", "trainer.accelerator=cpu", "data.batch_size=64"], "data.batch_size"),
+        ([*NODES, "trainer.min_nodes=2", "data.batch_size=63"], "data.batch_size"),
+        ([*NODES, "trainer.node_rank=3", "data.batch_size=63"], "trainer.node_rank"),
+        ([*NODES, "trainer.node_rank=-1", "data.batch_size=63"], "trainer.node_rank"),
+        (["callbacks=none", "callbacks.save_every_steps=5"], "callbacks.save_every_steps"),
         (["trainer.max_steps=0"], "trainer.max_epochs"),
         (["trainer.max_epochs=-1"], "trainer.max_steps"),
         (["trainer.val_every=0"], "trainer.val_every"),

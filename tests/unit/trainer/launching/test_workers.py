@@ -10,7 +10,8 @@ import time
 import pytest
 
 from trainer.control import ControlFolder
-from trainer.errors import Stopped, TrainerError
+from trainer.errors import PreflightError, Stopped, TrainerError
+from trainer.launching.rendezvous import Meeting
 from trainer.launching.workers import _Launch, train_in_workers
 from trainer.preflight import preflight
 from trainer.run_folder import RunFolder
@@ -38,8 +39,12 @@ def summary(folder):
 
 def test_launch_fails_with_a_remedy_when_the_rendezvous_cannot_be_opened(config, port, tmp_path):
     cfg = first_of_two_nodes(config, port)
+    results = [tmp_path / "predictions.npz", tmp_path / "report.html"]
+    for file in results:
+        file.touch()
     with pytest.raises(TrainerError, match="did not meet") as caught:
         train_in_workers(cfg, preflight(cfg), folder=tmp_path)
+    assert all(file.exists() for file in results)
     assert caught.value.field == "trainer.rendezvous"
     assert caught.value.remedy
     assert summary(tmp_path)["status"] == "failed"
@@ -94,3 +99,12 @@ def test_launch_ends_well_when_the_signal_found_everything_done(config, tmp_path
     files, control = RunFolder(tmp_path), ControlFolder(tmp_path)
     files.summarize(status="finished", steps=3, run_id=None)
     _Launch(cfg, preflight(cfg), files)._watch(AgentOfAskedWorkers(control), control)
+
+
+def test_machines_are_refused_when_none_is_told_which_it_is(config, port, monkeypatch):
+    monkeypatch.delenv("SLURM_NODEID", raising=False)
+    cfg = first_of_two_nodes(config, port)
+    cfg.trainer.node_rank = None
+    with pytest.raises(PreflightError, match=r"trainer\.node_rank=null") as caught:
+        Meeting.plan(cfg)
+    assert caught.value.field == "trainer.node_rank"

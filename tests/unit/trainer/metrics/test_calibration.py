@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, confusion_matrix
 
 from trainer.data.sampler import EvalSampler
-from trainer.data.samples import UNREADABLE
+from trainer.data.samples import NO_SAMPLE, UNREADABLE
 from trainer.errors import DataError
 from trainer.metrics.answers import Answers, _interleave
 from trainer.metrics.calibration import calibration_of, wilson_interval
@@ -106,9 +106,10 @@ def test_shares_of_processes_become_the_batches_again(size, batch_size, world_si
         EvalSampler(size, batch_size=batch_size, rank=rank, world_size=world_size)
         for rank in range(world_size)
     ]
+    counted = [[b.indices if b.counts else b.indices[:0] for b in sampler] for sampler in samplers]
     shares = [
-        [np.repeat(batch.indices[:, None], 4, axis=1).astype(np.float32) for batch in sampler]
-        for sampler in samplers
+        [np.repeat(indices[:, None], 4, axis=1).astype(np.float32) for indices in part]
+        for part in counted
     ]
     whole = [
         _interleave([share[number] for share in shares if number < len(share)])
@@ -147,3 +148,13 @@ def test_predictions_are_refused_when_the_file_is_wrong(spoil, tmp_path):
         np.savez(path, **{**vars(good), "labels": np.array([{"a": 1}], object)})
     with pytest.raises(DataError):
         read_predictions(path)
+
+
+def test_a_sample_that_only_fills_a_batch_is_no_answer():
+    answers = Answers()
+    answers.add(torch.tensor([[2.0, 0.0]]), torch.tensor([NO_SAMPLE]))
+    answers.add(torch.tensor([[2.0, 0.0]]), torch.tensor([1]))
+    answers.gather()
+    found = answers.predictions(labels=("a", "b"), indices=np.array([7]))
+    assert found.index.tolist() == [7]
+    assert found.label.tolist() == [1]

@@ -55,8 +55,10 @@ def test_shorten_differs_when_only_the_end_does():
 NOBODY = "http://127.0.0.1:1"
 
 
-def tracker_in(folder, uri, **options):
-    return MlflowTracker(uri, folder=folder, experiment="e", run_name="r", tags={}, **options)
+def tracker_in(folder, uri, *, experiment="e", **options):
+    return MlflowTracker(
+        uri, folder=folder, experiment=experiment, run_name="r", tags={}, **options
+    )
 
 
 def runs(uri):
@@ -313,3 +315,19 @@ def test_tracker_closes_the_run_as_it_ended(tmp_path, tracking_uri, status, show
     assert run.info.run_name == "r"
     assert run.data.metrics == {"loss": 0.5}
     assert run.data.tags["k"] == "v"
+
+
+def test_files_that_can_be_stored_nowhere_are_refused_and_all_else_arrives(
+    tmp_path, tracking_uri, caplog
+):
+    (tmp_path / "file").touch()
+    client = MlflowClient(tracking_uri)
+    client.create_experiment("nowhere", artifact_location=str(tmp_path / "file" / "artifacts"))
+    tracker = tracker_in(tmp_path, tracking_uri, experiment="nowhere")
+    tracker.log_file(tmp_path / "file")
+    tracker.log_metrics({"loss": 0.5}, step=1)
+    tracker.finish("finished")
+    assert "refuses file" in caplog.text
+    (run,) = client.search_runs([client.get_experiment_by_name("nowhere").experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["loss"] == 0.5
