@@ -16,7 +16,6 @@ from trainer.checkpoints.checkpoint import KEY, read_checkpoint, read_descriptio
 from trainer.checkpoints.resume import (
     choose_checkpoint,
     choose_together,
-    leave_others_behind,
     start_at,
 )
 from trainer.data.schema import AUTO as AUTO_SIZE
@@ -25,20 +24,13 @@ from trainer.errors import Stopped, TrainerError
 from trainer.events import ENDS, record
 from trainer.finished import finished_metrics
 from trainer.memory import running_out_explained
-from trainer.metrics.metrics_file import MetricsFile
 from trainer.parallel.group import Group
 from trainer.parallel.strategies import load_weights
 from trainer.preflight import preflight
 from trainer.process import nags_silenced, torch_settings
-from trainer.records import (
-    begin_tracking,
-    record_environment,
-    store_files,
-    store_tables,
-    write_predictions,
-)
-from trainer.report.leave import leave_report
+from trainer.records import write_predictions
 from trainer.run_folder import FAILED, FINISHED, STOPPED, RunFolder
+from trainer.run_records import RunRecords
 from trainer.setup import (
     check_resumable,
     make_checkpoint_manager,
@@ -46,8 +38,7 @@ from trainer.setup import (
     make_trainer,
     set_up_data,
 )
-from trainer.speed.performance import PerformanceFile, measure
-from trainer.tracking.tracker import ExperimentTracker
+from trainer.speed.performance import measure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,9 +143,7 @@ class _Run:
         self.group = group or Group()
         self.control = control
         self.metrics: dict[str, float] = {}
-        self.tracker = ExperimentTracker()
-        self.record: MetricsFile | None = None
-        self.timings: PerformanceFile | None = None
+        self.records = RunRecords(files)
         self.manager: CheckpointManager = make_checkpoint_manager(
             cfg, files.checkpoints, resumed_from=start.checkpoint if start.own else None
         )
@@ -178,16 +167,16 @@ class _Run:
                 notice = partial(self._notice, "data_changed")
                 same = check_resumable(checkpoint, self.module.card, notice=notice)
             self._open_records(same=same)
-        self.module.card["run_id"] = self.tracker.run_id
+        self.module.card["run_id"] = self.records.run_id
         self.module.performance = measure(
             self.cfg,
             self.module.model,
             accelerator=self.plan.accelerator,
             group=self.group,
-            loggers=(self.timings, self.tracker) if self.timings is not None else (),
+            loggers=self.records.speed_loggers,
         )
         if self.group.is_main:
-            record_environment(self.tracker, self.data, self.files)
+            self.records.describe(self.data)
         if self.cfg.callbacks.save_last or self.cfg.callbacks.save_best:
             check_space(
                 self.files.checkpoints,
@@ -200,7 +189,7 @@ class _Run:
             self.data,
             accelerator=self.plan.accelerator,
             folder=self.files.path,
-            loggers=[self.record, self.tracker] if self.record is not None else [],
+            loggers=self.records.loggers,
             signals=signals,
             manager=self.manager,
             group=self.group,
@@ -235,17 +224,9 @@ class _Run:
 
     def close(self) -> None:
         """Leave the records of a run that came to its end."""
-        if self.record is None or self.timings is None:
-            return
-        self._summarize(FINISHED)
-        self.record.close()
-        self.timings.close()
-        if self.cfg.trainer.report:
-            leave_report(self.files.path)
-        store_tables(self.tracker, self.files)
-        store_files(self.tracker, self.files, self.manager, self.cfg)
-        self.tracker.finish(FINISHED)
-        self.files.summarize(run_id=self.tracker.run_id)  # which may have been made only now
+        if self.group.is_main:
+            self._summarize(FINISHED)
+            self.records.finish(self.cfg, self.manager)
 
     def abandon(self, error: BaseException) -> None:
         """Leave what there is; nothing that fails here may hide `error`. A run that was stopped
@@ -260,7 +241,7 @@ class _Run:
             log.warning("%s", second)
 
     def _end_records(self, status: str, error: str) -> None:
-        if self.record is None:
+        if not self.records.is_open:
             if self.group.is_alone:  # else the launcher knows what was here before
                 self.files.refuse(status, error)
             return
@@ -268,40 +249,12 @@ class _Run:
             step = self.trainer.global_step if hasattr(self, "trainer") else None
             record(self.files.path, ENDS[status], step=step, error=error)
             self._summarize(status, error=error)
-            self.record.close()
-            if self.timings is not None:
-                self.timings.close()
-            store_tables(self.tracker, self.files)
         finally:
-            self.tracker.finish(status)
+            self.records.end(status)
 
     def _open_records(self, *, same: bool = True) -> None:
-        """From here on the folder is this run's. `same`: what it has recorded after its checkpoint
-        comes again as it was.
-        """
-        if not self.group.is_main:
-            return
-        # After a restart the launcher's summary has the run id, also before the first checkpoint.
-        run_id = self.start.run_id or self.files.summary.get("run_id")
-        restarts = self.files.summary.get("restarts", 0)
-        self.tracker = begin_tracking(self.cfg, self.files, run_id=run_id)
-        self.files.write_config(OmegaConf.to_yaml(self.cfg))
-        self.files.begin(name=self.cfg.name)
-        self.files.forget_results()
-        self.files.summarize(
-            run_id=self.tracker.run_id, steps=self.start.step or 0, restarts=restarts
-        )
-        left = leave_others_behind(self.files.path, self.start)
-        back_to = self.start.step if left or not same else None
-        if back_to is not None:
-            self.tracker.go_back(back_to)
-        self.record = MetricsFile(self.files.metrics, resumed_at=self.start.step)
-        self.timings = PerformanceFile(
-            self.files.performance, resumed=self.start.step is not None, back_to=back_to
-        )
-        self.tracker.log_params(plain(self.cfg))
-        self.tracker.log_file(self.files.config)
-        self.tracker.replay([*self.record.rows, *self.timings.rows])
+        if self.group.is_main:
+            self.records.open(self.cfg, self.start, same=same)
 
     def _make_module(self) -> None:
         search = self.cfg.data.batch_size == AUTO_SIZE
@@ -331,7 +284,7 @@ class _Run:
         best, last = self.manager.best, self.manager.last
         self.files.summarize(
             status=status,
-            run_id=self.tracker.run_id,
+            run_id=self.records.run_id,
             best_checkpoint=str(best) if best else None,
             last_checkpoint=str(last) if last else None,
             steps=self.trainer.global_step if hasattr(self, "trainer") else 0,

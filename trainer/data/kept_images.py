@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,8 @@ class KeptImages:
             self._array.parent.mkdir(parents=True, exist_ok=True)
             with staged(self._array) as temporary:
                 images = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+                with temporary.open("r+b") as file:  # a full disk is told now, and by an error
+                    os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
                 yield images
                 images.flush()
                 digest = sha256_file(temporary)

@@ -77,9 +77,8 @@ def kill_at(folder, step, *overrides):
     training_step = LightningModel.training_step
 
     def vanish(run, error):
-        run.tracker._sender.stop()
-        run.record.close()
-        run.timings.close()
+        run.records._tracker._sender.stop()
+        run.records._close()
 
     def dying(self, batch, batch_idx):
         if self.global_step == step:
