@@ -12,6 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from bundle.errors import Stopped
 from deploy.kubernetes import prometheus_rule
 from serving.routes.probes import probe_endpoints
 from tests.deploy.absence import absent
@@ -238,7 +239,7 @@ def test_the_machines_of_an_indexed_job_meet_at_the_first():
     assert service["spec"]["selector"] == {"batch.kubernetes.io/job-name": name}
     assert service["spec"]["publishNotReadyAddresses"] is True
     first = f"{name}-0.{service['metadata']['name']}"
-    assert f" {first};" in pod("training/indexed-job")["initContainers"][0]["args"][0]
+    assert f"first={first}\n" in pod("training/indexed-job")["initContainers"][0]["args"][0]
     for index in range(nodes):
         given = arguments("training/indexed-job", index=index)
         cfg = compose("train", given, schemas=register_schemas)
@@ -247,3 +248,49 @@ def test_the_machines_of_an_indexed_job_meet_at_the_first():
         assert cfg.trainer.rendezvous == f"{first}:{port}"
         cfg.trainer.rendezvous = f"127.0.0.1:{port}"
         assert Meeting.plan(cfg).is_host == (index == 0)
+
+
+def action(folder: str, *, code: int, drained: bool) -> str:
+    """What the Job's policy makes of a pod that ended so; `Count` where no rule is for it."""
+    job = one(folder, "Job")
+    [container] = pod(folder)["containers"]
+    for rule in job["spec"]["podFailurePolicy"]["rules"]:
+        if codes := rule.get("onExitCodes"):
+            assert (codes["containerName"], codes["operator"]) == (container["name"], "In")
+            applies = code in codes["values"]
+        else:
+            assert rule["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+            applies = drained
+        if applies:
+            return rule["action"]
+    return "Count"
+
+
+@pytest.mark.parametrize("folder", TRAINING)
+def test_a_wrong_config_fails_the_job_a_crash_is_counted_and_a_drain_is_not(folder):
+    assert action(folder, code=2, drained=False) == "FailJob"
+    assert action(folder, code=1, drained=False) == "Count"
+    assert action(folder, code=137, drained=True) == "Ignore"
+    assert action(folder, code=143, drained=True) == "Ignore"
+
+
+@pytest.mark.parametrize("folder", TRAINING[1:])
+def test_machines_that_stop_because_another_was_drained_are_not_counted(folder):
+    assert action(folder, code=Stopped.exit_code, drained=False) == "Ignore"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_machine_waits_for_the_name_of_the_first_but_not_for_ever(tmp_path, known):
+    [waiting] = pod("training/indexed-job")["initContainers"]
+    getent = tmp_path / "getent"
+    getent.write_text(f"#!/bin/sh\nexit {0 if known else 2}\n")
+    getent.chmod(0o755)
+    [script] = waiting["args"]
+    done = subprocess.run(
+        [*waiting["command"], script.replace("timeout 900", "timeout 1")],
+        check=False, capture_output=True, text=True, timeout=30,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+    )  # fmt: skip
+    first = "trainyard-train-nodes-0.trainyard-train-nodes"
+    assert done.returncode == (0 if known else 1)
+    assert (f"error: {first} has no address" in done.stderr) is not known
