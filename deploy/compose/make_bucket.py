@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import boto3
 from botocore.exceptions import ClientError
@@ -18,8 +19,15 @@ def main() -> None:
     except ClientError as error:
         if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
             raise
-        client.create_bucket(Bucket=bucket)
+        client.create_bucket(Bucket=bucket, **_place(client.meta.region_name))
         print(f"made the bucket {bucket}")
+
+
+def _place(region: str) -> dict[str, Any]:
+    """S3 wants to be told every region but its first, and refuses to be told that one."""
+    if region == "us-east-1":
+        return {}
+    return {"CreateBucketConfiguration": {"LocationConstraint": region}}
 
 
 if __name__ == "__main__":
