@@ -1,6 +1,8 @@
 #!/bin/sh
 # compose.sh ARGUMENT…: `docker compose`, or Podman's, on compose.yaml; makes .env and secrets/ first
 # where they are missing.
+#
+# In the environment: ENGINE (docker or podman; by default Docker where it is here).
 set -eu
 cd "$(dirname "$0")"
 
@@ -20,7 +22,9 @@ if ! test -e .env; then
   )
   echo "made deploy/compose/.env with new passwords" >&2
 fi
-if ! test -e secrets/webhook-token; then
+if ! test -f secrets/webhook-token; then
+  # An engine that is asked to mount what is missing makes a folder of that name.
+  test ! -d secrets/webhook-token || rmdir secrets/webhook-token
   # The folder keeps others out; the file is Alertmanager's to read, which runs as a user of its own.
   mkdir -p -m 0700 secrets
   secret > secrets/webhook-token
@@ -28,10 +32,20 @@ if ! test -e secrets/webhook-token; then
   echo "made deploy/compose/secrets/webhook-token: what alerts show to the webhook" >&2
 fi
 
-if docker compose version > /dev/null 2>&1 && docker info > /dev/null 2>&1; then
-  exec docker compose "$@"
-elif command -v podman-compose > /dev/null; then
-  exec podman-compose "$@"
+fail() {
+  echo "error: $1" >&2
+  exit 2
+}
+
+engine=${ENGINE:-}
+if test -z "$engine"; then
+  if docker compose version > /dev/null 2>&1 && docker info > /dev/null 2>&1; then engine=docker
+  elif command -v podman-compose > /dev/null; then engine=podman
+  else fail "there is neither Docker with its compose plugin nor podman-compose; install one of them"
+  fi
 fi
-echo "error: there is neither Docker with its compose plugin nor podman-compose; install one of them" >&2
-exit 2
+case $engine in
+  docker) exec docker compose "$@" ;;
+  podman) exec podman-compose "$@" ;;
+  *) fail "ENGINE=$engine: must be docker or podman" ;;
+esac
