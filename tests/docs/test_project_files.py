@@ -47,6 +47,11 @@ def test_workflow_has_every_stage_of_ci():
     assert {"lint", "type", "test", "docs", "test-docs", "test-deploy", "soak"} <= theirs
 
 
+def test_workflow_ends_the_tests_after_the_time_that_they_may_take():
+    steps = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))["jobs"]["test"]["steps"]
+    assert [step.get("timeout-minutes") for step in steps if step.get("run") == "make test"] == [20]
+
+
 def test_workflow_passes_actionlint():
     done = subprocess.run(
         [BIN / "actionlint", str(WORKFLOW)], cwd=ROOT, capture_output=True, text=True, check=False
