@@ -111,8 +111,8 @@ lint: $(READY) lint-deploy ## ruff, the import contracts, and the linters of wha
 FILES := git ls-files --cached --others --exclude-standard --
 lint-deploy: $(READY) ## yamllint, shellcheck, hadolint and actionlint
 	@$(FILES) '*.yaml' '*.yml' | xargs --no-run-if-empty $(BIN)/yamllint --strict
-	@$(FILES) '*.sh' | xargs --no-run-if-empty $(BIN)/shellcheck
-	@$(FILES) '*Dockerfile.*' | xargs --no-run-if-empty $(BIN)/hadolint
+	@git grep --untracked --files-with-matches '^#!/.*sh$$' -- ':!*.py' | xargs --no-run-if-empty $(BIN)/shellcheck
+	@$(FILES) '*Dockerfile*' | xargs --no-run-if-empty $(BIN)/hadolint
 	@$(FILES) '.github/workflows/*.yml' | xargs --no-run-if-empty $(BIN)/actionlint
 
 type: $(READY) ## mypy --strict

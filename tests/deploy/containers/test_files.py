@@ -19,8 +19,10 @@ DEPLOY = ROOT / "deploy"
 BIN = Path(sys.executable).parent
 COMPOSE = DEPLOY / "compose" / "compose.yaml"
 LINE_LENGTH = "{extends: default, rules: {line-length: {max: 110}, document-start: disable}}"
-DOCKERFILES = sorted(DEPLOY.rglob("Dockerfile*"))
-SCRIPTS = sorted([*(DEPLOY / "docker").glob("*.sh"), *(DEPLOY / "compose").glob("*.sh")])
+FOLDERS = (DEPLOY, ROOT / "tests" / "deploy" / "containers", ROOT / ".ci", ROOT / "requirements")
+FILES = sorted(path for folder in FOLDERS for path in folder.rglob("*") if path.is_file())
+DOCKERFILES = [path for path in FILES if path.name.startswith("Dockerfile")]
+SCRIPTS = [path for path in FILES if re.match(rb"#!.*sh\n", path.read_bytes())]
 REFERENCE = re.compile(r"[a-z0-9.-]+(?:/[a-z0-9._-]+)+:[A-Za-z0-9][\w.-]*")
 
 
@@ -50,14 +52,26 @@ def composed() -> dict[str, Any]:
     return yaml.safe_load(VARIABLE.sub(filled, COMPOSE.read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_dockerfile_has_no_fault_that_hadolint_knows(path):
     check(BIN / "hadolint", path)
 
 
 def test_scripts_have_no_fault_that_shellcheck_knows():
-    assert len(SCRIPTS) >= 3
+    assert {"compose.sh", "mc", "run"} <= {path.name for path in SCRIPTS}
     check(BIN / "shellcheck", *SCRIPTS)
+
+
+def test_linters_are_given_every_dockerfile_and_every_script(tmp_path):
+    for name in ("yamllint", "shellcheck", "hadolint", "actionlint"):
+        (tmp_path / name).write_text('#!/bin/sh\nprintf "%s\\n" "$0" "$@"\n')
+        (tmp_path / name).chmod(0o755)
+    make = ["make", "--directory", ROOT, "lint-deploy", "READY=", f"BIN={tmp_path}"]
+    given = check(*make).splitlines()
+    assert {str(path.relative_to(ROOT)) for path in [*DOCKERFILES, *SCRIPTS]} <= set(given)
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    [hadolint] = [hook["files"] for hook in hooks if hook["id"] == "hadolint"]
+    assert all(re.search(hadolint, str(path.relative_to(ROOT))) for path in DOCKERFILES)
 
 
 def test_yaml_has_no_fault_that_yamllint_knows():
