@@ -114,6 +114,14 @@ def test_the_task_runs_the_image_as_it_was_built(container):
     assert mount["containerPath"] == "/var/cache/trainyard"
 
 
+def test_what_has_to_be_there_before_the_task_is_in_the_documentation(container):
+    task = read("task-definition.json")
+    page = (ECS.parents[1] / "docs" / "deploy-kubernetes.md").read_text(encoding="utf-8")
+    for role in ("executionRoleArn", "taskRoleArn"):
+        assert f"`{task[role].rpartition('/')[2]}`" in page
+    assert f"--log-group-name {container['logConfiguration']['options']['awslogs-group']}`" in page
+
+
 def test_every_setting_exists_and_has_a_value_that_the_server_takes(container):
     environment = {entry["name"]: entry["value"] for entry in container["environment"]}
     secrets = {entry["name"]: "shop:predict:0123456789abcdef" for entry in container["secrets"]}
