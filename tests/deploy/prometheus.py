@@ -48,6 +48,30 @@ class Prometheus:
         return list(self.get(f"label/{label}/values", **{"match[]": metric}))
 
 
+def sides(expression: str) -> list[str]:
+    """Every expression that is left when of each `or` one side is taken: where both must have data,
+    neither hides the other.
+    """
+    found = re.search(r"\bor\b", expression)
+    if found is None:
+        return [expression]
+    before, after = expression[: found.start()], expression[found.end() :]
+    start = len(before) - _to_parenthesis(before[::-1], opening=")", closing="(")
+    end = _to_parenthesis(after, opening="(", closing=")")
+    chosen = (before, before[:start] + after[:end])
+    return [side for part in chosen for side in sides(part + after[end:])]
+
+
+def _to_parenthesis(text: str, *, opening: str, closing: str) -> int:
+    """Where the parenthesis closes that the text is in; its end if it is in none."""
+    depth = 0
+    for position, character in enumerate(text):
+        depth += (character == opening) - (character == closing)
+        if depth < 0:
+            return position
+    return len(text)
+
+
 @contextmanager
 def prometheus(folder: Path, *, targets: Mapping[str, str]) -> Iterator[Prometheus]:
     """With those targets, by the name of their file, and asking every second."""

@@ -15,6 +15,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from deploy.monitoring.dashboards.__main__ import FOLDER, dashboards
 from tests.deploy.absence import absent
+from tests.deploy.prometheus import sides
 
 ROOT = Path(__file__).resolve().parents[2]
 MONITORING = ROOT / "deploy" / "monitoring"
@@ -70,6 +71,16 @@ def test_the_runbook_has_a_section_for_every_alert_and_none_besides():
     runbook = (ROOT / "docs" / "monitoring.md").read_text()
     sections = re.findall(r"^### (Trainyard\w+)$", runbook, re.MULTILINE)
     assert sections == [rule["alert"] for rule in rules("alert")]
+
+
+def test_sides_of_an_expression_are_asked_one_by_one():
+    assert sides("a > 1") == ["a > 1"]
+    assert sides("sum(a) or vector(0)") == ["sum(a) ", " vector(0)"]
+    assert sides("sum by (b) ((a > 0) or 0 * c) / (d)") == [
+        "sum by (b) ((a > 0) ) / (d)",
+        "sum by (b) ( 0 * c) / (d)",
+    ]
+    assert sides("a or (b or c)") == ["a ", " (b )", " ( c)"]
 
 
 def test_dashboards_are_what_their_code_makes():

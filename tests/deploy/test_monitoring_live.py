@@ -28,7 +28,7 @@ from mlflow.tracking import MlflowClient
 from deploy.monitoring.dashboards.__main__ import FOLDER
 from tests.deploy.nvml_stand_in import write_pynvml
 from tests.deploy.process import postgresql, program, running
-from tests.deploy.prometheus import Prometheus, prometheus
+from tests.deploy.prometheus import Prometheus, prometheus, sides
 from tests.deploy.test_monitoring import MONITORING, rules
 from tests.deploy.webhook import Webhook, webhook
 from tests.followed_model import NAME, FollowedModel, ask, events
@@ -89,7 +89,7 @@ def monitored(tmp_path_factory, empty_registry) -> Iterator[Monitored]:
 
 
 def train(database: str, folder: Path) -> None:
-    """A run that was started twice, and one that says it runs and does not."""
+    """A run that was started twice, one that says it runs and does not, two that ended badly."""
     options = ("tracking=mlflow", f"tracking.uri={database}", "tracking.log_checkpoint=false")
     for epochs in (1, 2):
         length = f"trainer.max_epochs={epochs}"
@@ -99,6 +99,8 @@ def train(database: str, folder: Path) -> None:
     run = client.create_run(experiment, run_name="killed").info.run_id
     for metric in ("memory_usage_megabytes", "utilization_percentage"):
         client.log_metric(run, f"system/gpu_0_{metric}", 40.0)
+    for status in ("FAILED", "KILLED"):
+        client.set_terminated(client.create_run(experiment).info.run_id, status)
 
 
 def serving(folder: Path, empty_registry: Path) -> AbstractContextManager[RunningServer]:
@@ -200,8 +202,12 @@ def asked_whatever_comes(alert: str) -> str:
 
 
 def without_data(prometheus: Prometheus, expressions: dict[str, str]) -> dict[str, str]:
-    """Those that have none, however long one waits."""
-    missing = dict(expressions)
+    """Those of which a side has none, however long one waits."""
+    missing = {
+        f"{name}: {side.strip()}": side
+        for name, expression in expressions.items()
+        for side in sides(expression)
+    }
 
     def all_there() -> bool:
         for name, expression in [*missing.items()]:
@@ -262,9 +268,12 @@ def test_every_question_to_mlflows_database_has_an_answer(monitored, path):
 
 
 def test_every_rule_is_evaluated_and_every_record_and_alert_has_data(monitored):
-    expressions = {rule["record"]: rule["record"] for rule in rules("record")}
-    expressions |= {rule["alert"]: asked_whatever_comes(rule["expr"]) for rule in rules("alert")}
+    recorded = {rule["record"]: rule["record"] for rule in rules("record")}
+    computed = {rule["record"]: rule["expr"] for rule in rules("record")}
+    alerts = {rule["alert"]: asked_whatever_comes(rule["expr"]) for rule in rules("alert")}
+    expressions = computed | alerts
     assert len(expressions) > 25
+    assert without_data(monitored.prometheus, recorded) == {}
     assert without_data(monitored.prometheus, expressions) == {}
     groups = monitored.prometheus.get("rules")["groups"]
     states = {(rule["name"], rule["health"]) for group in groups for rule in group["rules"]}
