@@ -1,4 +1,4 @@
-"""docs/serving.md, taken apart: its settings, its metrics and its examples."""
+"""docs/serving.md, taken apart: its settings and its metrics."""
 
 from __future__ import annotations
 
@@ -27,14 +27,6 @@ def metric_names() -> set[str]:
     return set(re.findall(r"`((?:trainyard|nv)_[a-z0-9_]+)`", _tables()))
 
 
-def examples(language: str) -> list[str]:
-    """The blocks of that language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", _text(), flags=re.MULTILINE | re.DOTALL)
-
-
-def _text() -> str:
-    return PAGE.read_text(encoding="utf-8")
-
-
 def _tables() -> str:
-    return "\n".join(line for line in _text().splitlines() if line.startswith("| `"))
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    return "\n".join(line for line in lines if line.startswith("| `"))

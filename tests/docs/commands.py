@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 SEPARATORS = ("|", "||", "&&", ";", "&", ">", ">>", "(", ")")
 HARMLESS = ("cd", "export", "source")
+KUSTOMIZE = ("-k", "--kustomize", "kustomize")
 PLACEHOLDERS = {"NUMBER": "4", "NUMBER=PERCENT": "4=10"}
 OF_A_LAUNCHER = ("hydra/launcher", "hydra.launcher.")
 """Launchers are optional packages, and their fields their own."""
@@ -72,12 +73,21 @@ def _command(words: list[str]) -> Iterator[list[str]]:
 def check(words: Sequence[str]) -> None:
     """Raises whatever is wrong with it, or UnknownCommandError."""
     first, *rest = words
+    _check_files(rest)
     if first in HARMLESS:
         return
     known = {"python": _check_python, "make": _check_make, "pip": _check_pip}
     if first not in known:
         raise UnknownCommandError(first)
     known[first]([word for word in rest if word != "…"])
+
+
+def _check_files(words: Sequence[str]) -> None:
+    """Whatever they name below deploy/ is there; what kubectl builds has a kustomization."""
+    for before, word in zip(["", *words], words, strict=False):
+        if named := re.search(r"(?:^|=|file://)(deploy/[\w./-]+)$", word):
+            wanted = f"{named[1]}/kustomization.yaml" if before in KUSTOMIZE else named[1]
+            assert (ROOT / wanted).exists(), f"{wanted} does not exist"
 
 
 def _check_python(words: Sequence[str]) -> None:

@@ -11,7 +11,10 @@ ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^( *)(```+|~~~+) *([^\s`]*)")
 MARK = re.compile(r"^ *<!-- (not run|run by|the page is run by):? (.+?) -->$")
 SHELL = ("sh", "bash", "shell", "console")
-COMMAND_WORDS = ("python ", "make ", "pip ", "curl ", "source ")
+COMMAND_WORDS = (
+    *("python ", "make ", "pip ", "curl ", "source ", "export ", "git "),
+    *("kubectl ", "aws ", "envsubst ", "docker ", "podman ", "promtool "),
+)
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 LINK = re.compile(r"(?<!\!)\[(?:[^\]]|\[[^\]]*\])*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 
@@ -36,6 +39,12 @@ class Block:
     @property
     def is_shell(self) -> bool:
         return self.language in SHELL
+
+    @property
+    def hides_commands(self) -> bool:
+        """Whether it has commands but is not fenced as such."""
+        lines = self.text.splitlines()
+        return self.language in ("", "text") and any(x.startswith(COMMAND_WORDS) for x in lines)
 
 
 @dataclass

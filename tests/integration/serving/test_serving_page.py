@@ -17,9 +17,17 @@ from serving.gpu_metrics import _READINGS
 from serving.guard import read_keys
 from serving.metrics import MetricsCollector
 from serving.routing.shadow_metrics import ShadowMetrics
+from tests.docs.markdown import page
 from tests.running_server import ROOT, RunningServer, running_server
-from tests.serving_page import PAGE, examples, metric_names, settings_rows
+from tests.serving_page import PAGE, metric_names, settings_rows
 from tests.tiny_bundle import encode
+
+
+def examples(language: str) -> list[str]:
+    """The blocks of that language, but those that say why they are not run."""
+    blocks = page("docs/serving.md").blocks
+    return [block.text for block in blocks if block.language == language and not block.not_run]
+
 
 SHELL, PYTHON = examples("sh"), examples("python")
 
