@@ -58,6 +58,8 @@ class Conductor:
         self._shadows = fleet.shadows
         self._shadow_loading: Resolved | None = None
         self._routes = Routes()
+        self._look_owed = False
+        """Whether somebody asked for a look at the registry while nobody could take one."""
         self._settled: dict[str, Wanted] = {w.uri: w for w in fleet.settled}
         self._count_shares(Routes(fleet.routes))
 
@@ -69,6 +71,12 @@ class Conductor:
             self._board.send(slot, Hold(self._held))
         elif slot.kind == SHADOW:
             self._board.send(slot, Hold(self._shadows))
+
+    def ready(self, slot: Slot) -> None:
+        """A process that was started hears now."""
+        if slot.kind == WATCHER and self._look_owed:
+            self._look_owed = False
+            self._board.offer(WATCHER, Look())
 
     def hear(self, slot: Slot, message: object) -> None:
         """Something that is not about the process itself."""
@@ -91,6 +99,8 @@ class Conductor:
                 )
             )
             self._follow()
+        elif isinstance(message, Look) and self._board.find(WATCHER, 0) is None:
+            self._look_owed = True
         elif isinstance(message, (Observed, Look)):
             self._board.offer(WATCHER, message)
         elif isinstance(message, Call):

@@ -221,6 +221,7 @@ class Supervisor:
         child.ready_since = time.monotonic()
         fields = {"process": slot.name, "pid": child.process.pid}
         log.info("process ready", extra={"fields": fields})
+        self._conductor.ready(slot)
         if slot.kind in (WORKER, SHADOW):
             self.tell(API, self._up(slot))
         if not self._announced and all(
