@@ -26,6 +26,8 @@ _LEAST = {
     "callbacks.patience": 1,
     "callbacks.min_delta": 0,
     "optim.weight_decay": 0,
+    "tracking.start_timeout": 0,
+    "tracking.flush_timeout": 0,
 }
 _SEEDS = 2**32
 _SHARES = ("optim.warmup", "optim.floor")
@@ -36,6 +38,7 @@ def check_ranges(cfg: DictConfig) -> None:
     """Raises ConfigError, naming the first field whose value cannot be."""
     _check_each(cfg)
     _check_length(cfg)
+    _check_model(cfg)
     _check_optimizer(cfg)
     _check_checkpoints(cfg)
     if not cfg.tracking.experiment.strip():
@@ -89,6 +92,14 @@ def _check_length(cfg: DictConfig) -> None:
         raise _wrong("trainer.val_every", every, "a share of an epoch or a whole number of epochs")
 
 
+def _check_model(cfg: DictConfig) -> None:
+    dropout, peak = cfg.model.get("dropout"), cfg.trainer.peak_tflops
+    if dropout is not None and not 0 <= dropout < 1:
+        raise _wrong("model.dropout", dropout, "from 0 to less than 1")
+    if peak is not None and not peak > 0:
+        raise _wrong("trainer.peak_tflops", peak, "greater than 0, or null")
+
+
 def _check_optimizer(cfg: DictConfig) -> None:
     if not 0 < cfg.optim.lr < math.inf:
         raise ConfigError(
@@ -98,6 +109,9 @@ def _check_optimizer(cfg: DictConfig) -> None:
         )
     if not 0 <= cfg.loss.label_smoothing < 1:
         raise _wrong("loss.label_smoothing", cfg.loss.label_smoothing, "from 0 to less than 1")
+    betas = cfg.optim.get("betas")
+    if betas is not None and (len(betas) != 2 or not all(0 <= beta < 1 for beta in betas)):
+        raise _wrong("optim.betas", list(betas), "two numbers from 0 to less than 1")
     clip = cfg.trainer.gradient_clip
     if clip is not None and not clip > 0:
         raise _wrong("trainer.gradient_clip", clip, "greater than 0, or null")

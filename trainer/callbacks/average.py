@@ -27,11 +27,13 @@ class WeightAverage(pl.Callback):
         self._average: dict[str, Tensor] = {}
         self._step = 0
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._step = trainer.global_step
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         start = self._average or {k: v.clone() for k, v in _weights(pl_module).items()}
         # What a checkpoint brought was loaded before the model came to its device.
         self._average = {name: value.to(pl_module.device) for name, value in start.items()}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        self._step = trainer.global_step
 
     def on_train_batch_end(
         self,

@@ -37,3 +37,12 @@ def test_run_goes_on_from_its_own_weights_when_it_is_averaged_no_more(tmp_path):
     train_tiny(tmp_path / "run", "callbacks.ema_decay=null")
     last = "checkpoints/last.ckpt"
     assert same(weights(tmp_path / "run" / last), weights(tmp_path / "plain" / last))
+
+
+def test_average_of_several_batches_a_step_is_the_same_when_the_run_was_stopped(tmp_path):
+    options = ("callbacks.ema_decay=0.9", "trainer.accumulate=2", "callbacks.save_every_steps=1")
+    train_tiny(tmp_path / "whole", *options)
+    stop_at(tmp_path / "run", 4, *options)
+    train_tiny(tmp_path / "run", *options)
+    last = "checkpoints/last.ckpt"
+    assert same(weights(tmp_path / "run" / last), weights(tmp_path / "whole" / last))
