@@ -246,8 +246,7 @@ class _Run:
                 self.files.refuse(status, error)
             return
         try:
-            step = self.trainer.global_step if hasattr(self, "trainer") else None
-            record(self.files.path, ENDS[status], step=step, error=error)
+            record(self.files.path, ENDS[status], step=self._step, error=error)
             self._summarize(status, error=error)
         finally:
             self.records.end(status)
@@ -280,6 +279,12 @@ class _Run:
         if self.group.is_main:
             record(self.files.path, kind, **fields)
 
+    @property
+    def _step(self) -> int:
+        """Steps behind this run; Lightning knows those of its checkpoint only when it fits."""
+        behind = self.start.step or 0
+        return max(behind, self.trainer.global_step) if hasattr(self, "trainer") else behind
+
     def _summarize(self, status: str, **fields: Any) -> None:
         best, last = self.manager.best, self.manager.last
         self.files.summarize(
@@ -287,7 +292,7 @@ class _Run:
             run_id=self.records.run_id,
             best_checkpoint=str(best) if best else None,
             last_checkpoint=str(last) if last else None,
-            steps=self.trainer.global_step if hasattr(self, "trainer") else 0,
+            steps=self._step,
             metrics=self.metrics,
             seconds=round(time.perf_counter() - self.began, 2),
             **fields,

@@ -72,6 +72,8 @@ class CheckpointManager(pl.Callback):
         self._improved = False
         self._owed = False
         """Whether a save waits for a validation."""
+        if resumed_from is not None:
+            self._find_saved()
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Take up the best and the last checkpoint of a run that goes on, if only to its test."""
@@ -82,8 +84,7 @@ class CheckpointManager(pl.Callback):
             self._take_up_best(self._resumed_from)
         ranked = trainer.strategy.broadcast((self.best_rank, self._best_step))
         self.best_rank, self._best_step = ranked
-        self.best = self.folder / BEST if (self.folder / BEST).exists() else None
-        self.last = self.folder / LAST if (self.folder / LAST).exists() else None
+        self._find_saved()
         if self.best is None:
             self.best_rank = self._best_step = None
 
@@ -206,6 +207,10 @@ class CheckpointManager(pl.Callback):
             self._save(trainer, best)
         elif trainer.is_global_zero:
             self.writer.after(lambda: link_checkpoint(last, best))
+
+    def _find_saved(self) -> None:
+        self.best = self.folder / BEST if (self.folder / BEST).exists() else None
+        self.last = self.folder / LAST if (self.folder / LAST).exists() else None
 
     def _take_up_best(self, resumed_from: Path) -> None:
         """`best.ckpt` may be older than the checkpoint remembers, if a crash came between them,

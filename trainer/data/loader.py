@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
+import signal
+import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -159,6 +161,8 @@ def _end_processes() -> None:
     """End what is left of loaders: multiprocessing would ask each once, which it lets pass, and
     wait for it. Left is what a signal kept torch from knowing, as it came while they were started.
     """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would complain
     for process in multiprocessing.active_children():
         if process.daemon:
             process.kill()

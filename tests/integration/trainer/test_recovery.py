@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from tests.integration.trainer.conftest import SAVES, STOPPED_AT, stop_at
 from tests.training import same, train_tiny, weights
 from trainer.data.module import DataModule
-from trainer.errors import CheckpointError, ConfigError
+from trainer.errors import CheckpointError, ConfigError, Stopped
 from trainer.events import read_events
 from trainer.lightning_model import LightningModel
 from trainer.metrics.metric import read_metrics
@@ -50,6 +50,23 @@ def test_property_03_run_goes_on_as_itself_when_it_was_stopped(tmp_path, undistu
         )
     records = [read_metrics(path / "metrics.csv") for path in (folder, undisturbed)]
     assert records[0] == records[1]
+
+
+def test_summary_knows_the_checkpoint_when_the_run_is_stopped_before_it_trains_on(
+    stopped, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(stopped, tmp_path / "run")
+
+    def stopping(*args, **options):
+        raise Stopped("stopped by SIGTERM")
+
+    monkeypatch.setattr("trainer.run.make_trainer", stopping)
+    with pytest.raises(Stopped):
+        train_tiny(folder, *SAVES)
+    found = summary(folder)
+    assert (found["status"], found["steps"]) == ("stopped", STOPPED_AT)
+    for name in ("best", "last"):
+        assert found[f"{name}_checkpoint"] == str(folder / "checkpoints" / f"{name}.ckpt")
 
 
 def test_mlflow_run_goes_on_when_the_run_was_stopped(tmp_path, tracking_uri):
