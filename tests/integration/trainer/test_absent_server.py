@@ -82,6 +82,7 @@ def test_run_that_was_killed_is_one_complete_run_when_the_server_was_never_there
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_run_sends_what_waited_when_the_server_comes_back(tmp_path, empty_registry):
     server = MlflowServer(tmp_path, registry=empty_registry)
     folder = tmp_path / "run"
