@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -73,12 +72,13 @@ def find_batch_size(
             field="data.batch_size",
             remedy="choose a smaller model or smaller inputs",
         )
-    fits, equal = int(share) * group.world_size, math.lcm(*plan.world_sizes)
-    found = fits - fits % equal
+    fits = int(share) * group.world_size
+    found = fits - fits % plan.batch_multiple
     if not found:
         raise TrainerError(
-            f"data.batch_size=auto: {fits} samples fit, and only a multiple of {equal} can be"
-            f" shared by any number of machines from trainer.min_nodes={plan.min_nodes} on",
+            f"data.batch_size=auto: {fits} samples fit, and only a multiple of"
+            f" {plan.batch_multiple} can be shared by any number of machines from"
+            f" trainer.min_nodes={plan.min_nodes} on",
             field="data.batch_size",
             remedy=f"use trainer.min_nodes={plan.nodes}",
         )

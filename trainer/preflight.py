@@ -45,6 +45,11 @@ class Plan:
         """Processes in all, as many as there may ever be: of `min_nodes`, of one more, ..."""
         return range(self.devices * self.min_nodes, self.world_size + 1, self.devices)
 
+    @property
+    def batch_multiple(self) -> int:
+        """What a batch must be a multiple of, so that any of these numbers can share it equally."""
+        return math.lcm(*self.world_sizes)
+
 
 def preflight(cfg: DictConfig) -> Plan:
     """Where the run will compute. Raises ConfigError or PreflightError if it cannot."""
@@ -171,12 +176,12 @@ def _check_batch_size(cfg: DictConfig, plan: Plan) -> None:
             raise ConfigError(
                 f"data.batch_size={size} cannot be shared equally by {processes} processes",
                 field="data.batch_size",
-                remedy=f"use a multiple of {math.lcm(*plan.world_sizes)}",
+                remedy=f"use a multiple of {plan.batch_multiple}",
             )
-    if most < (least := math.lcm(*plan.world_sizes)):
+    if most < plan.batch_multiple:
         raise ConfigError(
-            f"data.max_batch_size={most}: must be at least {least}, of which every process has an"
-            " equal share",
+            f"data.max_batch_size={most}: must be at least {plan.batch_multiple}, of which every"
+            " process has an equal share",
             field="data.max_batch_size",
         )
     if size == AUTO and cfg.strategy.name == StrategyName.fsdp:

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 from bundle.atomic_file import HashingStream, staged
 from trainer.checkpoints.content import facts_of, load_plain
-from trainer.checkpoints.sidecar import SUFFIX, describe, publish, verify_file
+from trainer.checkpoints.sidecar import SUFFIX, describe, publish, unwritable, verify_file
 from trainer.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -54,6 +54,14 @@ def fetch_checkpoint(url: str, folder: Path) -> Path:
             return target
         except CheckpointError:
             pass  # what no longer verifies is fetched again
+    try:
+        _keep(address, target, expected=expected)
+    except OSError as error:
+        raise unwritable(target, error) from error
+    return target
+
+
+def _keep(address: str, target: Path, *, expected: str) -> None:
     with staged(target) as temporary:
         with _open(address) as source, temporary.open("wb") as file:
             stream = HashingStream(file)
@@ -71,7 +79,6 @@ def fetch_checkpoint(url: str, folder: Path) -> Path:
             raise CheckpointError(f"{address}: not a checkpoint of train.py ({error})") from error
         entry = {**describe(facts), "sha256": stream.sha256, "bytes": stream.bytes, "url": address}
         publish(temporary, target, entry)
-    return target
 
 
 def _expected(fragment: str, address: str) -> str:
@@ -118,14 +125,7 @@ def _copy(source: IO[bytes], target: HashingStream, *, address: str, limit: int)
                 field="resume",
                 remedy=f"set {LARGEST_VARIABLE}, if it may be",
             )
-        try:
-            target.write(chunk)
-        except OSError as error:
-            raise CheckpointError(
-                f"{address}: cannot be kept ({error.strerror or error})",
-                field="resume",
-                remedy="make room in the run folder",
-            ) from error
+        target.write(chunk)
 
 
 def _limit() -> int:

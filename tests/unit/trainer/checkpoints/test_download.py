@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
+import os
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -110,3 +112,15 @@ def test_url_is_refused_when_nothing_is_there(served, tmp_path):
     _, url = served
     with pytest.raises(CheckpointError, match="cannot be fetched"):
         choose_checkpoint(tmp_path, f"{url}/a.ckpt#sha256={'0' * 64}")
+
+
+def test_a_folder_that_cannot_take_the_checkpoint_is_told(tmp_path, monkeypatch):
+    write_checkpoint(tmp_path / "a.ckpt", state())
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CheckpointError, match=r"cannot be written.*No space left") as caught:
+        choose_checkpoint(tmp_path / "run", (tmp_path / "a.ckpt").as_uri())
+    assert caught.value.remedy
