@@ -28,6 +28,8 @@ RANDOMNESS = {
     "dropout": "f(seed, batch, rank)",
 }
 """Nothing random has a state, so a checkpoint holds none."""
+_PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
+"""Most of what is in a checkpoint; nothing changes it."""
 
 
 def load_plain(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
@@ -73,6 +75,8 @@ class _Copier:
         self._copies: dict[tuple[Any, ...], Tensor] = {}
 
     def copy(self, value: Any) -> Any:
+        if type(value) in _PLAIN:
+            return value
         if isinstance(value, Tensor):
             return self._tensor(value)
         if isinstance(value, OrderedDict):
