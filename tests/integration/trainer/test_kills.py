@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from tests.training_run import TWO, TrainingRun, difference
+from tests.unit.trainer.data.making import write_images
 from trainer.events import read_events
 
 if TYPE_CHECKING:
@@ -126,14 +127,18 @@ def test_workers_die_when_their_launcher_is_killed(tmp_path: Path) -> None:
     assert not [worker for worker in alive if worker.status() != psutil.STATUS_ZOMBIE]
 
 
-@pytest.mark.soak
 def test_worker_error_is_one_line_with_its_exit_code_when_only_workers_can_find_it(
     tmp_path: Path,
 ) -> None:
-    run = TrainingRun(tmp_path / "run", *TWO, "data.batch_size=33")
+    images = tmp_path / "images"
+    for label in ("a", "b"):
+        write_images(images / label, count=10)
+    broken = images / "b" / "3.png"
+    broken.write_bytes(broken.read_bytes()[:-40])
+    run = TrainingRun(tmp_path / "run", *TWO, "data=image_folder", f"data.root={images}")
     assert run.wait() == 2
     errors = [line for line in run.text.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
-    assert "data.batch_size=33" in errors[0]
+    assert "b/3.png" in errors[0]
     assert "Traceback" not in run.text
     assert run.summary["status"] == "failed"
