@@ -102,8 +102,17 @@ def read_keys(file: str, environment: Mapping[str, str]) -> tuple[ApiKey, ...]:
     `max_in_flight` if there is a quota.
     """
     keys = [*_from_file(Path(file))] if file else []
-    for entry in filter(None, environment.get(VARIABLE, "").split(",")):
-        name, scopes, secret = [*entry.strip().split(":", 2), "", ""][:3]
+    for number, entry in enumerate(environment.get(VARIABLE, "").split(","), start=1):
+        if not entry:
+            continue
+        name, _, rest = entry.strip().partition(":")
+        scopes, colon, secret = rest.partition(":")
+        if not colon or not set(scopes.split("+")) <= set(SCOPES):
+            # Nothing of it is repeated: any part may be the key.
+            raise _wrong(
+                f"{VARIABLE}: entry {number} is not NAME:SCOPE+SCOPE:KEY with scopes of"
+                f" {', '.join(SCOPES)}; a key has no comma in it"
+            )
         fields = {"name": name, "scopes": scopes.split("+"), "key": secret}
         keys.append(_key(fields, source=VARIABLE))
     names = [key.name for key in keys]
@@ -125,6 +134,8 @@ def _from_file(path: Path) -> Iterator[ApiKey]:
     if document or not isinstance(entries, list) or not entries:
         raise _wrong(f"{source} must hold tables [[key]], and nothing else")
     for entry in entries:
+        if not isinstance(entry, dict):
+            raise _wrong(f"{source} must hold tables [[key]], and nothing else")
         yield _key(entry, source=source)
 
 
@@ -162,8 +173,12 @@ def _digest(entry: Mapping[str, Any], where: str) -> bytes:
         if len(digest) != hashlib.sha256().digest_size:
             raise _wrong(f"{where} has a sha256 that is not 64 hexadecimal digits")
         return digest
-    if not isinstance(key, str) or len(key) < SHORTEST_KEY:
-        raise _wrong(f"{where} is shorter than {SHORTEST_KEY} characters")
+    if not isinstance(key, str):
+        raise _wrong(f"{where} has a key that is not a string")
+    if len(key) < SHORTEST_KEY:
+        raise _wrong(f"{where} has a key that is shorter than {SHORTEST_KEY} characters")
+    if not key.isascii() or not key.isprintable():
+        raise _wrong(f"{where} has a key that no header can carry; use printable ASCII characters")
     return hashlib.sha256(key.encode()).digest()
 
 

@@ -129,6 +129,7 @@ class _Trial:
         needed = self._sample_bytes * size * self._processes
         if self._device.type == "cpu" and needed > _MARGIN * available_bytes():
             return False
+        log.info("data.batch_size=auto: trying %d a process", size)
         peak = Peak()
         try:
             self._step(size)

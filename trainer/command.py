@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Train what `sys.argv` asks for."""
+    logging.raiseExceptions = False  # a full disk ends the run in one line, not in the log's many
     hydra_command("train", _train, schemas=register_schemas)()
 
 

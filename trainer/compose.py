@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 import sys
+import traceback
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,12 +73,28 @@ def hydra_command(
             decorate(job)()
         except TrainyardError:  # of a launcher's process, or of a sweeper
             raise
+        except OSError as error:
+            if not _is_of_hydra(error):
+                raise
+            raise ConfigError(
+                f"{error.filename or 'the run folder'}: cannot be made or written"
+                f" ({error.strerror or error})",
+                field="hydra.run.dir",
+                remedy="name a folder that can be written (hydra.run.dir, of a sweep"
+                " hydra.sweep.dir)",
+            ) from error
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             # Composing failed: what a job raises is in `failures`.
             raise explain(error) from error
         _raise(failures, named)
 
     return command
+
+
+def _is_of_hydra(error: OSError) -> bool:
+    """Whether Hydra met it, which makes the folder and writes there before it calls the job."""
+    last = traceback.extract_tb(error.__traceback__)[-3:]
+    return any(Path(hydra.__file__).parent in Path(frame.filename).parents for frame in last)
 
 
 def _raise(failures: Sequence[Exception], named: Sequence[str]) -> None:

@@ -24,6 +24,8 @@ def record(folder: Path, kind: str, **fields: Any) -> None:
     handle = os.open(folder / FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(handle, line.encode())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder / FILE)) from error
     finally:
         os.close(handle)
 

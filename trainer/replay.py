@@ -51,7 +51,9 @@ def replay(folder: Path, *, uri: str | None = None) -> list[dict[str, Any]]:
 def _replay(journal: Journal, uri: str, files: RunFolder) -> dict[str, Any]:
     refusals: list[TrackingError] = []
     count = 0
-    if journal.header and journal.is_pending:
+    if not journal.header:
+        refusals.append(TrackingError("its first line is missing or damaged: whose run was it?"))
+    elif journal.is_pending:
         run = MlflowRun(uri, journal)
         run.open()
         _note_run_id(files, journal)  # first: the summary is among the files to send
@@ -59,7 +61,7 @@ def _replay(journal: Journal, uri: str, files: RunFolder) -> dict[str, Any]:
     return {
         "journal": journal.path.name,
         "run_id": journal.run_id,
-        "sent": count - len(refusals),
+        "sent": max(0, count - len(refusals)),
         "refused": [str(error) for error in refusals],
     }
 

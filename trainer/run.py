@@ -246,8 +246,10 @@ class _Run:
                 self.files.refuse(status, error)
             return
         try:
-            record(self.files.path, ENDS[status], step=self._step, error=error)
-            self._summarize(status, error=error)
+            try:
+                record(self.files.path, ENDS[status], step=self._step, error=error)
+            finally:  # a full disk may refuse the event, and take the status
+                self._summarize(status, error=error)
         finally:
             self.records.end(status)
 

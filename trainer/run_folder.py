@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
@@ -104,7 +105,15 @@ class RunFolder:
     def summarize(self, **fields: Any) -> None:
         """Change fields of summary.json."""
         self.summary |= fields
-        write_json(self.summary_file, self.summary)
+        try:
+            write_json(self.summary_file, self.summary)
+        except OSError as error:
+            if error.errno != errno.ENOSPC or not self.summary_file.exists():
+                raise
+            # There is room where it lies: how a run ended must not be lost with the disk.
+            with self.summary_file.open("r+", encoding="utf-8") as file:
+                file.write(json.dumps(self.summary, indent=2, sort_keys=True) + "\n")
+                file.truncate()
 
     def begin(self, *, name: str) -> None:
         """The summary of a run that is about to start."""

@@ -15,16 +15,14 @@ from trainer.schema import register_schemas
 def main() -> None:
     """Train and time it."""
     parser = arguments(__doc__ or "")
-    parser.add_argument("--save-every", type=int, help="checkpoint in the background this often")
+    parser.add_argument("--save-every", type=int, help="checkpoint so often between epochs, too")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         asked = overrides(args.model, steps=watch(args), threads=args.threads, folder=folder)
-        if args.save_every is None:
-            asked.append("callbacks=none")
-        else:
-            asked += ["callbacks.async_save=true", f"callbacks.save_every_steps={args.save_every}"]
-            asked.append("callbacks.save_best=false")  # nothing is validated
+        asked += ["callbacks.async_save=true", "callbacks.save_best=false"]  # nothing is validated
+        if args.save_every is not None:
+            asked.append(f"callbacks.save_every_steps={args.save_every}")
         train(compose("train", asked, schemas=register_schemas), folder=folder / "run")
 
 

@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bundle.address import absolute_uri
 from bundle.archive import open_bundle
 from bundle.atomic_file import write_json
 from bundle.errors import BundleError, NotFoundError
@@ -37,7 +38,7 @@ class LastKnownGood:
 
     def __init__(self, cache: Path, *, registry_uri: str) -> None:
         self._folder = cache / "last-known-good"
-        self._registry_uri = registry_uri
+        self._registry_uri = absolute_uri(registry_uri)  # another folder's is another one
 
     def write(self, wanted: Wanted) -> None:
         """Never fails: a full disk must not stop what works; it is logged."""

@@ -18,6 +18,7 @@ from trainer.checkpoints.checkpoint import (
     verify_checkpoint,
 )
 from trainer.checkpoints.quarantine import quarantine
+from trainer.checkpoints.resume import WRITTEN
 from trainer.checkpoints.sharded import save_sharded
 from trainer.checkpoints.writer import CheckpointWriter
 from trainer.errors import CheckpointError, ConfigError
@@ -69,6 +70,7 @@ class CheckpointManager(pl.Callback):
         self._sharded = sharded
         self._resumed_from = resumed_from
         self._saved_step = 0
+        self._is_marked = False
         self._improved = False
         self._owed = False
         """Whether a save waits for a validation."""
@@ -189,6 +191,12 @@ class CheckpointManager(pl.Callback):
         return f"{self._monitor}, {'max' if self._maximise else 'min'}"
 
     def _save(self, trainer: pl.Trainer, path: Path) -> None:
+        self._write(trainer, path)
+        if trainer.is_global_zero and not self._is_marked:
+            self._is_marked = True
+            self.writer.after((self.folder.parent / WRITTEN).touch)
+
+    def _write(self, trainer: pl.Trainer, path: Path) -> None:
         if not self._sharded:
             trainer.save_checkpoint(path, weights_only=False)  # the optimiser, too
             return

@@ -30,6 +30,8 @@ AUTO = "auto"
 NEVER = "never"
 CHECKPOINTS = "checkpoints"
 DOWNLOADS = "downloads"
+WRITTEN = ".checkpoints_written"
+"""In a run's folder: there is a checkpoint, or has been one."""
 _PATTERN = "*.ckpt"
 _PREFERRED = ("last.ckpt",)
 
@@ -49,12 +51,13 @@ def choose_checkpoint(folder: Path, resume: str) -> Path | None:
     there are set aside. Else a path or a URL, which is taken as it is or refused.
 
     Writes to the folder, so only one process of a run may call it. Raises CheckpointError if all
-    checkpoints of the folder are damaged, or the named one is.
+    checkpoints of the folder are damaged or gone, or the named one is.
     """
     checkpoints = folder / CHECKPOINTS
     if resume == AUTO:
         return _newest(folder, checkpoints)
     if resume == NEVER:
+        (folder / WRITTEN).unlink(missing_ok=True)
         if checkpoints.is_dir():
             _set_aside(folder, checkpoints, list(checkpoints.iterdir()))
         return None
@@ -164,6 +167,12 @@ def _newest(folder: Path, checkpoints: Path) -> Path | None:
             field="resume",
             remedy="repair or bring back one of them, or start from zero with resume=never",
         )
+    if (folder / WRITTEN).exists():
+        raise CheckpointError(
+            f"{checkpoints}: the checkpoints of this run are gone",
+            field="resume",
+            remedy="bring them back, or start from zero with resume=never",
+        )
     return None
 
 
@@ -209,6 +218,8 @@ def leave_others_behind(folder: Path, start: Start) -> bool:
         return False
     checkpoints = folder / CHECKPOINTS
     after = -1 if start.step is None else start.step
+    if not start.own:
+        (folder / WRITTEN).unlink(missing_ok=True)
     left = [found.path for found in _candidates(checkpoints) if found.step > after]
     _set_aside(folder, checkpoints, [part for path in left for part in (path, sidecar_path(path))])
     return bool(left)

@@ -28,6 +28,8 @@ SCHEMA = 2
 SUFFIX = ".json"
 _PENDING = "pending"
 """Set while the file may not have its name yet, or not any more: its absence is no damage."""
+_REMOVAL = "removal"
+"""What is pending of a checkpoint that is being removed."""
 _PREVIOUS = "previous"
 """The entry of the file that is being replaced: either is right until the sidecar is final."""
 _SEAL = "seal"
@@ -145,9 +147,12 @@ def unwritable(path: Path, error: OSError) -> CheckpointError:
 def is_pending(path: Path) -> bool:
     """Whether a crash came while the file was written for the first time, or removed."""
     try:
-        return bool(read_sidecar(path).get(_PENDING))
+        sidecar = read_sidecar(path)
     except CheckpointError:
         return False
+    pending = sidecar.get(_PENDING)
+    # While one replaces another the name is never free.
+    return pending == _REMOVAL or (bool(pending) and not sidecar.get(_PREVIOUS))
 
 
 def entry_of(sidecar: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,7 +174,7 @@ def remove_file(path: Path) -> None:
     """Remove a checkpoint and its sidecar; a crash in between is not taken for damage."""
     sidecar = sidecar_path(path)
     try:
-        write_sealed(sidecar, {**read_sidecar(path), _PENDING: True})
+        write_sealed(sidecar, {**read_sidecar(path), _PENDING: _REMOVAL})
     except CheckpointError:
         sidecar.unlink(missing_ok=True)
     path.unlink(missing_ok=True)

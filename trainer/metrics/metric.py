@@ -19,16 +19,16 @@ class Metric(NamedTuple):
 
 
 def read_metrics(path: Path) -> list[Metric]:
-    """The lines of a metrics.csv; a line that a crash cut short is left out."""
+    """The lines of a metrics.csv; one that a crash cut short, or that is damaged, is left out."""
     rows = []
-    with path.open(encoding="utf-8", newline="") as stream:
+    with path.open(encoding="utf-8", errors="replace", newline="") as stream:
         for line in stream:
             if not line.endswith("\n"):
                 break
             try:
                 step, name, value = next(csv.reader([line]))
                 rows.append(Metric(int(step), name, float(value)))
-            except ValueError:
+            except (ValueError, csv.Error):
                 continue  # the header, too
     return rows
 

@@ -7,6 +7,7 @@ and all that a confusion matrix tells need three numbers a sample and the answer
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,19 +65,34 @@ class Predictions:
             temporary.replace(path)
 
 
+_DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    AttributeError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What NumPy and zipfile raise for bytes that are not what was written."""
+
+
 def read_predictions(path: Path) -> Predictions:
     """Raises DataError if the file is missing, damaged or not one of these."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             columns = {name: arrays[name] for name in _COLUMNS}
             labels = tuple(str(name) for name in arrays["labels"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise DataError(f"{path}: not a file of predictions ({error})") from error
     _check(path, columns, labels)
     return Predictions(**columns, labels=labels)
 
 
 def _check(path: Path, columns: dict[str, Any], labels: Sequence[str]) -> None:
+    if not all(isinstance(array, np.ndarray) for array in columns.values()):
+        raise DataError(f"{path}: not a file of predictions (a column is no array)")
     shapes = {array.shape for array in columns.values()}
     if len(shapes) != 1 or len(shapes.pop()) != 1:
         raise DataError(f"{path}: its columns have different lengths")

@@ -80,7 +80,8 @@ def lineage_section(run: Recorded) -> Section:
     ]
     blocks: list[Block] = [Facts(rows=tuple((name, value) for name, value in rows if value))]
     if not known:
-        blocks.append(Gap(text=f"Code and data are not known: {run.missing[ENVIRONMENT]}."))
+        reason = run.missing.get(ENVIRONMENT, f"{ENVIRONMENT} does not say")
+        blocks.append(Gap(text=f"Code and data are not known: {reason}."))
     return Section(id="lineage", title="Lineage", blocks=tuple(blocks))
 
 

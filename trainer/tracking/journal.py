@@ -16,6 +16,7 @@ import os
 import threading
 import time
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainer.errors import TrackingError
@@ -68,7 +69,8 @@ class Journal:
         self._size = os.fstat(self._file).st_size
         self._is_cut = self._size > 0 and os.pread(self._file, 1, self._size - 1) != b"\n"
         for entry in self._lines(0):
-            self._take(entry)
+            with suppress(AttributeError, KeyError, TypeError, ValueError):  # damaged
+                self._take(entry)
 
     @property
     def key(self) -> str:

@@ -77,3 +77,12 @@ def test_a_folder_that_cannot_be_written_stops_nothing(wanted, tmp_path, caplog)
     (tmp_path / "file").write_text("in the way")
     LastKnownGood(tmp_path / "file", registry_uri="x").write(wanted)
     assert "cannot be kept" in caplog.text
+
+
+def test_another_folders_registry_of_the_same_name_has_its_own(
+    store, wanted, tmp_path, monkeypatch
+):
+    store.write(wanted)
+    monkeypatch.chdir(tmp_path)
+    other = LastKnownGood(tmp_path / "cache", registry_uri="sqlite:///here.db")
+    assert other.read(URI) is None

@@ -128,3 +128,14 @@ def test_command_starts_no_other_job_when_one_is_stopped(tmp_path, monkeypatch):
     with pytest.raises(Stopped):
         hydra_command("train", stopping, schemas=register_schemas)()
     assert begun == [1]
+
+
+def test_command_names_the_folder_that_cannot_be_made(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(sys, "argv", ["train.py", f"hydra.run.dir={tmp_path}/file/run"])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    GlobalHydra.instance().clear()
+    with pytest.raises(ConfigError, match="cannot be made or written") as caught:
+        hydra_command("train", lambda _: None, schemas=register_schemas)()
+    assert caught.value.field == "hydra.run.dir"
+    assert str(tmp_path / "file") in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Sequence
@@ -118,7 +119,10 @@ class FileContents(Sequence[RawSample]):
     def __getitem__(self, index: int | slice) -> bytes | FileContents:
         if isinstance(index, slice):
             return FileContents(self._paths[index])
-        return self._paths[index].read_bytes()
+        path = self._paths[index]
+        if not path.is_file() and path.exists():  # a pipe would be waited for
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return path.read_bytes()
 
 
 def _folders(path: Path) -> list[Path]:

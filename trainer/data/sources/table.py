@@ -51,10 +51,11 @@ def require_columns(there: Sequence[str], *, columns: Mapping[str, str], where: 
     """Raises DataError, naming the field, for the first of `columns` that is not `there`."""
     for field, column in columns.items():
         if column not in there:
+            known = ", ".join(map(repr, there))
             raise DataError(
                 f"{where}: there is no column {column!r} (data.{field})",
                 field=f"data.{field}",
-                remedy=f"use one of {', '.join(there)}" if there else "the file has no header",
+                remedy=f"use one of {known}" if there else "the file has no header",
             )
 
 
@@ -130,6 +131,8 @@ def _json_object(line: str) -> dict[str, Any] | str:
         value = json.loads(line)
     except ValueError as error:
         return f"is not JSON: {error}"
+    except RecursionError:
+        return "is JSON that is nested too deeply"
     return value if isinstance(value, dict) else f"is a JSON {type(value).__name__}, not an object"
 
 

@@ -21,7 +21,7 @@ from trainer.checkpoints.checkpoint import (
     verify_checkpoint,
     write_checkpoint,
 )
-from trainer.checkpoints.resume import choose_checkpoint
+from trainer.checkpoints.resume import WRITTEN, choose_checkpoint
 from trainer.errors import CheckpointError
 
 
@@ -226,3 +226,55 @@ for background in (False, True):
 def test_whole_checkpoint_is_there_whenever_the_writer_is_killed(tmp_path):
     command = [sys.executable, "-c", KILLER, str(tmp_path)]
     subprocess.run(command, check=True, env=forking())
+
+
+def test_checkpoint_that_vanished_while_it_was_replaced_is_not_taken_for_a_new_one(
+    tmp_path, monkeypatch, caplog
+):
+    path = tmp_path / "checkpoints/last.ckpt"
+    write_checkpoint(path, state(step=1))
+    link_checkpoint(path, tmp_path / "checkpoints/step-00000001.ckpt")
+    replace = Path.replace
+
+    def crash(self, target):
+        if target == path:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", crash)
+        with pytest.raises(KeyboardInterrupt):
+            write_checkpoint(path, state(step=2))
+    path.unlink()
+    assert choose_checkpoint(tmp_path, "auto").name == "step-00000001.ckpt"
+    assert "falling back" in caplog.text
+
+
+def test_checkpoint_whose_removal_was_cut_short_is_not_missed(tmp_path, monkeypatch, caplog):
+    path = tmp_path / "checkpoints/last.ckpt"
+    write_checkpoint(path, state(step=1))
+    old = tmp_path / "checkpoints/step-00000001.ckpt"
+    link_checkpoint(path, old)
+    unlink = Path.unlink
+
+    def crash(self, **options):
+        unlink(self, **options)
+        if self == old:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", crash)
+        with pytest.raises(KeyboardInterrupt):
+            remove_checkpoint(old)
+    assert choose_checkpoint(tmp_path, "auto") == path
+    assert names(path.parent) == ["last.ckpt", "last.ckpt.json"]
+    assert not caplog.text
+
+
+def test_run_whose_checkpoints_are_gone_does_not_start_from_zero(tmp_path):
+    (tmp_path / WRITTEN).touch()
+    with pytest.raises(CheckpointError, match="are gone") as caught:
+        choose_checkpoint(tmp_path, "auto")
+    assert "resume=never" in caught.value.remedy
+    assert choose_checkpoint(tmp_path, "never") is None
+    assert choose_checkpoint(tmp_path, "auto") is None

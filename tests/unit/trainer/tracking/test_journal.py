@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainer.replay import main
 from trainer.tracking.journal import Journal, known_run_id, open_journal
 
 
@@ -78,3 +79,19 @@ def test_journal_takes_records_while_another_thread_sends(journal):
     metrics(journal, total)
     thread.join(60)
     assert [entry.fields["step"] for entry in sent[1:]] == list(range(total))
+
+
+def test_journal_passes_a_line_by_that_says_nothing(tmp_path, journal):
+    metrics(journal, 2)
+    with journal.path.open("a") as file:
+        file.write('{"kind": "sent"}\n{"kind": "metrics"}\n')
+    found = Journal(journal.path)
+    assert found.header == journal.header
+    assert found.steps == journal.steps
+    found.close()
+
+
+def test_records_whose_run_is_not_known_are_refused_by_replay(tmp_path, capsys):
+    (tmp_path / "tracking.jsonl").write_text('{"kind": "metrics", "metrics": {}, "step": 1}\n')
+    assert main([str(tmp_path), "--uri", f"sqlite:///{tmp_path}/mlflow.db"]) == 1
+    assert "refused: its first line is missing or damaged" in capsys.readouterr().out

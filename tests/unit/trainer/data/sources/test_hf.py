@@ -103,7 +103,7 @@ def test_hf_names_the_columns_there_are_when_one_is_missing(tmp_path):
     texts([("a", 1)]).save_to_disk(tmp_path / "d")
     with pytest.raises(DataError, match=r"no column 'image' \(data.input_column\)") as error:
         HfSource(str(tmp_path / "d")).load()
-    assert error.value.remedy == "use one of text, label"
+    assert error.value.remedy == "use one of 'text', 'label'"
 
 
 def test_hf_says_so_when_the_column_holds_something_else(tmp_path):

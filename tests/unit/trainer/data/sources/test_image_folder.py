@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import pytest
 
@@ -97,3 +98,10 @@ def test_image_folder_says_so_when_split_folders_hold_no_classes(tmp_path):
     (tmp_path / "test").mkdir()
     with pytest.raises(DataError, match="the folders test, train have no sub-folders"):
         ImageFolderSource(str(tmp_path)).load()
+
+
+def test_pipe_is_an_error_and_not_waited_for(image_root):
+    os.mkfifo(image_root / "Katze" / "pipe.png")
+    corpus = ImageFolderSource(str(image_root)).load()
+    with pytest.raises(OSError, match="not a regular file"):
+        corpus.raw[corpus.names.index("Katze/pipe.png")]

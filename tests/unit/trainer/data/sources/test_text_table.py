@@ -221,3 +221,18 @@ def test_class_name_is_the_same_for_equal_labels(value, name):
 def test_class_name_refuses_what_names_no_class(value):
     with pytest.raises(ValueError, match="label"):
         class_name(value)
+
+
+def test_line_that_is_nested_too_deeply_is_left_out_or_named(tmp_path):
+    path = write_jsonl(tmp_path / "t.jsonl")
+    path.write_text(path.read_text(encoding="utf-8") + "[" * 100_000 + "\n", encoding="utf-8")
+    assert len(load(path, on_error="skip")) == len(ROWS)
+    with pytest.raises(DataError, match="nested too deeply"):
+        load(path)
+
+
+def test_names_with_blanks_are_told_apart(tmp_path):
+    path = write_csv(tmp_path / "t.csv", header=(" text", "label"))
+    with pytest.raises(DataError, match="no column 'text'") as caught:
+        load(path)
+    assert caught.value.remedy == "use one of ' text', 'label'"

@@ -1,0 +1,49 @@
+"""Keys: what is wrong with one is told without telling it."""
+
+from __future__ import annotations
+
+import pytest
+
+from serving.errors import SettingsError
+from serving.guard import read_keys
+
+SECRET = "my-very-secret-key-0123456789"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        SECRET,
+        f"shop:{SECRET}",
+        f"shop:{SECRET}:predict",
+        f"shop:predict:{SECRET},{SECRET}",
+        f"{SECRET}:predict",
+        f"shop:predict:{SECRET},shop:predict+nothing:{SECRET}",
+    ],
+)
+def test_malformed_entry_is_named_by_its_place_and_nothing_of_it_is_repeated(value):
+    with pytest.raises(SettingsError, match=r"entry \d is not NAME:SCOPE") as caught:
+        read_keys("", {"TRAINYARD_API_KEYS": value})
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ('"shlüssel-mit-umlaut-ü"', "no header can carry"),
+        ("1234567890123456", "not a string"),
+        ('"short"', "shorter than 16"),
+    ],
+)
+def test_key_that_cannot_be_used_is_refused_at_the_start(key, words, tmp_path):
+    file = tmp_path / "keys.toml"
+    file.write_text(f'[[key]]\nname = "u"\nscopes = ["predict"]\nkey = {key}\n', encoding="utf-8")
+    with pytest.raises(SettingsError, match=words):
+        read_keys(str(file), {})
+
+
+def test_file_of_keys_without_names_is_refused(tmp_path):
+    file = tmp_path / "keys.toml"
+    file.write_text('key = ["abc"]')
+    with pytest.raises(SettingsError, match="tables"):
+        read_keys(str(file), {})
