@@ -45,7 +45,7 @@ endif
 demo: $(READY) ## train, export, register, serve and ask: the whole line on real digits
 	@$(BIN)/python examples/demo.py $(ARGS)
 
-test: $(READY) ## the whole test suite
+test: $(READY) ## the test suite, but for what soak, test-deploy and test-docs run
 	@$(BIN)/python -m compileall -q bundle optimize serving trainer  # for the hundreds of processes to come
 	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(ARGS)
 

@@ -163,7 +163,7 @@ class Manifest:
                 )
 
     def to_dict(self) -> dict[str, Any]:
-        """As surface.md fixes it; every value is JSON."""
+        """The manifest's document; every value is JSON."""
         newer = self.golden is not None and self.golden.answers
         return {
             "schema": SCHEMA if newer else SCHEMA_WITHOUT_ANSWERS,

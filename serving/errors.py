@@ -62,7 +62,7 @@ class ServingError(TrainyardError):
         return f"{self}; {self.remedy}" if self.remedy else str(self)
 
     def body(self, request_id: str | int) -> dict[str, Any]:
-        """The answer's JSON, as surface.md fixes it."""
+        """The answer's JSON, as docs/serving.md has it."""
         error: dict[str, Any] = {"code": self.code, "message": str(self)}
         if self.field is not None:
             error["field"] = self.field

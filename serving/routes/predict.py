@@ -235,7 +235,7 @@ def _assemble(
 def _document(
     exchange: Exchange, served: ServedModel, answers: list[dict[str, Any]], *, batch: bool
 ) -> dict[str, Any]:
-    """What surface.md fixes; an element of "predictions" is the prediction, or {"outputs": …}."""
+    """An element of "predictions" is the prediction, or {"outputs": …}; see docs/serving.md."""
     head = {"id": exchange.id, "model": served.info.name, "version": served.info.version}
     if not batch:
         return {**head, **answers[0]}
