@@ -73,6 +73,9 @@ def hydra_command(
             decorate(job)()
         except TrainyardError:  # of a launcher's process, or of a sweeper
             raise
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            # Composing failed: what a job raises is in `failures`.
+            raise explain(error) from error
         except OSError as error:
             if not _is_of_hydra(error):
                 raise
@@ -83,9 +86,6 @@ def hydra_command(
                 remedy="name a folder that can be written (hydra.run.dir, of a sweep"
                 " hydra.sweep.dir)",
             ) from error
-        except (HydraException, OmegaConfBaseException, ValueError) as error:
-            # Composing failed: what a job raises is in `failures`.
-            raise explain(error) from error
         _raise(failures, named)
 
     return command
