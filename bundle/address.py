@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import unquote
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 DEFAULT_URI = "sqlite:///mlflow.db"
@@ -18,6 +19,14 @@ def tracking_uri(uri: str | None = None) -> str:
 
 def absolute_uri(uri: str) -> str:
     """The same place, whatever the working directory: a file's path is relative to that."""
-    if uri.startswith(_SQLITE) and not uri.startswith(f"{_SQLITE}/"):
-        return _SQLITE + str(Path(uri.removeprefix(_SQLITE)).absolute())
+    file = sqlite_file(uri)
+    if file is not None:
+        return f"{_SQLITE}{file.absolute()}"
     return uri if ":" in uri else str(Path(uri).absolute())
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a SQLite database; None if it is another one, or a server."""
+    if not uri.startswith(_SQLITE):
+        return None
+    return Path(unquote(uri.removeprefix(_SQLITE).partition("?")[0]))

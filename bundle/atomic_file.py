@@ -67,17 +67,28 @@ def staged(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Replace a small file in one step. Raises OSError, which names it."""
     with staged(path) as temporary:
-        try:
-            with temporary.open("w", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from error
+        with named_errors(path), temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
         temporary.replace(path)
         fsync_folder(path.parent)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Replace a small JSON file in one step."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Mapping[str, Any]) -> str:
+    """As such files hold it."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+@contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """What the disk refuses within is an OSError of `path`: writing to a stream names none."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error

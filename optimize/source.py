@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bundle.address import sqlite_file
 from bundle.archive import sha256_file
 from bundle.errors import NotFoundError
 from bundle.registry import ModelRegistry
@@ -25,7 +26,6 @@ CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
 
 _PAGE = 100
 _VERSION = re.compile(r"(?:models:/)?(?P<name>[^/@]+)/(?P<number>[0-9]+)")
-_SQLITE = "sqlite:///"
 
 
 def locate(
@@ -89,8 +89,8 @@ class _RunStore:
 
     def __init__(self, uri: str | None) -> None:
         self._store = MlflowStore(uri)
-        database = Path(self._store.uri.removeprefix(_SQLITE).partition("?")[0])
-        if self._store.uri.startswith(_SQLITE) and not database.is_file():
+        database = sqlite_file(self._store.uri)
+        if database is not None and not database.is_file():
             raise SourceError(
                 f"there are no runs yet: {database} does not exist",
                 field="run",

@@ -106,14 +106,15 @@ def read_keys(file: str, environment: Mapping[str, str]) -> tuple[ApiKey, ...]:
         if not entry:
             continue
         name, _, rest = entry.strip().partition(":")
-        scopes, colon, secret = rest.partition(":")
-        if not colon or not set(scopes.split("+")) <= set(SCOPES):
+        listed, colon, secret = rest.partition(":")
+        scopes = listed.split("+")
+        if not colon or not set(scopes) <= set(SCOPES):
             # Nothing of it is repeated: any part may be the key.
             raise _wrong(
                 f"{VARIABLE}: entry {number} is not NAME:SCOPE+SCOPE:KEY with scopes of"
                 f" {', '.join(SCOPES)}; a key has no comma in it"
             )
-        fields = {"name": name, "scopes": scopes.split("+"), "key": secret}
+        fields = {"name": name, "scopes": scopes, "key": secret}
         keys.append(_key(fields, source=VARIABLE))
     names = [key.name for key in keys]
     for name in names:
@@ -131,11 +132,10 @@ def _from_file(path: Path) -> Iterator[ApiKey]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise _wrong(f"{source} is not TOML: {error}") from error
     entries = document.pop("key", None)
-    if document or not isinstance(entries, list) or not entries:
+    tables = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
+    if document or not tables or not entries:
         raise _wrong(f"{source} must hold tables [[key]], and nothing else")
     for entry in entries:
-        if not isinstance(entry, dict):
-            raise _wrong(f"{source} must hold tables [[key]], and nothing else")
         yield _key(entry, source=source)
 
 

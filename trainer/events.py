@@ -8,6 +8,8 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bundle.atomic_file import named_errors
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -21,11 +23,11 @@ def record(folder: Path, kind: str, **fields: Any) -> None:
     """Append an event to the run folder, as one write, so that processes may share the file."""
     event = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "kind": kind, **fields}
     line = json.dumps(event, ensure_ascii=False, default=str) + "\n"
-    handle = os.open(folder / FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    path = folder / FILE
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        os.write(handle, line.encode())
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(folder / FILE)) from error
+        with named_errors(path):
+            os.write(handle, line.encode())
     finally:
         os.close(handle)
 

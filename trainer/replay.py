@@ -50,18 +50,18 @@ def replay(folder: Path, *, uri: str | None = None) -> list[dict[str, Any]]:
 
 def _replay(journal: Journal, uri: str, files: RunFolder) -> dict[str, Any]:
     refusals: list[TrackingError] = []
-    count = 0
+    sent = 0
     if not journal.header:
         refusals.append(TrackingError("its first line is missing or damaged: whose run was it?"))
     elif journal.is_pending:
         run = MlflowRun(uri, journal)
         run.open()
         _note_run_id(files, journal)  # first: the summary is among the files to send
-        count = send_all(journal, run, refused=refusals.append)
+        sent = send_all(journal, run, refused=refusals.append) - len(refusals)
     return {
         "journal": journal.path.name,
         "run_id": journal.run_id,
-        "sent": max(0, count - len(refusals)),
+        "sent": sent,
         "refused": [str(error) for error in refusals],
     }
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from bundle.atomic_file import write_json, write_text
+from bundle.atomic_file import json_text, write_json, write_text
 from trainer.errors import ConfigError
 from trainer.metrics import predictions
 
@@ -112,7 +112,7 @@ class RunFolder:
                 raise
             # There is room where it lies: how a run ended must not be lost with the disk.
             with self.summary_file.open("r+", encoding="utf-8") as file:
-                file.write(json.dumps(self.summary, indent=2, sort_keys=True) + "\n")
+                file.write(json_text(self.summary))
                 file.truncate()
 
     def begin(self, *, name: str) -> None:

@@ -8,19 +8,19 @@ import random
 import socket
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from bundle.address import URI_VARIABLE, tracking_uri
+from bundle.address import URI_VARIABLE, sqlite_file, tracking_uri
 from bundle.errors import NotFoundError, RegistryError, TrainyardError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ class MlflowStore:
 
     def __init__(self, uri: str | None = None) -> None:
         self.uri = tracking_uri(uri)
-        self._file = _sqlite_file(self.uri)
+        self._file = sqlite_file(self.uri)
         self._client: Any = None
 
     @property
@@ -164,12 +164,6 @@ def _is_contention(error: MlflowException) -> bool:
         return False
     text = str(error).lower()
     return any(sign in text for sign in ("giving up after", "is locked", "deadlock", "unique"))
-
-
-def _sqlite_file(uri: str) -> Path | None:
-    if not uri.startswith("sqlite:///"):
-        return None
-    return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
 
 
 def _check_sqlite(file: Path, uri: str) -> None:

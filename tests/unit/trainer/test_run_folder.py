@@ -11,15 +11,16 @@ from trainer import run_folder
 from trainer.run_folder import RunFolder
 
 
+def full(path, value):
+    """`write_json` on a full disk."""
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+
 def test_status_is_changed_in_place_when_the_disk_has_no_room_for_another_file(
     tmp_path, monkeypatch
 ):
     files = RunFolder(tmp_path)
     files.begin(name="a run with a long name")
-
-    def full(path, value):
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
-
     monkeypatch.setattr(run_folder, "write_json", full)
     files.summarize(status="failed", name="r")
     found = json.loads(files.summary_file.read_text())
@@ -28,9 +29,6 @@ def test_status_is_changed_in_place_when_the_disk_has_no_room_for_another_file(
 
 
 def test_status_that_can_be_written_nowhere_is_an_error(tmp_path, monkeypatch):
-    def full(path, value):
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
-
     monkeypatch.setattr(run_folder, "write_json", full)
     with pytest.raises(OSError, match=r"summary\.json"):
         RunFolder(tmp_path).begin(name="r")

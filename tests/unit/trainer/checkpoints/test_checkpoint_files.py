@@ -33,6 +33,21 @@ def names(folder: Path) -> list[str]:
     return sorted(item.name for item in folder.iterdir())
 
 
+def write_until_its_name(path: Path, checkpoint: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write, and crash when the file is about to get its name."""
+    replace = Path.replace
+
+    def crash(self, target):
+        if target == path:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", crash)
+        with pytest.raises(KeyboardInterrupt):
+            write_checkpoint(path, checkpoint)
+
+
 class Malicious:
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -90,17 +105,7 @@ def test_checkpoint_before_it_verifies_when_a_crash_came_in_between(tmp_path, mo
 
 def test_folder_is_taken_for_new_when_the_crash_came_in_the_first_save(tmp_path, monkeypatch):
     path = tmp_path / "checkpoints/last.ckpt"
-    replace = Path.replace
-
-    def crash(self, target):
-        if target == path:
-            raise KeyboardInterrupt
-        return replace(self, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", crash)
-        with pytest.raises(KeyboardInterrupt):
-            write_checkpoint(path, state())
+    write_until_its_name(path, state(), monkeypatch)
     assert sidecar_path(path).exists()
     assert choose_checkpoint(tmp_path, "auto") is None
     assert not sidecar_path(path).exists()
@@ -234,17 +239,7 @@ def test_checkpoint_that_vanished_while_it_was_replaced_is_not_taken_for_a_new_o
     path = tmp_path / "checkpoints/last.ckpt"
     write_checkpoint(path, state(step=1))
     link_checkpoint(path, tmp_path / "checkpoints/step-00000001.ckpt")
-    replace = Path.replace
-
-    def crash(self, target):
-        if target == path:
-            raise KeyboardInterrupt
-        return replace(self, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", crash)
-        with pytest.raises(KeyboardInterrupt):
-            write_checkpoint(path, state(step=2))
+    write_until_its_name(path, state(step=2), monkeypatch)
     path.unlink()
     assert choose_checkpoint(tmp_path, "auto").name == "step-00000001.ckpt"
     assert "falling back" in caplog.text
