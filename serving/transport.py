@@ -129,6 +129,7 @@ class Port:
         self._address = address
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="port", daemon=True)
+        self._server: asyncio.Server
         self._catalog: dict[str, Any] = {}
         self._released: dict[Link, int] = {}
         """By connection the number of the last catalog that its API process keeps to."""
@@ -154,7 +155,8 @@ class Port:
             self._released.pop(link, None)
             receiver.lost(link)
 
-        await self._loop.create_unix_server(
+        # uvloop keeps a server only while somebody is connected to it.
+        self._server = await self._loop.create_unix_server(
             lambda: Link(on_message=received, on_lost=lost, on_open=opened), str(self._address)
         )
 
@@ -193,6 +195,11 @@ class Port:
 
     def close(self) -> None:
         """Stop listening, once what was replied is written as far as the sockets take it."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+
+        def stop() -> None:
+            self._server.close()
+            self._loop.stop()
+
+        self._loop.call_soon_threadsafe(stop)
         self._thread.join()
         self._address.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from bundle.errors import TrainyardError
 from bundle.preprocessing.config import ImageConfig, TextConfig
 from bundle.preprocessing.text import TextPreprocessor
 from trainer.errors import ConfigError
+from trainer.memory import is_out_of_memory
 from trainer.models.pretrained import locate
 from trainer.optimizers import keep_settings, parameter_groups, step_options
 from trainer.schema import PrecisionName
@@ -154,8 +155,9 @@ def _instantiate(part: str, node: Mapping[str, Any], **arguments: Any) -> Any:
     try:
         return instantiate(node, **arguments, _convert_="all")
     except InstantiationException as error:
-        if isinstance(error.__cause__, TrainyardError):
-            raise error.__cause__ from error
+        cause = error.__cause__
+        if cause is not None and (isinstance(cause, TrainyardError) or is_out_of_memory(cause)):
+            raise cause from error
         text = " ".join(str(error).split())
         raise ConfigError(f"{part}: cannot be built ({text})", field=part) from error
 

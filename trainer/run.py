@@ -76,10 +76,7 @@ def train(cfg: DictConfig, *, folder: Path | None = None) -> dict[str, float]:
             raise
         run = _Run(cfg, files, start, plan=plan)
         try:
-            run.prepare(signals)
-            run.fit()
-            run.test()
-            run.close()
+            run.work(signals)
         except BaseException as error:
             run.abandon(error)
             raise
@@ -106,10 +103,7 @@ def train_in_group(
         start = start_at(files.path, chosen)
         run = _Run(cfg, files, start, plan=plan, group=group, control=control)
         try:
-            run.prepare(signals)
-            run.fit()
-            run.test()
-            run.close()
+            run.work(signals)
         except Stopped as error:
             run.abandon(error)
             raise
@@ -151,6 +145,14 @@ class _Run:
         self.data: DataModule
         self.module: LightningModel
         self.trainer: pl.Trainer
+
+    def work(self, signals: StopSignals) -> None:
+        """From the data to the records."""
+        with running_out_explained():
+            self.prepare(signals)
+            self.fit()
+            self.test()
+        self.close()
 
     def prepare(self, signals: StopSignals) -> None:
         """Everything that is needed before the first step."""
@@ -203,10 +205,9 @@ class _Run:
             step = read_description(checkpoint)["step"]
             log.info("going on from %s, step %s", checkpoint, step)
             record(self.files.path, "resume", checkpoint=str(checkpoint), step=step)
-        with running_out_explained():
-            self.trainer.fit(
-                self.module, datamodule=self.data, ckpt_path=str(checkpoint) if checkpoint else None
-            )
+        self.trainer.fit(
+            self.module, datamodule=self.data, ckpt_path=str(checkpoint) if checkpoint else None
+        )
 
     def test(self) -> None:
         """Bring the best weights back, and look at data never seen before."""
@@ -216,8 +217,7 @@ class _Run:
             load_weights(self.module, checkpoint["state_dict"])
             self.metrics = dict(checkpoint[KEY]["metrics"])
         if len(self.data.splits.test):
-            with running_out_explained():
-                self.trainer.test(self.module, datamodule=self.data, verbose=False)
+            self.trainer.test(self.module, datamodule=self.data, verbose=False)
             self.metrics |= self.module.evaluated
         if self.group.is_main:
             write_predictions(self.module, self.data, self.files)

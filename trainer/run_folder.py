@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from bundle.atomic_file import json_text, write_json, write_text
+from bundle.errors import first_line
 from trainer.errors import ConfigError
 from trainer.metrics import predictions
 
@@ -165,10 +168,20 @@ class RunFolder:
             yield
 
     def earlier_config(self) -> dict[str, Any]:
-        """The resolved config of the run that was here before."""
+        """The resolved config of the run that was here before.
+
+        Raises ConfigError if the file is damaged.
+        """
         if not self.config.exists():
             return {}
-        config = OmegaConf.to_container(OmegaConf.load(self.config))
+        try:
+            config = OmegaConf.to_container(OmegaConf.load(self.config))
+        except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+            raise ConfigError(
+                f"{self.config}: cannot be read ({first_line(error)})",
+                field="hydra.run.dir",
+                remedy="bring the file back, or name another folder",
+            ) from error
         return {str(k): v for k, v in config.items()} if isinstance(config, dict) else {}
 
     def _read_summary(self) -> dict[str, Any]:

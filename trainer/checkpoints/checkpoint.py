@@ -126,11 +126,18 @@ def link_checkpoint(source: Path, target: Path) -> None:
 
 
 def remove_checkpoint(path: Path) -> None:
-    """Remove a checkpoint with its description."""
-    if path.is_dir():
-        remove_sharded(path)
-    else:
-        remove_file(path)
+    """Remove a checkpoint with its description. Raises CheckpointError if the disk refuses."""
+    try:
+        if path.is_dir():
+            remove_sharded(path)
+        else:
+            remove_file(path)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be removed ({error.strerror or error})",
+            field="hydra.run.dir",
+            remedy="make room, or name a folder on another disk",
+        ) from error
 
 
 def consolidate(sharded: Path, target: Path) -> Path:

@@ -25,7 +25,7 @@ def quarantine(folder: Path, path: Path, error: CheckpointError) -> None:
     while any((place / f"{number:03d}-{p.name}").exists() for p in (path, sidecar_path(path))):
         number += 1
     for part in (path, sidecar_path(path)):
-        if part.exists():
+        if part.exists() or part.is_symlink():  # a link to nowhere is in the way, too
             part.rename(place / f"{number:03d}-{part.name}")
     log.warning("%s; moved to %s", error, place)
     record(folder, "quarantine", checkpoint=path.name, reason=str(error))

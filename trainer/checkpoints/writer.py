@@ -12,6 +12,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from trainer.checkpoints.checkpoint import read_checkpoint, remove_checkpoint, write_checkpoint
 from trainer.checkpoints.content import copy_to_cpu
 from trainer.errors import CheckpointError
+from trainer.memory import is_out_of_memory, release
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,8 +30,8 @@ class _Task(NamedTuple):
 class CheckpointWriter(CheckpointIO):
     """Writes checkpoints one after the other, in the order in which they were asked for.
 
-    In the background a save takes as long as a copy of the state; one that has not begun when a
-    newer one for the same name comes is dropped. What fails there is raised by the next call, and
+    In the background a save takes as long as a copy of the state (without room for one, as long as
+    the disk needs); one that has not begun when a newer one for the same name comes is dropped. What fails there is raised by the next call, and
     nothing is done in between: no name is given to a checkpoint that is not there.
     """
 
@@ -57,8 +58,13 @@ class CheckpointWriter(CheckpointIO):
         self._raise_error()
         self._drop_waiting(target)
         self._wait_for_room()
-        copy = copy_to_cpu(checkpoint)
-        self._submit(lambda: self._save(target, copy), saves=target)
+        copy = _copied(checkpoint)
+        if copy is None:
+            release()
+            self.drain()
+            self._save(target, checkpoint)
+        else:
+            self._submit(lambda: self._save(target, copy), saves=target)
 
     def load_checkpoint(
         self,
@@ -130,3 +136,14 @@ class CheckpointWriter(CheckpointIO):
         error, self._error = self._error, None
         if error is not None:
             raise error
+
+
+def _copied(checkpoint: dict[str, Any]) -> dict[str, Any] | None:
+    """The state as it is now; None if there is no memory for it."""
+    try:
+        return dict(copy_to_cpu(checkpoint))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        log.warning("no memory for a copy of the state: a step waits for its checkpoint")
+        return None

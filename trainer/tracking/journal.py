@@ -28,6 +28,15 @@ if TYPE_CHECKING:
 FILE = "tracking.jsonl"
 _PATTERN = "tracking*.jsonl"
 _PROGRESS = ("id", "back", "sent", "refused")
+_FIELDS = {
+    "run": {"time", "key"},
+    "params": {"time", "params"},
+    "metrics": {"time", "metrics", "step"},
+    "tags": {"time", "tags"},
+    "file": {"time", "path", "folder"},
+    "status": {"time", "status"},
+}
+"""What every record of a kind has."""
 _READ = 1 << 20
 
 
@@ -40,6 +49,11 @@ class Entry(NamedTuple):
     @property
     def kind(self) -> str:
         return str(self.fields["kind"])
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a record has all that its kind has; a damaged one may still be JSON."""
+        return self.kind in _FIELDS and _FIELDS[self.kind] <= self.fields.keys()
 
 
 class Journal:

@@ -65,8 +65,10 @@ class MlflowRun:
         """Record these, which are of one kind: any number of metrics, or one of the rest.
 
         Sent twice, they are recorded once: the time of each value is kept. Raises AwayError if
-        they may be taken later, TrackingError if they are refused.
+        they may be taken later, TrackingError if they are refused or damaged.
         """
+        if not all(entry.is_whole for entry in entries):
+            raise TrackingError(f"a damaged record of {entries[0].kind} cannot be sent")
         try:
             getattr(self, f"_send_{entries[0].kind}")(entries)
         except TrackingError:

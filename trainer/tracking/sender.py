@@ -163,7 +163,8 @@ def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
     batch: list[Entry] = []
     values = 0
     for entry in entries:
-        size = len(entry.fields["metrics"]) if entry.kind == "metrics" else _VALUES_A_CALL
+        several = entry.kind == "metrics" and entry.is_whole
+        size = len(entry.fields["metrics"]) if several else _VALUES_A_CALL
         if batch and values + size > _VALUES_A_CALL:
             yield batch
             batch, values = [], 0

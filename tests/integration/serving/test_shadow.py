@@ -196,7 +196,7 @@ def test_a_saturated_shadow_leaves_the_99th_percentile_of_requests_as_it_is(
     """
     model = FollowedModel.create(tmp_path, empty_registry, versions=0)
     model.register(slow_parts(40))
-    model.register(slow_parts(4000))
+    model.register(slow_parts(20_000))
     with (
         model.serve("--api-processes", "1", "--poll-seconds", "0.2") as server,
         server.client() as client,

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import numpy as np
 
-from serving.transport import Link
-from serving.wire import Frames, decode
+from serving.transport import Link, Port, connect
+from serving.wire import CATALOG, Frames, decode
 
 
 class Wire:
@@ -19,6 +20,13 @@ class Wire:
 
     def writelines(self, pieces):
         self.writes.append(b"".join(pieces))
+
+
+class Nobody:
+    """A worker that is told nothing it need do anything about."""
+
+    def lost(self, link):
+        pass
 
 
 def link(*, gathers):
@@ -59,3 +67,26 @@ def test_link_of_a_worker_writes_what_it_is_told_to_before_its_loop_may_stop():
     sender, wire = link(gathers=False)
     sender.send("reply", {"answers": []})
     assert len(wire.writes) == 1
+
+
+def test_port_can_be_reached_for_as_long_as_its_worker_lives(tmp_path):
+    port = Port(tmp_path / "worker.sock")
+    port.start(Nobody(), catalog={"serial": 1, "models": []})
+
+    async def look() -> str:
+        told = asyncio.get_running_loop().create_future()
+        found = await connect(
+            tmp_path / "worker.sock",
+            on_message=lambda _, message: told.set_result(message.kind),
+            on_lost=lambda _: None,
+        )
+        try:
+            return await told
+        finally:
+            found.close()
+
+    gc.collect()  # nobody is connected yet, nor between these two
+    assert asyncio.run(look()) == CATALOG
+    gc.collect()
+    assert asyncio.run(look()) == CATALOG
+    port.close()

@@ -193,3 +193,11 @@ def test_an_epoch_that_is_gone_on_with_is_timed_from_there(config, tmp_path, cap
         train(cfg, folder=tmp_path / "rest")
     (line,) = (r.getMessage() for r in caplog.records if r.getMessage().startswith("epoch 1/1"))
     assert float(line.split()[-2]) < time.perf_counter() - began
+
+
+def test_model_that_does_not_fit_into_memory_is_an_error_with_a_remedy(config, tmp_path):
+    with pytest.raises(TrainerError, match="out of memory") as caught:
+        train(config("model.hidden=[1000000000000]"), folder=tmp_path)
+    assert caught.value.exit_code == 1
+    assert "smaller model" in caught.value.remedy
+    assert _summary(tmp_path)["status"] == "failed"

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from trainer import run_folder
+from trainer.errors import ConfigError
 from trainer.run_folder import RunFolder
 
 
@@ -32,3 +33,12 @@ def test_status_that_can_be_written_nowhere_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(run_folder, "write_json", full)
     with pytest.raises(OSError, match=r"summary\.json"):
         RunFolder(tmp_path).begin(name="r")
+
+
+@pytest.mark.parametrize("content", ["a: [1", "a: ${b", "\x00", "a: \ud800"])
+def test_damaged_config_is_named(tmp_path, content):
+    files = RunFolder(tmp_path)
+    files.config.write_bytes(content.encode("utf-8", "surrogatepass"))
+    with pytest.raises(ConfigError, match=r"config\.yaml: cannot be read") as caught:
+        files.earlier_config()
+    assert caught.value.remedy

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trainer.data.samples import Corpus, IntArray
+
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
 
 
 class Source(ABC):
@@ -29,7 +33,7 @@ class Source(ABC):
 def number_classes(values: Sequence[str]) -> tuple[IntArray, tuple[str, ...]]:
     """Labels (n,) and the classes they count: sorted, as numbers if all of them are."""
     names = set(values)
-    numeric = all(name.isascii() and name.isdecimal() for name in names)
-    classes = tuple(sorted(names, key=lambda name: (int(name) if numeric else 0, name)))
+    numeric = all(_NUMBER.fullmatch(name) for name in names)
+    classes = tuple(sorted(names, key=lambda name: (Decimal(name if numeric else 0), name)))
     position = {name: index for index, name in enumerate(classes)}
     return np.array([position[value] for value in values], dtype=np.int64), classes

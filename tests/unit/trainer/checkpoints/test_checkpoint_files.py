@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -273,3 +274,25 @@ def test_run_whose_checkpoints_are_gone_does_not_start_from_zero(tmp_path):
     assert "resume=never" in caught.value.remedy
     assert choose_checkpoint(tmp_path, "never") is None
     assert choose_checkpoint(tmp_path, "auto") is None
+
+
+def test_link_to_nowhere_is_moved_away_once(tmp_path):
+    path = tmp_path / "checkpoints/step-00000001.ckpt"
+    write_checkpoint(path, state(step=1))
+    path.with_name("last.ckpt").symlink_to("nowhere")
+    assert choose_checkpoint(tmp_path, "auto") == path
+    assert choose_checkpoint(tmp_path, "auto") == path
+    (moved,) = path.with_name("quarantine").iterdir()
+    assert moved.is_symlink()
+
+
+def test_checkpoint_that_the_disk_does_not_let_go_is_named(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    write_checkpoint(path, state(step=1))
+
+    def refuse(self, **options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: cannot be removed"):
+        remove_checkpoint(path)

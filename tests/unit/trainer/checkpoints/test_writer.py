@@ -87,3 +87,14 @@ def test_copy_keeps_tied_tensors_tied():
     assert copied["a"].data_ptr() != model[0].weight.data_ptr()
     assert copied["state"]._metadata == model.state_dict()._metadata
     assert copied["n"] == (1, [2])
+
+
+def test_state_without_room_for_a_copy_is_written_at_once(writer, tmp_path, monkeypatch, caplog):
+    def fail(value):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    writer.save_checkpoint(state(1), tmp_path / "last.ckpt")
+    monkeypatch.setattr("trainer.checkpoints.writer.copy_to_cpu", fail)
+    writer.save_checkpoint(state(2), tmp_path / "last.ckpt")
+    assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 2
+    assert "no memory for a copy" in caplog.text

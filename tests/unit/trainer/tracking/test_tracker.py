@@ -187,6 +187,21 @@ def test_refused_record_is_told_and_the_others_arrive(tmp_path, tracking_uri, ca
     assert len(refused) == 2
 
 
+def test_damaged_record_is_told_and_the_others_arrive(tmp_path, tracking_uri, caplog):
+    tracker = tracker_in(tmp_path, tracking_uri)
+    journal = tmp_path / "tracking.jsonl"
+    for line in ('{"kind": "metrics", "metrlcs": {}}', '{"kind": "parbms", "time": 1}'):
+        with journal.open("a") as file:
+            file.write(line + "\n")
+        tracker.log_metrics({"loss": 0.5}, step=len(journal.read_text()))
+    tracker.finish("finished")
+    assert "a damaged record of metrics" in caplog.text
+    assert "2 records were refused" in caplog.text
+    (run,) = runs(tracking_uri)
+    assert run.info.status == "FINISHED"
+    assert len(MlflowClient(tracking_uri).get_metric_history(run.info.run_id, "loss")) == 2
+
+
 def test_error_ends_the_run_when_the_server_must_answer(tmp_path, tracking_uri):
     tracker = tracker_in(tmp_path, tracking_uri, must_answer=True)
     tracker.log_metrics({"no?name": 0.5}, step=1)
