@@ -44,8 +44,8 @@ class HttpProtocol(HttpToolsProtocol):
         on_refused: Callable[[int, str], None],
         **kwargs: Any,
     ) -> None:
-        """`head_seconds`: from a request's first byte, or the connection's start, to the end of its
-        headers. `on_refused` is told the status and the code of what never became a request.
+        """`head_seconds`: from a request's first byte to the end of its headers. `on_refused` is
+        told the status and the code of what never became a request.
         """
         super().__init__(*args, **kwargs)
         self._head_seconds = head_seconds
@@ -58,7 +58,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._timer = self.loop.call_later(self._head_seconds, self._nothing_came)
+        # A pool opens connections ahead of need: they are as idle as between two requests.
+        self._timer = self.loop.call_later(self.timeout_keep_alive, self._nothing_came)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()

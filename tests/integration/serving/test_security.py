@@ -9,10 +9,12 @@ import time
 
 import pytest
 
+from serving.api import KEEP_ALIVE_SECONDS
 from tests.running_server import run_until_exit, running_server
 
 PREDICT_KEY = "a-key-that-may-predict"
 ADMIN_KEY = "a-key-that-may-do-it-all"
+HEAD_SECONDS = 1
 BODY = {"inputs": {"x": [1, 2, 3, 4]}}
 
 
@@ -25,7 +27,8 @@ def server(bundles, tmp_path_factory):
     )
     with running_server(
         *("--model", str(bundles / "double.onnx"), "--threads", "1"),
-        *("--head-timeout-ms", "1000", "--api-keys-file", str(folder / "keys.toml")),
+        *("--head-timeout-ms", str(1000 * HEAD_SECONDS)),
+        *("--api-keys-file", str(folder / "keys.toml")),
         folder=folder,
         environment={"TRAINYARD_API_KEYS": f"shop:predict:{PREDICT_KEY}"},
     ) as server:
@@ -131,8 +134,19 @@ def test_headers_that_do_not_end_are_408(server):
     assert b"head_timeout" in answer
 
 
-def test_a_connection_that_says_nothing_is_closed(server):
-    assert talk(server) == b""
+@pytest.mark.soak
+def test_a_connection_that_says_nothing_is_closed_when_an_idle_one_would_be(server):
+    begin = time.monotonic()
+    assert talk(server, seconds=KEEP_ALIVE_SECONDS + 20) == b""
+    assert time.monotonic() - begin >= KEEP_ALIVE_SECONDS - 1
+
+
+def test_a_connection_may_be_opened_ahead_of_its_request(server):
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        time.sleep(2 * HEAD_SECONDS)
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize(
