@@ -209,7 +209,11 @@ class ApiProcess:
         self._shadows.close()
         loop, now = asyncio.get_running_loop(), time.monotonic()
         loop.call_later(plan.accept_until - now, self._stop_accepting, plan)
-        loop.call_later(plan.deadline - now, self._dispatcher.fail_all, _stopping)
+        loop.call_later(plan.deadline - now, self._end_all)
+
+    def _end_all(self) -> None:
+        self._dispatcher.fail_all(_stopping)
+        self._intake.stop(_stopping)
 
     def _stop_accepting(self, plan: DrainPlan) -> None:
         left = max(0.0, plan.deadline - time.monotonic())

@@ -151,8 +151,15 @@ class Conductor:
         if watcher is not None:
             self._board.send(watcher, replace(call, process=slot.index))
             return
-        document = {"message": "nothing asks the registry at the moment", "remedy": "try again"}
-        self._board.send(slot, Result(call.id, slot.index, 503, document))
+        if self._fleet.wanted:
+            document = {"message": "nothing asks the registry at the moment", "remedy": "try again"}
+            self._board.send(slot, Result(call.id, slot.index, 503, document))
+            return
+        document = {
+            "message": "this server follows no registry",
+            "remedy": "serve models:/NAME, or use models.py",
+        }
+        self._board.send(slot, Result(call.id, slot.index, 404, document))
 
     def _log_refused(self, refused: list[tuple[Wanted, Resolved, str]]) -> None:
         for wanted, source, reason in refused:

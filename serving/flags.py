@@ -45,7 +45,9 @@ class CommandLine:
         lines = []
         for name in SPECS:
             value = getattr(self.settings, name)
-            shown = json.dumps(list(value) if isinstance(value, tuple) else value)
+            shown = json.dumps(
+                list(value) if isinstance(value, tuple) else value, ensure_ascii=False
+            )
             lines.append(f"{name} = {shown}  # {self.origins[name]}")
         return "\n".join(lines)
 

@@ -13,12 +13,13 @@ from serving.codec.compression import content_encoding, inflate
 from serving.room import Room
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from starlette.requests import Request
 
     from serving.dispatch import Answer, Dispatcher
     from serving.drain import Lifecycle
+    from serving.errors import ServingError
     from serving.exchange import Exchange
     from serving.metrics import MetricsCollector
     from serving.served_model import Part, ServedModel
@@ -51,6 +52,8 @@ class Intake:
         self._metrics = metrics
         self._threads = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
         self._inflating = asyncio.Semaphore(INFLATIONS)
+        self._arriving: set[asyncio.Task[bytes]] = set()
+        self._stopped: Callable[[], ServingError] | None = None
 
     def close(self) -> None:
         """Let the threads go."""
@@ -60,17 +63,38 @@ class Intake:
         """All of the body, inflated. Raises a ServingError or ClientDisconnect."""
         maximum = self._settings.max_body_bytes
         encoding = content_encoding(exchange.given)
-        body = await read_body(
+        whole = WHOLE in request.scope
+        reading = read_body(
             exchange.given,
             request.receive,
             maximum=maximum,
             seconds=self._settings.timeout_ms / 1000,
-            whole=WHOLE in request.scope,
+            whole=whole,
         )
+        body = await (reading if whole else self._arrival(reading))
         if not encoding:
             return body
         async with self._inflating:
             return await self.call(partial(inflate, body, encoding, maximum=maximum), inline=False)
+
+    async def _arrival(self, reading: Coroutine[None, None, bytes]) -> bytes:
+        """A body that is still on its way, and may be so when the server stops."""
+        task = asyncio.ensure_future(reading)
+        self._arriving.add(task)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if self._stopped is None:
+                raise
+            raise self._stopped() from None
+        finally:
+            self._arriving.discard(task)
+
+    def stop(self, reason: Callable[[], ServingError]) -> None:
+        """Wait for no body any more: what has not arrived is answered with an error."""
+        self._stopped = reason
+        for task in self._arriving:
+            task.cancel()
 
     async def call(self, function: Callable[[], T], *, inline: bool) -> T:
         """What takes long is done beside the event loop."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,7 @@ def _resolve_apart(uris: Sequence[str]) -> list[Start]:
 
 
 def _run(uris: tuple[str, ...], control: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the server ends it, and tells
     bound_patience()
     try:
         answer: Failed | list[Start] = [_start(uri) for uri in uris]

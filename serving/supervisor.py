@@ -86,7 +86,7 @@ class Supervisor:
         if self._fleet.wanted and (settings.poll_seconds > 0 or any_admin(keys) or secret):
             self._slots += [Slot(WATCHER, 0), Slot(SHADOW, 0)]
         polled = [start.polled_at for start in starts if not start.wanted.pinned]
-        if polled:
+        if polled and settings.poll_seconds > 0:  # else its age would say nothing
             self._metrics.registry_polled(min(polled))
         self._announced = False
         self._plan: DrainPlan | None = None

@@ -40,6 +40,8 @@ MAX_REASON = 300
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _SQLITE_MAGIC = b"SQLite format 3\0"
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
+_NAMES = "python models.py list tells which there are"
+_HOSTS = "start MLflow with MLFLOW_SERVER_ALLOWED_HOSTS=HOST:PORT, as this address names it"
 _EXISTS = "RESOURCE_ALREADY_EXISTS"
 
 
@@ -138,7 +140,7 @@ class MlflowStore:
             raise
         except MlflowException as error:
             if missing is not None and _is_missing(error):
-                raise NotFoundError(missing) from error
+                raise NotFoundError(missing, remedy=_NAMES) from error
             raise self._failed(error) from error
         except Exception as error:  # the databases' drivers raise errors of their own
             raise self._failed(error) from error
@@ -147,7 +149,9 @@ class MlflowStore:
         reason = " ".join(str(error).split()) or type(error).__name__
         uri = _without_password(self.uri)
         return RegistryError(
-            f"the registry {uri} failed: {reason[:MAX_REASON]}", field=URI_VARIABLE
+            f"the registry {uri} failed: {reason[:MAX_REASON]}",
+            field=URI_VARIABLE,
+            remedy=_HOSTS if "Invalid Host header" in reason else None,
         )
 
 

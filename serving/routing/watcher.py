@@ -86,6 +86,7 @@ def run_watcher(start: WatcherStart) -> None:
         control=start.control,
         metrics=MetricsCollector(),
         sentry=Sentry() if start.settings.guardrail == "rollback" else None,
+        periodic=start.settings.poll_seconds > 0,
     )
     for wanted in start.settled:
         watcher.serves(wanted)
@@ -154,8 +155,12 @@ class Watcher:
         control: Connection,
         metrics: MetricsCollector,
         sentry: Sentry | None,
+        periodic: bool = True,
     ) -> None:
-        """Without a `sentry` no challenger is judged."""
+        """Without a `sentry` no challenger is judged. `periodic`: whether it polls unasked; else how
+        long ago it did says nothing, and is not told.
+        """
+        self._periodic = periodic
         self._sentry = sentry
         self._withdrawn: dict[str, set[str]] = {}
         """By uri: versions that answer nothing here, and the registry could not be told."""
@@ -188,7 +193,7 @@ class Watcher:
             self._store.touch(uri)
             if wanted != self._told[uri]:
                 self._tell(wanted)
-        if not problem:
+        if not problem and self._periodic:
             self._metrics.registry_polled(time.time())
         if bool(problem) != bool(self._problem):
             self._log(problem)

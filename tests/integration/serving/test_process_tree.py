@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -126,6 +127,24 @@ def test_sigint_answers_503_to_what_is_not_done_by_the_deadline(bundles, tmp_pat
             response = answer.result()
         assert (response.status_code, response.json()["error"]["code"]) == (503, "stopping")
         assert server.wait() == 0
+
+
+def test_a_body_that_has_not_arrived_by_the_deadline_is_answered_503(bundles, tmp_path):
+    options = ("--drain-delay-ms", "0", "--drain-timeout-ms", "500")
+    with start(bundles, tmp_path, *options) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            connection.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{")
+            in_flight(server, 1)
+            time.sleep(0.3)
+            server.signal(signal.SIGTERM)
+            answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b'"stopping"' in answer
+        assert server.wait() == 0
+        log = server.log_file.read_text()
+        assert "Traceback" not in log
+        assert '"event":"stopped","clean":true' in log
 
 
 def test_a_second_signal_stops_at_once(bundles, tmp_path):

@@ -195,6 +195,7 @@ def test_without_polling_what_was_found_at_the_start_stays(model):
         time.sleep(1)
         assert version(client) == "1"
         assert watcher_pid(server) == 0
+        assert not server.scrape().by("trainyard_registry_age_seconds")
 
 
 def memory(server: RunningServer) -> float:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
@@ -204,3 +205,22 @@ def test_print_settings_shows_values_and_origins(tmp_path):
     )  # fmt: skip
     assert "batch_size = 7  # --batch-size" in done.stdout
     assert done.stderr == ""
+
+
+def test_ctrl_c_while_the_registry_is_waited_for_is_told_in_one_line(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        process = start(
+            ["--port", "0", "--model", "models:/digits"],
+            log_file=tmp_path / "serve.log",
+            environment={"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{silent.getsockname()[1]}"},
+        )
+        silent.settimeout(60)
+        asking, _ = silent.accept()
+        with asking:
+            # As a terminal does; those that listen have time to show it.
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 128 + signal.SIGINT
+    expect_one_line((tmp_path / "serve.log").read_text(), "interrupted")

@@ -118,3 +118,5 @@ def test_a_misspelt_variable_is_warned_of_and_a_foreign_one_is_not():
 
 def test_printed_settings_parse_as_toml():
     assert set(tomllib.loads(read().toml())) == set(SPECS)
+    model = 'ä 🙂 "quoted" \\ =models'
+    assert tomllib.loads(read("--model", model).toml())["model"] == [model]
