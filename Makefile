@@ -4,14 +4,17 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell command -v $(name) 2>/dev/null)))
-EXTRAS ?= cpu
+EXTRAS ?=
 IMAGE ?= serve
 TORCH_INDEX ?=
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-READY := $(VENV)/.ready-$(EXTRAS)
+# What is installed stays: only `make setup EXTRAS=…` takes the other one.
+INSTALLED := $(patsubst $(VENV)/.ready-%,%,$(firstword $(wildcard $(VENV)/.ready-*)))
+SETUP := $(or $(EXTRAS),$(INSTALLED),cpu)
+READY := $(VENV)/.ready-$(SETUP)
 LOCK := requirements/dev.lock
 
 .PHONY: help setup demo test test-fast test-deploy test-docs soak train export serve models bench bench-peers bench-training compare docs notebooks image up down hooks lint lint-deploy type format lock clean
@@ -23,6 +26,7 @@ help: ## list the targets
 setup: $(READY) ## make .venv with the locked dependencies (EXTRAS=gpu for CUDA; TORCH_INDEX=URL for another index of torch)
 
 $(READY): $(LOCK) requirements/torch.lock pyproject.toml
+	@case "$(SETUP)" in cpu | gpu) ;; *) echo "error: EXTRAS=$(SETUP): must be cpu or gpu" >&2; exit 2 ;; esac
 	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
 	  || { echo "error: PYTHON=$(PYTHON): Python 3.11 is needed; name it: make setup PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
@@ -31,7 +35,7 @@ $(READY): $(LOCK) requirements/torch.lock pyproject.toml
 	@echo "installing the locked dependencies into $(VENV) (a minute or two, once)" >&2
 	@$(PIP) install --quiet --no-deps --requirement $(LOCK)
 	@$(PIP) install --quiet --constraint $(LOCK) --requirement requirements/torch.lock $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
-ifeq ($(EXTRAS),gpu)
+ifeq ($(SETUP),gpu)
 	@$(PIP) uninstall --quiet --yes onnxruntime
 	@$(PIP) install --quiet --constraint $(LOCK) --editable '.[gpu]'
 	@$(BIN)/python -c 'import sys, torch; sys.exit(torch.version.cuda is None)' \
@@ -95,7 +99,7 @@ compare: $(READY) ## time one model in every runtime of this machine (ARGS='BUND
 	@$(BIN)/python -m optimize.compare $(ARGS)
 
 image: ## build a container image: IMAGE=serve, train or mlflow; EXTRAS=gpu (Docker, Podman or Buildah)
-	@EXTRAS=$(EXTRAS) deploy/docker/build.sh $(IMAGE) $(ARGS)
+	@EXTRAS=$(or $(EXTRAS),cpu) deploy/docker/build.sh $(IMAGE) $(ARGS)
 
 up: ## start the whole stack: server, MLflow, PostgreSQL, S3, Prometheus, Alertmanager, Grafana
 	@deploy/compose/compose.sh up --detach $(ARGS)

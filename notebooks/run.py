@@ -36,6 +36,9 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="say which files have outputs")
     asked = parser.parse_args()
     paths = asked.notebooks or sorted(HERE.glob("*.ipynb"))
+    for path in paths:
+        if path.suffix != ".ipynb" or not path.is_file():
+            parser.error(f"{path}: there is no such notebook")
     if asked.check:
         dirty = [path.name for path in paths if path.read_text(encoding="utf-8") != cleaned(path)]
         if dirty:

@@ -39,10 +39,10 @@ PYTHON
     | grep -viE '^(pip|torch|triton|trainyard|cuda-[a-z]+|nvidia-(cu|nc|nv)[a-z0-9-]+)( @|==)'
 } > requirements/dev.lock
 
-resolve serve 'What a server needs, models on S3 included: no torch, no Lightning, no Hydra.' \
-  'trainyard' '.[serve,s3]'
+resolve serve 'What a server needs, models on S3 and traces included: no torch, no Lightning, no Hydra.' \
+  'trainyard' '.[serve,s3,otel]'
 resolve serve-gpu "The same on NVIDIA GPUs: ONNX Runtime's CUDA build and the CUDA libraries." \
-  'trainyard|onnxruntime' '.[serve,s3,gpu]'
+  'trainyard|onnxruntime' '.[serve,s3,otel,gpu]'
 resolve train 'What training and exporting need, torch aside.' \
   'trainyard|torch|triton|cuda-[a-z]+|nvidia-(cu|nc|nv)[a-z0-9-]+' '.[train,samples,s3]'
 grep '^scattertext==' requirements/dev.lock >> requirements/train.lock

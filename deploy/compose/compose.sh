@@ -41,6 +41,10 @@ engine=${ENGINE:-}
 if test -z "$engine"; then
   if docker compose version > /dev/null 2>&1 && docker info > /dev/null 2>&1; then engine=docker
   elif command -v podman-compose > /dev/null; then engine=podman
+  elif docker info > /dev/null 2>&1; then
+    fail "Docker has no compose plugin; install it (Debian: docker-compose-plugin), or podman-compose"
+  elif command -v docker > /dev/null; then
+    fail "Docker does not answer; start its daemon, or see whether you may speak to it: docker info"
   else fail "there is neither Docker with its compose plugin nor podman-compose; install one of them"
   fi
 fi

@@ -31,6 +31,11 @@ if test -z "$engine"; then
   fi
 fi
 
+case $engine in
+  docker | podman | buildah) ;;
+  *) fail "ENGINE=$engine: must be docker, podman or buildah" ;;
+esac
+
 # The format of OCI has no place for HEALTHCHECK.
 test "$engine" = docker || set -- --format docker --layers "$@"
 revision=$(git rev-parse HEAD 2> /dev/null || true)

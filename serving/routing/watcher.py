@@ -157,8 +157,8 @@ class Watcher:
         sentry: Sentry | None,
         periodic: bool = True,
     ) -> None:
-        """Without a `sentry` no challenger is judged. `periodic`: whether it polls unasked; else how
-        long ago it did says nothing, and is not told.
+        """Without a `sentry` no challenger is judged. `periodic`: whether it polls unasked; if not,
+        how long ago it did says nothing, and is not told.
         """
         self._periodic = periodic
         self._sentry = sentry

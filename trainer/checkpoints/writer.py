@@ -31,8 +31,9 @@ class CheckpointWriter(CheckpointIO):
     """Writes checkpoints one after the other, in the order in which they were asked for.
 
     In the background a save takes as long as a copy of the state (without room for one, as long as
-    the disk needs); one that has not begun when a newer one for the same name comes is dropped. What fails there is raised by the next call, and
-    nothing is done in between: no name is given to a checkpoint that is not there.
+    the disk needs); one that has not begun when a newer one for the same name comes is dropped.
+    What fails there is raised by the next call, and nothing is done in between: no name is given to
+    a checkpoint that is not there.
     """
 
     def __init__(
