@@ -129,7 +129,7 @@ class Port:
         self._address = address
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="port", daemon=True)
-        self._server: asyncio.Server
+        self._server: asyncio.AbstractServer
         self._catalog: dict[str, Any] = {}
         self._released: dict[Link, int] = {}
         """By connection the number of the last catalog that its API process keeps to."""
