@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 PYTHON = "docker.io/library/python:3.11-slim-bookworm"
 _LEFT_OUT = ("doc", "info", "locale", "man")
 """What Debian's slim images have not got either."""
-_PACKAGES = (
-    *("python3", "python3-venv", "python3-pip", "python-is-python3", "ca-certificates"),
-    "usr-is-merged",  # instead of usrmerge, which brings all of Perl
-)
+_PACKAGES = ("python3", "python3-venv", "python3-pip", "python-is-python3", "ca-certificates")
+_MERGED_USR = "/usr/share/mmdebstrap/hooks/merged-usr"
+_PREFERENCES = "etc/apt/preferences.d/no-usrmerge"
+_WITHOUT_PERL = r"Package: usrmerge\nPin: version *\nPin-Priority: -1\n"
+"""apt takes usr-is-merged in its place, which does not bring all of Perl."""
 
 
 def provide(podman: Podman) -> str:
@@ -27,6 +28,9 @@ def provide(podman: Podman) -> str:
     options = [
         f"--include={','.join(_PACKAGES)}",
         *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _LEFT_OUT),
+        f"--hook-dir={_MERGED_USR}",
+        f'--setup-hook=printf "{_WITHOUT_PERL}" > "$1/{_PREFERENCES}"',
+        f'--customize-hook=rm "$1/{_PREFERENCES}"',
     ]
     subprocess.run(
         ["mmdebstrap", "--quiet", "--variant=minbase", *options, "bookworm", str(archive)],
