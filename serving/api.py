@@ -65,6 +65,8 @@ log = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than the minute after which load balancers drop a connection that is not used."""
+WORKER_SECONDS = 2.0
+"""How long a process that takes another's place looks for a worker before it takes requests."""
 GRACE_SECONDS = 1.0
 """After the deadline, for the last error bodies to be written."""
 
@@ -91,6 +93,8 @@ class ApiProcess:
         self._directory = directory
         self._catalog = Catalog()
         self._lifecycle = Lifecycle(expected_workers=settings.workers, first=first)
+        self._first = first
+        self._started = asyncio.Event()
         preprocessors = Preprocessors()
         self._dispatcher = Dispatcher(
             catalog=self._catalog, on_change=self._workers_changed, preprocessors=preprocessors
@@ -171,6 +175,10 @@ class ApiProcess:
             on_message=lambda message: loop.call_soon_threadsafe(self._obey, message),
         )
         telling = asyncio.ensure_future(self._tell_outcomes())
+        if not self._first:  # others may have room for who comes, and the socket has for all
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WORKER_SECONDS):
+                    await self._started.wait()
         yield
         telling.cancel()
         self._shadows.close()
@@ -224,6 +232,8 @@ class ApiProcess:
     def _workers_changed(self) -> None:
         self._table.settle(self._held())
         self._lifecycle.update(workers=self._dispatcher.workers)
+        if self._lifecycle.started:
+            self._started.set()
         self._tell_ready()
 
     def _started_listening(self) -> None:

@@ -97,6 +97,16 @@ def test_killed_api_processes_are_replaced_and_the_counts_stay(server):
     assert server.metric("trainyard_process_deaths_total", kind="api") == 2
 
 
+def test_nobody_is_turned_away_while_the_only_api_process_is_replaced(bundles, tmp_path):
+    with start(bundles, tmp_path, "--api-processes", "1") as server:
+        for _ in range(3):
+            [process] = server.children("api")
+            process.kill()
+            process.wait()
+            assert ask(server).status_code == 200
+            eventually(lambda: len(server.children("api")) == 1)
+
+
 def test_sigterm_drains_what_is_in_flight_and_ends_with_0(bundles, tmp_path):
     options = ("--api-processes", "2", "--batch-size", "16", "--drain-delay-ms", "2000")
     with start(bundles, tmp_path, *options) as server:
