@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bundle.errors import TrainyardError
 from serving import work
+from serving.backlog import Backlog
 from serving.errors import (
     DeadlineExceededError,
     ModelFailedError,
@@ -59,6 +60,7 @@ class _Worker:
     serial: int = 0
     """Of the catalog that it sent last."""
     pending: dict[int, _Pending] = field(default_factory=dict)
+    backlog: Backlog = field(default_factory=Backlog)
 
 
 class _Waiting:
@@ -94,6 +96,8 @@ class _Pending:
     """Its place in the request."""
     worker: _Worker
     request: _Waiting
+    model: ModelKey
+    deadline: float
 
 
 class Dispatcher:
@@ -163,7 +167,7 @@ class Dispatcher:
         )
         try:
             for index, part in enumerate(parts):
-                entry = self._pend(served, part, index, request)
+                entry = self._pend(served, part, index, request, deadline)
                 pending.append(entry)
                 entry.worker.link.send(
                     INFER,
@@ -187,6 +191,19 @@ class Dispatcher:
                 departure.forget()
             self._take_back(pending)
 
+    def check(self, served: ServedModel, *, samples: int, deadline: float) -> None:
+        """Raises UnavailableError if every worker would turn away so many samples, as it has just
+        done with others.
+        """
+        key, now = served.info.key, time.monotonic()
+        waits = [
+            worker.backlog.wait(key, samples=samples, left=deadline - now, now=now)
+            for worker in self._able(key)
+        ]
+        known = [wait for wait in waits if wait is not None]
+        if waits and len(known) == len(waits):
+            raise _overloaded(min(known), late=True)
+
     def fail_all(self, reason: Callable[[], ServingError]) -> None:
         """Answer everything that waits, or is still to come, with an error."""
         self._closed = reason
@@ -198,16 +215,21 @@ class Dispatcher:
         for worker in list(self._workers.values()):
             worker.link.close()
 
-    def _pend(self, served: ServedModel, part: Part, index: int, request: _Waiting) -> _Pending:
+    def _able(self, model: ModelKey) -> list[_Worker]:
+        return [worker for worker in self._workers.values() if model in worker.models]
+
+    def _pend(
+        self, served: ServedModel, part: Part, index: int, request: _Waiting, deadline: float
+    ) -> _Pending:
         """The part is the business of the worker that owes least."""
         if self._closed is not None:
             raise self._closed()
         key = served.info.key
-        able = [worker for worker in self._workers.values() if key in worker.models]
+        able = self._able(key)
         if not able:
             raise UnavailableError("no worker is ready", code="not_ready")
         worker = min(able, key=_owed)
-        entry = _Pending(next(self._ids), part, index, worker, request)
+        entry = _Pending(next(self._ids), part, index, worker, request, key, deadline)
         worker.pending[entry.id] = entry
         return entry
 
@@ -288,9 +310,9 @@ class Dispatcher:
         self._on_change()
 
 
-def _overloaded(wait: float, *, hopeless: bool) -> ServingError:
+def _overloaded(wait: float, *, late: bool) -> ServingError:
     """`wait`: seconds until what waits now has run."""
-    what = "the deadline would pass before its turn" if hopeless else "the queue is full"
+    what = "the deadline would pass before its turn" if late else "the queue is full"
     return UnavailableError(what, code="overloaded", retry_after=max(1, math.ceil(wait)))
 
 
@@ -312,13 +334,23 @@ def _settle(entry: _Pending, found: dict[str, Any], tensors: Tensors) -> None:
     if found["status"] == work.OK:
         entry.request.answer(entry.index, Answer(tensors, found["queue"], found["infer"]))
     else:
+        if found["status"] == work.REJECTED and found["late"] > 0:
+            now = time.monotonic()
+            entry.worker.backlog.refused(
+                entry.model,
+                samples=len(entry.part.indices),
+                left=entry.deadline - now,
+                late=found["late"],
+                wait=found["wait"],
+                now=now,
+            )
         entry.request.fail(_error(entry, found))
 
 
 def _error(entry: _Pending, found: dict[str, Any]) -> ServingError:
     status = found["status"]
     if status == work.REJECTED:
-        return _overloaded(found["wait"], hopeless=found["hopeless"])
+        return _overloaded(found["wait"], late=found["late"] > 0)
     if status == work.REFUSED:
         index = found["index"]
         return RefusedSampleError(

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from serving.codec.body import WHOLE, read_body
 from serving.codec.compression import content_encoding, inflate
+from serving.errors import UnavailableError
 from serving.room import Room
+from serving.work import REJECTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -102,6 +104,22 @@ class Intake:
             return function()
         return await asyncio.get_running_loop().run_in_executor(self._threads, function)
 
+    def check(
+        self, exchange: Exchange, served: ServedModel, *, samples: int, timeout_ms: float | None
+    ) -> None:
+        """Raises UnavailableError if the workers would turn the request away."""
+        samples = min(samples, self._settings.batch_size)
+        deadline = exchange.started + self._limit_ms(timeout_ms) / 1000
+        try:
+            self._dispatcher.check(served, samples=samples, deadline=deadline)
+        except UnavailableError:
+            self._metrics.dropped(REJECTED, samples)
+            raise
+
+    def _limit_ms(self, timeout_ms: float | None) -> float:
+        """A request's own can only shorten the server's."""
+        return min(self._settings.timeout_ms, timeout_ms or self._settings.timeout_ms)
+
     async def infer(
         self,
         exchange: Exchange,
@@ -113,9 +131,9 @@ class Intake:
     ) -> list[Answer]:
         """The workers' answers to the parts, in order; the phases so far are recorded.
 
-        The request's own `timeout_ms` can only shorten the server's. Raises a ServingError.
+        Raises a ServingError.
         """
-        limit_ms = min(self._settings.timeout_ms, timeout_ms or self._settings.timeout_ms)
+        limit_ms = self._limit_ms(timeout_ms)
         sent = exchange.phase("decode", exchange.started)
         self._metrics.in_flight(exchange.record, 1)
         try:

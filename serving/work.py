@@ -166,7 +166,8 @@ class WorkQueue:
                 self._changed.notify()
         if not accepted:
             self._metrics.dropped(REJECTED, samples)
-            refusal = answer(fields["id"], REJECTED, wait=wait, hopeless=hopeless)
+            late = done - deadline if hopeless else 0.0
+            refusal = answer(fields["id"], REJECTED, wait=wait, late=late)
             link.send(REPLY, {"answers": [refusal]}, [{}])
 
     def _running_seconds(self) -> float:

@@ -71,7 +71,8 @@ class InferRoutes:
         wanted, parts, chosen = await intake.call(
             partial(self._read, served, body, header_length), inline=small
         )
-        exchange.record.samples = sum(len(part.indices) for part in parts)
+        exchange.record.samples = count = sum(len(part.indices) for part in parts)
+        intake.check(exchange, served, samples=count, timeout_ms=wanted.timeout_ms)
         answers = await intake.infer(
             exchange,
             served,

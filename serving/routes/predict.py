@@ -112,7 +112,8 @@ class Predictor:
         batch: bool,
     ) -> Response:
         intake, options = self._intake, wanted.options
-        exchange.record.samples = len(wanted.samples)
+        exchange.record.samples = count = len(wanted.samples)
+        intake.check(exchange, served, samples=count, timeout_ms=options.timeout_ms)
         parts = await intake.call(
             partial(self._split, wanted.samples, served, cache=self._cache),
             inline=small and not served.heavy,

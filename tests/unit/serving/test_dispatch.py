@@ -17,7 +17,7 @@ from serving.errors import DeadlineExceededError, ModelFailedError, UnavailableE
 from serving.served_model import Part
 from serving.transport import Link
 from serving.wire import CANCEL, INFER, REPLY
-from serving.work import FAILED, OK, answer
+from serving.work import FAILED, OK, REJECTED, answer
 
 SERVED = SimpleNamespace(info=SimpleNamespace(key=("m", "1")))
 PART = Part({"x": np.ones((1, 2), np.float32)}, (0,), "x")
@@ -176,3 +176,23 @@ def test_a_lost_worker_fails_what_it_owes_and_what_nobody_can_do_is_refused(tmp_
             return lost.value.code, alone.value.code
 
     assert asyncio.run(run()) == ("worker_lost", "not_ready")
+
+
+def test_who_would_be_turned_away_for_the_same_reason_does_not_ask(tmp_path):
+    async def test():
+        async with dispatching(tmp_path) as (dispatcher, worker):
+            first = ask(dispatcher, seconds=1.0)
+            [message] = await worker.told(INFER)
+            refusal = answer(message.fields["id"], REJECTED, wait=1.5, late=0.05)
+            worker.link.send(REPLY, {"answers": [refusal]}, [{}])
+            with pytest.raises(UnavailableError, match="deadline") as caught:
+                await first
+            assert caught.value.headers["Retry-After"] == "2"
+            now = time.monotonic()
+            with pytest.raises(UnavailableError, match="deadline"):
+                dispatcher.check(SERVED, samples=1, deadline=now + 0.9)
+            dispatcher.check(SERVED, samples=1, deadline=now + 1.5)
+            await asyncio.sleep(0.06)
+            dispatcher.check(SERVED, samples=1, deadline=now + 0.9)
+
+    asyncio.run(test())

@@ -61,7 +61,7 @@ def test_receive_rejects_what_exceeds_the_capacity(queue):
     queue.receive(link, infer(0, samples=4))
     queue.receive(link, infer(1, samples=3))
     queue.receive(link, infer(2, samples=2))
-    refusal = {"id": 1, "status": REJECTED, "wait": 0.0, "hopeless": False}
+    refusal = {"id": 1, "status": REJECTED, "wait": 0.0, "late": 0.0}
     assert link.sent == [{"kind": "reply", "answers": [refusal]}]
     assert ids(queue.take()) == [0]
     assert ids(queue.take()) == [2]
@@ -126,7 +126,8 @@ def test_receive_rejects_what_would_wait_past_its_deadline(queue):
     queue.receive(link, infer(1, samples=3, seconds=5.0))  # nothing waits before it
     queue.receive(link, infer(2, seconds=5.0))
     [refusal] = link.sent[0]["answers"]
-    assert refusal == {"id": 2, "status": REJECTED, "wait": 6.0, "hopeless": True}
+    assert refusal == {"id": 2, "status": REJECTED, "wait": 6.0, "late": refusal["late"]}
+    assert refusal["late"] > 0
     queue.receive(link, infer(3, seconds=8.5))
     assert len(link.sent) == 1
 
