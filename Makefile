@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # What is installed stays: only `make setup EXTRAS=…` takes the other one.
 INSTALLED := $(patsubst $(VENV)/.ready-%,%,$(firstword $(wildcard $(VENV)/.ready-*)))
-SETUP := $(or $(EXTRAS),$(INSTALLED),cpu)
+SETUP := $(or $(if $(filter setup,$(MAKECMDGOALS)),$(EXTRAS)),$(INSTALLED),cpu)
 READY := $(VENV)/.ready-$(SETUP)
 LOCK := requirements/dev.lock
 
@@ -33,10 +33,11 @@ $(READY): $(LOCK) requirements/torch.lock pyproject.toml
 	  || { echo "error: $(PYTHON) has no ensurepip; install its venv package (Debian: python3.11-venv)" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing the locked dependencies into $(VENV) (a minute or two, once)" >&2
-	@$(PIP) install --quiet --no-deps --requirement $(LOCK)
+	@# Both builds of ONNX Runtime own one module, so whichever is removed takes it along.
+	@$(PIP) uninstall -qq --yes $(if $(filter gpu,$(SETUP)),onnxruntime,onnxruntime-gpu)
+	@$(PIP) install --quiet --no-deps --requirement $(if $(filter gpu,$(SETUP)),<(grep -v '^onnxruntime==' $(LOCK)),$(LOCK))
 	@$(PIP) install --quiet --constraint $(LOCK) --requirement requirements/torch.lock $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 ifeq ($(SETUP),gpu)
-	@$(PIP) uninstall --quiet --yes onnxruntime
 	@$(PIP) install --quiet --constraint $(LOCK) --editable '.[gpu]'
 	@$(BIN)/python -c 'import sys, torch; sys.exit(torch.version.cuda is None)' \
 	  || { echo "error: EXTRAS=gpu, but pip took the CPU build of torch; make clean, then name an index of the CUDA build: make setup EXTRAS=gpu TORCH_INDEX=URL" >&2; exit 2; }

@@ -135,7 +135,7 @@ class _RunStore:
     def _known(self, run_id: str) -> tuple[str, str]:
         """The run's id and the artifact to take."""
         try:
-            with self._store.reading(missing="") as client:
+            with self._store.reading(missing=NotFoundError(run_id)) as client:
                 client.get_run(run_id)
         except NotFoundError as error:
             raise SourceError(
@@ -183,6 +183,6 @@ class _RunStore:
     def _artifacts(self, run_id: str) -> list[str]:
         """The checkpoints that it has, the best first."""
         folder = Path(CHECKPOINTS[0]).parent.as_posix()
-        with self._store.reading(missing=f"there is no run {run_id}") as client:
+        with self._store.reading(missing=NotFoundError(f"there is no run {run_id}")) as client:
             paths = {item.path for item in client.list_artifacts(run_id, folder)}
         return [name for name in CHECKPOINTS if name in paths]

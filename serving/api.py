@@ -15,6 +15,7 @@ import uvicorn
 
 from serving.access import AccessLog
 from serving.application import Application
+from serving.arrivals import Arrivals
 from serving.cache import RowCache
 from serving.calls import Calls
 from serving.catalog import Catalog
@@ -100,8 +101,13 @@ class ApiProcess:
             catalog=self._catalog, on_change=self._workers_changed, preprocessors=preprocessors
         )
         self._metrics = metrics = MetricsCollector()
+        self._arrivals = Arrivals()
         self._intake = Intake(
-            settings, dispatcher=self._dispatcher, lifecycle=self._lifecycle, metrics=metrics
+            settings,
+            dispatcher=self._dispatcher,
+            lifecycle=self._lifecycle,
+            metrics=metrics,
+            arrivals=self._arrivals,
         )
         self._table = RoutingTable()
         self._recorder = Recorder(self._table, control.send)
@@ -122,8 +128,8 @@ class ApiProcess:
             *probe_endpoints(self._lifecycle, self._catalog, self._table),
             *model_endpoints(settings, self._lifecycle, self._catalog, chooser),
             *open_inference_endpoints(self._lifecycle, self._catalog, self._table),
-            *admin_endpoints(self._calls),
-            *webhook_endpoints(signature, control.send),
+            *admin_endpoints(self._calls, self._arrivals),
+            *webhook_endpoints(signature, control.send, self._arrivals),
             *metrics_endpoints(),
         ]
         described = with_openapi(
@@ -221,7 +227,7 @@ class ApiProcess:
 
     def _end_all(self) -> None:
         self._dispatcher.fail_all(_stopping)
-        self._intake.stop(_stopping)
+        self._arrivals.stop(_stopping)
 
     def _stop_accepting(self, plan: DrainPlan) -> None:
         left = max(0.0, plan.deadline - time.monotonic())

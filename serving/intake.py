@@ -15,13 +15,13 @@ from serving.room import Room
 from serving.work import REJECTED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Sequence
 
     from starlette.requests import Request
 
+    from serving.arrivals import Arrivals
     from serving.dispatch import Answer, Dispatcher
     from serving.drain import Lifecycle
-    from serving.errors import ServingError
     from serving.exchange import Exchange
     from serving.metrics import MetricsCollector
     from serving.served_model import Part, ServedModel
@@ -46,16 +46,16 @@ class Intake:
         dispatcher: Dispatcher,
         lifecycle: Lifecycle,
         metrics: MetricsCollector,
+        arrivals: Arrivals,
     ) -> None:
         self._settings = settings
+        self._arrivals = arrivals
         self._dispatcher = dispatcher
         self.room = Room(settings.queue_size, lifecycle)
         """To be entered before anything is read of a request."""
         self._metrics = metrics
         self._threads = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
         self._inflating = asyncio.Semaphore(INFLATIONS)
-        self._arriving: set[asyncio.Task[bytes]] = set()
-        self._stopped: Callable[[], ServingError] | None = None
 
     def close(self) -> None:
         """Let the threads go."""
@@ -73,30 +73,11 @@ class Intake:
             seconds=self._settings.timeout_ms / 1000,
             whole=whole,
         )
-        body = await (reading if whole else self._arrival(reading))
+        body = await (reading if whole else self._arrivals.read(reading))
         if not encoding:
             return body
         async with self._inflating:
             return await self.call(partial(inflate, body, encoding, maximum=maximum), inline=False)
-
-    async def _arrival(self, reading: Coroutine[None, None, bytes]) -> bytes:
-        """A body that is still on its way, and may be so when the server stops."""
-        task = asyncio.ensure_future(reading)
-        self._arriving.add(task)
-        try:
-            return await task
-        except asyncio.CancelledError:
-            if self._stopped is None:
-                raise
-            raise self._stopped() from None
-        finally:
-            self._arriving.discard(task)
-
-    def stop(self, reason: Callable[[], ServingError]) -> None:
-        """Wait for no body any more: what has not arrived is answered with an error."""
-        self._stopped = reason
-        for task in self._arriving:
-            task.cancel()
 
     async def call(self, function: Callable[[], T], *, inline: bool) -> T:
         """What takes long is done beside the event loop."""

@@ -49,7 +49,12 @@ def _resolve_apart(uris: Sequence[str]) -> list[Start]:
     process = multiprocessing.get_context("spawn").Process(
         target=_run, args=(tuple(uris), theirs), name="resolver", daemon=True
     )
-    process.start()
+    # Ctrl-C reaches all processes of a terminal: this one ends that one, and tells.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
     theirs.close()
     try:
         answer: Failed | list[Start] = ours.recv()
@@ -64,7 +69,6 @@ def _resolve_apart(uris: Sequence[str]) -> list[Start]:
 
 
 def _run(uris: tuple[str, ...], control: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the server ends it, and tells
     bound_patience()
     try:
         answer: Failed | list[Start] = [_start(uri) for uri in uris]

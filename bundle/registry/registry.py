@@ -66,7 +66,7 @@ class ModelRegistry:
         bundle = open_bundle(bundle_dir)
         name = _checked_name(name or bundle.manifest.name)
         sha256 = sha256_file(bundle.path / MANIFEST)
-        missing = f"there is no run {run_id}"
+        missing = NotFoundError(f"there is no run {run_id}")
         with self._store.writing(missing=missing, create=True) as client:
             metrics = _metrics(client, bundle, run_id)
             source, run_id = upload(
@@ -290,5 +290,8 @@ def _number(version: int | str) -> int | None:
     return int(version) if version.isdecimal() and len(version) <= MAX_DIGITS else None
 
 
-def _no_model(name: str) -> str:
-    return f"there is no model {name!r} in the registry"
+def _no_model(name: str) -> NotFoundError:
+    return NotFoundError(
+        f"there is no model {name!r} in the registry",
+        remedy="python models.py list tells which there are",
+    )

@@ -40,8 +40,8 @@ MAX_REASON = 300
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _SQLITE_MAGIC = b"SQLite format 3\0"
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
-_NAMES = "python models.py list tells which there are"
-_HOSTS = "start MLflow with MLFLOW_SERVER_ALLOWED_HOSTS=HOST:PORT, as this address names it"
+_INVALID_HOST = "Invalid Host header"
+_ALLOW_HOST = "start MLflow with MLFLOW_SERVER_ALLOWED_HOSTS=HOST:PORT, as this address names it"
 _EXISTS = "RESOURCE_ALREADY_EXISTS"
 
 
@@ -59,14 +59,16 @@ class MlflowStore:
         return None if self._file is None else self._file.parent.resolve() / "mlruns"
 
     @contextmanager
-    def reading(self, *, missing: str | None = None) -> Iterator[Any]:
-        """The MLflow client. Raises NotFoundError(missing) or RegistryError for its errors."""
+    def reading(self, *, missing: NotFoundError | None = None) -> Iterator[Any]:
+        """The MLflow client. Raises `missing`, for what is not there, or RegistryError."""
         self._check_exists()
         with self._translated(missing):
             yield self._connected()
 
     @contextmanager
-    def writing(self, *, missing: str | None = None, create: bool = False) -> Iterator[Any]:
+    def writing(
+        self, *, missing: NotFoundError | None = None, create: bool = False
+    ) -> Iterator[Any]:
         """The client, and for a sqlite registry the only writer among all processes."""
         if not create:
             self._check_exists()
@@ -133,14 +135,14 @@ class MlflowStore:
             yield
 
     @contextmanager
-    def _translated(self, missing: str | None) -> Iterator[None]:
+    def _translated(self, missing: NotFoundError | None) -> Iterator[None]:
         try:
             yield
         except TrainyardError:
             raise
         except MlflowException as error:
             if missing is not None and _is_missing(error):
-                raise NotFoundError(missing, remedy=_NAMES) from error
+                raise missing from error
             raise self._failed(error) from error
         except Exception as error:  # the databases' drivers raise errors of their own
             raise self._failed(error) from error
@@ -151,7 +153,7 @@ class MlflowStore:
         return RegistryError(
             f"the registry {uri} failed: {reason[:MAX_REASON]}",
             field=URI_VARIABLE,
-            remedy=_HOSTS if "Invalid Host header" in reason else None,
+            remedy=_ALLOW_HOST if _INVALID_HOST in reason else None,
         )
 
 

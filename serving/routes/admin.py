@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from serving.arrivals import Arrivals
     from serving.calls import Calls
     from serving.exchange import Exchange
 
@@ -25,7 +26,7 @@ MAX_BODY_BYTES = 64 * 1024
 BODY_SECONDS = 10.0
 
 
-def admin_endpoints(calls: Calls) -> list[Endpoint]:
+def admin_endpoints(calls: Calls, arrivals: Arrivals) -> list[Endpoint]:
     """Reading and changing which versions answer."""
 
     def reading(action: str) -> Any:
@@ -38,19 +39,19 @@ def admin_endpoints(calls: Calls) -> list[Endpoint]:
         return read
 
     async def promote(request: Request, exchange: Exchange) -> Response:
-        body = await _body(request, ("version", "dry_run"))
+        body = await _body(request, arrivals, ("version", "dry_run"))
         return await change(
             request, exchange, "promote", version=_number("version", body.get("version")), body=body
         )
 
     async def ramp(request: Request, exchange: Exchange) -> Response:
-        body = await _body(request, ("version", "dry_run"))
+        body = await _body(request, arrivals, ("version", "dry_run"))
         return await change(
             request, exchange, "ramp", version=_number("version", body.get("version")), body=body
         )
 
     async def shadow(request: Request, exchange: Exchange) -> Response:
-        body = await _body(request, ("version", "percent", "dry_run"))
+        body = await _body(request, arrivals, ("version", "percent", "dry_run"))
         given = body.get("version")
         share = {"percent": _percent("percent", body["percent"])} if "percent" in body else {}
         return await change(
@@ -63,11 +64,13 @@ def admin_endpoints(calls: Calls) -> list[Endpoint]:
         )
 
     async def split(request: Request, exchange: Exchange) -> Response:
-        body = await _body(request, ("shares", "dry_run"))
+        body = await _body(request, arrivals, ("shares", "dry_run"))
         return await change(request, exchange, "split", shares=_shares(body), body=body)
 
     async def rollback(request: Request, exchange: Exchange) -> Response:
-        return await change(request, exchange, "rollback", body=await _body(request, ("dry_run",)))
+        return await change(
+            request, exchange, "rollback", body=await _body(request, arrivals, ("dry_run",))
+        )
 
     async def change(
         request: Request,
@@ -98,10 +101,10 @@ def admin_endpoints(calls: Calls) -> list[Endpoint]:
     ]
 
 
-async def _body(request: Request, known: tuple[str, ...]) -> dict[str, Any]:
+async def _body(request: Request, arrivals: Arrivals, known: tuple[str, ...]) -> dict[str, Any]:
     """The fields of a JSON object; no body is an empty one."""
-    content = await read_body(
-        request.headers, request.receive, maximum=MAX_BODY_BYTES, seconds=BODY_SECONDS
+    content = await arrivals.read(
+        read_body(request.headers, request.receive, maximum=MAX_BODY_BYTES, seconds=BODY_SECONDS)
     )
     document = parse_object(content) if content.strip() else {}
     check_known(document, known)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from serving.arrivals import Arrivals
     from serving.exchange import Exchange
     from serving.signature import WebhookSignature
 
@@ -24,7 +25,7 @@ BODY_SECONDS = 10.0
 
 
 def webhook_endpoints(
-    signature: WebhookSignature | None, send: Callable[[Look], None]
+    signature: WebhookSignature | None, send: Callable[[Look], None], arrivals: Arrivals
 ) -> list[Endpoint]:
     """None without a secret. `send` reaches the supervisor.
 
@@ -34,8 +35,10 @@ def webhook_endpoints(
         return []
 
     async def ring(request: Request, exchange: Exchange) -> Response:
-        body = await read_body(
-            request.headers, request.receive, maximum=MAX_BODY_BYTES, seconds=BODY_SECONDS
+        body = await arrivals.read(
+            read_body(
+                request.headers, request.receive, maximum=MAX_BODY_BYTES, seconds=BODY_SECONDS
+            )
         )
         signature.check(request.headers, body)
         send(Look())

@@ -136,7 +136,7 @@ def remove_checkpoint(path: Path) -> None:
         raise CheckpointError(
             f"{path}: cannot be removed ({error.strerror or error})",
             field="hydra.run.dir",
-            remedy="make room, or name a folder on another disk",
+            remedy="make the folder writable",
         ) from error
 
 

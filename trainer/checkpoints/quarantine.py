@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from os.path import lexists
 from typing import TYPE_CHECKING
 
 from trainer.checkpoints.sidecar import sidecar_path
@@ -22,10 +23,11 @@ def quarantine(folder: Path, path: Path, error: CheckpointError) -> None:
     place = path.parent / QUARANTINE
     place.mkdir(exist_ok=True)
     number = 0
-    while any((place / f"{number:03d}-{p.name}").exists() for p in (path, sidecar_path(path))):
+    # A link to nowhere is in the way, too.
+    while any(lexists(place / f"{number:03d}-{p.name}") for p in (path, sidecar_path(path))):
         number += 1
     for part in (path, sidecar_path(path)):
-        if part.exists() or part.is_symlink():  # a link to nowhere is in the way, too
+        if lexists(part):
             part.rename(place / f"{number:03d}-{part.name}")
     log.warning("%s; moved to %s", error, place)
     record(folder, "quarantine", checkpoint=path.name, reason=str(error))

@@ -60,9 +60,12 @@ class CheckpointWriter(CheckpointIO):
         self._drop_waiting(target)
         self._wait_for_room()
         copy = _copied(checkpoint)
-        if copy is None:
-            release()
+        if copy is None:  # the copies that wait may be what fills the memory
             self.drain()
+            release()
+            copy = _copied(checkpoint)
+        if copy is None:
+            log.warning("no memory for a copy of the state: a step waits for its checkpoint")
             self._save(target, checkpoint)
         else:
             self._submit(lambda: self._save(target, copy), saves=target)
@@ -146,5 +149,4 @@ def _copied(checkpoint: dict[str, Any]) -> dict[str, Any] | None:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        log.warning("no memory for a copy of the state: a step waits for its checkpoint")
         return None

@@ -105,7 +105,10 @@ def _download(run_id: str, folder: Path) -> None:
     from bundle.registry.store import MlflowStore  # takes seconds, and a folder needs no MLflow
 
     store = MlflowStore()
-    missing = f"{run_id}: there is no such run below outputs/ or multirun/, or in {store.uri}"
+    missing = NotFoundError(
+        f"{run_id}: there is no such run below outputs/ or multirun/, or in {store.uri}",
+        remedy=_REMEDY,
+    )
     try:
         with store.reading(missing=missing) as client:
             names = {item.path for item in client.list_artifacts(run_id)}
@@ -119,7 +122,5 @@ def _download(run_id: str, folder: Path) -> None:
                     client.download_artifacts(run_id, item.path, str(descriptions))
     except RegistryError as error:
         raise NotFoundError(f"{missing} ({error})", remedy=_REMEDY) from error
-    except NotFoundError as error:
-        raise NotFoundError(str(error), remedy=_REMEDY) from error
     if not kept:
         raise NotFoundError(f"{run_id}: this run has no files in {store.uri}", remedy=_REMEDY)

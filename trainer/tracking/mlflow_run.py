@@ -203,7 +203,7 @@ def connected(uri: str) -> Iterator[tuple[MlflowClient, Path | None]]:
         if error.__cause__ is not None and is_away(error.__cause__):
             raise AwayError(str(error), field="tracking.uri") from error
         raise PreflightError(
-            f"tracking.uri={uri}: {error}", field="tracking.uri", remedy=REMEDY
+            f"tracking.uri={uri}: {error}", field="tracking.uri", remedy=error.remedy or REMEDY
         ) from error
 
 

@@ -89,12 +89,30 @@ def test_copy_keeps_tied_tensors_tied():
     assert copied["n"] == (1, [2])
 
 
-def test_state_without_room_for_a_copy_is_written_at_once(writer, tmp_path, monkeypatch, caplog):
-    def fail(value):
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_state_without_room_for_a_copy_is_saved_after_those_before_it(
+    tmp_path, monkeypatch, caplog, attempts
+):
+    failures = []
 
+    def fail(value):
+        if len(failures) < attempts:
+            failures.append(value)
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return copy_to_cpu(value)
+
+    saved = []
+    gate = threading.Event()
+    writer = CheckpointWriter(background=True, rotate=lambda path, step: saved.append(step))
+    writer.after(gate.wait)
     writer.save_checkpoint(state(1), tmp_path / "last.ckpt")
+    writer.after(lambda: saved.append("link"))
     monkeypatch.setattr("trainer.checkpoints.writer.copy_to_cpu", fail)
+    threading.Timer(0.2, gate.set).start()
     writer.save_checkpoint(state(2), tmp_path / "last.ckpt")
+    assert saved[:2] == [1, "link"]
+    writer.drain()
+    writer.teardown()
+    assert saved == [1, "link", 2]
     assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 2
-    assert "no memory for a copy" in caplog.text
+    assert ("no memory for a copy" in caplog.text) == (attempts == 2)
