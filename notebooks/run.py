@@ -16,7 +16,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -37,8 +37,10 @@ def main() -> int:
     asked = parser.parse_args()
     paths = asked.notebooks or sorted(HERE.glob("*.ipynb"))
     for path in paths:
-        if path.suffix != ".ipynb" or not path.is_file():
-            parser.error(f"{path}: there is no such notebook")
+        try:
+            nbformat.read(path, as_version=4)
+        except (OSError, ValueError, nbformat.ValidationError) as error:
+            parser.error(f"{path}: no notebook can be read there ({type(error).__name__})")
     if asked.check:
         dirty = [path.name for path in paths if path.read_text(encoding="utf-8") != cleaned(path)]
         if dirty:
@@ -51,7 +53,7 @@ def main() -> int:
         started = time.perf_counter()
         try:
             written = run(path, OUTPUT)
-        except CellExecutionError as error:
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             print(f"error: {path}: {error}", file=sys.stderr)
             return 1
         print(f"{written}  {time.perf_counter() - started:.0f} s")

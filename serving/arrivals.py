@@ -1,4 +1,4 @@
-"""Arrivals: bodies that are still on their way, which the server does not wait for when it stops."""
+"""Arrivals: bodies that are still on their way; a server that stops does not wait for them."""
 
 from __future__ import annotations
 

@@ -45,11 +45,14 @@ class CommandLine:
         lines = []
         for name in SPECS:
             value = getattr(self.settings, name)
-            shown = json.dumps(
-                list(value) if isinstance(value, tuple) else value, ensure_ascii=False
-            )
+            shown = _ascii(json.dumps(value, ensure_ascii=False))
             lines.append(f"{name} = {shown}  # {self.origins[name]}")
         return "\n".join(lines)
+
+
+def _ascii(text: str) -> str:
+    """With every other character as TOML escapes it, which any terminal shows."""
+    return "".join(c if " " <= c <= "~" else f"\\U{ord(c):08X}" for c in text)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -6,6 +6,27 @@
 set -eu
 cd "$(dirname "$0")"
 
+fail() {
+  echo "error: $1" >&2
+  exit 2
+}
+
+engine=${ENGINE:-}
+if test -z "$engine"; then
+  if docker compose version > /dev/null 2>&1 && docker info > /dev/null 2>&1; then engine=docker
+  elif command -v podman-compose > /dev/null; then engine=podman
+  elif docker info > /dev/null 2>&1; then
+    fail "Docker has no compose plugin; install it (Debian: docker-compose-plugin), or podman-compose"
+  elif command -v docker > /dev/null; then
+    fail "Docker does not answer; start its daemon, or see whether you may speak to it: docker info"
+  else fail "there is neither Docker with its compose plugin nor podman-compose; install one of them"
+  fi
+fi
+case $engine in
+  docker | podman) ;;
+  *) fail "ENGINE=$engine: must be docker or podman" ;;
+esac
+
 secret() {
   od -An -N16 -tx1 /dev/urandom | tr -d ' \n'
 }
@@ -32,24 +53,7 @@ if ! test -f secrets/webhook-token; then
   echo "made deploy/compose/secrets/webhook-token: what alerts show to the webhook" >&2
 fi
 
-fail() {
-  echo "error: $1" >&2
-  exit 2
-}
-
-engine=${ENGINE:-}
-if test -z "$engine"; then
-  if docker compose version > /dev/null 2>&1 && docker info > /dev/null 2>&1; then engine=docker
-  elif command -v podman-compose > /dev/null; then engine=podman
-  elif docker info > /dev/null 2>&1; then
-    fail "Docker has no compose plugin; install it (Debian: docker-compose-plugin), or podman-compose"
-  elif command -v docker > /dev/null; then
-    fail "Docker does not answer; start its daemon, or see whether you may speak to it: docker info"
-  else fail "there is neither Docker with its compose plugin nor podman-compose; install one of them"
-  fi
-fi
 case $engine in
   docker) exec docker compose "$@" ;;
   podman) exec podman-compose "$@" ;;
-  *) fail "ENGINE=$engine: must be docker or podman" ;;
 esac

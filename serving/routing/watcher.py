@@ -155,7 +155,7 @@ class Watcher:
         control: Connection,
         metrics: MetricsCollector,
         sentry: Sentry | None,
-        periodic: bool = True,
+        periodic: bool,
     ) -> None:
         """Without a `sentry` no challenger is judged. `periodic`: whether it polls unasked; if not,
         how long ago it did says nothing, and is not told.

@@ -28,13 +28,20 @@ if TYPE_CHECKING:
 FILE = "tracking.jsonl"
 _PATTERN = "tracking*.jsonl"
 _PROGRESS = ("id", "back", "sent", "refused")
-_FIELDS = {
-    "run": {"time", "key"},
-    "params": {"time", "params"},
-    "metrics": {"time", "metrics", "step"},
-    "tags": {"time", "tags"},
-    "file": {"time", "path", "folder"},
-    "status": {"time", "status"},
+_FIELDS: dict[str, dict[str, type]] = {
+    "run": {
+        "time": int,
+        "key": str,
+        "continues": bool,
+        "experiment": str,
+        "name": str,
+        "tags": dict,
+    },
+    "params": {"time": int, "params": dict},
+    "metrics": {"time": int, "metrics": dict, "step": int},
+    "tags": {"time": int, "tags": dict},
+    "file": {"time": int, "path": str, "folder": str},
+    "status": {"time": int, "status": str},
 }
 """What every record of a kind has."""
 _READ = 1 << 20
@@ -53,7 +60,10 @@ class Entry(NamedTuple):
     @property
     def is_whole(self) -> bool:
         """Whether a record has all that its kind has; a damaged one may still be JSON."""
-        return self.kind in _FIELDS and _FIELDS[self.kind] <= self.fields.keys()
+        wanted = _FIELDS.get(self.kind)
+        return wanted is not None and all(
+            isinstance(self.fields.get(name), kind) for name, kind in wanted.items()
+        )
 
 
 class Journal:
@@ -178,7 +188,7 @@ class Journal:
         else:
             self._end = entry.end
             self.events = int(fields.get("events", self.events))
-            if kind == "run":
+            if kind == "run" and entry.is_whole:
                 self.header = fields
             elif kind == "status":
                 self.has_ended = fields["status"] != "running"

@@ -18,9 +18,10 @@ SECOND_OF_WORK = 5000
 """Rounds of the slow model that take about a second."""
 
 
-def start(bundles: Path, folder: Path, *arguments: str):
+def start(bundles: Path, folder: Path, *arguments: str, environment: dict[str, str] | None = None):
     model = str(bundles / "slow.onnx")
-    return running_server("--model", model, "--threads", "1", *arguments, folder=folder)
+    arguments = ("--model", model, "--threads", "1", *arguments)
+    return running_server(*arguments, folder=folder, environment=environment)
 
 
 @pytest.fixture(scope="module")
@@ -139,12 +140,16 @@ def test_sigint_answers_503_to_what_is_not_done_by_the_deadline(bundles, tmp_pat
         assert server.wait() == 0
 
 
-def test_a_body_that_has_not_arrived_by_the_deadline_is_answered_503(bundles, tmp_path):
+@pytest.mark.parametrize("path", ["/predict", "/admin/models/a/promote"])
+def test_a_body_that_has_not_arrived_by_the_deadline_is_answered_503(bundles, tmp_path, path):
     options = ("--drain-delay-ms", "0", "--drain-timeout-ms", "500")
-    with start(bundles, tmp_path, *options) as server:
+    key = "a-key-that-may-do-it-all"
+    head = f"POST {path} HTTP/1.1\r\nHost: a\r\nX-API-Key: {key}\r\nContent-Length: 9\r\n\r\n{{"
+    keys = {"TRAINYARD_API_KEYS": f"boss:predict+admin:{key}"}
+    with start(bundles, tmp_path, *options, environment=keys) as server:
         host, port = server.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=20) as connection:
-            connection.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{")
+            connection.sendall(head.encode())
             in_flight(server, 1)
             time.sleep(0.3)
             server.signal(signal.SIGTERM)

@@ -219,7 +219,9 @@ def latencies(server: RunningServer, seconds: float) -> list[float]:
 
 
 @pytest.mark.timeout(600)
-def test_a_saturated_shadow_leaves_the_latency_of_requests_as_it_is(tmp_path, empty_registry):
+def test_beside_a_saturated_shadow_the_median_latency_is_the_same_and_the_slowest_bounded(
+    tmp_path, empty_registry
+):
     """Rounds with and without take turns, and the median of the ratios counts, so that what else
     happens on the machine happens to both. The champion takes some milliseconds, as models do, and
     the registry is asked as seldom as it is by default.

@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -91,6 +92,7 @@ class Bench:
             control=self,
             metrics=MetricsCollector(),
             sentry=Sentry(),
+            periodic=True,
         )
         self.watcher.serves(self.registry.now)
 
@@ -157,9 +159,27 @@ def test_a_registry_that_hangs_is_asked_for_one_model_a_poll(tmp_path, monkeypat
         control=None,
         metrics=MetricsCollector(),
         sentry=None,
+        periodic=True,
     )
     watcher.poll()
     assert len(polls) == asked
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+def test_the_age_of_what_is_known_is_told_only_where_the_clock_asks(tmp_path, periodic):
+    told = []
+    registry = Registry({1: 100.0})
+    watcher = Watcher(
+        {URI: registry},
+        known=(registry.now,),
+        store=LastKnownGood(tmp_path, registry_uri="x"),
+        control=None,
+        metrics=SimpleNamespace(registry_polled=told.append),
+        sentry=None,
+        periodic=periodic,
+    )
+    watcher.poll()
+    assert bool(told) == periodic
 
 
 def test_a_bad_challenger_loses_its_traffic_here_and_in_the_registry(bench):

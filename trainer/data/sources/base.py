@@ -33,7 +33,9 @@ class Source(ABC):
 def number_classes(values: Sequence[str]) -> tuple[IntArray, tuple[str, ...]]:
     """Labels (n,) and the classes they count: sorted, as numbers if all of them are."""
     names = set(values)
-    numeric = all(_NUMBER.fullmatch(name) for name in names)
-    classes = tuple(sorted(names, key=lambda name: (Decimal(name if numeric else 0), name)))
+    if all(_NUMBER.fullmatch(name) for name in names):
+        classes = tuple(sorted(names, key=lambda name: (Decimal(name), name)))
+    else:
+        classes = tuple(sorted(names))
     position = {name: index for index, name in enumerate(classes)}
     return np.array([position[value] for value in values], dtype=np.int64), classes

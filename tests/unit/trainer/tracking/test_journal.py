@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.replay import main
-from trainer.tracking.journal import Journal, known_run_id, open_journal
+from trainer.tracking.journal import Journal, known_run_id, open_journal, unended_run
 
 
 @pytest.fixture
@@ -89,6 +89,17 @@ def test_journal_passes_a_line_by_that_says_nothing(tmp_path, journal):
     assert found.header == journal.header
     assert found.steps == journal.steps
     found.close()
+
+
+@pytest.mark.parametrize("line", ['{"kind": "run"}', '{"kind": "run", "time": 1, "kez": "a"}'])
+def test_journal_with_a_damaged_first_line_is_nobodys(tmp_path, line):
+    (tmp_path / "tracking.jsonl").write_text(line + "\n")
+    assert known_run_id(tmp_path, "abc") == "abc"
+    assert unended_run(tmp_path) == ()
+    fresh = open_journal(tmp_path, run_id="abc", experiment="e", name="r", tags={})
+    assert fresh.is_new
+    fresh.close()
+    assert (tmp_path / "tracking.1.jsonl").read_text() == line + "\n"
 
 
 def test_records_whose_run_is_not_known_are_refused_by_replay(tmp_path, capsys):

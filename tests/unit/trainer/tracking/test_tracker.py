@@ -190,16 +190,21 @@ def test_refused_record_is_told_and_the_others_arrive(tmp_path, tracking_uri, ca
 def test_damaged_record_is_told_and_the_others_arrive(tmp_path, tracking_uri, caplog):
     tracker = tracker_in(tmp_path, tracking_uri)
     journal = tmp_path / "tracking.jsonl"
-    for line in ('{"kind": "metrics", "metrlcs": {}}', '{"kind": "parbms", "time": 1}'):
+    for line in (
+        '{"kind": "metrics", "time": 1, "metrlcs": {}, "step": 1}',
+        '{"kind": "metrics", "time": 1, "metrics": null, "step": 1}',
+        '{"kind": "metrics", "time": 1, "metrics": {"loss": 1.0}, "step": "x"}',
+        '{"kind": "parbms", "time": 1}',
+    ):
         with journal.open("a") as file:
             file.write(line + "\n")
         tracker.log_metrics({"loss": 0.5}, step=len(journal.read_text()))
     tracker.finish("finished")
     assert "a damaged record of metrics" in caplog.text
-    assert "2 records were refused" in caplog.text
+    assert "4 records were refused" in caplog.text
     (run,) = runs(tracking_uri)
     assert run.info.status == "FINISHED"
-    assert len(MlflowClient(tracking_uri).get_metric_history(run.info.run_id, "loss")) == 2
+    assert len(MlflowClient(tracking_uri).get_metric_history(run.info.run_id, "loss")) == 4
 
 
 def test_error_ends_the_run_when_the_server_must_answer(tmp_path, tracking_uri):
