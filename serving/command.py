@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import shutil
@@ -58,6 +59,8 @@ def main() -> int:
     starts = resolve_all(settings.model)
     for warning in filter(None, (start.warning for start in starts)):
         log.warning(warning)
+    for refusal in (refusal for start in starts for refusal in start.wanted.refused):
+        log.error("a version is refused", extra={"fields": dataclasses.asdict(refusal)})
     with _private_folder() as directory:
         metrics = directory / "metrics"
         metrics.mkdir()

@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from serving.routing.administration import write_down
 from serving.routing.messages import (
     Call,
     Hold,
@@ -60,6 +61,8 @@ class Conductor:
         self._routes = Routes()
         self._look_owed = False
         """Whether somebody asked for a look at the registry while nobody could take one."""
+        self._calls: dict[int, Call] = {}
+        """What the watcher has been asked, and has not answered."""
         self._settled: dict[str, Wanted] = {w.uri: w for w in fleet.settled}
         self._count_shares(Routes(fleet.routes))
 
@@ -106,6 +109,7 @@ class Conductor:
         elif isinstance(message, Call):
             self._forward(slot, message)
         elif isinstance(message, Result):
+            self._calls.pop(message.id, None)
             asking = self._board.find(API, message.process)
             if asking is not None:
                 self._board.send(asking, message)
@@ -118,6 +122,8 @@ class Conductor:
         elif slot.kind == WORKER:
             refused = self._fleet.lost(slot.index)
         else:
+            if slot.kind == WATCHER:
+                self._drop_calls()
             return False
         self._log_refused(refused)
         self._follow()
@@ -147,19 +153,30 @@ class Conductor:
         return Routes(self._fleet.routes, self._fleet.refused)
 
     def _forward(self, slot: Slot, call: Call) -> None:
+        call = replace(call, process=slot.index)
         watcher = self._board.find(WATCHER, 0)
         if watcher is not None:
-            self._board.send(watcher, replace(call, process=slot.index))
-            return
-        if self._fleet.wanted:
-            document = {"message": "nothing asks the registry at the moment", "remedy": "try again"}
-            self._board.send(slot, Result(call.id, slot.index, 503, document))
-            return
-        document = {
-            "message": "this server follows no registry",
-            "remedy": "serve models:/NAME, or use models.py",
-        }
-        self._board.send(slot, Result(call.id, slot.index, 404, document))
+            self._calls[call.id] = call
+            self._board.send(watcher, call)
+        elif self._fleet.wanted:
+            self._refuse(call, 503, "nothing asks the registry at the moment", "try again")
+        else:
+            remedy = "serve models:/NAME, or use models.py"
+            self._refuse(call, 404, "this server follows no registry", remedy)
+
+    def _drop_calls(self) -> None:
+        """The process that was asked is dead: nobody will answer these."""
+        calls, self._calls = self._calls, {}
+        for call in calls.values():
+            message = "the process that asks the registry died; the change may have been made"
+            self._refuse(call, 503, message, "look whether it was, and try again")
+
+    def _refuse(self, call: Call, status: int, message: str, remedy: str) -> None:
+        document = {"message": message, "remedy": remedy}
+        write_down(call, status, document)
+        asking = self._board.find(API, call.process)
+        if asking is not None:
+            self._board.send(asking, Result(call.id, call.process, status, document))
 
     def _log_refused(self, refused: list[tuple[Wanted, Resolved, str]]) -> None:
         for wanted, source, reason in refused:

@@ -95,9 +95,19 @@ def _start(uri: str) -> Start:
         wanted = Follower(uri, registry=registry, cache=cache).poll()
     except TrainyardError as error:
         return _as_before(uri, known, error)
-    if known is None and not wanted.sources:
-        raise StartError(wanted.refused[0].reason)
+    if known is None:
+        _check_whole(wanted)
     return Start(wanted, None if known is None else known.wanted, polled_at=time.time())
+
+
+def _check_whole(wanted: Wanted) -> None:
+    """Raises StartError if a version is missing that requests are to go to: others must not answer
+    in its place where nothing was served before.
+    """
+    found = {source.version for source in wanted.sources}
+    for refusal in wanted.refused:
+        if refusal.version in wanted.needed - found:
+            raise StartError(refusal.reason)
 
 
 def _numbered(uri: str, store: LastKnownGood, known: Known | None) -> Start:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 ACTIONS = ("register", "promote", "split", "rollback", "ramp", "shadow")
 WHOLE = 100.0
+LEAST = 0.01
+"""The smallest share: servers hash keys into 10,000 buckets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,11 +147,17 @@ def check_shares(shares: Mapping[int, float]) -> dict[int, float]:
                 f"version {number} has a share of {share:g} percent; it must be from 0 to 100",
                 field=str(number),
             )
+        if 0 < share < LEAST:
+            raise RequestError(
+                f"version {number} has a share of {share:g} percent, which is nobody",
+                field=str(number),
+                remedy=f"give at least {LEAST:g} percent, or 0",
+            )
     total = math.fsum(shares.values())
     if abs(total - WHOLE) > 1e-9:
         raise RequestError(
             f"the shares sum to {total:g} percent",
-            field="split",
+            field="shares",
             remedy="give shares that sum to 100",
         )
     return {number: float(share) for number, share in sorted(shares.items()) if share > 0}

@@ -46,8 +46,7 @@ class Administration:
         except TrainyardError as error:
             status = _status(error)
             document = {"message": str(error), "field": error.field, "remedy": error.remedy}
-        if call.action in CHANGES:
-            _write_down(call, status, document)
+        write_down(call, status, document)
         return Result(call.id, call.process, status, document)
 
     @staticmethod
@@ -78,7 +77,10 @@ def _status(error: TrainyardError) -> int:
     return 400 if isinstance(error, RequestError) else 503
 
 
-def _write_down(call: Call, status: int, document: Mapping[str, Any]) -> None:
+def write_down(call: Call, status: int, document: Mapping[str, Any]) -> None:
+    """A line in the log, if a change was asked for: what came of it."""
+    if call.action not in CHANGES:
+        return
     fields: dict[str, Any] = {
         "principal": call.principal,
         "id": call.request_id,

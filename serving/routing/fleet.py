@@ -56,6 +56,10 @@ class _Entry:
             if source in kept or source not in self.refused:
                 yield source
 
+    def is_first(self, source: Resolved) -> bool:
+        """Whether it is to answer where nothing has before: others must not in its place."""
+        return self.settled is None and source.version in self.wanted.needed
+
     def kept(self) -> set[Resolved]:
         """What answers now."""
         settled = self.settled
@@ -150,7 +154,10 @@ class Fleet:
     def pinned(self) -> frozenset[Resolved]:
         """Without which a worker has no business."""
         return frozenset(
-            source for wanted in self._all() if wanted.pinned for source in wanted.sources
+            source
+            for entry in self._entries.values()
+            for source in entry.wanted.sources
+            if entry.wanted.pinned or entry.is_first(source)
         )
 
     @property
@@ -211,6 +218,7 @@ class Fleet:
                 and source in entry.wanted.sources
                 and source not in entry.kept()
                 and source not in entry.refused
+                and not entry.is_first(source)
                 and set(entry.sources()) != {source}
             ):
                 entry.refused[source] = reason

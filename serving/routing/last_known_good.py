@@ -17,6 +17,7 @@ from bundle.errors import BundleError, NotFoundError
 from serving.routing.wanted import Wanted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -37,13 +38,14 @@ class LastKnownGood:
     """One small file for each registry and --model. Written whole or not at all."""
 
     def __init__(self, cache: Path, *, registry_uri: str) -> None:
+        self._cache = cache
         self._folder = cache / "last-known-good"
         self._registry_uri = absolute_uri(registry_uri)  # another folder's is another one
 
     def write(self, wanted: Wanted) -> None:
         """Never fails: a full disk must not stop what works; it is logged."""
         path = self._path(wanted.uri)
-        document = {"schema": SCHEMA, "wanted": wanted.to_dict()}
+        document = {"schema": SCHEMA, "wanted": self._moved(wanted, self._below).to_dict()}
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             write_json(path, document)
@@ -60,7 +62,8 @@ class LastKnownGood:
             document = json.loads(path.read_text(encoding="utf-8"))
             if document["schema"] != SCHEMA:
                 return None
-            known = Known(Wanted.from_dict(document["wanted"]), path.stat().st_mtime)
+            wanted = self._moved(Wanted.from_dict(document["wanted"]), self._cache.joinpath)
+            known = Known(wanted, path.stat().st_mtime)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -76,6 +79,15 @@ class LastKnownGood:
         """The registry was reached, and what is written still holds."""
         with contextlib.suppress(OSError):
             os.utime(self._path(uri))
+
+    def _below(self, path: Path) -> Path:
+        """As it is kept: a cache may be copied, or mounted elsewhere."""
+        return path.relative_to(self._cache) if path.is_relative_to(self._cache) else path
+
+    @staticmethod
+    def _moved(wanted: Wanted, place: Callable[[Path], Path]) -> Wanted:
+        moved = tuple(replace(source, path=place(source.path)) for source in wanted.sources)
+        return replace(wanted, sources=moved)
 
     def _path(self, uri: str) -> Path:
         digest = hashlib.sha256(f"{self._registry_uri}\0{uri}".encode()).hexdigest()

@@ -124,6 +124,23 @@ def test_a_refused_version_at_the_start_is_an_error_only_where_nothing_else_is_k
     assert "Traceback" not in log
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_nobody_answers_in_the_place_of_a_bad_version_where_nothing_was_served_before(model, whole):
+    bad = model.register(wrong_golden() if whole else None)
+    model.registry.split(NAME, {1: 1.0, bad: 99.0})
+    if not whole:
+        damage.cut_short(model.artifacts(bad))
+    code, log = run_until_exit(
+        *("--model", f"models:/{NAME}", "--threads", "1"),
+        folder=model.folder,
+        environment=model.environment,
+    )
+    assert code == 1
+    assert ("golden" if whole else "bytes") in log.splitlines()[-1]
+    assert "Traceback" not in log
+    assert "ready http" not in log
+
+
 def test_the_registry_may_be_away_also_at_the_start_and_is_followed_when_it_is_back(model):
     away = model.folder / "away.db"
     fixed = ("--model", f"first=models:/{NAME}/1")

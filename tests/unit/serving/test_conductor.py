@@ -1,31 +1,33 @@
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from serving.conductor import Conductor
 from serving.metrics import MetricsCollector
-from serving.routing.messages import Call, Look
+from serving.routing.messages import Call, Look, Result
 from serving.slot import API, WATCHER, Slot
 
 
 class Board:
-    """With a watcher that hears only when it is `ready`."""
+    """With processes of these kinds that hear."""
 
-    def __init__(self) -> None:
-        self.ready = False
+    def __init__(self, *hear: str) -> None:
+        self.hear = {*hear}
         self.offered: list[object] = []
         self.sent: list[object] = []
 
     def find(self, kind, index):
-        return Slot(kind, index) if self.ready else None
+        return Slot(kind, index) if kind in self.hear else None
 
     def send(self, slot, message):
         self.sent.append(message)
 
     def offer(self, kind, message):
-        if self.ready:
+        if kind in self.hear:
             self.offered.append(message)
 
 
@@ -35,7 +37,7 @@ def test_a_look_that_is_asked_for_before_anybody_can_take_one_is_taken_when_one_
     conductor = Conductor(fleet, board=board, metrics=MetricsCollector())
     for _ in range(3):
         conductor.hear(Slot(API, 0), Look())
-    board.ready = True
+    board.hear.add(WATCHER)
     conductor.ready(Slot(API, 1))
     assert board.offered == []
     conductor.ready(Slot(WATCHER, 0))
@@ -45,13 +47,47 @@ def test_a_look_that_is_asked_for_before_anybody_can_take_one_is_taken_when_one_
     assert board.offered == [Look(), Look()]
 
 
-@pytest.mark.parametrize(("wanted", "status"), [(("models:/digits",), 503), ((), 404)])
-def test_what_admins_ask_for_is_worth_another_try_only_where_a_registry_is_followed(wanted, status):
-    board = Board()
+def conductor_of(board: Board, *wanted: str) -> Conductor:
     fleet = SimpleNamespace(sources=(), shadows=(), settled=(), routes=(), wanted=wanted)
-    conductor = Conductor(fleet, board=board, metrics=MetricsCollector())
-    call = Call(id=7, action="list", principal="boss", request_id="r", model="", arguments={})
-    conductor.hear(Slot(API, 0), call)
+    return Conductor(fleet, board=board, metrics=MetricsCollector())
+
+
+CALL = Call(id=7, action="rollback", principal="boss", request_id="r", model="digits")
+
+
+@pytest.fixture(autouse=True)
+def told(caplog):
+    caplog.set_level(logging.INFO)
+
+
+@pytest.mark.parametrize(("wanted", "status"), [(("models:/digits",), 503), ((), 404)])
+def test_what_admins_ask_for_is_worth_another_try_only_where_a_registry_is_followed(
+    wanted, status, caplog
+):
+    board = Board(API)
+    conductor_of(board, *wanted).hear(Slot(API, 0), CALL)
     [result] = board.sent
     assert (result.id, result.status) == (7, status)
     assert ("try again" in result.document["remedy"]) == bool(wanted)
+    assert [(line.fields["principal"], line.fields["status"]) for line in audited(caplog)] == [
+        ("boss", status)
+    ]
+
+
+def test_what_the_watcher_was_asked_is_answered_when_it_dies(caplog):
+    board = Board(API, WATCHER)
+    conductor = conductor_of(board, "models:/digits")
+    conductor.hear(Slot(API, 0), CALL)
+    conductor.hear(Slot(API, 0), replace(CALL, id=8))
+    conductor.hear(Slot(WATCHER, 0), Result(8, 0, 200, {}))
+    board.sent.clear()
+    assert not conductor.buried(Slot(WATCHER, 0))
+    assert not conductor.buried(Slot(WATCHER, 0))
+    [result] = board.sent
+    assert (result.id, result.process, result.status) == (7, 0, 503)
+    assert "may have been made" in result.document["message"]
+    assert len(audited(caplog)) == 1
+
+
+def audited(caplog):
+    return [line for line in caplog.records if line.message == "audit"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -41,6 +42,18 @@ def test_what_is_written_is_read_back(store, wanted):
     store.write(wanted)
     assert store.read(URI).wanted == wanted
     assert store.read("models:/other") is None
+
+
+def test_a_cache_that_was_moved_is_of_as_much_use(tmp_path, wanted):
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    for source in wanted.sources:
+        source.path.rename(before / source.version)
+    inside = tuple(replace(s, path=before / s.version) for s in wanted.sources)
+    LastKnownGood(before, registry_uri="http://r").write(replace(wanted, sources=inside))
+    before.rename(after)
+    known = LastKnownGood(after, registry_uri="http://r").read(URI)
+    assert [source.path for source in known.wanted.sources] == [after / n for n in "123"]
 
 
 def test_each_registry_has_its_own(store, wanted, tmp_path):
