@@ -67,7 +67,11 @@ def staged(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Replace a small file in one step. Raises OSError, which names it."""
     with staged(path) as temporary:
-        with named_errors(path), temporary.open("w", encoding="utf-8") as stream:
+        # Names of files need not be Unicode; in JSON and YAML this is how one writes them.
+        with (
+            named_errors(path),
+            temporary.open("w", encoding="utf-8", errors="backslashreplace") as stream,
+        ):
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())

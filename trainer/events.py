@@ -27,13 +27,13 @@ def record(folder: Path, kind: str, **fields: Any) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         with named_errors(path):
-            os.write(handle, line.encode())
+            os.write(handle, line.encode(errors="backslashreplace"))
     finally:
         os.close(handle)
 
 
 def read_events(folder: Path) -> list[dict[str, Any]]:
-    """All events, oldest first; the half line of a crash is left out."""
+    """All events, oldest first; the half line of a crash is left out, and whatever else is none."""
     try:
         lines = (folder / FILE).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
@@ -41,9 +41,11 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
     events = []
     for line in lines:
         try:
-            events.append(json.loads(line))
-        except ValueError:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
             continue
+        if isinstance(event, dict) and "kind" in event:
+            events.append(event)
     return events
 
 

@@ -114,7 +114,7 @@ class RunFolder:
             if error.errno != errno.ENOSPC or not self.summary_file.exists():
                 raise
             # There is room where it lies: how a run ended must not be lost with the disk.
-            with self.summary_file.open("r+", encoding="utf-8") as file:
+            with self.summary_file.open("r+", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(json_text(self.summary))
                 file.truncate()
 

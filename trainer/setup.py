@@ -248,6 +248,13 @@ def check_resumable(path: Path, card: Mapping[str, Any], *, notice: Callable[...
                 field="resume",
                 remedy="repeat the overrides of the first run; they are in its config.yaml",
             )
+    epoch, last = int(checkpoint.get("epoch", 0)), int(card["config"]["trainer"]["max_epochs"])
+    if 0 <= last < epoch:
+        raise ConfigError(
+            f"trainer.max_epochs={last}: the checkpoint {path} is in epoch {epoch + 1}",
+            field="trainer.max_epochs",
+            remedy=f"give {epoch + 1} or more, or start over with resume=never",
+        )
     size, given = ((c.get("config") or {}).get("data", {}).get("batch_size") for c in (own, card))
     if size != given and not epoch_had_ended(checkpoint):
         raise ConfigError(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bundle.errors import first_line
 from trainer.errors import CheckpointError
+from trainer.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +38,8 @@ def load_plain(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
     try:
         loaded = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise CheckpointError(
             f"{path}: refused, it holds more than tensors and plain values ({first_line(error)})",
             remedy="load only checkpoints that train.py wrote",

@@ -162,7 +162,7 @@ class Journal:
         with self._lock:
             if self._is_cut:  # by a crash: what follows begins a new line
                 line, self._is_cut = "\n" + line, False
-            self._write(line.encode())
+            self._write(line.encode(errors="backslashreplace"))
             self._take(Entry(self._size, fields))
 
     def _write(self, line: bytes) -> None:
@@ -177,7 +177,9 @@ class Journal:
     def _take(self, entry: Entry) -> None:
         kind, fields = entry.kind, entry.fields
         if kind == "sent":
-            self._sent = int(fields["to"])
+            to = int(fields["to"])
+            if 0 <= to <= entry.end:  # else a damaged line would hide what waits
+                self._sent = to
         elif kind == "refused":
             self.refused += 1
         elif kind == "back":

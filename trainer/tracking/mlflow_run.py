@@ -32,6 +32,8 @@ REMEDY = "correct tracking.uri, or use tracking=none"
 _PARAMS_A_CALL = 100
 _NOT_IN_FOLDERS = re.compile(r"[^\w\-.]")
 _HTTP = ("http", "https")
+_DAMAGE = (AttributeError, KeyError, TypeError)
+"""What comes of a record that is not what was written."""
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 _ASK_AGAIN = (408, 429)
@@ -75,7 +77,11 @@ class MlflowRun:
             raise
         except Exception as error:
             kind = entries[0].kind
-            if _is_refusal(error) or (kind == "file" and _is_unstorable(error)):
+            if (
+                isinstance(error, _DAMAGE)
+                or _is_refusal(error)
+                or (kind == "file" and _is_unstorable(error))
+            ):
                 raise TrackingError(
                     f"the tracking server {self.uri} refuses {kind}: {_line(error)}"
                 ) from error

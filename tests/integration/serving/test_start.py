@@ -222,5 +222,5 @@ def test_ctrl_c_while_the_registry_is_waited_for_is_told_in_one_line(tmp_path):
                 child.send_signal(signal.SIGINT)
             time.sleep(0.5)
             process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 128 + signal.SIGINT
+            assert process.wait(20) == 128 + signal.SIGINT, (tmp_path / "serve.log").read_text()
     expect_one_line((tmp_path / "serve.log").read_text(), "interrupted")

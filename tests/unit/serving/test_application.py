@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from serving.application import Application, Endpoint
+from serving.arrivals import Arrivals
 from serving.catalog import Catalog
 from serving.chooser import Chooser
 from serving.dispatch import Dispatcher
@@ -40,7 +41,11 @@ class Server:
         dispatcher = Dispatcher(catalog=catalog, on_change=lambda: None)
         metrics = MetricsCollector()
         self.intake = Intake(
-            Settings(), dispatcher=dispatcher, lifecycle=self.lifecycle, metrics=metrics
+            Settings(),
+            dispatcher=dispatcher,
+            lifecycle=self.lifecycle,
+            metrics=metrics,
+            arrivals=Arrivals(),
         )
         self.application = Application(
             [

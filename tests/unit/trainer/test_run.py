@@ -201,3 +201,22 @@ def test_model_that_does_not_fit_into_memory_is_an_error_with_a_remedy(config, t
     assert caught.value.exit_code == 1
     assert "smaller model" in caught.value.remedy
     assert _summary(tmp_path)["status"] == "failed"
+
+
+def test_run_that_has_more_epochs_behind_it_than_it_is_given_is_told_so(config, tmp_path):
+    train(config("trainer.max_epochs=3"), folder=tmp_path)
+    with pytest.raises(ConfigError, match=r"trainer\.max_epochs=1") as caught:
+        train(config("trainer.max_epochs=1", "resume=" + str(tmp_path / "checkpoints/last.ckpt")),
+              folder=tmp_path / "other")  # fmt: skip
+    assert caught.value.field == "trainer.max_epochs"
+
+
+def test_checkpoint_that_does_not_fit_into_memory_is_not_called_unsafe(
+    config, tmp_path, monkeypatch
+):
+    def fail(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(TrainerError, match="out of memory"):
+        train(config(), folder=tmp_path)

@@ -42,3 +42,10 @@ def test_damaged_config_is_named(tmp_path, content):
     with pytest.raises(ConfigError, match=r"config\.yaml: cannot be read") as caught:
         files.earlier_config()
     assert caught.value.remedy
+
+
+def test_summary_may_name_a_file_whose_name_is_no_unicode(tmp_path):
+    files = RunFolder(tmp_path)
+    files.begin(name="r")
+    files.summarize(status="failed", error="a/\udcff.png")
+    assert RunFolder(tmp_path).earlier["error"] == "a/\udcff.png"

@@ -102,6 +102,16 @@ def test_journal_with_a_damaged_first_line_is_nobodys(tmp_path, line):
     assert (tmp_path / "tracking.1.jsonl").read_text() == line + "\n"
 
 
+@pytest.mark.parametrize("to", [-5, 10**8, "x"])
+def test_journal_does_not_believe_that_more_was_sent_than_there_is(journal, to):
+    metrics(journal, 3)
+    with journal.path.open("a") as file:
+        file.write(json.dumps({"kind": "sent", "to": to}) + "\n")
+    found = Journal(journal.path)
+    assert len(found.pending()) == 4
+    found.close()
+
+
 def test_records_whose_run_is_not_known_are_refused_by_replay(tmp_path, capsys):
     (tmp_path / "tracking.jsonl").write_text('{"kind": "metrics", "metrics": {}, "step": 1}\n')
     assert main([str(tmp_path), "--uri", f"sqlite:///{tmp_path}/mlflow.db"]) == 1

@@ -194,6 +194,8 @@ def test_damaged_record_is_told_and_the_others_arrive(tmp_path, tracking_uri, ca
         '{"kind": "metrics", "time": 1, "metrlcs": {}, "step": 1}',
         '{"kind": "metrics", "time": 1, "metrics": null, "step": 1}',
         '{"kind": "metrics", "time": 1, "metrics": {"loss": 1.0}, "step": "x"}',
+        '{"kind": "metrics", "time": 1, "metrics": {"loss": "x"}, "step": 1}',
+        '{"kind": "status", "time": 1, "status": "odd"}',
         '{"kind": "parbms", "time": 1}',
     ):
         with journal.open("a") as file:
@@ -201,10 +203,10 @@ def test_damaged_record_is_told_and_the_others_arrive(tmp_path, tracking_uri, ca
         tracker.log_metrics({"loss": 0.5}, step=len(journal.read_text()))
     tracker.finish("finished")
     assert "a damaged record of metrics" in caplog.text
-    assert "4 records were refused" in caplog.text
+    assert "6 records were refused" in caplog.text
     (run,) = runs(tracking_uri)
     assert run.info.status == "FINISHED"
-    assert len(MlflowClient(tracking_uri).get_metric_history(run.info.run_id, "loss")) == 4
+    assert len(MlflowClient(tracking_uri).get_metric_history(run.info.run_id, "loss")) == 6
 
 
 def test_error_ends_the_run_when_the_server_must_answer(tmp_path, tracking_uri):
