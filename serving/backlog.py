@@ -17,12 +17,13 @@ LONGEST = 0.1
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """A request of so many samples, with so many seconds left, came too late until then."""
+    """So many samples would have been done by then, behind what is to have run by `idle`."""
 
     samples: int
-    left: float
+    done: float
+    idle: float
     until: float
-    wait: float
+    """When it is believed no more."""
 
 
 class Backlog:
@@ -32,24 +33,18 @@ class Backlog:
         self._refusals: dict[ModelKey, _Refusal] = {}
 
     def refused(
-        self,
-        model: ModelKey,
-        *,
-        samples: int,
-        left: float,
-        late: float,
-        wait: float,
-        now: float,
+        self, model: ModelKey, *, samples: int, done: float, wait: float, now: float
     ) -> None:
-        """A request with `left` seconds would have been answered `late` seconds too late: the queue
-        has to get shorter by as much first. `wait`: how long all of it takes.
+        """A request was turned away because it would have been done too late. `wait`: seconds that
+        all takes which waits.
         """
-        until = now + min(late, LONGEST)
-        self._refusals[model] = _Refusal(samples, left, until, now + wait)
+        self._refusals[model] = _Refusal(samples, done, now + wait, now + LONGEST)
 
-    def wait(self, model: ModelKey, *, samples: int, left: float, now: float) -> float | None:
-        """How long what waits will take, if such a request cannot be in time; None if it may be."""
+    def wait(self, model: ModelKey, *, samples: int, deadline: float, now: float) -> float | None:
+        """Seconds that all takes which waits, if such a request could not be in time, since nothing
+        that comes later is done sooner. None if it may be.
+        """
         found = self._refusals.get(model)
-        if found is None or samples < found.samples or left > found.left or now >= found.until:
+        if found is None or samples < found.samples or deadline >= found.done or now >= found.until:
             return None
-        return max(0.0, found.wait - now)
+        return max(0.0, found.idle - now)

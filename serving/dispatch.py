@@ -197,7 +197,7 @@ class Dispatcher:
         """
         key, now = served.info.key, time.monotonic()
         waits = [
-            worker.backlog.wait(key, samples=samples, left=deadline - now, now=now)
+            worker.backlog.wait(key, samples=samples, deadline=deadline, now=now)
             for worker in self._able(key)
         ]
         known = [wait for wait in waits if wait is not None]
@@ -335,14 +335,12 @@ def _settle(entry: _Pending, found: dict[str, Any], tensors: Tensors) -> None:
         entry.request.answer(entry.index, Answer(tensors, found["queue"], found["infer"]))
     else:
         if found["status"] == work.REJECTED and found["late"] > 0:
-            now = time.monotonic()
             entry.worker.backlog.refused(
                 entry.model,
                 samples=len(entry.part.indices),
-                left=entry.deadline - now,
-                late=found["late"],
+                done=entry.deadline + found["late"],
                 wait=found["wait"],
-                now=now,
+                now=time.monotonic(),
             )
         entry.request.fail(_error(entry, found))
 

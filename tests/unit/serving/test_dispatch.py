@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from serving.backlog import LONGEST
 from serving.catalog import Catalog
 from serving.departure import Departure
 from serving.dispatch import ClientGoneError, Dispatcher
@@ -192,7 +193,7 @@ def test_who_would_be_turned_away_for_the_same_reason_does_not_ask(tmp_path):
             with pytest.raises(UnavailableError, match="deadline"):
                 dispatcher.check(SERVED, samples=1, deadline=now + 0.9)
             dispatcher.check(SERVED, samples=1, deadline=now + 1.5)
-            await asyncio.sleep(0.06)
+            await asyncio.sleep(1.1 * LONGEST)
             dispatcher.check(SERVED, samples=1, deadline=now + 0.9)
 
     asyncio.run(test())
