@@ -129,8 +129,10 @@ def _json_object(line: str) -> dict[str, Any] | str:
     """The object that a line holds, or the reason why it holds none."""
     try:
         value = json.loads(line)
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         return f"is not JSON: {error}"
+    except ValueError:
+        return "has a number of more digits than can be read"
     except RecursionError:
         return "is JSON that is nested too deeply"
     return value if isinstance(value, dict) else f"is a JSON {type(value).__name__}, not an object"

@@ -236,3 +236,10 @@ def test_names_with_blanks_are_told_apart(tmp_path):
     with pytest.raises(DataError, match="no column 'text'") as caught:
         load(path)
     assert caught.value.remedy == "use one of ' text', 'label'"
+
+
+def test_number_without_end_is_told_as_such(tmp_path):
+    path = tmp_path / "table.jsonl"
+    path.write_text('{"text": "a", "label": %s}\n' % ("9" * 5000))
+    with pytest.raises(DataError, match="more digits than can be read"):
+        TextTableSource(str(path)).load()
