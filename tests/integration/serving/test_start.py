@@ -207,6 +207,15 @@ def test_print_settings_shows_values_and_origins(tmp_path):
     assert done.stderr == ""
 
 
+@pytest.fixture
+def heeded_ctrl_c():
+    """A shell lets what it runs in the background ignore Ctrl-C, and so all that this starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded_ctrl_c")
 def test_ctrl_c_while_the_registry_is_waited_for_is_told_in_one_line(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         process = start(
