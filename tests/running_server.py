@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -39,6 +40,14 @@ class RunningServer:
     @property
     def log(self) -> str:
         return self.log_file.read_text(encoding="utf-8")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens, for a socket."""
+        parts = urlsplit(self.url)
+        assert parts.hostname is not None
+        assert parts.port is not None
+        return parts.hostname, parts.port
 
     def client(self) -> httpx.Client:
         """Usable from many threads at once."""

@@ -7,7 +7,6 @@ import json
 import socket
 import struct
 import zlib
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -370,8 +369,7 @@ def test_property_15_an_image_bomb_is_refused_before_it_is_decoded(client):
 
 def raw(server: RunningServer, request: bytes) -> bytes:
     """What the server says to these bytes."""
-    address = urlsplit(server.url)
-    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+    with socket.create_connection(server.address, timeout=10) as connection:
         connection.sendall(request)
         connection.shutdown(socket.SHUT_WR)
         received = b""

@@ -12,6 +12,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.followed_model import ADMIN_KEY
 from tests.running_server import RunningServer, eventually, running_server
 
 SECOND_OF_WORK = 5000
@@ -143,12 +144,11 @@ def test_sigint_answers_503_to_what_is_not_done_by_the_deadline(bundles, tmp_pat
 @pytest.mark.parametrize("path", ["/predict", "/admin/models/a/promote"])
 def test_a_body_that_has_not_arrived_by_the_deadline_is_answered_503(bundles, tmp_path, path):
     options = ("--drain-delay-ms", "0", "--drain-timeout-ms", "500")
-    key = "a-key-that-may-do-it-all"
-    head = f"POST {path} HTTP/1.1\r\nHost: a\r\nX-API-Key: {key}\r\nContent-Length: 9\r\n\r\n{{"
-    keys = {"TRAINYARD_API_KEYS": f"boss:predict+admin:{key}"}
+    key = f"X-API-Key: {ADMIN_KEY}"
+    head = f"POST {path} HTTP/1.1\r\nHost: a\r\n{key}\r\nContent-Length: 9\r\n\r\n{{"
+    keys = {"TRAINYARD_API_KEYS": f"boss:predict+admin:{ADMIN_KEY}"}
     with start(bundles, tmp_path, *options, environment=keys) as server:
-        host, port = server.url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=20) as connection:
+        with socket.create_connection(server.address, timeout=20) as connection:
             connection.sendall(head.encode())
             in_flight(server, 1)
             time.sleep(0.3)

@@ -112,9 +112,8 @@ def test_a_wrong_key_file_is_refused_at_the_start(bundles, tmp_path, content, na
 
 def talk(server, *pieces: bytes, seconds: float = 10.0) -> bytes:
     """What a raw connection answers until it is closed."""
-    host, port = server.url.removeprefix("http://").split(":")
     received = b""
-    with socket.create_connection((host, int(port)), timeout=seconds) as connection:
+    with socket.create_connection(server.address, timeout=seconds) as connection:
         for piece in pieces:
             connection.sendall(piece)
         while chunk := connection.recv(65536):
@@ -142,8 +141,7 @@ def test_a_connection_that_says_nothing_is_closed_when_an_idle_one_would_be(serv
 
 
 def test_a_connection_may_be_opened_ahead_of_its_request(server):
-    host, port = server.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection(server.address, timeout=10) as connection:
         time.sleep(2 * HEAD_SECONDS)
         connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
@@ -171,9 +169,8 @@ def test_500_slow_clients_neither_stop_the_server_nor_fill_its_memory(server, cl
         processes = [psutil.Process(server.process.pid), *server.children()]
         return sum(process.memory_info().rss for process in processes)
 
-    host, port = server.url.removeprefix("http://").split(":")
     before = memory()
-    connections = [socket.create_connection((host, int(port))) for _ in range(500)]
+    connections = [socket.create_connection(server.address) for _ in range(500)]
     try:
         began = time.monotonic()
         while time.monotonic() - began < 1.5:

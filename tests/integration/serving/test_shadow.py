@@ -10,7 +10,6 @@ import signal
 import time
 from dataclasses import replace
 from functools import partial
-from urllib.parse import urlsplit
 
 import numpy as np
 import psutil
@@ -189,12 +188,11 @@ def latencies(server: RunningServer, seconds: float) -> list[float]:
     On one thread, and without collections: threads of a client wait for each other longer than for
     the server.
     """
-    address = urlsplit(server.url)
     begin = time.monotonic() + 0.1
     found = []
 
     async def connection(first: int) -> None:
-        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        reader, writer = await asyncio.open_connection(*server.address)
         for number in range(first, int(seconds * RPS), CONNECTIONS):
             due = begin + number / RPS
             await asyncio.sleep(max(0.0, due - time.monotonic()))
