@@ -50,6 +50,7 @@ def recipes_for(*, target: Target, task: str) -> tuple[Recipe, ...]:
 
 
 _FUSED = (Fuse(),)
+_FUSED_FOR_GPU = (Fuse(residuals=True),)
 _SMALL = (Fuse(for_quantization=True), QuantizeEmbeddings())
 _CPU_STATIC = QuantizeStatic(scheme=Scheme.u8s8, reduce_range=True)
 _TENSORRT_TEXT = QuantizeStatic(scheme=Scheme.s8s8, operators=("MatMul",))
@@ -79,8 +80,8 @@ _RECIPES: dict[tuple[Target, str], tuple[Recipe, ...]] = {
         _plain("fp16", "fp16", Float16()),
     ),
     (Target.cuda, TEXT): (
-        _text("fp32-fused", "fp32", _FUSED),
-        _text("fp16-fused", "fp16", (*_FUSED, Float16())),
+        _text("fp32-fused", "fp32", _FUSED_FOR_GPU),
+        _text("fp16-fused", "fp16", (*_FUSED_FOR_GPU, Float16())),
     ),
     (Target.cuda, IMAGE): (_plain("fp16", "fp16", Float16()),),
     (Target.tensorrt, TEXT): (

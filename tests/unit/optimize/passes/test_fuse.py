@@ -11,22 +11,32 @@ from tests.unit.optimize.passes.conftest import written
 from tests.unit.optimize.passes.graphs import MICROSOFT, difference, nodes, opsets
 
 
+@pytest.mark.parametrize("residuals", [False, True])
 @pytest.mark.parametrize("for_quantization", [False, True])
 @pytest.mark.parametrize("opset", [17, 20])
-def test_fused_graph_answers_as_before(opset, for_quantization, outliers, text_material):
+def test_fused_graph_answers_as_before(opset, for_quantization, residuals, outliers, text_material):
     graph = written(outliers, lane=Lane.torchscript, opset=opset)
-    fused = Fuse(for_quantization=for_quantization).run(graph, text_material)
+    fuse = Fuse(for_quantization=for_quantization, residuals=residuals)
+    fused = fuse.run(graph, text_material)
     assert opsets(fused) == {"": opset, MICROSOFT: 1}
     for batch in probe_batches(outliers.rows, outliers.preprocessor, max_length=24):
         assert difference(graph, fused, batch) < 1e-5
 
 
 def test_fusion_takes_every_layer(text_graph, text_material):
-    found = nodes(Fuse().run(text_graph, text_material))
+    found = nodes(Fuse(residuals=True).run(text_graph, text_material))
     assert found["Attention"] == 2
     assert found["BiasGelu"] == 2
     assert found["SkipLayerNormalization"] == 4
     assert found["MatMul"] == 2 * 3
+
+
+def test_fusion_leaves_residuals_for_cpus(text_graph, text_material):
+    found = nodes(Fuse().run(text_graph, text_material))
+    assert found["Attention"] == 2
+    assert found["BiasGelu"] == 2
+    assert found["SkipLayerNormalization"] == 0
+    assert found["LayerNormalization"] >= 4
 
 
 def test_fusion_leaves_projections_and_embeddings_when_they_are_to_be_quantized(
