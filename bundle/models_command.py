@@ -107,6 +107,15 @@ def _read_shares(texts: Sequence[str]) -> dict[int, float]:
     return shares
 
 
+def _version_number(text: str) -> int:
+    """Raises ArgumentTypeError, which argparse puts the argument's name before."""
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not the number of a version, which models.py list NAME shows"
+        )
+    return int(text)
+
+
 def _parser() -> CommandParser:
     parser = CommandParser(
         prog="models.py",
@@ -131,7 +140,7 @@ def _parser() -> CommandParser:
     show.add_argument("number", metavar="NUMBER", help="a version's number, or an alias")
     promote = add("promote", _promote, "Make a version champion, with all traffic.", changes=True)
     promote.add_argument("name", metavar="NAME")
-    promote.add_argument("number", metavar="NUMBER", type=int)
+    promote.add_argument("number", metavar="NUMBER", type=_version_number)
     split = add("split", _split, "Share the traffic among versions.", changes=True)
     split.add_argument("name", metavar="NAME")
     split.add_argument("shares", metavar="NUMBER=PERCENT", nargs="+")
@@ -139,10 +148,10 @@ def _parser() -> CommandParser:
         "ramp", _ramp, "Give a version 1, 5, 25, 100 percent while it does well.", changes=True
     )
     ramp.add_argument("name", metavar="NAME")
-    ramp.add_argument("number", metavar="NUMBER", type=int)
+    ramp.add_argument("number", metavar="NUMBER", type=_version_number)
     shadow = add("shadow", _shadow, "Ask a version along, unseen, to compare it.", changes=True)
     shadow.add_argument("name", metavar="NAME")
-    shadow.add_argument("number", metavar="NUMBER", type=int, nargs="?")
+    shadow.add_argument("number", metavar="NUMBER", type=_version_number, nargs="?")
     shadow.add_argument(
         "--percent", type=float, default=100.0, help="share of the requests (default: all)"
     )

@@ -213,7 +213,9 @@ class ModelRegistry:
             previous = previous_routing(record.events(), record.routing(), record.numbers())
             if previous is None:
                 raise RequestError(
-                    f"model {name!r} has no earlier champion or split to go back to", field="name"
+                    f"model {name!r} has no earlier champion or split to go back to",
+                    field="name",
+                    remedy=f"models.py history {name} shows what was done",
                 )
             return record.redirect("rollback", previous, dry_run=dry_run, who=who)
 

@@ -40,6 +40,8 @@ MAX_REASON = 300
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _SQLITE_MAGIC = b"SQLite format 3\0"
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
+_NO_NAME = "invalid model name"
+"""MLflow's answer about a name that no model can have."""
 _INVALID_HOST = "Invalid Host header"
 _ALLOW_HOST = "start MLflow with MLFLOW_SERVER_ALLOWED_HOSTS=HOST:PORT, as this address names it"
 _EXISTS = "RESOURCE_ALREADY_EXISTS"
@@ -162,7 +164,8 @@ def already_exists(error: MlflowException) -> bool:
 
 
 def _is_missing(error: MlflowException) -> bool:
-    return error.error_code in _MISSING or "not found" in str(error).lower()
+    text = str(error).lower()
+    return error.error_code in _MISSING or "not found" in text or _NO_NAME in text
 
 
 def _is_contention(error: MlflowException) -> bool:

@@ -53,7 +53,7 @@ class InferRequest:
 def parse_infer_request(body: bytes, header_length: str | None) -> InferRequest:
     """Raises BadRequestError, or NotSupportedError for an extension that is not offered."""
     head, rest = _split(body, header_length)
-    document = parse_object(head)
+    document = parse_object(head, example='{"inputs": [{…}, …]}')
     for name in document:
         if name not in ("id", "parameters", "inputs", "outputs"):
             raise BadRequestError.of_field(shorten(name), "is not a field of an inference request")

@@ -27,10 +27,12 @@ _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
 _JSON_NAMES = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
-    """The body as a JSON object. Raises BadRequestError."""
+def parse_object(body: bytes, *, example: str) -> dict[str, Any]:
+    """The body as a JSON object. Raises BadRequestError, which shows the `example` of one."""
     if not body:
-        raise BadRequestError("the body is empty", code="malformed_json", remedy="send JSON")
+        raise BadRequestError(
+            "the body is empty", code="malformed_json", remedy=f"send {example}"
+        )
     check_depth(body)
     try:
         document = orjson.loads(body)
@@ -39,7 +41,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise BadRequestError(
             f"the body must be a JSON object, got {_name(document)}",
-            remedy='send {"image": …}, {"text": …} or {"inputs": {…}}',
+            remedy=f"send {example}",
         )
     return document
 

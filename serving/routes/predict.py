@@ -47,6 +47,8 @@ JSON = "application/json"
 FORM = "multipart/form-data"
 IMAGES = ("image/png", "image/jpeg")
 TEXT = "text/plain"
+_ONE = '{"image": …}, {"text": …} or {"inputs": {…}}'
+_MANY = '{"instances": [{"image": …}, …]}'
 
 
 class Predictor:
@@ -149,7 +151,7 @@ class Predictor:
         media = MediaType.parse(exchange.given.get("content-type"))
         query = _query(request)
         if media.name == JSON:
-            document = _parse_json(media, body, query)
+            document = _parse_json(media, body, query, example=_ONE)
             exchange.body_id = read_identity(document)
             return read_single(document, read_options(document))
         if media.name == FORM:
@@ -173,7 +175,7 @@ class Predictor:
         media = MediaType.parse(exchange.given.get("content-type"))
         if media.name != JSON:
             raise _unsupported(media, (JSON,))
-        document = _parse_json(media, body, _query(request))
+        document = _parse_json(media, body, _query(request), example=_MANY)
         exchange.body_id = read_identity(document)
         return read_batch(
             document, read_options(document), maximum=self._settings.max_batch_instances
@@ -184,12 +186,14 @@ def _query(request: Request) -> dict[str, str]:
     return dict(request.query_params) if request.scope["query_string"] else {}
 
 
-def _parse_json(media: MediaType, body: bytes, query: Mapping[str, str]) -> dict[str, Any]:
+def _parse_json(
+    media: MediaType, body: bytes, query: Mapping[str, str], *, example: str
+) -> dict[str, Any]:
     encoding = media.text_encoding()
     _refuse_query(query)
     if encoding not in ("utf-8", "ascii"):
         raise UnsupportedMediaError(f"JSON in {encoding} is not read", remedy="send UTF-8")
-    return parse_object(body)
+    return parse_object(body, example=example)
 
 
 def _refuse_query(query: Mapping[str, str]) -> None:

@@ -35,7 +35,7 @@ class Budget:
             if total > self.bytes:
                 return (
                     f"{total / MIB:.1f} MiB of models are more than "
-                    f"--memory-budget-mb {self.bytes / MIB:g}"
+                    f"--memory-budget-mb {self.bytes / MIB:.6g}"
                 )
         return ""
 

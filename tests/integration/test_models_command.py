@@ -180,6 +180,19 @@ def test_unknown_version_is_refused(models):
         models("promote", "digits", "9")
 
 
+@pytest.mark.parametrize("arguments", [("list",), ("promote",), ("rollback",), ("history",)])
+def test_name_that_no_model_can_have_is_unknown(arguments, models):
+    number = ("2",) if arguments == ("promote",) else ()
+    with pytest.raises(NotFoundError, match="no model 'a/b'"):
+        models(*arguments, "a/b", *number)
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "candidate", "²"])
+def test_what_is_no_number_of_a_version_is_refused(number, models):
+    with pytest.raises(RequestError, match="is not the number of a version"):
+        models("promote", "digits", number)
+
+
 def command(*arguments, root, cwd, **environment):
     return subprocess.run(
         [sys.executable, str(root / "models.py"), *arguments],
@@ -194,7 +207,7 @@ def command(*arguments, root, cwd, **environment):
 WRONG = {
     "no subcommand": ([], "", 2, "error: the following arguments are required: COMMAND"),
     "no such subcommand": (["lst"], "", 2, "error: argument COMMAND: invalid choice: 'lst'"),
-    "no number": (["promote", "digits", "two"], "", 2, "error: argument NUMBER: invalid int"),
+    "no number": (["promote", "digits", "two"], "", 2, "error: argument NUMBER: 'two' is not the"),
     "no registry": (["list"], "", 1, "error: there is no registry at sqlite:///mlflow.db yet"),
     "no answer": (["list"], "http://127.0.0.1:9", 1, "error: the registry http://127.0.0.1:9"),
 }

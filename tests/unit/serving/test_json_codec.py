@@ -40,7 +40,14 @@ def single(**document):
 )
 def test_parse_object_refuses_what_is_no_json_object(body, message):
     with pytest.raises(BadRequestError, match=message):
-        parse_object(body)
+        parse_object(body, example="{}")
+
+
+@pytest.mark.parametrize("body", [b"", b"[1]"])
+def test_parse_object_shows_what_the_route_takes(body):
+    with pytest.raises(BadRequestError) as caught:
+        parse_object(body, example='{"version": …}')
+    assert caught.value.remedy == 'send {"version": …}'
 
 
 @pytest.mark.parametrize(
@@ -194,4 +201,4 @@ def test_read_identity_takes_strings_and_integers():
 
 def test_dump_keeps_every_bit_of_a_number():
     values = [0.1, 1 / 3, 5e-324, 1.7976931348623157e308, -0.0]
-    assert parse_object(dump({"y": values}))["y"] == values
+    assert parse_object(dump({"y": values}), example="{}")["y"] == values
