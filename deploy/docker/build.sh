@@ -17,6 +17,7 @@ case $name in
   *) fail "image $name: must be serve, train or mlflow" ;;
 esac
 extras=${EXTRAS:-cpu}
+test "$name" != mlflow || test "$extras" = cpu || fail "EXTRAS=$extras: the image mlflow has no extras"
 suffix=
 test "$extras" = cpu || suffix=-$extras
 image=trainyard-$name:${TAG:-local$suffix}

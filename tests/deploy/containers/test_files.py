@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -119,42 +118,6 @@ def test_images_are_pinned_to_a_release(composed):
         assert not image.endswith(":latest")
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A copy of deploy/compose in which nothing has run."""
-    copied = tmp_path / "compose"
-    shutil.copytree(DEPLOY / "compose", copied, ignore=shutil.ignore_patterns(".env", "secrets"))
-    return copied
-
-
-@pytest.fixture
-def engines(tmp_path: Path) -> dict[str, str]:
-    """Variables by which Docker and podman-compose are found that say their names and arguments."""
-    stubs = tmp_path / "bin"
-    stubs.mkdir()
-    for name in ("docker", "podman-compose"):
-        (stubs / name).write_text(f'#!/bin/sh\necho {name} "$@"\n')
-        (stubs / name).chmod(0o755)
-    return {"PATH": f"{stubs}:/usr/bin:/bin"}
-
-
-@pytest.mark.parametrize(
-    ("engine", "called"),
-    [
-        ("", "docker compose ps\n"),
-        ("docker", "docker compose ps\n"),
-        ("podman", "podman-compose ps\n"),
-    ],
-)
-def test_engine_that_is_named_is_taken_and_docker_where_none_is(folder, engines, engine, called):
-    assert check(folder / "compose.sh", "ps", environment={**engines, "ENGINE": engine}) == called
-
-
-def test_engine_without_compose_is_refused(folder, engines):
-    with pytest.raises(AssertionError, match="ENGINE=buildah: must be docker or podman"):
-        check(folder / "compose.sh", "ps", environment={**engines, "ENGINE": "buildah"})
-
-
 def test_token_that_is_missing_is_no_reason_to_make_a_folder_of_its_name(composed):
     [token] = [
         volume
@@ -165,28 +128,8 @@ def test_token_that_is_missing_is_no_reason_to_make_a_folder_of_its_name(compose
     assert token["bind"] == {"create_host_path": False}
 
 
-def test_folder_in_place_of_the_token_is_replaced(folder, engines):
-    (folder / "secrets" / "webhook-token").mkdir(parents=True)
-    check(folder / "compose.sh", "ps", environment=engines)
-    assert (folder / "secrets" / "webhook-token").is_file()
-
-
 def test_training_has_room_for_the_batches_of_loading_processes(composed):
     assert composed["services"]["train"]["shm_size"] == "1gb"
-
-
-def test_secrets_are_made_once_and_stay(folder, engines):
-    environment = {**engines, "ENGINE": "podman"}
-    made = []
-    for _ in range(2):
-        check(folder / "compose.sh", "ps", environment=environment)
-        made.append(((folder / ".env").read_text(), (folder / "secrets/webhook-token").read_text()))
-    assert made[0] == made[1]
-    values = dict(re.findall(r"^(\w+)=(.*)$", made[0][0], flags=re.MULTILINE))
-    passwords = [value for name, value in values.items() if name.endswith("PASSWORD")]
-    assert len(set(passwords)) == len(passwords) == 4
-    assert all(re.fullmatch(r"[0-9a-f]{32}", value) for value in passwords)
-    assert (folder / ".env").stat().st_mode & 0o777 == 0o600
 
 
 def test_locks_of_the_images_agree_with_what_is_tested():
