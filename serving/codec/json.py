@@ -30,9 +30,7 @@ _JSON_NAMES = {list: "a list", str: "a string", bool: "a boolean", type(None): "
 def parse_object(body: bytes, *, example: str) -> dict[str, Any]:
     """The body as a JSON object. Raises BadRequestError, which shows the `example` of one."""
     if not body:
-        raise BadRequestError(
-            "the body is empty", code="malformed_json", remedy=f"send {example}"
-        )
+        raise BadRequestError("the body is empty", code="malformed_json", remedy=f"send {example}")
     check_depth(body)
     try:
         document = orjson.loads(body)

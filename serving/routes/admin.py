@@ -106,9 +106,7 @@ async def _body(request: Request, arrivals: Arrivals, known: tuple[str, ...]) ->
     content = await arrivals.read(
         read_body(request.headers, request.receive, maximum=MAX_BODY_BYTES, seconds=BODY_SECONDS)
     )
-    document = (
-        parse_object(content, example=f'{{"{known[0]}": …}}') if content.strip() else {}
-    )
+    document = parse_object(content, example=f'{{"{known[0]}": …}}') if content.strip() else {}
     check_known(document, known)
     return document
 

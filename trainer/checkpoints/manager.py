@@ -272,7 +272,10 @@ class CheckpointManager(pl.Callback):
             self._put_aside(path, step)
         kept = sorted(self.folder.glob("step-*.ckpt"))
         for old in kept[: max(0, len(kept) - keep)]:
-            remove_checkpoint(old)
+            try:
+                remove_checkpoint(old)
+            except CheckpointError as error:  # of no consequence to the one that is saved now
+                log.warning("%s", error)
 
     def _put_aside(self, path: Path, step: int) -> None:
         try:
