@@ -8,8 +8,10 @@ import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
+from PIL import Image
 
 from tests.browser import MISSING, browser, visit
 from tests.page_server import NAME, digit_label, digit_png, page_server
@@ -20,6 +22,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(MISSING is not None, reason=s
 DIGIT = 1503
 KEY = "a-key-that-may-predict"
 STANDARD = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+BOXES = """elements => elements.map(element => {
+  const {x, y, width, height} = element.getBoundingClientRect();
+  const colour = getComputedStyle(element).backgroundColor.match(/[0-9]+/g).map(Number).slice(0, 3);
+  return {x: x + scrollX, y: y + scrollY, width, height, colour};
+})"""
+"""Where each lies on the page, in pixels, and the colour of its ground."""
 VIEWS = {
     "desktop": {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}},
     "phone": {"color_scheme": "dark", "viewport": {"width": 360, "height": 740}},
@@ -71,6 +79,33 @@ def check_accessible(found) -> None:
     assert len(result["passes"]) > 20
     told = [(v["id"], [node["html"][:120] for node in v["nodes"]]) for v in result["violations"]]
     assert told == []
+
+
+def check_picture(found, path, *, shares) -> None:
+    """What is painted: each bar as long as its share, the first one in the accent's colour, on the
+    theme's ground, and beside them the digit that was dropped.
+    """
+    page = found.page
+    found.until("document.getAnimations().every(moving => moving.playState !== 'running')")
+    page.screenshot(path=path, full_page=True)
+    picture = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    tracks = page.locator(".bars .track").evaluate_all(BOXES)
+    fills = page.locator(".bars .track i").evaluate_all(BOXES)
+    for track, fill, share in zip(tracks, fills, shares, strict=True):
+        row = picture[round(track["y"] + track["height"] / 2)]
+        left, right = round(track["x"]) + 5, round(track["x"] + track["width"]) - 5
+        painted = (row[left:right] == fill["colour"]).all(axis=1)
+        if share < 0.95:  # its end is in sight
+            assert (row[right] == track["colour"]).all()
+        assert painted.sum() == pytest.approx(share * track["width"], abs=8)
+        assert not painted[painted.sum() :].any()
+    assert fills[0]["colour"] != fills[1]["colour"]
+    assert (picture[2, 2] == page.locator("body").evaluate_all(BOXES)[0]["colour"]).all()
+    [preview] = page.locator(".drop img").evaluate_all(BOXES)
+    top, left = round(preview["y"]), round(preview["x"])
+    shown = picture[top : top + round(preview["height"]), left : left + round(preview["width"])]
+    assert shown.min() < 40
+    assert shown.max() > 200
 
 
 def predict_digit(page, path) -> None:
@@ -125,8 +160,7 @@ def test_an_image_is_predicted_and_what_is_seen_is_what_the_server_says(
         assert page.evaluate("document.documentElement.scrollWidth") == view["viewport"]["width"]
         dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(14, 16, 21)"
         assert dark == (view["color_scheme"] == "dark")
-        page.screenshot(path=tmp_path / "page.png", full_page=True)
-        assert (tmp_path / "page.png").stat().st_size > 30_000
+        check_picture(found, tmp_path / "page.png", shares=[share for _, share in ordered])
         check_quiet(found, server)
 
 
