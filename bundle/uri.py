@@ -133,9 +133,8 @@ def fetch_version(registry: ModelRegistry, name: str, number: int, *, cache: Pat
     """The version's bundle, verified, from the cache or else into it. Raises the registry's errors
     and those of `open_bundle`.
     """
-    version = registry.get(name, number)
-    digest = version.manifest_sha256 or "unknown"
-    folder = cache / "models" / _folder_name(name) / str(number) / digest
+    sha256 = registry.get(name, number).bundle_sha256()
+    folder = cache / "models" / _folder_name(name) / str(number) / sha256
     _drop_if_damaged(folder)
     path = registry.download(name, number, folder)
     return Resolved(name=name, version=str(number), path=path, bare=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mlflow.exceptions import MlflowException
 
 from bundle.archive import Bundle, open_bundle, sha256_file
-from bundle.errors import ManifestError, NotFoundError, RegistryError, RequestError
+from bundle.errors import ManifestError, NotFoundError, RequestError
 from bundle.manifest import check_model_name
 from bundle.paths import MANIFEST
 from bundle.registry.artifacts import check_same, download, upload
@@ -244,18 +244,13 @@ class ModelRegistry:
         files are not those that were registered.
         """
         target = Path(os.path.realpath(destination))
-        version = self.get(name, number)
-        if version.manifest_sha256 is None:
-            raise RegistryError(
-                f"version {number} of {name!r} is not a bundle: it was registered by other means",
-                field="version",
-            )
+        sha256 = self.get(name, number).bundle_sha256()
         if target.exists():
-            check_same(open_bundle(target), version.manifest_sha256)
+            check_same(open_bundle(target), sha256)
             return target
         with self._store.reading() as client:
             source = client.get_model_version_download_uri(name, str(number))
-            download(source, target, manifest_sha256=version.manifest_sha256, tracking_uri=self.uri)
+            download(source, target, manifest_sha256=sha256, tracking_uri=self.uri)
         return target
 
     def _ensure_model(self, client: Any, name: str) -> None:

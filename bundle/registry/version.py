@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bundle.errors import RegistryError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -24,6 +26,7 @@ EXPORT_METRICS = "optimize/"
 MAX_TAG_CHARACTERS = 4_900
 """Below what every database behind MLflow keeps of a tag."""
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _UNSAFE_IN_KEY = re.compile(r"[^A-Za-z0-9_.-]")
 
 
@@ -44,8 +47,24 @@ class ModelVersion:
 
     @property
     def manifest_sha256(self) -> str | None:
-        """The hash of manifest.json, and so of every file; None if this is no bundle of ours."""
-        return self.tags.get(MANIFEST_SHA256)
+        """The hash of manifest.json, and so of every file; None if this is no bundle of ours.
+
+        Whoever may write to the registry may write anything there, and a cache names a folder by
+        it: what is not 64 digits of lower case is no hash.
+        """
+        tag = self.tags.get(MANIFEST_SHA256, "")
+        return tag if _SHA256.fullmatch(tag) else None
+
+    def bundle_sha256(self) -> str:
+        """As `manifest_sha256`. Raises RegistryError if this is no bundle of ours."""
+        sha256 = self.manifest_sha256
+        if sha256 is None:
+            raise RegistryError(
+                f"version {self.number} of {self.name!r} is not a bundle: "
+                "it was registered by other means",
+                field="version",
+            )
+        return sha256
 
     @property
     def metadata(self) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from bundle.archive import open_bundle
 from bundle.errors import BundleError, IntegrityError, NotFoundError, RegistryError, RequestError
 from bundle.model import Model
 from bundle.registry import ModelRegistry, Routing, record
+from bundle.registry.version import MANIFEST_SHA256
 from bundle.uri import resolve
+from serving.routing.follower import Follower
 from tests.tiny_bundle import image_parts, pictures
 
 
@@ -303,6 +305,27 @@ def test_uri_of_alias_or_number_is_fetched_once_and_verified(three, bundle, tmp_
     assert by_number.path.is_relative_to(tmp_path / "cache" / "models" / "digits" / "1")
     assert open_bundle(by_number.path).manifest == bundle.manifest
     assert resolve("pets=models:/digits/1", cache=tmp_path / "cache").name == "pets"
+
+
+@pytest.mark.parametrize("spelling", ["{folder}", "../../../../{folder.name}", "unknown", ""])
+def test_version_whose_hash_is_none_is_refused_and_no_folder_is_removed(
+    spelling, three, tracking_uri, tmp_path
+):
+    cache, folder = tmp_path / "cache", tmp_path / "theirs"
+    resolve("models:/digits/1", cache=cache)  # so that "1/.." is there
+    folder.mkdir()
+    (folder / "a.txt").write_text("kept")
+    tag = spelling.format(folder=folder)
+    MlflowClient(tracking_uri).set_model_version_tag("digits", "1", MANIFEST_SHA256, tag)
+
+    with pytest.raises(RegistryError, match="version 1 of 'digits' is not a bundle"):
+        resolve("models:/digits/1", cache=cache)
+    with pytest.raises(RegistryError, match="version 1 of 'digits' is not a bundle"):
+        three.download("digits", 1, tmp_path / "there")
+    refused = Follower("models:/digits", registry=three, cache=cache).poll().refused
+
+    assert ["is not a bundle" in refusal.reason for refusal in refused] == [True]
+    assert (folder / "a.txt").read_text() == "kept"
 
 
 def test_damaged_cache_is_fetched_again(three, tmp_path):

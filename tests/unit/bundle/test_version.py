@@ -5,7 +5,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bundle.registry.version import MAX_TAG_CHARACTERS, ModelVersion, version_tags
+from bundle.registry.version import (
+    MANIFEST_SHA256,
+    MAX_TAG_CHARACTERS,
+    ModelVersion,
+    version_tags,
+)
 from tests.tiny_bundle import LOGITS, image_parts
 
 
@@ -71,3 +76,28 @@ def test_keys_have_only_what_a_tag_may_have():
     tags = version_tags(manifest, manifest_sha256="", metrics={})
 
     assert tags["trainyard.lineage.gr__e__"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("tag", "known"),
+    [
+        ("0123456789abcdef" * 4, True),
+        ("0123456789ABCDEF" * 4, False),
+        ("a" * 63, False),
+        ("a" * 64 + "\n", False),
+        ("../" * 21 + "a", False),
+        ("", False),
+    ],
+)
+def test_only_a_hash_is_taken_for_the_hash_of_a_manifest(tag, known):
+    version = ModelVersion(
+        name="m",
+        number=1,
+        aliases=(),
+        created=datetime.now(UTC),
+        run_id=None,
+        source="",
+        tags={MANIFEST_SHA256: tag},
+    )
+
+    assert version.manifest_sha256 == (tag if known else None)
