@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from serving.routing.administration import Administration
     from serving.routing.follower import Follower
+    from serving.routing.sentry import Finding
     from serving.routing.wanted import Wanted
     from serving.settings import Settings
 
@@ -215,14 +216,13 @@ class Watcher:
         if self._sentry is None:
             return
         self._sentry.observed(message)
-        for uri, version, judgement in list(self._sentry.judgements()):
-            withdrawn = self._withdrawn.setdefault(uri, set())
-            if judgement.verdict is Verdict.ROLLBACK and version not in withdrawn:
-                withdrawn.add(version)
-                self._withdraw(uri, version, judgement.reason)
-            elif judgement.verdict is Verdict.ADVANCE and self._advance(
-                uri, version, seen=self._sentry.share(uri, version)
-            ):
+        for found in list(self._sentry.findings()):
+            withdrawn = self._withdrawn.setdefault(found.uri, set())
+            verdict = found.judgement.verdict
+            if verdict is Verdict.ROLLBACK and found.version not in withdrawn:
+                withdrawn.add(found.version)
+                self._withdraw(found.uri, found.version, found.judgement.reason)
+            elif verdict is Verdict.ADVANCE and self._advance(found):
                 self.poll()
 
     def _withdraw(self, uri: str, version: str, reason: str) -> None:
@@ -251,16 +251,17 @@ class Watcher:
         self._followers[uri].withdraw(version, who=GUARDRAIL)
         self._withdrawn[uri].discard(version)
 
-    def _advance(self, uri: str, version: str, *, seen: float) -> bool:
-        """Whether a ramp gives the version more, now that it is no worse with `seen` percent.
+    def _advance(self, found: Finding) -> bool:
+        """Whether a ramp gives the version more, now that it is no worse with what it had.
 
         The registry is asked once between two polls, or as often as it says yes.
         """
+        uri, version = found.uri, found.version
         if (uri, version) in self._asked:
             return False
         self._asked.add((uri, version))
         try:
-            event = self._followers[uri].advance(version, seen=seen, who=RAMP)
+            event = self._followers[uri].advance(version, seen=found.percent, who=RAMP)
         except TrainyardError as error:
             log.warning("a ramp cannot go on", extra={"fields": {"reason": describe(error)}})
             return False

@@ -65,8 +65,9 @@ class Registry:
     def advance(self, version: str, *, seen: float, who: str) -> Event | None:
         self.advanced.append((version, seen))
         self._check_writable()
-        after = Routing(champion=1, split={1: 75.0, 2: 25.0}, ramp=2)
-        self.now = wanted({1: 75.0, 2: 25.0})
+        split = {1: 75.0, int(version): 25.0}
+        after = Routing(champion=1, split=split, ramp=int(version))
+        self.now = wanted(split)
         return new_event("ramp", after, after, who=who)
 
     def _check(self) -> None:
@@ -252,6 +253,23 @@ def test_of_a_split_in_three_the_one_that_is_bad_goes(tmp_path):
     bench = Bench(tmp_path, {1: 60.0, 2: 30.0, 3: 10.0})
     bench.watcher.observed(bad_challenger())
     assert bench.shares == {"1": 90.0, "3": 10.0}
+
+
+def test_of_a_split_in_three_one_goes_while_the_other_may_have_more(tmp_path):
+    bench = Bench(tmp_path, {1: 80.0, 2: 10.0, 3: 10.0})
+    good = good_challenger().outcomes["m", "1"]
+    bad = bad_challenger().outcomes["m", "2"]
+    bench.watcher.observed(Observed({("m", "1"): good, ("m", "2"): bad, ("m", "3"): good}))
+    assert bench.registry.withdrawn == ["2"]
+    assert bench.registry.advanced == [("3", 10.0)]
+
+
+def test_of_a_split_in_three_both_go_that_are_bad(tmp_path):
+    bench = Bench(tmp_path, {1: 80.0, 2: 10.0, 3: 10.0})
+    good, bad = bad_challenger().outcomes.values()
+    bench.watcher.observed(Observed({("m", "1"): good, ("m", "2"): bad, ("m", "3"): bad}))
+    assert bench.shares == {"1": 100.0}
+    assert bench.registry.withdrawn == ["2", "3"]
 
 
 def test_it_loses_it_also_where_the_registry_wants_what_cannot_be_fetched(bench):
