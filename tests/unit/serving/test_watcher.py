@@ -26,7 +26,8 @@ from serving.routing.sentry import Sentry
 from serving.routing.split import Split
 from serving.routing.table import RoutingTable
 from serving.routing.wanted import Refusal, Route, Wanted
-from serving.routing.watcher import Watcher, watch
+from serving.routing.watcher import Watcher
+from serving.routing.watcher_process import watch
 
 URI = "models:/m"
 
@@ -312,7 +313,7 @@ def test_a_ramp_that_may_not_go_on_is_asked_for_once_a_poll(tmp_path):
 
 
 def test_who_rings_again_and_again_is_heard_once_a_while(monkeypatch):
-    monkeypatch.setattr("serving.routing.watcher.SHORTEST_PAUSE", 0.2)
+    monkeypatch.setattr("serving.routing.watcher_process.SHORTEST_PAUSE", 0.2)
     inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
     polls: list[float] = []
 
