@@ -78,6 +78,12 @@ class Wanted:
         """The versions without which the route cannot be taken."""
         return frozenset() if self.route is None else frozenset(self.route.split.versions)
 
+    @property
+    def awaited(self) -> frozenset[str]:
+        """Of the needed versions those that are still on their way."""
+        here = {source.version for source in self.sources}
+        return self.needed - here - {refusal.version for refusal in self.refused}
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON, of one that is routed and was found whole."""
         route = self.route

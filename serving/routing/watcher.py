@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from serving.metrics import MetricsCollector
     from serving.routing.follower import Follower
     from serving.routing.last_known_good import LastKnownGood
-    from serving.routing.messages import NotTaken, Observed
+    from serving.routing.messages import Fetched, NotTaken, Observed
     from serving.routing.sentry import Finding, Sentry
     from serving.routing.wanted import Wanted
 
@@ -66,6 +66,7 @@ class Watcher:
     def poll(self) -> None:
         """Ask for every model. That the registry is away is logged once, and once that it is back.
 
+        A route is told when all that it needs is here; until then another one may take its place.
         Never raises: what is served stays.
         """
         problem = ""
@@ -80,13 +81,19 @@ class Watcher:
                     break  # it would not answer for the others, and the guardrail waits meanwhile
                 continue
             self._store.touch(uri)
-            if wanted != self._told[uri]:
+            if wanted != self._told[uri] and not wanted.awaited:
                 self._tell(wanted)
         if not problem and self._periodic:
             self._metrics.registry_polled(time.time())
         if bool(problem) != bool(self._problem):
             self._log(problem)
         self._problem = problem
+
+    def fetched(self, message: Fetched) -> None:
+        """A version has arrived, or cannot: who wants it now the registry says."""
+        for follower in self._followers.values():
+            follower.fetched(message)
+        self.poll()
 
     def settled(self, wanted: Wanted) -> None:
         """The server answers so now, and may do so after its next start."""

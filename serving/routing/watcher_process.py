@@ -7,16 +7,18 @@ import queue
 import random
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bundle.loading import loading
-from bundle.uri import default_cache
+from bundle.uri import default_cache, fetch_version
 from serving.control import Ready, Stop, listen
 from serving.logs import configure_logging
 from serving.metrics import MetricsCollector
 from serving.process_name import call_this_process
+from serving.routing.fetcher import Fetcher
 from serving.routing.last_known_good import LastKnownGood
-from serving.routing.messages import Call, Look, NotTaken, Observed, Settled
+from serving.routing.messages import Call, Fetched, Look, NotTaken, Observed, Settled
 from serving.routing.patience import bound_patience
 from serving.routing.sentry import Sentry
 from serving.routing.watcher import Watcher
@@ -66,8 +68,12 @@ def run_watcher(start: WatcherStart) -> None:
         from serving.routing.follower import Follower
 
     registry, cache = ModelRegistry(), default_cache()
+    fetcher = Fetcher(partial(fetch_version, ModelRegistry(), cache=cache), inbox.put)
     watcher = Watcher(
-        {w.uri: Follower(w.uri, registry=registry, cache=cache) for w in start.wanted},
+        {
+            known.uri: Follower(known.uri, registry=registry, fetch=fetcher.begin, known=known)
+            for known in start.wanted
+        },
         known=start.wanted,
         store=LastKnownGood(cache, registry_uri=registry.uri),
         control=start.control,
@@ -116,6 +122,8 @@ def watch(
             watcher.settled(message.wanted)
         elif isinstance(message, Observed):
             watcher.observed(message)
+        elif isinstance(message, Fetched):
+            watcher.fetched(message)
         elif isinstance(message, Look):
             next_poll = min(next_poll, max(time.monotonic(), may_poll))
         elif isinstance(message, NotTaken):
