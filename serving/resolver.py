@@ -99,7 +99,9 @@ def _start(uri: str) -> Start:
         return _as_before(uri, known, error)
     if known is None:
         _check_whole(wanted)
-    return Start(wanted, None if known is None else known.wanted, polled_at=time.time())
+        return Start(wanted, polled_at=time.time())
+    wanted = wanted.withdrawing(known.wanted.withdrawn)
+    return Start(wanted, known.wanted, polled_at=time.time())
 
 
 def _check_whole(wanted: Wanted) -> None:

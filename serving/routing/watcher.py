@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bundle.command import describe
@@ -51,8 +52,6 @@ class Watcher:
         """
         self._periodic = periodic
         self._sentry = sentry
-        self._withdrawn: dict[str, set[str]] = {}
-        """By uri: versions that answer nothing here, and the registry could not be told."""
         self._asked: set[tuple[str, str]] = set()
         """By uri and version: ramps that the registry did not let go on since the last poll."""
         self._followers = followers
@@ -112,10 +111,9 @@ class Watcher:
             return
         self._sentry.observed(message)
         for found in list(self._sentry.findings()):
-            withdrawn = self._withdrawn.setdefault(found.uri, set())
+            withdrawn = self._told[found.uri].withdrawn
             verdict = found.judgement.verdict
             if verdict is Verdict.ROLLBACK and found.version not in withdrawn:
-                withdrawn.add(found.version)
                 self._withdraw(found.uri, found.version, found.judgement.reason)
             elif verdict is Verdict.ADVANCE and self._advance(found):
                 self.poll()
@@ -126,7 +124,8 @@ class Watcher:
         Where the registry wants a route that cannot be taken, what answers is the one before.
         """
         told = self._told[uri]
-        wanted = (told if version in told.needed else self._served[uri]).without({version})
+        before = told if version in told.needed else self._served[uri]
+        wanted = before.withdrawing({version})
         self._tell(wanted)
         if self._sentry is not None:
             self._sentry.forget(uri)
@@ -144,7 +143,8 @@ class Watcher:
     def _tell_registry(self, uri: str, version: str) -> None:
         """What it says of the version from then on holds."""
         self._followers[uri].withdraw(version, who=GUARDRAIL)
-        self._withdrawn[uri].discard(version)
+        told = self._told[uri]
+        self._tell(replace(told, withdrawn=told.withdrawn - {version}))
 
     def _advance(self, found: Finding) -> bool:
         """Whether a ramp gives the version more, now that it is no worse with what it had.
@@ -171,14 +171,11 @@ class Watcher:
 
         A registry that may only be read is never told, and followed all the same.
         """
-        wanted = follower.poll()
-        withdrawn = self._withdrawn.get(uri, set())
-        pending = withdrawn & wanted.needed
-        for version in pending:
+        wanted = follower.poll().withdrawing(self._told[uri].withdrawn)
+        for version in sorted(wanted.withdrawn):
             with suppress(TrainyardError):  # which was logged when it was first tried
                 self._tell_registry(uri, version)
-        withdrawn &= pending
-        return wanted.without(pending)
+        return replace(wanted, withdrawn=wanted.withdrawn & self._told[uri].withdrawn)
 
     def not_taken(self, message: NotTaken) -> None:
         """The version does not run here; it is not offered again for a while."""

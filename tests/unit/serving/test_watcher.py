@@ -87,16 +87,21 @@ class Bench:
     def __init__(self, folder: Path, percent: dict[int, float]) -> None:
         self.registry = Registry(percent)
         self.told: list[Wanted] = []
+        self.store = LastKnownGood(folder, registry_uri="x")
+        self.start(self.registry.now)
+
+    def start(self, known: Wanted) -> None:
+        """A watcher takes the place of the one before."""
         self.watcher = Watcher(
             {URI: self.registry},
-            known=(self.registry.now,),
-            store=LastKnownGood(folder, registry_uri="x"),
+            known=(known,),
+            store=self.store,
             control=self,
             metrics=MetricsCollector(),
             sentry=Sentry(),
             periodic=True,
         )
-        self.watcher.serves(self.registry.now)
+        self.watcher.serves(known)
 
     def send(self, message) -> None:
         self.told.append(message.wanted)
@@ -237,6 +242,31 @@ def test_a_registry_that_may_only_be_read_is_followed_without_what_was_withdrawn
     bench.registry.now = wanted({1: 60.0, 2: 10.0, 3: 30.0})
     bench.watcher.poll()
     assert bench.shares == {"1": 70.0, "3": 30.0}
+    assert bench.registry.withdrawn == []
+
+
+def test_what_was_withdrawn_stays_so_for_the_watcher_that_takes_its_place(bench):
+    bench.registry.read_only = True
+    bench.watcher.observed(bad_challenger())
+    bench.start(bench.told[-1])
+    bench.watcher.poll()
+    assert bench.shares == {"1": 100.0}
+    bench.registry.read_only = False
+    bench.watcher.poll()
+    assert bench.registry.withdrawn == ["2"]
+    assert bench.told[-1].withdrawn == frozenset()
+    bench.registry.now = wanted({1: 90.0, 2: 10.0})
+    bench.watcher.poll()
+    assert bench.shares == {"1": 90.0, "2": 10.0}
+
+
+def test_a_champion_is_not_withdrawn_though_it_was_as_a_challenger(bench):
+    bench.registry.read_only = True
+    bench.watcher.observed(bad_challenger())
+    bench.registry.now = wanted({2: 100.0})
+    bench.registry.read_only = False
+    bench.watcher.poll()
+    assert bench.told[-1] == wanted({2: 100.0})
     assert bench.registry.withdrawn == []
 
 
