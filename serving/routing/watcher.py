@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bundle.command import describe
-from bundle.errors import TrainyardError
+from bundle.errors import RegistryError, TrainyardError
 from serving.routing.guardrail import Verdict
 from serving.routing.messages import Polled
 
@@ -54,6 +54,8 @@ class Watcher:
         self._sentry = sentry
         self._asked: set[tuple[str, str]] = set()
         """By uri and version: ramps that the registry did not let go on since the last poll."""
+        self._warned: dict[str, str] = {}
+        """By what it was about: the last reason that was logged."""
         self._followers = followers
         self._told = {wanted.uri: wanted for wanted in known}
         self._served: dict[str, Wanted] = {}
@@ -74,11 +76,15 @@ class Watcher:
             began = time.monotonic()
             try:
                 wanted = self._judged(uri, follower)
-            except TrainyardError as error:
+            except RegistryError as error:
                 problem = describe(error)
                 if time.monotonic() - began > HANGING_SECONDS:
                     break  # it would not answer for the others, and the guardrail waits meanwhile
                 continue
+            except TrainyardError as error:  # it answers, and has not what this one asks for
+                self._warn("a model cannot be followed: what is served stays", uri, error)
+                continue
+            self._warned.pop(uri, None)
             self._store.touch(uri)
             if wanted != self._told[uri] and not wanted.awaited:
                 self._tell(wanted)
@@ -158,8 +164,9 @@ class Watcher:
         try:
             event = self._followers[uri].advance(version, seen=found.percent, who=RAMP)
         except TrainyardError as error:
-            log.warning("a ramp cannot go on", extra={"fields": {"reason": describe(error)}})
+            self._warn("a ramp cannot go on", f"{uri} {version}", error)
             return False
+        self._warned.pop(f"{uri} {version}", None)
         if event is None:
             return False
         fields = {"version": version, "percent": event.after.shares[int(version)]}
@@ -191,6 +198,13 @@ class Watcher:
                 )
         self._told[wanted.uri] = wanted
         self._control.send(Polled(wanted))
+
+    def _warn(self, message: str, subject: str, error: TrainyardError) -> None:
+        """Once, until the reason is another one, or gone."""
+        reason = describe(error)
+        if self._warned.get(subject) != reason:
+            self._warned[subject] = reason
+            log.warning(message, extra={"fields": {"model": subject, "reason": reason}})
 
     def _log(self, problem: str) -> None:
         if problem:

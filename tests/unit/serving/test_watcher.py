@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bundle.errors import RegistryError
+from bundle.errors import NotFoundError, RegistryError
 from bundle.registry import Event, Routing
 from bundle.registry.record import new_event
 from bundle.uri import Resolved
@@ -189,6 +189,31 @@ def test_the_age_of_what_is_known_is_told_only_where_the_clock_asks(tmp_path, pe
     assert bool(told) == periodic
 
 
+def test_a_model_that_the_registry_has_not_is_logged_once_and_the_registry_is_no_older(
+    tmp_path, caplog
+):
+    polled = []
+
+    class Gone:
+        def poll(self) -> Wanted:
+            raise NotFoundError("model 'a' has no alias 'canary'")
+
+    watcher = Watcher(
+        {"models:/a": Gone()},
+        known=(),
+        store=LastKnownGood(tmp_path, registry_uri="x"),
+        control=None,
+        metrics=SimpleNamespace(registry_polled=polled.append),
+        sentry=None,
+        periodic=True,
+    )
+    for _ in range(3):
+        watcher.poll()
+    assert len(polled) == 3
+    [record] = caplog.records
+    assert record.fields == {"model": "models:/a", "reason": "model 'a' has no alias 'canary'"}
+
+
 def test_a_bad_challenger_loses_its_traffic_here_and_in_the_registry(bench):
     bench.watcher.observed(bad_challenger())
     assert bench.shares == {"1": 100.0}
@@ -331,7 +356,7 @@ def test_a_good_challenger_advances_by_what_it_did_with_the_share_it_had(tmp_pat
     assert bench.registry.advanced[-1] == ("2", 25.0)
 
 
-def test_a_ramp_that_may_not_go_on_is_asked_for_once_a_poll(tmp_path):
+def test_a_ramp_that_may_not_go_on_is_asked_for_once_a_poll_and_logged_once(tmp_path, caplog):
     bench = Bench(tmp_path, {1: 95.0, 2: 5.0})
     bench.registry.read_only = True
     for asked in (1, 2):
@@ -340,6 +365,7 @@ def test_a_ramp_that_may_not_go_on_is_asked_for_once_a_poll(tmp_path):
         assert len(bench.registry.advanced) == asked
         bench.watcher.poll()
     assert bench.told == []
+    assert [record.getMessage() for record in caplog.records] == ["a ramp cannot go on"]
 
 
 def test_who_rings_again_and_again_is_heard_once_a_while(monkeypatch):
