@@ -110,7 +110,7 @@ class Follower:
 
         Where there was no ramp at the last poll the registry is not asked.
         """
-        if self._ramp != int(version):
+        if self._seen is not None and self._ramp != int(version):
             return None
         return self._registry.advance(self._source.name, int(version), seen=seen, who=who)
 

@@ -22,6 +22,7 @@ from serving.routing.messages import Call, Fetched, Look, NotTaken, Observed, Se
 from serving.routing.patience import bound_patience
 from serving.routing.sentry import Sentry
 from serving.routing.watcher import Watcher
+from serving.settings import ROLLBACK
 from serving.signals import ignore_signals
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def run_watcher(start: WatcherStart) -> None:
         store=LastKnownGood(cache, registry_uri=registry.uri),
         control=start.control,
         metrics=MetricsCollector(),
-        sentry=Sentry() if start.settings.guardrail == "rollback" else None,
+        sentry=Sentry() if start.settings.guardrail == ROLLBACK else None,
         periodic=start.settings.poll_seconds > 0,
     )
     for wanted in start.settled:

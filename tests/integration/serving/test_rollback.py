@@ -195,6 +195,20 @@ def test_an_input_that_only_one_version_refuses_is_its_fault_unless_it_was_asked
         assert client.post("/predict", json={**body, "version": "1"}).status_code == 200
 
 
+def test_a_server_that_does_not_poll_judges_all_the_same(tmp_path, empty_registry):
+    model = FollowedModel.create(tmp_path, empty_registry, versions=1)
+    model.register(failing_parts())
+    model.registry.split(NAME, {1: 50, 2: 50})
+    with model.serve("--poll-seconds", "0") as server, server.client() as client:
+
+        def loses() -> bool:
+            client.post("/predict", json=bright(SAMPLE, UNLUCKY))
+            return rolled_back(server) is not None
+
+        eventually(loses, seconds=120)
+        check_withdrawn(model, server, client)
+
+
 def test_a_server_that_starts_withholds_what_the_registry_was_not_told_of_and_tells_it(
     tmp_path, empty_registry
 ):
