@@ -112,7 +112,7 @@ class ApiProcess:
         self._table = RoutingTable()
         self._recorder = Recorder(self._table, control.send)
         self._shadows = Shadows(self._table, ShadowMetrics(), preprocessors)
-        self._calls = Calls(control.send, seconds=settings.timeout_ms / 1000)
+        self._calls = Calls(control.send)
         chooser = Chooser(self._catalog, self._table)
         size = int(settings.cache_mb * 2**20)
         cache = RowCache(size, metrics=metrics) if size else None

@@ -14,16 +14,21 @@ from starlette.routing import Match, Route
 
 from bundle.errors import InputError
 from serving.access import AccessLog
+from serving.codec.request import shorten
 from serving.dispatch import ClientGoneError
 from serving.errors import (
     BadRequestError,
+    ForbiddenError,
     MethodNotAllowedError,
     ModelFailedError,
     ServingError,
+    UnauthorizedError,
     UnknownTargetError,
 )
 from serving.exchange import Exchange
+from serving.guard import ADMIN
 from serving.protocol import ANSWER
+from serving.routing.administration import write_down_refused
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -37,6 +42,9 @@ log = logging.getLogger(__name__)
 CLIENT_GONE = 499
 """The status that is counted where nobody was left to answer."""
 
+LONGEST_PATH = 100
+"""Characters of a path from outside that are sent back or written down."""
+
 Handler = Callable[[Request, Exchange], Awaitable[Response]]
 
 
@@ -49,6 +57,11 @@ class Endpoint:
     handler: Handler
     scope: str = ""
     """What an API key must allow; empty for what is open to all."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether it is for administrators, and changes something."""
+        return self.scope == ADMIN and self.method == "POST"
 
 
 class Application:
@@ -121,6 +134,14 @@ class Application:
             with self._guard.passing(exchange.given, endpoint.scope) as exchange.principal:
                 return await endpoint.handler(request, exchange)
         except ServingError as error:
+            if endpoint.changes and isinstance(error, (UnauthorizedError, ForbiddenError)):
+                write_down_refused(
+                    principal=self._guard.name(exchange.given),
+                    request_id=exchange.request_id,
+                    path=shorten(request.scope["path"], LONGEST_PATH),
+                    status=error.status,
+                    reason=str(error),
+                )
             return exchange.refuse(error)
         except InputError as error:
             return exchange.refuse(BadRequestError.from_input_error(error))
@@ -149,7 +170,7 @@ class Application:
         path, method = str(scope["path"]), str(scope["method"])
 
         async def refuse(_: Request, __: Exchange) -> Response:
-            shown = path if len(path) <= 100 else path[:99] + "…"
+            shown = shorten(path, LONGEST_PATH)
             if allowed:
                 raise MethodNotAllowedError(method, shown, allowed=", ".join(allowed))
             raise UnknownTargetError(f"there is no {shown!r} here", code="not_found")

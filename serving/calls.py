@@ -13,6 +13,7 @@ from serving.errors import (
     UnavailableError,
     UnknownTargetError,
 )
+from serving.routing.administration import CHANGES
 from serving.routing.messages import Call
 
 if TYPE_CHECKING:
@@ -22,10 +23,14 @@ if TYPE_CHECKING:
     from serving.routing.messages import Result
 
 
+ANSWER_SECONDS = 30.0
+"""Longest that a call waits: longer than a registry over HTTP is waited for, twice 10 seconds."""
+
+
 class Calls:
     """Those of one API process; all of it runs on its event loop."""
 
-    def __init__(self, send: Callable[[Call], None], *, seconds: float) -> None:
+    def __init__(self, send: Callable[[Call], None], *, seconds: float = ANSWER_SECONDS) -> None:
         """`seconds`: how long an answer may take."""
         self._send = send
         self._seconds = seconds
@@ -52,8 +57,9 @@ class Calls:
                 result = await future
         except TimeoutError:
             raise UnavailableError(
-                "the registry has not answered in time; the change may still be made",
+                f"the registry has not answered within {self._seconds:g} s",
                 code="registry_away",
+                remedy=_remedy(call),
             ) from None
         finally:
             del self._waiting[call.id]
@@ -66,6 +72,13 @@ class Calls:
         future = self._waiting.get(result.id)
         if future is not None and not future.done():
             future.set_result(result)
+
+
+def _remedy(call: Call) -> str | None:
+    """A change that was asked for may have been made, and made twice it may go too far."""
+    if call.action not in CHANGES:
+        return None
+    return f"look at /admin/models/{call.model}/history whether the change was made"
 
 
 def _error(result: Result) -> ServingError:

@@ -52,6 +52,11 @@ class Guard:
         key = self._check(headers, scope) if scope else None
         return _NOBODY if key is None else self._counted(key)
 
+    def name(self, headers: Mapping[str, str]) -> str:
+        """Of the key that a request came with, whatever it allows; empty without a valid one."""
+        key = self._find(_presented(headers))
+        return "" if key is None else key.name
+
     @contextlib.contextmanager
     def _counted(self, key: ApiKey) -> Iterator[str]:
         if key.max_in_flight is not None and self._in_flight[key.name] >= key.max_in_flight:

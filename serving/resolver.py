@@ -5,12 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bundle.command import describe
 from bundle.errors import RegistryError, TrainyardError
 from bundle.loading import loading
-from bundle.uri import Resolved, default_cache, registered, resolve
+from bundle.uri import Resolved, default_cache, fetch_version, registered, resolve
 from serving.control import Failed
 from serving.errors import SettingsError, StartError
 from serving.routing.fleet import Start
@@ -91,13 +92,16 @@ def _start(uri: str) -> Start:
     known = store.read(uri)
     if source.number is not None:
         return _numbered(uri, store, known)
+    fetch = partial(fetch_version, registry, cache=cache)
     try:
-        wanted = Follower(uri, registry=registry, cache=cache).poll()
+        wanted = Follower(uri, registry=registry, fetch=fetch).poll()
     except TrainyardError as error:
         return _as_before(uri, known, error)
     if known is None:
         _check_whole(wanted)
-    return Start(wanted, None if known is None else known.wanted, polled_at=time.time())
+        return Start(wanted, polled_at=time.time())
+    wanted = wanted.withdrawing(known.wanted.withdrawn)
+    return Start(wanted, known.wanted, polled_at=time.time())
 
 
 def _check_whole(wanted: Wanted) -> None:

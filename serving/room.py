@@ -16,13 +16,14 @@ class Room:
     Entering it raises UnavailableError where there is no more room, or none yet.
     """
 
-    def __init__(self, size: int, lifecycle: Lifecycle) -> None:
+    def __init__(self, size: int, lifecycle: Lifecycle | None = None) -> None:
+        """Without a `lifecycle` there is room before the server has started."""
         self._size = size
         self._lifecycle = lifecycle
         self._held = 0
 
     def __enter__(self) -> None:
-        if not self._lifecycle.started:
+        if self._lifecycle is not None and not self._lifecycle.started:
             raise UnavailableError("the server is starting", code="starting")
         if self._held >= self._size:
             raise UnavailableError("too many requests are in flight", code="overloaded")

@@ -11,7 +11,7 @@ from litserve import LitServer
 
 from serving.api import ApiProcess
 from serving.process_name import call_this_process
-from serving.routing.watcher import WatcherStart, run_watcher
+from serving.routing.watcher_process import WatcherStart, run_watcher
 from serving.signature import WebhookSignature
 from serving.worker import ModelsAPI, WorkerStart, run_worker
 

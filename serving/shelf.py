@@ -62,8 +62,12 @@ class Shelf:
         *,
         metrics: MetricsCollector,
         tell: Callable[[object], None],
+        bounded: bool = False,
     ) -> None:
-        """`tell` reaches the supervisor."""
+        """`tell` reaches the supervisor. `bounded`: whether what is held has to fit into a budget,
+        so that nothing is loaded beside what leaves.
+        """
+        self._bounded = bounded
         self.models: dict[ModelKey, LoadedModel] = {}
         self._load_model = load
         self._metrics = metrics
@@ -131,7 +135,8 @@ class Shelf:
 
     def _follow(self, sources: tuple[Resolved, ...], offers: Offers, uses: Uses) -> None:
         self._offer(tuple(source for source in sources if source in self._loaded), offers)
-        self._make_room(offers, uses)
+        if self._bounded:
+            self._make_room(offers, uses)
         self._refused = {s: reason for s, reason in self._refused.items() if s in sources}
         for source in sources:
             if source not in self._loaded and source not in self._refused:

@@ -38,8 +38,19 @@ class WebhookSignature:
         self._secret = secret.encode()
         self._clock = clock
 
+    def check_head(self, headers: Mapping[str, str]) -> None:
+        """Raises SignatureError where no body could be signed by these."""
+        if f"{VERSION}," not in headers.get(SIGNATURE, ""):
+            raise SignatureError(f"{SIGNATURE} does not sign anything: it has no {VERSION},…")
+        moment = headers.get(TIMESTAMP, "")
+        if not moment.isdecimal() or abs(self._clock() - int(moment)) > TOLERANCE_SECONDS:
+            raise SignatureError(
+                f"{TIMESTAMP} is not within {TOLERANCE_SECONDS:g} s of this server's clock"
+            )
+
     def check(self, headers: Mapping[str, str], body: bytes) -> None:
         """Raises SignatureError. Of several signatures, one in a word, any one will do."""
+        self.check_head(headers)
         delivery, moment = headers.get(ID, ""), headers.get(TIMESTAMP, "")
         content = f"{delivery}.{moment}.".encode(HEADERS) + body
         digest = hmac.new(self._secret, content, hashlib.sha256).digest()
@@ -48,10 +59,6 @@ class WebhookSignature:
         right = [hmac.compare_digest(expected, one.encode()) for one in given]
         if not any(right):
             raise SignatureError(f"{SIGNATURE} does not sign this body, id and time")
-        if not moment.isdecimal() or abs(self._clock() - int(moment)) > TOLERANCE_SECONDS:
-            raise SignatureError(
-                f"{TIMESTAMP} is not within {TOLERANCE_SECONDS:g} s of this server's clock"
-            )
 
 
 def read_secret(file: str, environment: Mapping[str, str]) -> str:

@@ -25,6 +25,7 @@ from serving.metrics import MetricsCollector
 from serving.routing.budget import MIB, Budget
 from serving.routing.fleet import Fleet
 from serving.server import TrainyardServer
+from serving.settings import ROLLBACK
 from serving.signals import signals_as_bytes, signals_held
 from serving.slot import API, SHADOW, WATCHER, WORKER, Child, Slot
 
@@ -83,8 +84,11 @@ class Supervisor:
         self._server = TrainyardServer(settings, directory=directory, keys=keys, secret=secret)
         self._slots = [Slot(API, index) for index in range(settings.api_processes)]
         self._slots += [Slot(WORKER, index) for index in range(settings.workers)]
-        if self._fleet.wanted and (settings.poll_seconds > 0 or any_admin(keys) or secret):
-            self._slots += [Slot(WATCHER, 0), Slot(SHADOW, 0)]
+        if self._fleet.wanted:
+            self._slots.append(Slot(SHADOW, 0))
+            looks = settings.poll_seconds > 0 or any_admin(keys) or bool(secret)
+            if looks or settings.guardrail == ROLLBACK:
+                self._slots.append(Slot(WATCHER, 0))
         polled = [start.polled_at for start in starts if not start.wanted.pinned]
         if polled and settings.poll_seconds > 0:  # else its age would say nothing
             self._metrics.registry_polled(min(polled))

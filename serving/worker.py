@@ -55,7 +55,12 @@ class ModelsAPI(LitAPI):  # type: ignore[misc] # LitServe ships no types
         self._local = start
         self._metrics = metrics
         self._preprocessors = Preprocessors()
-        self._shelf = Shelf(self._load, metrics=metrics, tell=start.control.send)
+        self._shelf = Shelf(
+            self._load,
+            metrics=metrics,
+            tell=start.control.send,
+            bounded=bool(self.settings.max_models or self.settings.memory_budget_mb),
+        )
         return self._shelf
 
     @property

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from serving.application import Endpoint
 from serving.codec.body import read_body
 from serving.codec.json import dump
+from serving.room import Room
 from serving.routing.messages import Look
 
 if TYPE_CHECKING:
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from serving.exchange import Exchange
     from serving.signature import WebhookSignature
 
-MAX_BODY_BYTES = 2**20
+MAX_BODY_BYTES = 64 * 1024
 BODY_SECONDS = 10.0
+MOST_AT_ONCE = 8
+"""Messages that one API process reads at once: who sends them is known only when they are read."""
 
 
 def webhook_endpoints(
@@ -33,13 +36,16 @@ def webhook_endpoints(
     """
     if signature is None:
         return []
+    room = Room(MOST_AT_ONCE)
 
     async def ring(request: Request, exchange: Exchange) -> Response:
-        body = await arrivals.read(
-            read_body(
-                request.headers, request.receive, maximum=MAX_BODY_BYTES, seconds=BODY_SECONDS
+        signature.check_head(request.headers)
+        with room:
+            body = await arrivals.read(
+                read_body(
+                    request.headers, request.receive, maximum=MAX_BODY_BYTES, seconds=BODY_SECONDS
+                )
             )
-        )
         signature.check(request.headers, body)
         send(Look())
         document = {"id": exchange.id, "status": "accepted"}

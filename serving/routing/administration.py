@@ -77,6 +77,20 @@ def _status(error: TrainyardError) -> int:
     return 400 if isinstance(error, RequestError) else 503
 
 
+def write_down_refused(
+    *, principal: str, request_id: str, path: str, status: int, reason: str
+) -> None:
+    """A line in the log, if whoever asked for a change must not: what it was is not looked at."""
+    fields = {
+        "principal": principal,
+        "id": request_id,
+        "path": path,
+        "status": status,
+        "reason": reason,
+    }
+    audit.info("audit", extra={"fields": fields})
+
+
 def write_down(call: Call, status: int, document: Mapping[str, Any]) -> None:
     """A line in the log, if a change was asked for: what came of it."""
     if call.action not in CHANGES:

@@ -48,15 +48,20 @@ class Budget:
         return held
 
 
-@lru_cache(maxsize=1024)
 def model_bytes(source: Resolved, variant: str = "") -> int:
-    """Size of the file that the runtime loads; 0 if that cannot be told."""
+    """Size of the file that the runtime loads; 0 as long as that cannot be told."""
     try:
-        if source.bare:
-            return source.path.stat().st_size
-        document = json.loads((source.path / MANIFEST).read_bytes())
-        wanted = variant or document["default_variant"]
-        sizes = (v["bytes"] for v in document["variants"] if v["name"] == wanted)
-        return int(next(sizes, 0) or 0)
+        return _read_bytes(source, variant)
     except (OSError, ValueError, KeyError, TypeError):
         return 0
+
+
+@lru_cache(maxsize=1024)
+def _read_bytes(source: Resolved, variant: str) -> int:
+    """Raises what a file that is missing or is no manifest raises, which is not kept."""
+    if source.bare:
+        return source.path.stat().st_size
+    document = json.loads((source.path / MANIFEST).read_bytes())
+    wanted = variant or document["default_variant"]
+    sizes = (v["bytes"] for v in document["variants"] if v["name"] == wanted)
+    return int(next(sizes, 0) or 0)

@@ -1,4 +1,4 @@
-"""Follower: what one --model means in the registry now, with its versions as files here."""
+"""Follower: what one --model means in the registry now, and which of its versions are here."""
 
 from __future__ import annotations
 
@@ -8,38 +8,50 @@ from typing import TYPE_CHECKING
 from bundle.command import describe
 from bundle.errors import NotFoundError, RegistryError, TrainyardError
 from bundle.registry.routing import WHOLE, Routing
-from bundle.uri import fetch_version, registered
+from bundle.uri import registered
 from serving.routing.backoff import BRIEF_SECONDS, FIRST_SECONDS, Backoff
 from serving.routing.split import Split
 from serving.routing.wanted import CHALLENGER, Refusal, Route, Shadow, Wanted
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from bundle.registry import Event, ModelRegistry, RegisteredModel
     from bundle.uri import Resolved
+    from serving.routing.messages import Fetched
 
 CHAMPION = "champion"
 
 
 class Follower:
-    """Asks when it is told to, and fetches what it does not have.
+    """Asks when it is told to, and has fetched what it does not have.
 
     models:/NAME and models:/NAME@champion follow the champion and the split, any other alias only
     itself.
     """
 
-    def __init__(self, uri: str, *, registry: ModelRegistry, cache: Path) -> None:
+    def __init__(
+        self,
+        uri: str,
+        *,
+        registry: ModelRegistry,
+        fetch: Callable[[str, int], Resolved | None],
+        known: Wanted | None = None,
+    ) -> None:
+        """`fetch` has the version of a model's name and a number brought here. It returns it, or
+        None if `fetched` will be told; it may raise a TrainyardError. What is `known` to be wanted
+        is here.
+        """
         source = registered(uri)
         if source is None:
             raise AssertionError("only what the registry has is followed")
         self._uri = uri
         self._source = source
         self._registry = registry
-        self._cache = cache
+        self._fetch = fetch
         self._backoff = Backoff()
         self._seen: tuple[object, ...] | None = None
-        self._fetched: dict[int, Resolved] = {}
+        self._fetched = {} if known is None else _held(known)
         self._not_taken: set[int] = set()
         self._attempt = 0
         self._ramp: int | None = None
@@ -47,8 +59,8 @@ class Follower:
     def poll(self) -> Wanted:
         """Equal to the last one if nothing has changed. Raises RegistryError or NotFoundError.
 
-        A version that cannot be fetched is among the refused, and tried again after a while, or
-        as soon as the model's routing changes.
+        A version that is on its way is not among the sources yet. One that cannot be fetched is
+        among the refused, and tried again after a while, or as soon as the model's routing changes.
         """
         model = self._registry.model(self._source.name)
         routing = self._routing(model)
@@ -65,7 +77,7 @@ class Follower:
             numbers.append(model.aliases[CHALLENGER])
         shadow = routing.with_shadow(routing.shadow).shadow
         wanted = [*dict.fromkeys(numbers)]
-        sources, refused = self._fetch(wanted if shadow is None else [*wanted, shadow.number])
+        sources, refused = self._find(wanted if shadow is None else [*wanted, shadow.number])
         along = None
         if shadow is not None and sources and sources[-1].version == str(shadow.number):
             along = sources.pop()
@@ -84,6 +96,11 @@ class Follower:
             attempt=self._attempt,
         )
 
+    def fetched(self, message: Fetched) -> None:
+        """A version of this model or of another one was on its way: the next poll has it."""
+        if message.name == self._source.name:
+            self._keep(message.number, message.outcome)
+
     def withdraw(self, version: str, *, who: str) -> None:
         """Take the traffic from the version in the registry too. Raises RegistryError."""
         self._registry.withdraw(self._source.name, int(version), who=who)
@@ -93,7 +110,7 @@ class Follower:
 
         Where there was no ramp at the last poll the registry is not asked.
         """
-        if self._ramp != int(version):
+        if self._seen is not None and self._ramp != int(version):
             return None
         return self._registry.advance(self._source.name, int(version), seen=seen, who=who)
 
@@ -125,27 +142,41 @@ class Follower:
             )
         return Routing(champion=model.aliases[alias])
 
-    def _fetch(self, numbers: list[int]) -> tuple[list[Resolved], list[Refusal]]:
-        self._fetched = {n: source for n, source in self._fetched.items() if n in numbers}
+    def _find(self, numbers: list[int]) -> tuple[list[Resolved], list[Refusal]]:
         sources, refused = [], []
         for number in numbers:
-            reason = self._backoff.reason(number) if number not in self._fetched else None
-            if reason is None and number not in self._fetched:
-                try:
-                    source = fetch_version(
-                        self._registry, self._source.name, number, cache=self._cache
-                    )
-                    self._fetched[number] = replace(source, name=self._name)
-                except TrainyardError as error:
-                    reason = describe(error)
-                    away = isinstance(error, RegistryError)
-                    first = BRIEF_SECONDS if away else FIRST_SECONDS
-                    self._backoff.failed(number, reason, first=first)
-            if reason is None:
+            if number not in self._fetched and self._backoff.reason(number) is None:
+                self._begin(number)
+            reason = self._backoff.reason(number)
+            if number in self._fetched:
                 sources.append(self._fetched[number])
-            else:
+            elif reason is not None:
                 refused.append(Refusal(name=self._name, version=str(number), reason=reason))
+        if len(sources) + len(refused) == len(numbers):  # before, there is a way back to the others
+            self._fetched = {n: source for n, source in self._fetched.items() if n in numbers}
         return sources, refused
+
+    def _begin(self, number: int) -> None:
+        try:
+            source = self._fetch(self._source.name, number)
+        except TrainyardError as error:
+            self._keep(number, error)
+        else:
+            if source is not None:
+                self._keep(number, source)
+
+    def _keep(self, number: int, outcome: Resolved | TrainyardError) -> None:
+        if isinstance(outcome, TrainyardError):
+            away = isinstance(outcome, RegistryError)
+            first = BRIEF_SECONDS if away else FIRST_SECONDS
+            self._backoff.failed(number, describe(outcome), first=first)
+        else:
+            self._fetched[number] = replace(outcome, name=self._name)
+
+
+def _held(wanted: Wanted) -> dict[int, Resolved]:
+    sources = [*wanted.sources, *(() if wanted.shadow is None else (wanted.shadow,))]
+    return {int(source.version): source for source in sources}
 
 
 def _aliases(

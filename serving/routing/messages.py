@@ -1,4 +1,4 @@
-"""What goes over the supervisor's pipes about versions and routes."""
+"""What processes and threads tell each other about versions and routes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bundle.errors import TrainyardError
     from bundle.uri import Resolved
     from serving.routing.outcomes import Outcomes
     from serving.routing.wanted import Refusal, Route, Wanted
@@ -23,6 +24,16 @@ class Settled:
     """Supervisor → watcher: this is what is served now."""
 
     wanted: Wanted
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Thread of the watcher → watcher: a version is on this machine, or why it is not."""
+
+    name: str
+    """The model's, in the registry."""
+    number: int
+    outcome: Resolved | TrainyardError
 
 
 @dataclass(frozen=True)

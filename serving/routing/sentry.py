@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from serving.routing.guardrail import Judgement, Policy, Verdict, judge
@@ -13,6 +14,17 @@ if TYPE_CHECKING:
     from serving.routing.messages import Observed
     from serving.routing.split import Split
     from serving.routing.wanted import Wanted
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is to be said of one challenger."""
+
+    uri: str
+    version: str
+    percent: float
+    """What it had of the traffic when it did what is judged."""
+    judgement: Judgement
 
 
 class Sentry:
@@ -40,12 +52,8 @@ class Sentry:
         """What was seen was judged: whoever gives the version traffic again, knows of it."""
         self._split.pop(uri, None)  # and what was seen goes with the next one that is settled
 
-    def share(self, uri: str, version: str) -> float:
-        """The percent that the version had when it did what is judged."""
-        return self._split[uri][1].shares[version]
-
-    def judgements(self) -> Iterator[tuple[str, str, Judgement]]:
-        """By uri and version, of every challenger about which something can be said."""
+    def findings(self) -> Iterator[Finding]:
+        """One for every challenger about which something can be said."""
         for uri, (name, split) in list(self._split.items()):
             *challengers, champion = split.versions
             for version in challengers:
@@ -55,4 +63,4 @@ class Sentry:
                     self._policy,
                 )
                 if judgement.verdict is not Verdict.HOLD:
-                    yield uri, version, judgement
+                    yield Finding(uri, version, split.shares[version], judgement)

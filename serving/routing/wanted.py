@@ -67,6 +67,8 @@ class Wanted:
     """Versions that could not be fetched, or are no bundle."""
     attempt: int = 0
     """Rises where what was refused is to be tried again."""
+    withdrawn: frozenset[str] = frozenset()
+    """Challengers that answer nothing here, of which the registry could not be told yet."""
 
     @property
     def pinned(self) -> bool:
@@ -77,6 +79,12 @@ class Wanted:
     def needed(self) -> frozenset[str]:
         """The versions without which the route cannot be taken."""
         return frozenset() if self.route is None else frozenset(self.route.split.versions)
+
+    @property
+    def awaited(self) -> frozenset[str]:
+        """Of the needed versions those that are still on their way."""
+        here = {source.version for source in self.sources}
+        return self.needed - here - {refusal.version for refusal in self.refused}
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON, of one that is routed and was found whole."""
@@ -89,6 +97,7 @@ class Wanted:
             "salt": route.salt,
             "split": [list(pair) for pair in route.split.ends],
             "aliases": dict(route.aliases),
+            "withdrawn": sorted(self.withdrawn),
             "versions": {source.version: str(source.path) for source in self.sources},
         }
 
@@ -111,19 +120,24 @@ class Wanted:
                 split=Split(ends),
                 aliases=tuple(sorted(document["aliases"].items())),
             ),
+            withdrawn=frozenset(map(str, document.get("withdrawn", ()))),
         )
 
-    def without(self, versions: Collection[str]) -> Wanted:
-        """The same, but what these versions were to answer is the champion's to answer."""
+    def withdrawing(self, versions: Collection[str]) -> Wanted:
+        """The same, but what challengers of these versions were to answer is the champion's."""
         route = self.route
-        if route is None or not set(versions) & set(route.split.versions[:-1]):
+        if route is None:
             return self
-        champion = route.split.versions[-1]
-        shares = {v: share for v, share in route.split.shares.items() if v not in versions}
+        *challengers, champion = route.split.versions
+        withdrawn = frozenset(challengers).intersection(versions)
+        if not withdrawn:
+            return self
+        shares = {v: share for v, share in route.split.shares.items() if v not in withdrawn}
         shares[champion] = 100.0 - sum(shares[v] for v in shares if v != champion)
         percent = {int(version): share for version, share in shares.items()}
         split = Split.of(percent, champion=int(champion))
-        return replace(self, route=replace(route, split=split))
+        withdrawn |= self.withdrawn
+        return replace(self, route=replace(route, split=split), withdrawn=withdrawn)
 
     def with_route(self, route: Route) -> Wanted:
         """The same versions, shared out otherwise."""

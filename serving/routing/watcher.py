@@ -1,39 +1,27 @@
-"""The watcher: a process that asks the registry, and does to it what the admin API is asked for."""
+"""Watcher: asks the registry, judges challengers, and tells the supervisor what follows."""
 
 from __future__ import annotations
 
 import logging
-import math
-import queue
-import random
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bundle.command import describe
-from bundle.errors import TrainyardError
-from bundle.loading import loading
-from bundle.uri import default_cache
-from serving.control import Ready, Stop, listen
-from serving.logs import configure_logging
-from serving.metrics import MetricsCollector
-from serving.process_name import call_this_process
+from bundle.errors import RegistryError, TrainyardError
 from serving.routing.guardrail import Verdict
-from serving.routing.last_known_good import LastKnownGood
-from serving.routing.messages import Call, Look, NotTaken, Observed, Polled, Settled
-from serving.routing.patience import bound_patience
-from serving.routing.sentry import Sentry
-from serving.signals import ignore_signals
+from serving.routing.messages import Polled
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
-    from pathlib import Path
 
-    from serving.routing.administration import Administration
+    from serving.metrics import MetricsCollector
     from serving.routing.follower import Follower
+    from serving.routing.last_known_good import LastKnownGood
+    from serving.routing.messages import Fetched, NotTaken, Observed
+    from serving.routing.sentry import Finding, Sentry
     from serving.routing.wanted import Wanted
-    from serving.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -43,104 +31,6 @@ RAMP = "ramp"
 """Who gave it more."""
 HANGING_SECONDS = 3.0
 """A registry that fails after so long a time is not asked again before the next poll."""
-SHORTEST_PAUSE = 1.0
-"""Seconds between two polls, however often somebody rings."""
-SHORTEST_POLL = 0.8
-"""Share of the period after which a poll may come: servers that were started together shall not ask
-together. It never comes later than the period, which is what an operator counts on."""
-
-
-@dataclass(frozen=True)
-class WatcherStart:
-    """What the process is started with."""
-
-    settings: Settings
-    wanted: tuple[Wanted, ...]
-    """What is known to be wanted, of the models that the registry routes."""
-    settled: tuple[Wanted, ...]
-    """What is served of them."""
-    control: Connection
-    directory: Path
-
-
-def run_watcher(start: WatcherStart) -> None:
-    """The process's main function."""
-    ignore_signals()
-    call_this_process("watcher-0")
-    configure_logging(start.settings.log_level)
-    bound_patience()
-    inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
-    listen(start.control, directory=start.directory, on_message=inbox.put)
-    # Imported here because MLflow takes seconds, and the supervisor, which imports this module,
-    # must not have the threads that it starts.
-    with loading():
-        from bundle.registry import ModelRegistry
-        from serving.routing.administration import Administration
-        from serving.routing.follower import Follower
-
-    registry, cache = ModelRegistry(), default_cache()
-    watcher = Watcher(
-        {w.uri: Follower(w.uri, registry=registry, cache=cache) for w in start.wanted},
-        known=start.wanted,
-        store=LastKnownGood(cache, registry_uri=registry.uri),
-        control=start.control,
-        metrics=MetricsCollector(),
-        sentry=Sentry() if start.settings.guardrail == "rollback" else None,
-        periodic=start.settings.poll_seconds > 0,
-    )
-    for wanted in start.settled:
-        watcher.serves(wanted)
-    start.control.send(Ready())
-    watch(
-        watcher,
-        Administration(registry),
-        inbox,
-        start.control,
-        period=start.settings.poll_seconds,
-    )
-
-
-def watch(
-    watcher: Watcher,
-    administration: Administration,
-    inbox: queue.SimpleQueue[object],
-    control: Connection,
-    *,
-    period: float,
-) -> None:
-    """Ask now and every `period` seconds, 0 for never, and obey in between, until told to stop.
-
-    However often it is told to look: it looks once for all that came in the meantime.
-    """
-    next_poll = time.monotonic() if period else math.inf
-    may_poll = -math.inf
-    while True:
-        try:
-            wait = next_poll - time.monotonic()
-            message = inbox.get(timeout=max(0.0, wait) if math.isfinite(wait) else None)
-        except queue.Empty:
-            watcher.poll()
-            next_poll = time.monotonic() + _pause(period)
-            may_poll = time.monotonic() + SHORTEST_PAUSE
-            continue
-        if isinstance(message, Stop):
-            return
-        if isinstance(message, Settled):
-            watcher.settled(message.wanted)
-        elif isinstance(message, Observed):
-            watcher.observed(message)
-        elif isinstance(message, Look):
-            next_poll = min(next_poll, max(time.monotonic(), may_poll))
-        elif isinstance(message, NotTaken):
-            watcher.not_taken(message)
-        elif isinstance(message, Call):
-            control.send(administration.answer(message))
-            if administration.changed(message):
-                watcher.poll()
-
-
-def _pause(period: float) -> float:
-    return period * random.uniform(SHORTEST_POLL, 1.0) if period else math.inf
 
 
 class Watcher:
@@ -162,10 +52,10 @@ class Watcher:
         """
         self._periodic = periodic
         self._sentry = sentry
-        self._withdrawn: dict[str, set[str]] = {}
-        """By uri: versions that answer nothing here, and the registry could not be told."""
         self._asked: set[tuple[str, str]] = set()
         """By uri and version: ramps that the registry did not let go on since the last poll."""
+        self._warned: dict[str, str] = {}
+        """By what it was about: the last reason that was logged."""
         self._followers = followers
         self._told = {wanted.uri: wanted for wanted in known}
         self._served: dict[str, Wanted] = {}
@@ -177,6 +67,7 @@ class Watcher:
     def poll(self) -> None:
         """Ask for every model. That the registry is away is logged once, and once that it is back.
 
+        A route is told when all that it needs is here; until then another one may take its place.
         Never raises: what is served stays.
         """
         problem = ""
@@ -185,19 +76,29 @@ class Watcher:
             began = time.monotonic()
             try:
                 wanted = self._judged(uri, follower)
-            except TrainyardError as error:
+            except RegistryError as error:
                 problem = describe(error)
                 if time.monotonic() - began > HANGING_SECONDS:
                     break  # it would not answer for the others, and the guardrail waits meanwhile
                 continue
+            except TrainyardError as error:  # it answers, and has not what this one asks for
+                self._warn("a model cannot be followed: what is served stays", uri, error)
+                continue
+            self._warned.pop(uri, None)
             self._store.touch(uri)
-            if wanted != self._told[uri]:
+            if wanted != self._told[uri] and not wanted.awaited:
                 self._tell(wanted)
         if not problem and self._periodic:
             self._metrics.registry_polled(time.time())
         if bool(problem) != bool(self._problem):
             self._log(problem)
         self._problem = problem
+
+    def fetched(self, message: Fetched) -> None:
+        """A version has arrived, or cannot: who wants it now the registry says."""
+        for follower in self._followers.values():
+            follower.fetched(message)
+        self.poll()
 
     def settled(self, wanted: Wanted) -> None:
         """The server answers so now, and may do so after its next start."""
@@ -215,14 +116,12 @@ class Watcher:
         if self._sentry is None:
             return
         self._sentry.observed(message)
-        for uri, version, judgement in list(self._sentry.judgements()):
-            withdrawn = self._withdrawn.setdefault(uri, set())
-            if judgement.verdict is Verdict.ROLLBACK and version not in withdrawn:
-                withdrawn.add(version)
-                self._withdraw(uri, version, judgement.reason)
-            elif judgement.verdict is Verdict.ADVANCE and self._advance(
-                uri, version, seen=self._sentry.share(uri, version)
-            ):
+        for found in list(self._sentry.findings()):
+            withdrawn = self._told[found.uri].withdrawn
+            verdict = found.judgement.verdict
+            if verdict is Verdict.ROLLBACK and found.version not in withdrawn:
+                self._withdraw(found.uri, found.version, found.judgement.reason)
+            elif verdict is Verdict.ADVANCE and self._advance(found):
                 self.poll()
 
     def _withdraw(self, uri: str, version: str, reason: str) -> None:
@@ -231,7 +130,8 @@ class Watcher:
         Where the registry wants a route that cannot be taken, what answers is the one before.
         """
         told = self._told[uri]
-        wanted = (told if version in told.needed else self._served[uri]).without({version})
+        before = told if version in told.needed else self._served[uri]
+        wanted = before.withdrawing({version})
         self._tell(wanted)
         if self._sentry is not None:
             self._sentry.forget(uri)
@@ -249,21 +149,24 @@ class Watcher:
     def _tell_registry(self, uri: str, version: str) -> None:
         """What it says of the version from then on holds."""
         self._followers[uri].withdraw(version, who=GUARDRAIL)
-        self._withdrawn[uri].discard(version)
+        told = self._told[uri]
+        self._tell(replace(told, withdrawn=told.withdrawn - {version}))
 
-    def _advance(self, uri: str, version: str, *, seen: float) -> bool:
-        """Whether a ramp gives the version more, now that it is no worse with `seen` percent.
+    def _advance(self, found: Finding) -> bool:
+        """Whether a ramp gives the version more, now that it is no worse with what it had.
 
         The registry is asked once between two polls, or as often as it says yes.
         """
+        uri, version = found.uri, found.version
         if (uri, version) in self._asked:
             return False
         self._asked.add((uri, version))
         try:
-            event = self._followers[uri].advance(version, seen=seen, who=RAMP)
+            event = self._followers[uri].advance(version, seen=found.percent, who=RAMP)
         except TrainyardError as error:
-            log.warning("a ramp cannot go on", extra={"fields": {"reason": describe(error)}})
+            self._warn("a ramp cannot go on", f"{uri} {version}", error)
             return False
+        self._warned.pop(f"{uri} {version}", None)
         if event is None:
             return False
         fields = {"version": version, "percent": event.after.shares[int(version)]}
@@ -275,14 +178,11 @@ class Watcher:
 
         A registry that may only be read is never told, and followed all the same.
         """
-        wanted = follower.poll()
-        withdrawn = self._withdrawn.get(uri, set())
-        pending = withdrawn & wanted.needed
-        for version in pending:
+        wanted = follower.poll().withdrawing(self._told[uri].withdrawn)
+        for version in sorted(wanted.withdrawn):
             with suppress(TrainyardError):  # which was logged when it was first tried
                 self._tell_registry(uri, version)
-        withdrawn &= pending
-        return wanted.without(pending)
+        return replace(wanted, withdrawn=wanted.withdrawn & self._told[uri].withdrawn)
 
     def not_taken(self, message: NotTaken) -> None:
         """The version does not run here; it is not offered again for a while."""
@@ -298,6 +198,13 @@ class Watcher:
                 )
         self._told[wanted.uri] = wanted
         self._control.send(Polled(wanted))
+
+    def _warn(self, message: str, subject: str, error: TrainyardError) -> None:
+        """Once, until the reason is another one, or gone."""
+        reason = describe(error)
+        if self._warned.get(subject) != reason:
+            self._warned[subject] = reason
+            log.warning(message, extra={"fields": {"model": subject, "reason": reason}})
 
     def _log(self, problem: str) -> None:
         if problem:

@@ -207,7 +207,10 @@ def test_other_aliases_and_fixed_versions_beside_a_followed_model(model):
 
 
 def test_without_polling_what_was_found_at_the_start_stays(model):
-    with model.serve("--poll-seconds", "0") as server, server.client() as client:
+    with (
+        model.serve("--poll-seconds", "0", "--guardrail", "off") as server,
+        server.client() as client,
+    ):
         model.registry.promote(NAME, model.register())
         time.sleep(1)
         assert version(client) == "1"

@@ -10,10 +10,14 @@ import random
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bundle.uri import fetch_version
+from serving.routing.follower import Follower
+from serving.routing.last_known_good import LastKnownGood
 from tests.challengers import UNLUCKY, failing_parts, slow_parts, uneven_parts
 from tests.followed_model import (
     NAME,
@@ -189,3 +193,36 @@ def test_an_input_that_only_one_version_refuses_is_its_fault_unless_it_was_asked
         named = client.post("/predict", json={**body, "version": "2"})
         assert (named.status_code, named.json()["error"]["code"]) == (400, "invalid_input")
         assert client.post("/predict", json={**body, "version": "1"}).status_code == 200
+
+
+def test_a_server_that_does_not_poll_judges_all_the_same(tmp_path, empty_registry):
+    model = FollowedModel.create(tmp_path, empty_registry, versions=1)
+    model.register(failing_parts())
+    model.registry.split(NAME, {1: 50, 2: 50})
+    with model.serve("--poll-seconds", "0") as server, server.client() as client:
+
+        def loses() -> bool:
+            client.post("/predict", json=bright(SAMPLE, UNLUCKY))
+            return rolled_back(server) is not None
+
+        eventually(loses, seconds=120)
+        check_withdrawn(model, server, client)
+
+
+def test_a_server_that_starts_withholds_what_the_registry_was_not_told_of_and_tells_it(
+    tmp_path, empty_registry
+):
+    model = FollowedModel.create(tmp_path, empty_registry, versions=2)
+    model.registry.split(NAME, {1: 50, 2: 50})
+    cache = tmp_path / "cache"
+    fetch = partial(fetch_version, model.registry, cache=cache)
+    wanted = Follower(f"models:/{NAME}", registry=model.registry, fetch=fetch).poll()
+    store = LastKnownGood(cache, registry_uri=model.registry.uri)
+    store.write(wanted.withdrawing({"2"}))
+    with model.serve() as server, server.client() as client:
+        assert set(versions(client, range(20))) == {"1"}
+        eventually(lambda: dict(model.registry.routing(NAME).shares) == {1: 100.0})
+        last = model.registry.history(NAME)[-1]
+        assert (last.action, last.who) == ("rollback", "guardrail")
+        model.registry.split(NAME, {1: 50, 2: 50})
+        eventually(lambda: len(versions(client, range(20))) == 2)

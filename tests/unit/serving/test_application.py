@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from hashlib import sha256
 
 import httpx
 import pytest
@@ -14,8 +15,9 @@ from serving.catalog import Catalog
 from serving.chooser import Chooser
 from serving.dispatch import Dispatcher
 from serving.drain import Lifecycle
-from serving.guard import Guard
+from serving.guard import ADMIN, PREDICT, ApiKey, Guard
 from serving.intake import Intake
+from serving.logs import AUDIT
 from serving.metrics import MetricsCollector
 from serving.routes.predict import Predictor
 from serving.routes.probes import probe_endpoints
@@ -23,6 +25,9 @@ from serving.routing.shadow import Shadows
 from serving.routing.shadow_metrics import ShadowMetrics
 from serving.routing.table import RoutingTable
 from serving.settings import Settings
+
+KEY = "a-key-that-may-predict"
+KEYS = (ApiKey(name="shop", digest=sha256(KEY.encode()).digest(), scopes=frozenset({PREDICT})),)
 
 
 async def fail(request, exchange):
@@ -32,7 +37,7 @@ async def fail(request, exchange):
 class Server:
     """An application, asked in process."""
 
-    def __init__(self) -> None:
+    def __init__(self, keys: tuple[ApiKey, ...] = ()) -> None:
         catalog, table = Catalog(), RoutingTable()
         chooser = Chooser(catalog, table)
         self.lifecycle = Lifecycle(expected_workers=1)
@@ -57,10 +62,12 @@ class Server:
                 ).endpoints(),
                 *probe_endpoints(self.lifecycle, catalog, table),
                 Endpoint("/fail", "GET", fail),
+                Endpoint("/admin/models/{model}/promote", "POST", fail, ADMIN),
+                Endpoint("/admin/models/{model}", "GET", fail, ADMIN),
             ],
             lifespan=fail,
             metrics=metrics,
-            guard=Guard(),
+            guard=Guard(keys),
             extra_headers=lambda: self.headers,
             observe=lambda *seen: self.seen.append(seen),
         )
@@ -108,6 +115,34 @@ def test_an_unexpected_error_is_500_logged_and_not_told(server, caplog):
     assert response.json()["id"] == "abc"
     assert "secret" not in response.text
     assert "a secret detail" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("keys", "headers", "status", "principal"),
+    [
+        (KEYS, {"X-API-Key": KEY}, 403, "shop"),
+        (KEYS, {"X-API-Key": "another"}, 401, ""),
+        (KEYS, {}, 401, ""),
+        ((), {}, 403, ""),
+    ],
+)
+def test_who_must_not_change_what_answers_is_written_down(caplog, keys, headers, status, principal):
+    caplog.set_level(logging.INFO, AUDIT)
+    server = Server(keys)
+    headers = {**headers, "X-Request-Id": "abc"}
+    assert server.ask("GET", "/admin/models/m", headers=headers).status_code == status
+    path = "/admin/models/m/promote"
+    answer = server.ask("POST", path, headers=headers)
+    server.intake.close()
+    assert answer.status_code == status
+    [record] = [record for record in caplog.records if record.name == AUDIT]
+    assert record.fields == {
+        "principal": principal,
+        "id": "abc",
+        "path": path,
+        "status": status,
+        "reason": answer.json()["error"]["message"],
+    }
 
 
 def test_extra_headers_go_out_with_every_answer(server):

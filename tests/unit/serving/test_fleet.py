@@ -221,6 +221,13 @@ def test_the_budget_counts_the_bytes_of_the_variant_that_is_run(tmp_path):
     assert "MiB of models are more than" in Budget(bytes=size - 1).exceeded([found])
 
 
+def test_the_budget_counts_a_bundle_as_soon_as_it_can_be_read(tmp_path):
+    found = Resolved(name=None, version="x", path=tmp_path / "bundle", bare=False)
+    assert Budget(bytes=1).exceeded([found]) == ""
+    image_parts().write(tmp_path / "bundle")
+    assert "MiB of models are more than" in Budget(bytes=1).exceeded([found])
+
+
 def test_a_shadow_is_held_apart_and_no_route_waits_for_it():
     made = fleet(wanted(v1=100))
     shaded = replace(wanted(v1=100), shadow=source("4"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 
@@ -11,6 +12,7 @@ from bundle.archive import sha256_file
 from bundle.errors import IntegrityError, RegistryError
 from bundle.registry import Routing
 from bundle.registry.version import MANIFEST_SHA256, ModelVersion, RegisteredModel
+from bundle.uri import fetch_version
 from serving.routing.follower import Follower
 from tests.tiny_bundle import image_parts
 
@@ -48,7 +50,8 @@ def registry(tmp_path):
 @pytest.fixture
 def follower(registry, tmp_path, monkeypatch):
     monkeypatch.setattr("serving.routing.follower.BRIEF_SECONDS", 0.05)
-    return Follower("models:/digits", registry=registry, cache=tmp_path / "cache")
+    fetch = partial(fetch_version, registry, cache=tmp_path / "cache")
+    return Follower("models:/digits", registry=registry, fetch=fetch)
 
 
 def test_a_version_that_the_registry_did_not_hand_out_is_soon_asked_for_again(follower, registry):

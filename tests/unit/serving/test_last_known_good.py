@@ -44,6 +44,13 @@ def test_what_is_written_is_read_back(store, wanted):
     assert store.read("models:/other") is None
 
 
+def test_what_the_registry_could_not_be_told_is_kept_too(store, wanted):
+    withdrawn = wanted.withdrawing({"2"})
+    assert withdrawn.withdrawn == {"2"}
+    store.write(withdrawn)
+    assert store.read(URI).wanted == withdrawn
+
+
 def test_a_cache_that_was_moved_is_of_as_much_use(tmp_path, wanted):
     before, after = tmp_path / "before", tmp_path / "after"
     before.mkdir()

@@ -32,14 +32,16 @@ def source(version: str, name: str = "m") -> Resolved:
 class Bench:
     """A shelf whose models are names only; versions in `bad` do not load."""
 
-    def __init__(self, bad: set[str] = frozenset()) -> None:
+    def __init__(self, bad: set[str] = frozenset(), *, bounded: bool = False) -> None:
         self.bad = set(bad)
         self.told: list[object] = []
         self.catalogs: list[list[str]] = []
         self.loads: list[str] = []
         self.is_released = True
         self.is_idle = True
-        self.shelf = Shelf(self.load, metrics=MetricsCollector(), tell=self.told.append)
+        self.shelf = Shelf(
+            self.load, metrics=MetricsCollector(), tell=self.told.append, bounded=bounded
+        )
 
     def load(self, source: Resolved):
         self.loads.append(source.version)
@@ -88,6 +90,26 @@ def test_a_version_is_unloaded_when_nobody_can_ask_for_it_and_nothing_waits(bloc
     assert bench.held == {"1", "2"}
     setattr(bench, blocked, True)
     eventually(lambda: bench.held == {"2"})
+
+
+def test_a_version_is_loaded_beside_one_that_cannot_leave_yet(monkeypatch):
+    monkeypatch.setattr("serving.shelf.ROOM_SECONDS", 3600.0)
+    bench = Bench()
+    bench.is_idle = False
+    bench.start("1", "2").hold((source("2"), source("3")))
+    eventually(lambda: bench.held == {"1", "2", "3"})
+
+
+def test_where_there_is_a_budget_a_version_waits_for_the_one_that_leaves(monkeypatch):
+    monkeypatch.setattr("serving.shelf.ROOM_SECONDS", 3600.0)
+    bench = Bench(bounded=True)
+    bench.is_idle = False
+    bench.start("1", "2").hold((source("2"), source("3")))
+    eventually(lambda: bench.catalogs == [["2"]])
+    threading.Event().wait(0.1)
+    assert bench.loads == ["1", "2"]
+    bench.is_idle = True
+    eventually(lambda: bench.held == {"2", "3"})
 
 
 def test_a_version_that_is_wanted_again_before_it_left_is_not_loaded_anew():

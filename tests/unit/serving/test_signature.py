@@ -62,6 +62,14 @@ def test_what_was_altered_is_refused(change):
         check({})
 
 
+@pytest.mark.parametrize("change", [{SIGNATURE: ""}, {SIGNATURE: "v2,x"}, {TIMESTAMP: "1"}])
+def test_what_no_body_could_mend_is_refused_before_it_is_read(change):
+    signature = WebhookSignature(SECRET, clock=lambda: NOW)
+    signature.check_head(signed())
+    with pytest.raises(SignatureError):
+        signature.check_head(signed() | change)
+
+
 @pytest.mark.parametrize("moment", [str(NOW - 301), str(NOW + 301), "now", "-1", "", "²"])
 def test_what_is_late_or_has_no_time_is_refused_however_well_it_is_signed(moment):
     with pytest.raises(SignatureError, match=TIMESTAMP):

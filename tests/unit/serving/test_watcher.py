@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bundle.errors import RegistryError
+from bundle.errors import NotFoundError, RegistryError
 from bundle.registry import Event, Routing
 from bundle.registry.record import new_event
 from bundle.uri import Resolved
@@ -26,7 +26,8 @@ from serving.routing.sentry import Sentry
 from serving.routing.split import Split
 from serving.routing.table import RoutingTable
 from serving.routing.wanted import Refusal, Route, Wanted
-from serving.routing.watcher import Watcher, watch
+from serving.routing.watcher import Watcher
+from serving.routing.watcher_process import watch
 
 URI = "models:/m"
 
@@ -65,8 +66,9 @@ class Registry:
     def advance(self, version: str, *, seen: float, who: str) -> Event | None:
         self.advanced.append((version, seen))
         self._check_writable()
-        after = Routing(champion=1, split={1: 75.0, 2: 25.0}, ramp=2)
-        self.now = wanted({1: 75.0, 2: 25.0})
+        split = {1: 75.0, int(version): 25.0}
+        after = Routing(champion=1, split=split, ramp=int(version))
+        self.now = wanted(split)
         return new_event("ramp", after, after, who=who)
 
     def _check(self) -> None:
@@ -85,16 +87,21 @@ class Bench:
     def __init__(self, folder: Path, percent: dict[int, float]) -> None:
         self.registry = Registry(percent)
         self.told: list[Wanted] = []
+        self.store = LastKnownGood(folder, registry_uri="x")
+        self.start(self.registry.now)
+
+    def start(self, known: Wanted) -> None:
+        """A watcher takes the place of the one before."""
         self.watcher = Watcher(
             {URI: self.registry},
-            known=(self.registry.now,),
-            store=LastKnownGood(folder, registry_uri="x"),
+            known=(known,),
+            store=self.store,
             control=self,
             metrics=MetricsCollector(),
             sentry=Sentry(),
             periodic=True,
         )
-        self.watcher.serves(self.registry.now)
+        self.watcher.serves(known)
 
     def send(self, message) -> None:
         self.told.append(message.wanted)
@@ -182,6 +189,31 @@ def test_the_age_of_what_is_known_is_told_only_where_the_clock_asks(tmp_path, pe
     assert bool(told) == periodic
 
 
+def test_a_model_that_the_registry_has_not_is_logged_once_and_the_registry_is_no_older(
+    tmp_path, caplog
+):
+    polled = []
+
+    class Gone:
+        def poll(self) -> Wanted:
+            raise NotFoundError("model 'a' has no alias 'canary'")
+
+    watcher = Watcher(
+        {"models:/a": Gone()},
+        known=(),
+        store=LastKnownGood(tmp_path, registry_uri="x"),
+        control=None,
+        metrics=SimpleNamespace(registry_polled=polled.append),
+        sentry=None,
+        periodic=True,
+    )
+    for _ in range(3):
+        watcher.poll()
+    assert len(polled) == 3
+    [record] = caplog.records
+    assert record.fields == {"model": "models:/a", "reason": "model 'a' has no alias 'canary'"}
+
+
 def test_a_bad_challenger_loses_its_traffic_here_and_in_the_registry(bench):
     bench.watcher.observed(bad_challenger())
     assert bench.shares == {"1": 100.0}
@@ -238,6 +270,31 @@ def test_a_registry_that_may_only_be_read_is_followed_without_what_was_withdrawn
     assert bench.registry.withdrawn == []
 
 
+def test_what_was_withdrawn_stays_so_for_the_watcher_that_takes_its_place(bench):
+    bench.registry.read_only = True
+    bench.watcher.observed(bad_challenger())
+    bench.start(bench.told[-1])
+    bench.watcher.poll()
+    assert bench.shares == {"1": 100.0}
+    bench.registry.read_only = False
+    bench.watcher.poll()
+    assert bench.registry.withdrawn == ["2"]
+    assert bench.told[-1].withdrawn == frozenset()
+    bench.registry.now = wanted({1: 90.0, 2: 10.0})
+    bench.watcher.poll()
+    assert bench.shares == {"1": 90.0, "2": 10.0}
+
+
+def test_a_champion_is_not_withdrawn_though_it_was_as_a_challenger(bench):
+    bench.registry.read_only = True
+    bench.watcher.observed(bad_challenger())
+    bench.registry.now = wanted({2: 100.0})
+    bench.registry.read_only = False
+    bench.watcher.poll()
+    assert bench.told[-1] == wanted({2: 100.0})
+    assert bench.registry.withdrawn == []
+
+
 def test_what_was_seen_before_the_split_changed_does_not_count(bench):
     few = bad_challenger()
     bench.watcher.serves(wanted({1: 50.0, 2: 50.0}))
@@ -252,6 +309,23 @@ def test_of_a_split_in_three_the_one_that_is_bad_goes(tmp_path):
     bench = Bench(tmp_path, {1: 60.0, 2: 30.0, 3: 10.0})
     bench.watcher.observed(bad_challenger())
     assert bench.shares == {"1": 90.0, "3": 10.0}
+
+
+def test_of_a_split_in_three_one_goes_while_the_other_may_have_more(tmp_path):
+    bench = Bench(tmp_path, {1: 80.0, 2: 10.0, 3: 10.0})
+    good = good_challenger().outcomes["m", "1"]
+    bad = bad_challenger().outcomes["m", "2"]
+    bench.watcher.observed(Observed({("m", "1"): good, ("m", "2"): bad, ("m", "3"): good}))
+    assert bench.registry.withdrawn == ["2"]
+    assert bench.registry.advanced == [("3", 10.0)]
+
+
+def test_of_a_split_in_three_both_go_that_are_bad(tmp_path):
+    bench = Bench(tmp_path, {1: 80.0, 2: 10.0, 3: 10.0})
+    good, bad = bad_challenger().outcomes.values()
+    bench.watcher.observed(Observed({("m", "1"): good, ("m", "2"): bad, ("m", "3"): bad}))
+    assert bench.shares == {"1": 100.0}
+    assert bench.registry.withdrawn == ["2", "3"]
 
 
 def test_it_loses_it_also_where_the_registry_wants_what_cannot_be_fetched(bench):
@@ -282,7 +356,7 @@ def test_a_good_challenger_advances_by_what_it_did_with_the_share_it_had(tmp_pat
     assert bench.registry.advanced[-1] == ("2", 25.0)
 
 
-def test_a_ramp_that_may_not_go_on_is_asked_for_once_a_poll(tmp_path):
+def test_a_ramp_that_may_not_go_on_is_asked_for_once_a_poll_and_logged_once(tmp_path, caplog):
     bench = Bench(tmp_path, {1: 95.0, 2: 5.0})
     bench.registry.read_only = True
     for asked in (1, 2):
@@ -291,10 +365,11 @@ def test_a_ramp_that_may_not_go_on_is_asked_for_once_a_poll(tmp_path):
         assert len(bench.registry.advanced) == asked
         bench.watcher.poll()
     assert bench.told == []
+    assert [record.getMessage() for record in caplog.records] == ["a ramp cannot go on"]
 
 
 def test_who_rings_again_and_again_is_heard_once_a_while(monkeypatch):
-    monkeypatch.setattr("serving.routing.watcher.SHORTEST_PAUSE", 0.2)
+    monkeypatch.setattr("serving.routing.watcher_process.SHORTEST_PAUSE", 0.2)
     inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
     polls: list[float] = []
 
