@@ -127,7 +127,7 @@ def judge(subject: Subject, models: dict[str, Predictor]) -> dict[str, dict[str,
             "delta": (gains - losses) / len(labels),
             "bound": paired_lower_bound(gains=gains, losses=losses, samples=len(labels)),
             "agreement": float((answers[name] == answers[TORCH]).mean()),
-            "company": measure_invariance(predict, company, preprocessor, batch_size=BATCH).flips,
+            "company": measure_invariance(predict, company, preprocessor, company=BATCH).flips,
         }
     return report
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from optimize.schema import OptimizeConfig
     from optimize.subject import Subject
 
-VERSION = 1
+VERSION = 2
 """Raised when the same models would be assessed otherwise."""
 
 
@@ -107,12 +107,7 @@ class Assessor:
             return None
         with self._progress.stage(f"ask {name} alone and in a batch"):
             try:
-                found = measure_invariance(
-                    predict,
-                    self._subject.rows,
-                    self._subject.preprocessor,
-                    batch_size=self._settings.batch_size,
-                )
+                found = measure_invariance(predict, self._subject.rows, self._subject.preprocessor)
             except ParityError:  # not finite in other company
                 return None
         return asdict(found)

@@ -23,6 +23,7 @@ import numpy as np
 
 from optimize.errors import OptimizeError
 from optimize.load import LoadMeter
+from optimize.machine import reason_of
 from optimize.timing import Contest, summarize
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def run_contest(
                 process.expect("ready")
                 processes[each.name] = process
             except OptimizeError as error:
-                failed[each.name] = str(error)
+                failed[each.name] = reason_of(error)
             advance(1)
         meter = LoadMeter([process.pid for process in processes.values()])
         turns = _take_turns(processes, list(batches), settings, failed, advance)
@@ -109,7 +110,7 @@ def _take_turns(
                         {"batch": size, "seconds": settings.seconds}, "nanoseconds"
                     )
                 except OptimizeError as error:
-                    failed[name] = str(error)
+                    failed[name] = reason_of(error)
                     del turns[name]
                     continue
                 turns[name][size].append(answer)
@@ -165,8 +166,9 @@ class _Process:
         if self._process.stdout is None:
             raise AssertionError("unreachable: its output is a pipe")
         timer = threading.Timer(_PATIENCE, self._process.kill)
-        timer.start()
+        timer.daemon = True  # what ends this process does not wait for it
         try:
+            timer.start()  # a signal may interrupt it when the timer already runs
             line = self._process.stdout.readline()
         finally:
             timer.cancel()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from bundle.atomic_file import UNFINISHED, staged
 from bundle.fields import canonical_json
-from optimize.errors import OptimizeError
+from optimize.errors import MachineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -58,11 +58,13 @@ class ContentCache:
         make: Callable[[], tuple[bytes, Mapping[str, Any]]],
         *,
         anew: bool = False,
+        worth_keeping: Callable[[bytes], bool] = lambda _: True,
     ) -> Entry:
-        """The entry of `key`, made if it is not there or damaged. Raises what `make` raises.
+        """The entry of `key`, made if it is not there or damaged.
 
         `key` holds everything that the result depends on, as JSON. `anew`: what is there is
-        replaced.
+        replaced. `worth_keeping`: whether content that was made is kept. Raises what `make` raises,
+        and MachineError if the folder cannot be written.
         """
         name = fingerprint({"format": FORMAT, **key})
         found = None if anew else self._read(name)
@@ -70,7 +72,8 @@ class ContentCache:
             return found
         content, made = make()
         facts = json.loads(json.dumps(made))  # as they will be read back
-        self._write(name, content, facts)
+        if worth_keeping(content):
+            self._write(name, content, facts)
         return Entry(content=content, facts=facts, found=False)
 
     def bytes_used(self) -> int:
@@ -86,13 +89,14 @@ class ContentCache:
         for path, status in entries:
             used += status.st_size
             if used > most:
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # gone meanwhile, or a folder that is only read
+                    path.unlink()
         if self._folder is None:
             return
         for path in self._folder.glob(f"*/.*{UNFINISHED}"):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
-                    path.unlink(missing_ok=True)
+                    path.unlink()
 
     def _entries(self) -> Iterator[tuple[Path, os.stat_result]]:
         for path in [] if self._folder is None else self._folder.glob(f"*/*{SUFFIX}"):
@@ -138,7 +142,7 @@ class ContentCache:
                     os.fsync(file.fileno())
                 temporary.replace(path)
         except OSError as error:
-            raise OptimizeError(
+            raise MachineError(
                 f"{path.parent} cannot be written: {error.strerror or error}",
                 field="optimize.cache.folder",
                 remedy="name a folder on another disk, or optimize.cache.folder=null",

@@ -5,6 +5,7 @@ bundle.errors.TrainyardError
     ├── SourceError    the checkpoint or run that was named cannot be had (exit 2)
     ├── OpsetError     the asked opset cannot be written by the asked exporter (exit 2)
     ├── ExportError    the model cannot be written as ONNX, or the file is not valid (exit 1)
+    ├── MachineError   no memory, no disk, no permission: of a variant it says nothing (exit 1)
     ├── PlanError      TensorRT cannot build a plan of the graph (exit 1)
     └── ParityError    the exported model does not answer as the checkpoint does (exit 1)
 """
@@ -13,7 +14,15 @@ from __future__ import annotations
 
 from bundle.errors import RequestError, TrainyardError
 
-__all__ = ["ExportError", "OpsetError", "OptimizeError", "ParityError", "PlanError", "SourceError"]
+__all__ = [
+    "ExportError",
+    "MachineError",
+    "OpsetError",
+    "OptimizeError",
+    "ParityError",
+    "PlanError",
+    "SourceError",
+]
 
 
 class OptimizeError(TrainyardError):
@@ -30,6 +39,10 @@ class OpsetError(OptimizeError, RequestError):
 
 class ExportError(OptimizeError):
     """The model cannot be written as ONNX, or what was written does not hold up."""
+
+
+class MachineError(OptimizeError):
+    """The machine has no room left, or does not let anything be written: never a verdict."""
 
 
 class PlanError(OptimizeError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from optimize import toolchain
-from optimize.errors import OptimizeError
+from optimize.errors import MachineError, OptimizeError
 from optimize.gate import Source
 from optimize.passes.export import ExportPass, Lane
 from optimize.probes import example_batch
@@ -118,6 +118,7 @@ class Forge:
             "parameters": dict(each.parameters()),
             "material": describe_material(material),
             "packages": toolchain.packages(),
+            "machine": toolchain.machine(),  # passes run the graph, to learn ranges and to choose
             "code": toolchain.writing_code(),
         }
 
@@ -129,6 +130,8 @@ class Forge:
 
         try:
             entry = self._cache.get_or_make(key, run)
+        except MachineError:
+            raise
         except OptimizeError as error:
             raise type(error)(
                 f"{each.name}: {error}", field=error.field, remedy=error.remedy
@@ -186,4 +189,5 @@ def _describe(samples: Any) -> dict[str, Any]:
         "split": samples.split,
         "fingerprint": samples.fingerprint,
         "samples": samples.samples,
+        "form": dict(samples.form),
     }

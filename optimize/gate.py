@@ -9,15 +9,12 @@ import numpy as np
 
 from bundle.manifest import GateResult
 from optimize.bound import paired_lower_bound, samples_needed
-from optimize.samples import CALIBRATION_SPLIT, TUNING_SPLIT
+from optimize.passes.base import CALIBRATION_SPLIT, LEARNED_FROM
 
 if TYPE_CHECKING:
     from optimize.evaluate import Evaluation
     from optimize.schema import GateConfig
     from optimize.verify import Invariance, Parity
-
-REAL_SPLITS = (CALIBRATION_SPLIT, TUNING_SPLIT)
-"""What may have been looked at to make a variant: samples of these splits, and nothing made up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +69,8 @@ def certify_by_parity(
         Check(
             name="batch",
             passed=invariance.max_abs_diff <= parity.tolerance,
-            text=f"{invariance.flips} of {invariance.samples} answers change in a batch",
+            text=f"{invariance.flips} of {invariance.samples} answers change in a batch of "
+            f"{invariance.company}",
         ),
     )
     return Verdict(
@@ -95,14 +93,16 @@ def judge(
     reference: str,
     candidate: str,
     split: str,
+    data_changed: bool,
     sources: tuple[Source, ...],
     invariance: Invariance | None,
     settings: GateConfig,
 ) -> Verdict:
     """For a variant that trades accuracy: certified if every one of the checks passes.
 
-    `split`: what the evaluation's samples are; `sources`: what the variant was made with;
-    `invariance` is None where it could not be measured because an answer is not finite.
+    `split`: what the evaluation's samples are; `data_changed`: since the training, so that they may
+    be among what it learned from; `sources`: what the variant was made with; `invariance` is None
+    where it could not be measured because an answer is not finite.
     """
     if invariance is None or not np.isfinite(evaluation.logits[candidate]).all():
         finite = Check(name="finite", passed=False, text="an output holds NaN or infinity")
@@ -114,10 +114,10 @@ def judge(
         return Verdict(certified=False, result=result, checks=(finite,))
     checks = (
         Check(name="finite", passed=True, text="every output is finite"),
-        _provenance(sources, split),
+        _provenance(sources, split, data_changed=data_changed),
         *_accuracy(evaluation, reference, candidate, settings.budget),
         _agreement(evaluation.agreement(candidate, reference), settings.agreement),
-        _batch(invariance, settings.batch_flips),
+        *_batch(invariance, settings.batch_flips),
     )
     failed = [check for check in checks if not check.passed]
     reason = "; ".join(check.text for check in failed or checks)
@@ -135,18 +135,24 @@ def judge(
     )
 
 
-def _provenance(sources: tuple[Source, ...], split: str) -> Check:
+def _provenance(sources: tuple[Source, ...], split: str, *, data_changed: bool) -> Check:
     """Ranges learned from noise pass every test of accuracy and have logits of another world."""
-    foreign = [source for source in sources if source.split not in REAL_SPLITS]
+    foreign = [source for source in sources if source.split not in LEARNED_FROM]
     if foreign:
         found = foreign[0]
         text = (
             f"{found.use} samples are of split {found.split!r}, not real data of the "
-            f"{' or '.join(REAL_SPLITS)} split"
+            f"{' or '.join(LEARNED_FROM)} split"
         )
         return Check(name="provenance", passed=False, text=text)
     if split == CALIBRATION_SPLIT:
         text = f"the samples to judge by are of the {split} split, which training has seen"
+        return Check(name="provenance", passed=False, text=text)
+    if data_changed:
+        text = (
+            "the data have changed since the training, and the samples to judge by may be among "
+            "those that it learned from"
+        )
         return Check(name="provenance", passed=False, text=text)
     used = ", ".join(f"{source.use} on the {source.split} split" for source in sources)
     return Check(name="provenance", passed=True, text=used or "made without samples")
@@ -184,13 +190,24 @@ def _agreement(found: float, wanted: float) -> Check:
     return Check(name="agreement", passed=found >= wanted, text=text)
 
 
-def _batch(invariance: Invariance, allowed: float) -> Check:
+def _batch(invariance: Invariance, allowed: float) -> tuple[Check, Check]:
+    """Whether so many answers could have shown the allowed share of flips, and what they show."""
+    needed = samples_needed(discordance=0.0, budget=allowed)
+    enough = invariance.samples >= needed
+    power = Check(
+        name="company",
+        passed=enough,
+        text=f"{invariance.samples} samples of {needed} needed alone and in a batch"
+        if enough
+        else f"too few samples alone and in a batch: {invariance.samples}, and showing that at "
+        f"most {allowed:.2%} of the answers change needs {needed}",
+    )
     share = invariance.flips / invariance.samples
     text = (
         f"{invariance.flips} of {invariance.samples} answers ({share:.2%}) are others in a batch "
-        f"than alone (at most {allowed:.2%} allowed)"
+        f"of {invariance.company} than alone (at most {allowed:.2%} allowed)"
     )
-    return Check(name="batch", passed=share <= allowed, text=text)
+    return power, Check(name="batch", passed=share <= allowed, text=text)
 
 
 def _result(

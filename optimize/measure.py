@@ -12,6 +12,7 @@ from bundle.engine.openvino import openvino_missing
 from optimize import toolchain
 from optimize.benchmark import run_contest
 from optimize.contestant import Contestant, Kind
+from optimize.machine import machine_errors
 from optimize.probes import timing_batch
 from optimize.timing import Contest
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 _BUSY = 0.1
 """Share of the cores in others' hands from which on times are not to be trusted."""
-VERSION = 1
+VERSION = 2
 """Raised when the same contestants would be measured otherwise."""
 TORCH_FP32 = "torch fp32"
 TORCH_BF16 = "torch bf16"
@@ -39,6 +40,7 @@ OPENVINO = {"openvino fp32": "fp32", "openvino bf16": "bf16"}
 """The same, in the runtime that its extra brings."""
 
 
+@machine_errors("the benchmark")
 def hold_contest(
     subject: Subject,
     candidates: Sequence[Candidate],
@@ -51,7 +53,8 @@ def hold_contest(
     """Eager torch, OpenVINO, and every candidate that runs, refused ones too: what they would have
     gained is worth knowing. The contest, and when and where it took place.
 
-    Raises OptimizeError if the baseline cannot run.
+    A contest in which someone failed is not kept: it may have been the machine's fault. Raises
+    OptimizeError if the baseline cannot run, and MachineError.
     """
     graphs = [
         Contestant(
@@ -145,7 +148,7 @@ def _measure(
         measured = datetime.now(UTC).isoformat(timespec="seconds")
         return json.dumps(contest.to_dict()).encode(), {"measured": measured}
 
-    entry = cache.get_or_make(key, run, anew=bench.anew)
+    entry = cache.get_or_make(key, run, anew=bench.anew, worth_keeping=_whole)
     contest = Contest.from_dict(json.loads(entry.content))
     if contest.load["others"] > _BUSY:
         progress.notice(
@@ -153,6 +156,11 @@ def _measure(
             "were timed: measure on an idle machine, with optimize.benchmark.anew=true"
         )
     return contest, {**entry.facts, "found": entry.found, "machine": toolchain.machine()}
+
+
+def _whole(content: bytes) -> bool:
+    """Whether everyone in it was timed."""
+    return not json.loads(content)["failed"]
 
 
 def _fingerprint(batch: Tensors) -> str:

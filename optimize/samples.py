@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from optimize.errors import OptimizeError
 from optimize.held_out import read_raw, read_row
-from optimize.passes.base import Calibration, Tuning
+from optimize.passes.base import CALIBRATION_SPLIT, TUNING_SPLIT, Calibration, Tuning
+from optimize.passes.samples import none_left
 from trainer.data.content import digest
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from trainer.data.module import DataModule
     from trainer.data.samples import RawSample
 
-CALIBRATION_SPLIT = "train"
-TUNING_SPLIT = "val"
-
 
 def draw_samples(
     data: DataModule,
@@ -36,33 +33,44 @@ def draw_samples(
 ) -> tuple[Calibration, Tuning]:
     """Calibration from the train split, tuning from the val split (train, where there is none).
 
-    No content is in two of calibration, tuning and gate. Raises OptimizeError where nothing is
-    left, or a sample cannot be read.
+    No content is in two of calibration, tuning and gate. Where nothing is left, a set is empty and
+    reading it raises OptimizeError: most passes read none. Raises OptimizeError if a sample cannot
+    be read.
     """
     taken = set(held_out.digests)
-    calibration = _draw(data, CALIBRATION_SPLIT, settings.calibration, taken)
     tuning_split = TUNING_SPLIT
     if held_out.split == TUNING_SPLIT or not len(data.samples(TUNING_SPLIT)):
         tuning_split = CALIBRATION_SPLIT
-    tuning = _draw(data, tuning_split, settings.tuning, taken)
+    if tuning_split == CALIBRATION_SPLIT:
+        wanted = settings.calibration + settings.tuning
+        both = _draw(data, CALIBRATION_SPLIT, wanted, taken)
+        # Of too few, each gets its part.
+        cut = -(-len(both) * settings.calibration // wanted)
+        calibration, tuning = both[:cut], both[cut:]
+    else:
+        calibration = _draw(data, CALIBRATION_SPLIT, settings.calibration, taken)
+        tuning = _draw(data, tuning_split, settings.tuning, taken)
+    form = {"preprocessing": preprocessor.config.sha256, "batch_size": batch_size}
     return (
         Calibration(
             split=CALIBRATION_SPLIT,
             fingerprint=_fingerprint(calibration),
             samples=len(calibration),
-            batches=_batches(calibration, preprocessor, batch_size=batch_size),
+            batches=_batches(calibration, CALIBRATION_SPLIT, preprocessor, batch_size=batch_size),
+            form=form,
         ),
         Tuning(
             split=tuning_split,
             fingerprint=_fingerprint(tuning),
             samples=len(tuning),
-            batches=_batches(tuning, preprocessor, batch_size=batch_size),
+            batches=_batches(tuning, tuning_split, preprocessor, batch_size=batch_size),
+            form=form,
         ),
     )
 
 
 def _draw(data: DataModule, split: str, count: int, taken: set[bytes]) -> list[RawSample]:
-    """`count` samples spread over the split, of contents that are not `taken`, and taken then."""
+    """Up to `count` samples spread over the split, of contents not `taken`, and taken then."""
     samples = data.samples(split).raw
     # A fixed permutation: neighbours in a file are often alike.
     order = np.random.default_rng(0).permutation(len(samples)).tolist()
@@ -75,12 +83,6 @@ def _draw(data: DataModule, split: str, count: int, taken: set[bytes]) -> list[R
         if content not in taken:
             taken.add(content)
             drawn.append(sample)
-    if not drawn:
-        raise OptimizeError(
-            f"the {split} split has no sample that is not needed elsewhere",
-            field="data",
-            remedy="use target=none, which needs none",
-        )
     return drawn
 
 
@@ -89,11 +91,13 @@ def _fingerprint(samples: Iterable[RawSample]) -> str:
 
 
 def _batches(
-    samples: Sequence[RawSample], preprocessor: DataPreprocessor, *, batch_size: int
+    samples: Sequence[RawSample], split: str, preprocessor: DataPreprocessor, *, batch_size: int
 ) -> Callable[[], Iterator[Tensors]]:
     """All batches are padded to the same length."""
 
     def read() -> Iterator[Tensors]:
+        if not samples:
+            raise none_left(split)
         rows: list[Row] = [read_row(samples, index, preprocessor) for index in range(len(samples))]
         together = preprocessor.collate(rows)
         for start in range(0, len(rows), batch_size):

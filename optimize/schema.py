@@ -8,10 +8,13 @@ from enum import StrEnum
 
 from hydra.core.config_store import ConfigStore
 
+from bundle.engine.cores import available_cores
 from bundle.errors import RequestError
 
-_SMALLEST_BUDGET = 1e-4
-"""A budget of nothing can be certified by no number of samples."""
+_SMALLEST_SHARE = 1e-4
+"""That nothing is lost and no answer changes can be shown by no number of samples."""
+_LARGEST_DIFFERENCE = 1.0
+"""Of a logit: beyond, another model would pass for the same."""
 
 
 class Target(StrEnum):
@@ -59,7 +62,8 @@ class GateConfig:
     agreement: float = 0.98
     """Smallest accepted share of samples that get the original's answer."""
     batch_flips: float = 0.005
-    """Largest accepted share of answers that are others in a batch than alone."""
+    """Largest accepted share of answers that are others in a batch than alone; so many samples must
+    be asked that a larger share would show, with 95 % confidence."""
 
 
 @dataclass
@@ -124,10 +128,11 @@ class OptimizeConfig:
     """Held-out samples to evaluate on; null: all of them."""
     batch_size: int = 32
     """Samples in one batch of the evaluation."""
-    invariance_samples: int = 256
-    """Samples answered alone as well as in a batch."""
+    invariance_samples: int = 600
+    """Samples answered alone as well as in a batch, 2 at least, in company of up to 32."""
     threads: int | None = None
-    """Threads of torch and of ONNX Runtime on the CPU; null leaves the choice to them."""
+    """Threads of torch and of ONNX Runtime on the CPU, no more than this process has cores; null
+    leaves the choice to them."""
     recipes: list[str] | None = None
     """Names of the recipes to try; null: all that suit the target and the model."""
     golden: GoldenConfig = field(default_factory=GoldenConfig)
@@ -175,26 +180,26 @@ def check(config: ExportConfig) -> None:
     """Raise RequestError for a number that cannot be, naming its field."""
     settings = config.optimize
     golden, gate, bench = settings.golden, settings.gate, settings.benchmark
+    cores = available_cores()
     limits: dict[str, tuple[float | None, float, float]] = {
         "opset": (settings.opset, 1, math.inf),
         "max_samples": (settings.max_samples, 1, math.inf),
         "batch_size": (settings.batch_size, 1, math.inf),
-        "invariance_samples": (settings.invariance_samples, 1, math.inf),
-        "threads": (settings.threads, 1, math.inf),
-        "tolerance": (settings.tolerance, 0, math.inf),
+        "invariance_samples": (settings.invariance_samples, 2, math.inf),
+        "threads": (settings.threads, 1, cores),
+        "tolerance": (settings.tolerance, 0, _LARGEST_DIFFERENCE),
         "golden.samples": (golden.samples, 1, math.inf),
-        "golden.atol": (golden.atol, 0, math.inf),
-        "golden.rtol": (golden.rtol, 0, math.inf),
-        "gate.budget": (gate.budget, _SMALLEST_BUDGET, 1),
+        "golden.atol": (golden.atol, 0, _LARGEST_DIFFERENCE),
+        "golden.rtol": (golden.rtol, 0, 1),
+        "gate.budget": (gate.budget, _SMALLEST_SHARE, 1),
         "gate.agreement": (gate.agreement, 0, 1),
-        "gate.batch_flips": (gate.batch_flips, 0, 1),
+        "gate.batch_flips": (gate.batch_flips, _SMALLEST_SHARE, 1),
         "samples.calibration": (settings.samples.calibration, 1, math.inf),
         "samples.tuning": (settings.samples.tuning, 1, math.inf),
         "benchmark.rounds": (bench.rounds, 2, math.inf),
         "benchmark.seconds": (bench.seconds, 0, math.inf),
-        "benchmark.threads": (bench.threads, 1, math.inf),
+        "benchmark.threads": (bench.threads, 1, cores),
         "benchmark.length": (bench.length, 1, math.inf),
-        "benchmark.batch_sizes": (min(bench.batch_sizes, default=0), 1, math.inf),
         "select.margin": (settings.select.margin, 0, 1),
         "cache.max_gb": (settings.cache.max_gb, 0, math.inf),
     }
@@ -203,7 +208,13 @@ def check(config: ExportConfig) -> None:
             continue
         field = f"optimize.{name}"
         wanted = f"{low} or more" if high == math.inf else f"{low} to {high}"
-        raise RequestError(f"{field}={value} must be {wanted}", field=field)
+        remedy = "as many as this process has cores" if name.endswith("threads") else None
+        raise RequestError(f"{field}={value} must be {wanted}", field=field, remedy=remedy)
+    if min(bench.batch_sizes, default=0) < 1:
+        field = "optimize.benchmark.batch_sizes"
+        raise RequestError(
+            f"{field}={bench.batch_sizes} must hold one size or more, each 1 or more", field=field
+        )
 
 
 def register_schemas() -> None:

@@ -35,6 +35,14 @@ class Subject:
         return self.restored.preprocessor
 
     @property
+    def data_changed(self) -> bool:
+        """Whether the data are others than those that the model was trained on: nothing then shows
+        which of the held-out samples it has learned from.
+        """
+        trained_on = self.restored.metadata.get("data_fingerprint")
+        return trained_on not in (None, self.held_out.fingerprint)
+
+    @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         return self.preprocessor.input_specs
 

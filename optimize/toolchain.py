@@ -23,13 +23,22 @@ PACKAGES = (
     "tokenizers",
     "transformers",
     "onnx",
+    "onnx-ir",
     "onnxscript",
+    "protobuf",
     "openvino",
     "nncf",
     "tensorrt",
 )
 _ROOT = Path(__file__).resolve().parent.parent
-_WRITING = ("optimize/passes", "trainer/models")
+_WRITING = (
+    "bundle/engine",
+    "bundle/preprocessing",
+    "optimize/passes",
+    "optimize/probes.py",
+    "optimize/samples.py",
+    "trainer/models",
+)
 _ANSWERING = (
     "bundle/engine",
     "bundle/preprocessing",
@@ -63,7 +72,7 @@ def packages() -> dict[str, str]:
 
 @functools.cache
 def writing_code() -> str:
-    """sha256 of the code that makes graphs: the passes, and the models."""
+    """sha256 of the code that makes graphs: models, passes, and what passes run and read."""
     return _hash_of(_WRITING)
 
 

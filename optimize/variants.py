@@ -10,9 +10,10 @@ import numpy as np
 from bundle.engine.onnx import OnnxEngine
 from bundle.errors import TrainyardError
 from bundle.manifest import GateResult, Variant
-from optimize.errors import OptimizeError
+from optimize.errors import MachineError, OptimizeError
 from optimize.evaluate import Evaluation
 from optimize.gate import Verdict, judge
+from optimize.machine import machine_errors, reason_of
 from optimize.proof import REFERENCE
 from optimize.reference import LOGITS
 
@@ -91,22 +92,18 @@ class VariantMaker:
         self._provider = provider
 
     def make(self, recipe: Recipe, material: Material) -> Candidate:
-        """Never raises a TrainyardError: a candidate that fails says why."""
+        """A candidate that fails says why. Raises MachineError alone: what the machine has no room
+        for is no worse for it.
+        """
+        graph: Graph | None = None
         try:
-            graph = self._forge.make(recipe, material)
+            with machine_errors(recipe.name):
+                graph = self._forge.make(recipe, material)
+                assessment = self._assess(recipe.name, graph)
+        except MachineError:
+            raise
         except TrainyardError as error:
-            return _failed(recipe, f"failed: {error}")
-        try:
-            assessment = self._assessor.assess(
-                recipe.name, self.identity(graph), lambda: self.predictor(graph.path)
-            )
-            if assessment.logits.shape != self._reference().logits.shape:
-                raise OptimizeError(
-                    f"its answers have shape {list(assessment.logits.shape)}, "
-                    f"the original's {list(self._reference().logits.shape)}"
-                )
-        except TrainyardError as error:
-            return _failed(recipe, f"failed: {error}", graph=graph)
+            return _failed(recipe, error, graph=graph)
         return Candidate(
             name=recipe.name,
             precision=recipe.precision,
@@ -116,6 +113,18 @@ class VariantMaker:
             assessment=assessment,
             deviation=self._deviation(assessment),
         )
+
+    def _assess(self, name: str, graph: Graph) -> Assessment:
+        """Raises OptimizeError for answers of another shape, and what running the graph raises."""
+        assessment = self._assessor.assess(
+            name, self.identity(graph), lambda: self.predictor(graph.path)
+        )
+        found, wanted = assessment.logits.shape, self._reference().logits.shape
+        if found != wanted:
+            raise OptimizeError(
+                f"its answers have shape {list(found)}, the original's {list(wanted)}"
+            )
+        return assessment
 
     def identity(self, graph: Graph, *, provider: str | None = None) -> dict[str, str]:
         """What an assessment of the graph is of. `provider`: None takes the maker's."""
@@ -140,6 +149,7 @@ class VariantMaker:
             reference=REFERENCE,
             candidate=name,
             split=held_out.split,
+            data_changed=self._subject.data_changed,
             sources=graph.sources,
             invariance=assessment.invariance,
             settings=self._settings.gate,
@@ -150,8 +160,9 @@ class VariantMaker:
         return float(np.nan_to_num(difference).max(initial=0.0))
 
 
-def _failed(recipe: Recipe, reason: str, *, graph: Graph | None = None) -> Candidate:
+def _failed(recipe: Recipe, error: TrainyardError, *, graph: Graph | None = None) -> Candidate:
     """What could not be made or run."""
+    reason = f"failed: {reason_of(error)}"
     return Candidate(
         name=recipe.name,
         precision=recipe.precision,
@@ -170,14 +181,17 @@ def make_all(
     begin: Callable[[str], None],
 ) -> list[Candidate]:
     """One candidate a recipe; `begin` hears of its name before its turn. Without material, which
-    `draw` raises an OptimizeError for, all fail.
+    `draw` raises an OptimizeError for, all fail. Raises MachineError.
     """
     if not recipes:
         return []
     try:
-        material = draw()
+        with machine_errors("drawing samples"):
+            material = draw()
+    except MachineError:
+        raise
     except OptimizeError as error:
-        return [_failed(recipe, f"failed: {error}") for recipe in recipes]
+        return [_failed(recipe, error) for recipe in recipes]
     made: list[Candidate] = []
     for recipe in recipes:
         begin(recipe.name)

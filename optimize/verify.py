@@ -9,6 +9,9 @@ import numpy as np
 
 from optimize.errors import ParityError
 
+COMPANY = 32
+"""Most rows that are answered at once, whatever the batches of the evaluation are."""
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -38,6 +41,8 @@ class Invariance:
     max_abs_diff: float
     flips: int
     """Samples whose answer is another one in a batch."""
+    company: int
+    """Rows in such a batch."""
 
     @property
     def holds(self) -> bool:
@@ -74,17 +79,27 @@ def check_difference(first: Array, second: Array, *, tolerance: float, where: st
 
 
 def measure_invariance(
-    candidate: Predictor, rows: Sequence[Row], preprocessor: DataPreprocessor, *, batch_size: int
+    candidate: Predictor,
+    rows: Sequence[Row],
+    preprocessor: DataPreprocessor,
+    *,
+    company: int = COMPANY,
 ) -> Invariance:
-    """Answer every row alone, and again in batches of `batch_size`."""
+    """Answer every row alone, and again in a batch of `company`, or of as many as there are.
+
+    A single row has only itself for company, which shows little: the gate asks for more.
+    """
+    size = max(2, min(company, len(rows)))
     worst, flips = 0.0, 0
-    for start in range(0, len(rows), batch_size):
-        chunk = rows[start : start + batch_size]
-        together = candidate(preprocessor.collate(chunk))
+    for start in range(0, len(rows), size):
+        # The last ones fill their batch with the first.
+        together = [rows[index % len(rows)] for index in range(start, start + size)]
+        chunk = rows[start : start + size]
+        answers = candidate(preprocessor.collate(together))[: len(chunk)]
         alone = np.concatenate([candidate(preprocessor.collate([row])) for row in chunk])
-        worst = max(worst, max_difference(alone, together, where="alone against batched"))
-        flips += int(np.count_nonzero(alone.argmax(axis=1) != together.argmax(axis=1)))
-    return Invariance(samples=len(rows), max_abs_diff=worst, flips=flips)
+        worst = max(worst, max_difference(alone, answers, where="alone against batched"))
+        flips += int(np.count_nonzero(alone.argmax(axis=1) != answers.argmax(axis=1)))
+    return Invariance(samples=len(rows), max_abs_diff=worst, flips=flips, company=size)
 
 
 def max_difference(first: Array, second: Array, *, where: str) -> float:

@@ -17,6 +17,7 @@ from optimize.contestant import openvino_engine
 from optimize.evaluate import Evaluation
 from optimize.findings import Baseline
 from optimize.forge import Forge
+from optimize.machine import machine_errors
 from optimize.measure import BASELINES, OPENVINO, TORCH_BF16, TORCH_FP32
 from optimize.passes.base import Material
 from optimize.passes.export import Lane
@@ -88,6 +89,7 @@ class Workshop:
             return Lane(self._settings.exporter.value)
         return Lane.torchscript if self._subject.max_length is not None else Lane.dynamo
 
+    @machine_errors(FP32)
     def exported(self) -> tuple[Candidate, Proof]:
         """The checkpoint as it is, in ONNX. Raises OptimizeError if it cannot be exported, and
         ParityError if it answers otherwise.
@@ -121,7 +123,7 @@ class Workshop:
         return candidate, proof
 
     def variants(self, recipes: Sequence[Recipe]) -> list[Candidate]:
-        """One a recipe, in order; none raises."""
+        """One a recipe, in order; none raises, unless the machine has no room: MachineError."""
         if not recipes:
             return []
         with self._progress.variants(len(recipes)) as begin:

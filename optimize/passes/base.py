@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from optimize.reference import Tensors
+
+
+CALIBRATION_SPLIT = "train"
+TUNING_SPLIT = "val"
+LEARNED_FROM = (CALIBRATION_SPLIT, TUNING_SPLIT)
+"""The splits of which a variant may be made: real samples of these, and nothing made up."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -20,8 +26,11 @@ class Calibration:
     fingerprint: str
     """Of the raw samples and their order."""
     samples: int
+    """0 where none was left, and then reading them raises OptimizeError."""
     batches: Callable[[], Iterator[Tensors]]
     """Anew at every call. Texts are padded to one length (percentiles need equal shapes)."""
+    form: Mapping[str, Any] = field(default_factory=dict)
+    """How the raw samples become batches, as JSON: what else the ranges depend on."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,6 +41,7 @@ class Tuning:
     fingerprint: str
     samples: int
     batches: Callable[[], Iterator[Tensors]]
+    form: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from optimize.errors import OptimizeError
 from optimize.passes.base import GraphPass
 from optimize.passes.samples import check_provenance
 from optimize.passes.sensitivity import distortions, most_sensitive
@@ -32,7 +33,7 @@ class Mixed:
 
     quantizer: Quantizer
     name: str = "mixed"
-    version: int = 1
+    version: int = 2
     share: float = 0.5
     """Of the distortion that all nodes together make: how much must go, 0 to 1."""
     limit: float = 0.25
@@ -53,17 +54,26 @@ class Mixed:
         }
 
     def run(self, graph: bytes, material: Material) -> bytes:
-        """Raises OptimizeError for tuning samples of unknown origin, and what `quantizer` does."""
+        """Raises OptimizeError for tuning samples of unknown origin, where no node would stay as it
+        is, and what `quantizer` does.
+        """
         check_provenance(material.tuning)
         quantize = self.quantizer.prepare(graph, material)
+        candidates = self.quantizer.candidates(graph)
         found = distortions(
             graph,
             quantize,
-            candidates=self.quantizer.candidates(graph),
+            candidates=candidates,
             batches=list(_first(material.tuning, self.samples)),
             threads=material.threads,
         )
-        return quantize(most_sensitive(found, share=self.share, limit=self.limit))
+        kept = most_sensitive(found, share=self.share, limit=self.limit)
+        if not kept:
+            raise OptimizeError(
+                f"none of the {len(candidates)} layers stays in float32, of which {self.limit:.0%} "
+                f"may and only what moves the answers does: it would be {self.quantizer.name} alone"
+            )
+        return quantize(kept)
 
 
 def _first(tuning: Tuning, samples: int) -> Iterator[Tensors]:

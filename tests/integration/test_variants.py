@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ from bundle.archive import open_bundle
 from bundle.model import Model
 from bundle.registry import ModelRegistry
 from optimize.cache import ContentCache
+from optimize.errors import MachineError
 from optimize.optimizer import ModelOptimizer, Outcome
 from optimize.passes.base import Calibration, Material, Tuning
 from optimize.passes.export import Lane
@@ -31,6 +34,7 @@ from optimize.schema import ExportConfig, OptimizeConfig, Target
 from optimize.subject import load_subject
 from optimize.workshop import Workshop
 from tests.tiny_checkpoint import shared_checkpoint
+from trainer.data.module import DataModule
 from trainer.restore import restore
 
 if TYPE_CHECKING:
@@ -38,7 +42,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 QUANTIZE = QuantizeStatic(scheme=Scheme.u8s8)
-LENIENT = {"budget": 0.2, "agreement": 0.5}
+LENIENT = {"budget": 0.2, "agreement": 0.5, "batch_flips": 0.02}
 """So that 179 test samples are enough, and a model trained for a moment is not asked too much."""
 
 
@@ -59,7 +63,9 @@ class Changed:
         if self.reads:
             assert list(material.calibration.batches())
         if self.operator == "fail":
-            raise RuntimeError("out of luck\nand of memory")
+            raise RuntimeError("out of luck\nand of patience")
+        if self.operator == "full":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/graph.onnx")
         model = onnx.load_model_from_string(graph)
         rename(model.graph, "logits", "exact")
         model.graph.node.extend(self._nodes(model.graph))
@@ -67,6 +73,8 @@ class Changed:
 
     def _nodes(self, graph: Any) -> list[Any]:
         """Rounded to sixteenths of the largest in the batch: company decides near ties."""
+        if self.operator == "Unknown":
+            return [helper.make_node("Unknown", ["exact"], ["logits"])]
         if self.operator == "Identity":
             return [helper.make_node("Identity", ["exact"], ["logits"])]
         constants = {"steps": np.float32(16), "zero": np.float32(0)}
@@ -168,9 +176,8 @@ def test_variant_is_refused_when_the_gate_has_too_few_samples(export):
 def test_variant_is_refused_when_company_changes_its_answers(export):
     outcome = export(recipe(Changed(name="company", operator="round")))
     certified, reason = verdict(outcome)
-    assert not certified
-    assert "answers" in reason
-    assert "are others in a batch than alone" in reason
+    assert not certified, reason
+    assert "are others in a batch of 32 than alone" in reason
     assert outcome.bundle.manifest.variant("variant").gate.batch_invariant is False
 
 
@@ -188,6 +195,38 @@ def test_failed_variants_are_recorded_and_the_others_go_on(export):
     assert verdict(outcome, "good")[0]
 
 
+def test_refused_graph_leaves_the_same_bytes_every_time(export):
+    """ONNX Runtime's reason names the file in the scratch folder, which is another each time."""
+    refused = recipe(Changed(name="odd", operator="Unknown"))
+    first, second = (export(refused, folder=folder) for folder in ("first", "second"))
+    _, reason = verdict(first)
+    assert reason.startswith("failed: ONNX Runtime cannot load")
+    assert tempfile.gettempdir() not in reason
+    assert contents(first.bundle.path) == contents(second.bundle.path)
+
+
+def test_full_disk_ends_the_export_and_is_no_verdict(export, tmp_path, monkeypatch):
+    with pytest.raises(MachineError, match="No space left on device") as caught:
+        export(recipe(Changed(name="large", operator="full")))
+    assert caught.value.field == "TMPDIR"
+    assert not (tmp_path / "b").exists()
+
+    def full(*_: object) -> None:
+        raise MachineError("cannot be written", field="optimize.cache.folder")
+
+    monkeypatch.setattr(ContentCache, "_write", full)
+    with pytest.raises(MachineError) as caught:
+        export(recipe(Changed(name="never before")))
+    assert caught.value.field == "optimize.cache.folder"
+
+
+def test_variant_is_refused_when_the_data_have_changed_since_the_training(export, monkeypatch):
+    monkeypatch.setattr(DataModule, "fingerprint", "0" * 64)
+    certified, reason = verdict(export(recipe(Changed(name="same"))))
+    assert not certified
+    assert reason.startswith("not certified: the data have changed since the training")
+
+
 @pytest.mark.parametrize(
     ("made_by", "reason"),
     [
@@ -201,7 +240,7 @@ def test_variant_is_refused_when_it_was_calibrated_on_noise(
     """Whether or not the pass itself looks where its samples come from."""
     subject = load_subject(restore(digits), max_samples=None, rows=32)
     settings = OptimizeConfig(threads=1)
-    settings.gate.budget, settings.gate.agreement = LENIENT.values()
+    vars(settings.gate).update(LENIENT)
     workshop = Workshop(
         subject,
         settings,
@@ -228,7 +267,7 @@ def test_finished_work_is_not_repeated(export, capfd):
     told = capfd.readouterr().err
     assert not [word for word in ("export (", "quantize", "evaluate", "alone") if word in told]
     assert contents(first.bundle.path) == contents(second.bundle.path)
-    third = export(recipe(QUANTIZE), folder="third", batch_size=16)
+    third = export(recipe(QUANTIZE), folder="third", invariance_samples=150)
     told = capfd.readouterr().err
     assert "evaluate variant" in told  # another evaluator
     assert "quantize" not in told
@@ -304,7 +343,7 @@ def test_measured_export_chooses_reports_and_records(
     settings.cache.folder = cache
     settings.benchmark.batch_sizes, settings.benchmark.rounds = [1, 8], 3
     settings.benchmark.seconds = 0.02
-    settings.gate.budget, settings.gate.agreement = LENIENT.values()
+    vars(settings.gate).update(LENIENT)
 
     def export(folder: str) -> Outcome:
         config = ExportConfig(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import psutil
 import pytest
 
 from bundle.archive import sha256_file
+from bundle.errors import Stopped
 from optimize.benchmark import run_contest
 from optimize.contestant import Contestant, Kind, take_turn
 from optimize.errors import OptimizeError
@@ -59,3 +62,20 @@ def test_turn_lasts_as_long_as_it_is_given():
     turn = take_turn(lambda _: sum(range(1000)), {}, seconds=0.02)
     assert sum(turn.nanoseconds) <= 0.02e9 * 2 + max(turn.nanoseconds)
     assert len(turn.nanoseconds) > 1
+
+
+def test_timer_does_not_outlive_a_signal_that_comes_while_it_starts(tmp_path, monkeypatch):
+    """As SIGTERM may: between the thread's beginning and the return of `start`."""
+    timers, start = [], threading.Timer.start
+
+    def interrupted(timer):
+        start(timer)
+        timers.append(timer)
+        raise Stopped
+
+    monkeypatch.setattr(threading.Timer, "start", interrupted)
+    with pytest.raises(Stopped):
+        contest(contestant(tmp_path, "one"))
+    (timer,) = timers
+    assert timer.daemon
+    assert timer.finished.is_set()

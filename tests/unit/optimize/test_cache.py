@@ -3,11 +3,12 @@ from __future__ import annotations
 import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from optimize.cache import ContentCache
-from optimize.errors import OptimizeError
+from optimize.errors import MachineError
 
 KEY = {"kind": "pass", "input": "abc"}
 
@@ -151,6 +152,24 @@ def test_leavings_of_a_killed_writer_are_removed_when_they_are_old(tmp_path):
 
 def test_error_names_the_field_when_the_folder_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OptimizeError, match="cannot be written") as caught:
+    with pytest.raises(MachineError, match="cannot be written") as caught:
         ContentCache(tmp_path / "file").get_or_make(KEY, Maker())
     assert caught.value.field == "optimize.cache.folder"
+
+
+def test_nothing_is_kept_of_what_is_not_worth_it(tmp_path):
+    cache = ContentCache(tmp_path)
+    assert cache.get_or_make(KEY, Maker(), worth_keeping=lambda _: False).content == b"graph"
+    assert entries(tmp_path) == []
+
+
+def test_folder_that_is_only_read_is_not_shrunk(tmp_path, monkeypatch):
+    cache = ContentCache(tmp_path)
+    cache.get_or_make(KEY, Maker())
+
+    def refuse(*_, **__):
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    cache.shrink(0)
+    assert cache.get_or_make(KEY, Maker()).found

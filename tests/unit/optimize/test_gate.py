@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ def test_certificate_reports_what_was_measured():
         reference="torch",
         candidate="fp32",
         parity=Parity(max_abs_diff=2e-6, tolerance=1e-4, rows=40, shapes=3),
-        invariance=Invariance(samples=4, max_abs_diff=1e-6, flips=1),
+        invariance=Invariance(samples=4, max_abs_diff=1e-6, flips=1, company=2),
     )
     gate = verdict.result
     assert verdict.certified
@@ -27,11 +29,11 @@ def test_certificate_reports_what_was_measured():
     assert gate.budget is None
     assert gate.batch_invariant is False
     assert "2.0e-06" in gate.reason
-    assert "1 of 4 answers change" in gate.reason
+    assert "1 of 4 answers change in a batch of 2" in gate.reason
 
 
 CLASSES = 4
-COMPANY = Invariance(samples=200, max_abs_diff=0.0, flips=0)
+COMPANY = Invariance(samples=600, max_abs_diff=0.0, flips=0, company=32)
 CALIBRATED = Source(use="calibration", split="train", fingerprint="f")
 
 
@@ -51,12 +53,21 @@ def answers(samples=4000, *, gained=0, lost=0, changed=0) -> Evaluation:
     return Evaluation(labels=labels, logits={"torch": one_hot[before], "int8": one_hot[after]})
 
 
-def verdict_on(evaluation, *, sources=(CALIBRATED,), split="test", invariance=COMPANY, **settings):
+def verdict_on(
+    evaluation,
+    *,
+    sources=(CALIBRATED,),
+    split="test",
+    data_changed=False,
+    invariance=COMPANY,
+    **settings,
+):
     return judge(
         evaluation,
         reference="torch",
         candidate="int8",
         split=split,
+        data_changed=data_changed,
         sources=sources,
         invariance=invariance,
         settings=GateConfig(**settings),
@@ -108,14 +119,16 @@ def test_variant_is_refused_when_it_changes_answers_and_keeps_the_accuracy():
 
 
 def test_variant_is_refused_when_company_changes_its_answers():
-    verdict = verdict_on(answers(), invariance=Invariance(samples=200, max_abs_diff=1.0, flips=7))
+    verdict = verdict_on(answers(), invariance=replace(COMPANY, flips=21))
     assert failed(verdict) == ["batch"]
     assert verdict.result.batch_invariant is False
-    assert "7 of 200 answers (3.50%) are others in a batch than alone" in verdict.result.reason
+    assert (
+        "21 of 600 answers (3.50%) are others in a batch of 32 than alone" in verdict.result.reason
+    )
 
 
 def test_few_flips_are_certified_and_told():
-    verdict = verdict_on(answers(), invariance=Invariance(samples=200, max_abs_diff=1.0, flips=1))
+    verdict = verdict_on(answers(), invariance=replace(COMPANY, flips=3))
     assert verdict.certified
     assert verdict.result.batch_invariant is False
 
@@ -134,6 +147,25 @@ def test_variant_is_refused_when_it_learned_from_the_samples_it_is_judged_on():
 
 def test_variant_is_refused_when_it_is_judged_on_what_training_saw():
     assert failed(verdict_on(answers(), split="train", sources=())) == ["provenance"]
+
+
+def test_variant_is_refused_when_the_data_have_changed_since_the_training():
+    verdict = verdict_on(answers(), data_changed=True)
+    assert failed(verdict) == ["provenance"]
+    assert verdict.result.reason.startswith(
+        "not certified: the data have changed since the training"
+    )
+
+
+def test_variant_is_refused_when_too_few_were_asked_alone_and_in_company():
+    few = replace(COMPANY, samples=597)
+    verdict = verdict_on(answers(), invariance=few)
+    assert failed(verdict) == ["company"]
+    assert (
+        "too few samples alone and in a batch: 597, and showing that at most 0.50% of the answers "
+        "change needs 598" in verdict.result.reason
+    )
+    assert verdict_on(answers(), invariance=few, batch_flips=0.01).certified
 
 
 def test_variant_is_refused_when_an_output_is_not_finite():

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from bundle.preprocessing.select import create_preprocessor
 from optimize.errors import OptimizeError
+from optimize.forge import describe_material
 from optimize.held_out import HeldOut, load_held_out
+from optimize.passes.base import Material
+from optimize.passes.samples import check_provenance
 from optimize.samples import draw_samples
 from optimize.schema import SamplesConfig
 from tests.tiny_checkpoint import IMAGES, shared_checkpoint, train_tiny
@@ -75,12 +80,51 @@ def test_content_is_drawn_once_also_where_splits_share_it(case):
     assert calibration.samples == len(distinct - {digest(sample) for sample in leaked})
 
 
-def test_draw_is_refused_when_nothing_is_left(case):
+def test_set_is_empty_and_refuses_to_be_read_when_nothing_is_left(case):
+    """Who reads none is not concerned."""
     _, data, held_out = case
     train = data.samples("train").raw
     judged = replace(held_out, raw=train, labels=np.zeros(len(train), dtype=np.int64))
-    with pytest.raises(OptimizeError, match="no sample that is not needed elsewhere"):
-        drawn(case, held_out=judged)
+    calibration, tuning = drawn(case, held_out=judged)
+    assert (calibration.samples, tuning.samples) == (0, 8)
+    for read in (lambda: list(calibration.batches()), lambda: check_provenance(calibration)):
+        with pytest.raises(OptimizeError, match="train split has no sample that is not needed"):
+            read()
+
+
+def test_short_train_split_is_shared_when_there_is_no_val_split(case):
+    restored, data, held_out = case
+    train = data.samples("train")
+    few = replace(train, raw=train.raw[:30], labels=train.labels[:30])
+    none = replace(train, raw=train.raw[:0], labels=train.labels[:0])
+    short = SimpleNamespace(samples={"train": few, "val": none}.__getitem__)
+    calibration, tuning = drawn((restored, short, held_out), calibration=1000, tuning=500)
+    assert (calibration.split, tuning.split) == ("train", "train")
+    distinct = calibration.samples + tuning.samples
+    assert calibration.samples == -(-distinct * 2 // 3)
+    assert 0 < distinct <= 30
+    assert not contents(calibration.batches()) & contents(tuning.batches())
+
+
+def test_sets_are_told_apart_by_their_preprocessing(case):
+    """Ranges are learned from tensors: of the same raw samples they can be others."""
+    restored, data, held_out = case
+    config = restored.preprocessor.config
+    change = {"max_length": 8} if hasattr(config, "max_length") else {"height": 9}
+    other = create_preprocessor(replace(config, **change), assets=restored.assets)
+    settings = SamplesConfig(calibration=4, tuning=4)
+
+    def described(preprocessor, *, batch_size=2):
+        calibration, tuning = draw_samples(
+            data, held_out, preprocessor, settings, batch_size=batch_size
+        )
+        return describe_material(Material(calibration=calibration, tuning=tuning))
+
+    own = described(restored.preprocessor)
+    assert own == described(restored.preprocessor)
+    for changed in (described(other), described(restored.preprocessor, batch_size=3)):
+        assert changed != own
+        assert changed["calibration"]["fingerprint"] == own["calibration"]["fingerprint"]
 
 
 def test_tuning_is_of_the_train_split_when_the_val_split_is_judged_on(tmp_path):

@@ -4,6 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from bundle.errors import RequestError
+from optimize import schema
 from optimize.schema import ExportConfig, Exporter, Target, check, register_schemas
 from trainer.compose import compose
 from trainer.errors import ConfigError
@@ -61,22 +62,30 @@ def test_config_is_refused_naming_the_field_when_it_is_wrong(override, field):
         "optimize.max_samples=0",
         "optimize.batch_size=0",
         "optimize.invariance_samples=-1",
+        "optimize.invariance_samples=1",
         "optimize.threads=0",
+        "optimize.threads=100000",
+        "optimize.threads=99999999999",
         "optimize.tolerance=-1e-4",
         "optimize.tolerance=nan",
         "optimize.tolerance=inf",
+        "optimize.tolerance=2",
         "optimize.golden.samples=0",
         "optimize.golden.atol=-1",
+        "optimize.golden.atol=1e30",
+        "optimize.golden.rtol=2",
         "optimize.golden.rtol=-1",
         "optimize.gate.budget=0",
         "optimize.gate.budget=1.5",
         "optimize.gate.agreement=1.1",
         "optimize.gate.batch_flips=-0.1",
+        "optimize.gate.batch_flips=0",
         "optimize.samples.calibration=0",
         "optimize.samples.tuning=0",
         "optimize.benchmark.rounds=1",
         "optimize.benchmark.seconds=-1",
         "optimize.benchmark.threads=0",
+        "optimize.benchmark.threads=100000",
         "optimize.benchmark.batch_sizes=[]",
         "optimize.benchmark.batch_sizes=[8,0]",
         "optimize.select.margin=2",
@@ -88,7 +97,22 @@ def test_config_is_refused_when_a_number_cannot_be(override):
     with pytest.raises(RequestError) as caught:
         check(config)
     assert caught.value.field == override.partition("=")[0]
+    assert override.partition("=")[0] in str(caught.value)
 
 
 def test_defaults_are_accepted():
     check(ExportConfig())
+
+
+def test_threads_are_refused_naming_how_many_cores_there_are(monkeypatch):
+    monkeypatch.setattr(schema, "available_cores", lambda: 4)
+    check(composed("optimize.threads=4", "optimize.benchmark.threads=4"))
+    with pytest.raises(RequestError, match=r"optimize\.threads=5 must be 1 to 4"):
+        check(composed("optimize.threads=5"))
+
+
+def test_batch_sizes_are_told_as_they_were_given():
+    for given in ("[]", "[8, 0]"):
+        with pytest.raises(RequestError) as caught:
+            check(composed(f"optimize.benchmark.batch_sizes={given}"))
+        assert f"optimize.benchmark.batch_sizes={given} must hold" in str(caught.value)

@@ -6,13 +6,20 @@ from optimize import toolchain
 
 
 def test_toolchain_names_what_writes_and_runs_graphs():
-    assert {"python", "torch", "onnx", "onnxruntime", "numpy"} <= set(toolchain.packages())
+    wanted = {"python", "torch", "onnx", "onnx-ir", "onnxruntime", "numpy", "protobuf"}
+    assert wanted <= set(toolchain.packages())
     assert {"machine", "cores"} <= set(toolchain.machine())
     assert json.dumps([toolchain.packages(), toolchain.machine()])
 
 
 def test_code_of_writing_and_of_answering_are_told_apart():
     assert toolchain.writing_code() != toolchain.answering_code()
+
+
+def test_code_that_passes_run_is_part_of_writing():
+    """Sensitivity asks engines, ranges are learned from preprocessed rows, probes are traced."""
+    used = {"bundle/engine", "bundle/preprocessing", "optimize/probes.py", "optimize/samples.py"}
+    assert used <= set(toolchain._WRITING)
 
 
 def test_every_part_of_the_code_is_found():

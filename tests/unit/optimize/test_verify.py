@@ -53,8 +53,8 @@ def test_invariance_holds_when_company_changes_nothing(image_rows, image_preproc
     def candidate(batch):
         return batch["image"].reshape(len(batch["image"]), -1)[:, :3].astype(np.float32)
 
-    found = measure_invariance(candidate, image_rows, image_preprocessor, batch_size=3)
-    assert (found.samples, found.max_abs_diff, found.flips) == (5, 0.0, 0)
+    found = measure_invariance(candidate, image_rows, image_preprocessor)
+    assert (found.samples, found.max_abs_diff, found.flips, found.company) == (5, 0.0, 0, 5)
     assert found.holds
 
 
@@ -63,7 +63,22 @@ def test_invariance_fails_when_an_answer_depends_on_the_batch(image_rows, image_
         size = len(batch["image"])
         return np.tile(np.array([0.5, size - 1.0], np.float32), (size, 1))
 
-    found = measure_invariance(candidate, image_rows, image_preprocessor, batch_size=3)
-    assert found.flips == 5
+    found = measure_invariance(candidate, image_rows, image_preprocessor, company=3)
+    assert (found.flips, found.company) == (5, 3)
     assert found.max_abs_diff == 2.0
     assert not found.holds
+
+
+@pytest.mark.parametrize(("rows", "company"), [(5, 1), (5, 2), (5, 4), (1, 32)])
+def test_no_row_is_without_company(rows, company, image_rows, image_preprocessor):
+    """Whatever was asked for, and also where rows do not fill the last batch."""
+    sizes = []
+
+    def candidate(batch):
+        sizes.append(len(batch["image"]))
+        return batch["image"].reshape(len(batch["image"]), -1)[:, :3].astype(np.float32)
+
+    found = measure_invariance(candidate, image_rows[:rows], image_preprocessor, company=company)
+    assert (found.samples, found.flips, found.company) == (rows, 0, max(2, min(company, rows)))
+    assert set(sizes) == {1, found.company}
+    assert sizes.count(1) == rows

@@ -99,3 +99,10 @@ def test_distortion_that_is_not_finite_is_refused(text_graph, text_material):
             batches=list(text_material.tuning.batches()),
             threads=1,
         )
+
+
+@pytest.mark.parametrize("settings", [{"limit": 0.01}, {"share": 0.0}])
+def test_mixed_is_refused_when_nothing_would_stay_in_float32(settings, text_graph, text_material):
+    """It would be the quantizer's own graph under another name."""
+    with pytest.raises(OptimizeError, match=r"none of the \d+ layers stays .* quantize_rows alone"):
+        Mixed(quantizer=QuantizeRows(), **settings).run(text_graph, text_material)

@@ -76,7 +76,12 @@ def test_static_quantizes_matrix_products_of_texts(outliers, text_graph, text_ma
 
 @pytest.mark.parametrize(
     ("split", "fingerprint", "reason"),
-    [("noise", "5eed", "'noise'"), ("", "5eed", "splits"), ("val", "", "fingerprint")],
+    [
+        ("noise", "5eed", "'noise'"),
+        ("", "5eed", "split"),
+        ("test", "5eed", "'test'"),
+        ("val", "", "fingerprint"),
+    ],
 )
 def test_calibration_is_refused_without_provenance(split, fingerprint, reason, image_case):
     material = material_of(image_case, split=split, fingerprint=fingerprint)
