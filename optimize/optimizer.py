@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundle.archive import write_bundle
 from bundle.manifest import Manifest
 from optimize import lineage
 from optimize.cache import ContentCache
@@ -18,7 +17,7 @@ from optimize.golden import Answering, make_golden
 from optimize.held_out import SPLITS
 from optimize.measure import hold_contest
 from optimize.page import SUFFIX, write_report
-from optimize.publication import gate_metrics, record, register
+from optimize.publication import check_registry, gate_metrics, record, register, write_once
 from optimize.recipe import Recipe, recipes_for
 from optimize.reference import torch_threads
 from optimize.request import checked_name, chosen_recipes, free_output, registered_name
@@ -53,13 +52,16 @@ class Outcome:
     version: ModelVersion | None
     """None if the bundle was not registered."""
     report: Path | None
-    """The folder of the report; None for fp32 alone, of which there is nothing to compare."""
+    """Its page, report.md; None for fp32 alone, of which there is nothing to compare."""
     cache_bytes: int
     cache_folder: str | None
 
 
 class ModelOptimizer:
-    """Runs one export. Until everything is proved, nothing is published."""
+    """Runs one export. Until everything is proved, nothing is published.
+
+    Run again after a kill it goes on where it was, also between the folder and the registry.
+    """
 
     def __init__(
         self,
@@ -81,6 +83,8 @@ class ModelOptimizer:
         The output folder is then as it was, unless it is the registry that fails.
         """
         registered = registered_name(self._config)
+        if registered is not None:
+            check_registry(self._config.tracking.uri)
         with (
             tempfile.TemporaryDirectory(prefix="trainyard-export-") as folder,
             torch_threads(self._settings.threads),
@@ -224,7 +228,7 @@ class ModelOptimizer:
                     subject, findings, lane=workshop.lane, settings=self._settings
                 ),
             )
-            return write_bundle(
+            return write_once(
                 output,
                 manifest=manifest,
                 files={**shipped(findings.candidates), **files, **restored.assets},
@@ -248,7 +252,7 @@ class ModelOptimizer:
             progress=self._progress,
         )
         metrics = gate_metrics(bundle.manifest, findings.contest)
-        record(version, metrics, files, tracking_uri=uri)
+        record(version, metrics, files, tracking_uri=uri, progress=self._progress)
         return version
 
 

@@ -10,6 +10,7 @@ from optimize.recipe import Recipe
 from optimize.request import chosen_recipes, free_output, registered_name
 from optimize.schema import ExportConfig, Exporter, OptimizeConfig, Target
 from optimize.target import ResolvedTarget
+from tests.tiny_bundle import image_parts
 
 TARGET = ResolvedTarget(requested=Target.cpu, actual=Target.cpu, reason="")
 ONE = Recipe(name="one", precision="int8", lane=Lane.dynamo)
@@ -43,6 +44,24 @@ def test_recipe_is_refused_when_there_is_none_of_that_name():
 @pytest.mark.parametrize(("given", "name"), [(None, None), (False, None), (True, ""), ("a", "a")])
 def test_version_is_registered_under_the_name_asked_for(given, name):
     assert registered_name(ExportConfig(register=given)) == name
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_output_is_refused_when_it_is_a_file_whatever_is_asked(overwrite, tmp_path):
+    (tmp_path / "file").touch()
+    config = ExportConfig(output=str(tmp_path / "file"), overwrite=overwrite)
+    with pytest.raises(RequestError, match="is not a folder") as caught:
+        free_output(config, "digits", checkpoint_sha256="0" * 64)
+    assert caught.value.remedy == "choose another folder"
+
+
+def test_output_may_hold_a_bundle_of_the_same_checkpoint_and_no_other(tmp_path):
+    image_parts(checkpoint={"sha256": "0" * 64}).write(tmp_path / "b")
+    config = ExportConfig(output=str(tmp_path / "b"))
+    assert free_output(config, "digits", checkpoint_sha256="0" * 64) == tmp_path / "b"
+    for name, sha256 in (("digits", "1" * 64), ("other", "0" * 64)):
+        with pytest.raises(RequestError, match="exists already"):
+            free_output(config, name, checkpoint_sha256=sha256)
 
 
 def test_output_is_named_for_the_model_and_the_checkpoint(tmp_path, monkeypatch):
