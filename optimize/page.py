@@ -99,7 +99,13 @@ def _speed(findings: Findings) -> list[str]:
 
 def _tails(findings: Findings) -> tables.Table:
     rows = [
-        [name, str(size), f"{t.p50_ms:.2f}", f"{t.p99_ms:.2f}", f"{t.samples_per_second:.0f}"]
+        [
+            name,
+            str(size),
+            tables.milliseconds(t.p50_ms),
+            tables.milliseconds(t.p99_ms),
+            f"{t.samples_per_second:.0f}",
+        ]
         for name, by_size in (findings.contest.timings if findings.contest else {}).items()
         for size, t in by_size.items()
     ]

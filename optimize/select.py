@@ -50,6 +50,8 @@ def choose(standings: Sequence[Standing], *, fallback: str, margin: float) -> Ch
     fastest = max(each.speed or 0.0 for each in timed)
     near = [each for each in timed if (each.speed or 0.0) >= fastest * (1 - margin)]
     best = min(near, key=lambda each: (-(each.agreement or 0.0), each.bytes))
+    if len(timed) == 1:
+        return Choice(name=best.name, reason="the only certified variant that was timed")
     if len(near) == 1:
         return Choice(name=best.name, reason="the fastest certified variant")
     others = ", ".join(each.name for each in near if each is not best)
@@ -61,9 +63,15 @@ def choose(standings: Sequence[Standing], *, fallback: str, margin: float) -> Ch
 
 def pareto(standings: Sequence[Standing]) -> set[str]:
     """Those that no other equals or beats in everything: p50, p99 and throughput at each batch
-    size, file size and agreement.
+    size, file size and agreement. A p99 counts where all that were timed have one.
     """
-    costs = {each.name: _costs(each) for each in standings}
+    timed = [each.timings for each in standings if each.timings is not None]
+    tails = {
+        size
+        for size in (timed[0] if timed else ())
+        if all(timings[size].p99_ms is not None for timings in timed)
+    }
+    costs = {each.name: _costs(each, tails) for each in standings}
     known = {name: cost for name, cost in costs.items() if cost is not None}
     return {
         name
@@ -72,14 +80,18 @@ def pareto(standings: Sequence[Standing]) -> set[str]:
     }
 
 
-def _costs(standing: Standing) -> tuple[float, ...] | None:
-    """Less is better in each; None if something is not known."""
+def _costs(standing: Standing, tails: set[int]) -> tuple[float, ...] | None:
+    """Less is better in each; None if something is not known. `tails`: where the p99 counts."""
     if standing.timings is None or standing.agreement is None:
         return None
     speeds = [
         cost
-        for _, timing in sorted(standing.timings.items())
-        for cost in (timing.p50_ms, timing.p99_ms, -timing.samples_per_second)
+        for size, timing in sorted(standing.timings.items())
+        for cost in (
+            timing.p50_ms,
+            (timing.p99_ms or 0.0) if size in tails else 0.0,
+            -timing.samples_per_second,
+        )
     ]
     return (*speeds, float(standing.bytes), -standing.agreement)
 

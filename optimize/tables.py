@@ -51,7 +51,7 @@ def speed_table(findings: Findings) -> Table:
     rows = [
         [
             name,
-            *(f"{by_size[each].p50_ms:.2f}" for each in sizes),
+            *(milliseconds(by_size[each].p50_ms) for each in sizes),
             *(speedup(by_size[each]) for each in sizes),
             f"{max(timing.samples_per_second for timing in by_size.values()):.0f}",
             "yes" if name in frontier else "",
@@ -75,6 +75,13 @@ def reasons(findings: Findings) -> list[str]:
 def speedup(timing: Timing) -> str:
     """The ratio and its 95 % interval."""
     return f"{timing.speedup:.2f} ({timing.low:.2f}-{timing.high:.2f})"
+
+
+def milliseconds(value: float | None) -> str:
+    """To two decimals, and a small one to three digits that count."""
+    if value is None:
+        return NOTHING
+    return f"{value:.2f}" if value >= 1 else f"{value:.3g}"
 
 
 def size(count: int) -> str:

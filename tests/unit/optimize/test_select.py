@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from optimize.select import Standing, choose, pareto
@@ -76,6 +78,21 @@ def test_frontier_has_what_nothing_else_beats_in_everything():
             standing("unknown", ms=0.1, agreement=None),
         ]
     ) == {"fp32", "int8", "faithful"}
+
+
+@pytest.mark.parametrize(("known", "frontier"), [(True, {"one", "two"}), (False, {"one"})])
+def test_frontier_goes_by_tails_when_all_have_one(known, frontier):
+    def tail(p99_ms, speed):
+        timings = {1: replace(timing(speed), p99_ms=p99_ms)}
+        return replace(standing("", ms=1), timings=timings)
+
+    one, two = replace(tail(3.0, 1.0), name="one"), replace(tail(2.0, 1.1), name="two")
+    rest = replace(tail(4.0 if known else None, 2.0), name="rest")
+    assert pareto([one, two, rest]) == frontier
+
+
+def test_choice_does_not_call_the_only_one_the_fastest():
+    assert chosen(standing("fp32", ms=2)).reason == "the only certified variant that was timed"
 
 
 def test_frontier_keeps_equals():
