@@ -20,7 +20,13 @@ from optimize.page import SUFFIX, write_report
 from optimize.publication import check_registry, gate_metrics, record, register, write_once
 from optimize.recipe import Recipe, recipes_for
 from optimize.reference import torch_threads
-from optimize.request import checked_name, chosen_recipes, free_output, registered_name
+from optimize.request import (
+    cache_folder,
+    checked_name,
+    chosen_recipes,
+    free_output,
+    registered_name,
+)
 from optimize.schema import Target
 from optimize.select import choose
 from optimize.source import locate
@@ -74,8 +80,7 @@ class ModelOptimizer:
         self._settings = config.optimize
         self._progress = progress
         self._recipes = recipes
-        folder = self._settings.cache.folder
-        self._cache = ContentCache(None if folder is None else Path(folder))
+        self._cache = ContentCache(cache_folder(self._settings))
 
     def run(self) -> Outcome:
         """Raises TrainyardError, whatever is wrong.

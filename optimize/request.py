@@ -40,6 +40,20 @@ def registered_name(config: ExportConfig) -> str | None:
     return "" if wanted else None
 
 
+def cache_folder(settings: OptimizeConfig) -> Path | None:
+    """None keeps nothing. Raises RequestError for a name that is none."""
+    folder = settings.cache.folder
+    if folder is None:
+        return None
+    if not folder.strip():
+        raise RequestError(
+            "optimize.cache.folder is empty",
+            field="optimize.cache.folder",
+            remedy="name a folder, or use optimize.cache.folder=null to keep nothing",
+        )
+    return Path(folder)
+
+
 def free_output(config: ExportConfig, name: str, *, checkpoint_sha256: str) -> Path:
     """Where the bundle goes; looked at again when it is written. Raises RequestError.
 
@@ -91,11 +105,17 @@ def chosen_recipes(
         return list(suitable)
     names = [recipe.name for recipe in suitable]
     unknown = [name for name in wanted if name not in names]
+    if unknown and not names:
+        raise RequestError(
+            f"optimize.recipes={list(wanted)}: target={target.actual} makes fp32 alone",
+            field="optimize.recipes",
+            remedy="leave them out, or choose another target",
+        )
     if unknown:
         raise RequestError(
             f"optimize.recipes={list(wanted)}: there is no recipe {unknown[0]!r} for "
             f"target={target.actual}",
             field="optimize.recipes",
-            remedy=f"choose among {', '.join(names) or 'none'}",
+            remedy=f"choose among {', '.join(names)}",
         )
     return [recipe for recipe in suitable if recipe.name in wanted]

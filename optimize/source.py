@@ -25,6 +25,8 @@ CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
 """The artifact of a run that is exported; a run without validation has no best one."""
 
 _PAGE = 100
+_RUN_ID = re.compile(r"[A-Za-z0-9][\w-]{0,255}", re.ASCII)
+"""What MLflow takes for one; of anything else it says so in its own words."""
 _VERSION = re.compile(r"(?:models:/)?(?P<name>[^/@]+)/(?P<number>[0-9]+)")
 
 
@@ -58,6 +60,12 @@ def locate(
 
 
 def _file(checkpoint: str) -> Path:
+    if not checkpoint.strip():
+        raise SourceError(
+            "checkpoint is empty",
+            field="checkpoint",
+            remedy="name the file, or leave it out for the latest run",
+        )
     if "://" in checkpoint:
         raise SourceError(
             f"checkpoint={checkpoint} is a URL",
@@ -76,8 +84,9 @@ def _file(checkpoint: str) -> Path:
             remedy=f"name the file in it{example}",
         )
     if not path.is_file():
+        fault = "it is not a plain file" if path.exists() else "there is no such file"
         raise SourceError(
-            f"checkpoint={checkpoint}: there is no such file",
+            f"checkpoint={checkpoint}: {fault}",
             field="checkpoint",
             remedy="see best_checkpoint in the run folder's summary.json, or use run=latest",
         )
@@ -135,6 +144,8 @@ class _RunStore:
     def _known(self, run_id: str) -> tuple[str, str]:
         """The run's id and the artifact to take."""
         try:
+            if not _RUN_ID.fullmatch(run_id):
+                raise NotFoundError(run_id)
             with self._store.reading(missing=NotFoundError(run_id)) as client:
                 client.get_run(run_id)
         except NotFoundError as error:

@@ -7,8 +7,8 @@ import pytest
 from bundle.errors import RequestError
 from optimize.passes.export import Lane
 from optimize.recipe import Recipe
-from optimize.request import chosen_recipes, free_output, registered_name
-from optimize.schema import ExportConfig, Exporter, OptimizeConfig, Target
+from optimize.request import cache_folder, chosen_recipes, free_output, registered_name
+from optimize.schema import CacheConfig, ExportConfig, Exporter, OptimizeConfig, Target
 from optimize.target import ResolvedTarget
 from tests.tiny_bundle import image_parts
 
@@ -39,6 +39,17 @@ def test_recipe_is_refused_when_there_is_none_of_that_name():
         chosen(recipes=["one", "four"])
     assert caught.value.field == "optimize.recipes"
     assert caught.value.remedy == "choose among one, two, three"
+
+
+def test_recipes_are_refused_when_the_target_has_none():
+    with pytest.raises(RequestError, match="target=cpu makes fp32 alone"):
+        chosen_recipes((), OptimizeConfig(recipes=["one"]), target=TARGET)
+
+
+def test_cache_is_in_no_folder_of_an_empty_name():
+    with pytest.raises(RequestError, match=r"optimize\.cache\.folder is empty"):
+        cache_folder(OptimizeConfig(cache=CacheConfig(folder="")))
+    assert cache_folder(OptimizeConfig(cache=CacheConfig(folder=None))) is None
 
 
 @pytest.mark.parametrize(("given", "name"), [(None, None), (False, None), (True, ""), ("a", "a")])
