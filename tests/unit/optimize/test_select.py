@@ -81,14 +81,18 @@ def test_frontier_has_what_nothing_else_beats_in_everything():
 
 
 @pytest.mark.parametrize(("known", "frontier"), [(True, {"one", "two"}), (False, {"one"})])
-def test_frontier_goes_by_tails_when_all_have_one(known, frontier):
-    def tail(p99_ms, speed):
-        timings = {1: replace(timing(speed), p99_ms=p99_ms)}
-        return replace(standing("", ms=1), timings=timings)
+def test_frontier_goes_by_tails_where_they_are_known(known, frontier):
+    def tail(name, milliseconds, p99_ms):
+        timings = {1: replace(timing(milliseconds), p99_ms=p99_ms if known else None)}
+        return replace(standing(name, ms=1), timings=timings)
 
-    one, two = replace(tail(3.0, 1.0), name="one"), replace(tail(2.0, 1.1), name="two")
-    rest = replace(tail(4.0 if known else None, 2.0), name="rest")
-    assert pareto([one, two, rest]) == frontier
+    assert pareto([tail("one", 1.0, 3.0), tail("two", 1.1, 2.0)]) == frontier
+
+
+def test_frontier_has_no_baseline_for_its_bare_weights_alone():
+    file = standing("fp32", ms=1, size=110)
+    weights = replace(standing("torch fp32", ms=4, size=100), shipped=False)
+    assert pareto([file, weights]) == {"fp32"}
 
 
 def test_choice_does_not_call_the_only_one_the_fastest():
