@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from bundle.engine.cores import available_cores
 from bundle.errors import RequestError
 from optimize.comparison import compare
 from optimize.schema import BenchmarkConfig
+from optimize.scratch import scratch
 
 if TYPE_CHECKING:
     from bundle.archive import Bundle
@@ -42,13 +42,13 @@ def main(argv: list[str] | None = None) -> int:
     )
     threads = _at_least("--threads", arguments.threads, 1)
     output = _output(arguments.output)
-    with tempfile.TemporaryDirectory(prefix="trainyard-compare-") as folder:
+    with scratch("compare") as workspace:
         comparison = compare(
             bundle,
             settings,
             variant=_onnx_variant(bundle, arguments.variant).name,
             threads=threads,
-            workspace=Path(folder),
+            workspace=workspace,
             checkpoint=arguments.checkpoint,
         )
     table = comparison.table()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bundle.manifest import Manifest
@@ -28,6 +26,7 @@ from optimize.request import (
     registered_name,
 )
 from optimize.schema import Target
+from optimize.scratch import scratch
 from optimize.select import choose
 from optimize.source import locate
 from optimize.subject import load_subject
@@ -37,6 +36,8 @@ from optimize.workshop import CPU, Workshop
 from trainer.restore import restore
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bundle.archive import Bundle
     from bundle.registry import ModelVersion
     from optimize.progress import StageProgress
@@ -91,10 +92,9 @@ class ModelOptimizer:
         if registered is not None:
             check_registry(self._config.tracking.uri)
         with (
-            tempfile.TemporaryDirectory(prefix="trainyard-export-") as folder,
+            scratch("export") as workspace,
             torch_threads(self._settings.threads),
         ):
-            workspace = Path(folder)
             restored = self._restore(workspace)
             target = self._target()
             name = checked_name(self._config.name or str(restored.config.name), field="name")

@@ -18,7 +18,7 @@ from bundle.address import URI_VARIABLE, sqlite_file
 from bundle.archive import Bundle, publish_or_reuse, sha256_file, write_bundle
 from bundle.errors import NotFoundError, RegistryError, RequestError
 from bundle.paths import MANIFEST
-from bundle.publish import staging
+from bundle.publish import staging, sweep_staging
 from bundle.registry import ModelRegistry
 from bundle.registry.store import MlflowStore
 from bundle.registry.version import EXPORT_METRICS
@@ -81,9 +81,10 @@ def write_once(
 
     Raises RequestError where another one lies there.
     """
-    if overwrite:
-        return write_bundle(output, manifest=manifest, files=files, overwrite=True)
     target = Path(os.path.realpath(output))
+    sweep_staging(target)
+    if overwrite:
+        return write_bundle(target, manifest=manifest, files=files, overwrite=True)
     with staging(target) as folder:
         made = write_bundle(folder / "bundle", manifest=manifest, files=files)
         try:
