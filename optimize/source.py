@@ -83,10 +83,15 @@ def _file(checkpoint: str) -> Path:
             field="checkpoint",
             remedy=f"name the file in it{example}",
         )
-    if not path.is_file():
-        fault = "it is not a plain file" if path.exists() else "there is no such file"
+    if path.exists() and not path.is_file():
         raise SourceError(
-            f"checkpoint={checkpoint}: {fault}",
+            f"checkpoint={checkpoint}: it is not a plain file",
+            field="checkpoint",
+            remedy="name a checkpoint that train.py wrote, or use run=latest",
+        )
+    if not path.is_file():
+        raise SourceError(
+            f"checkpoint={checkpoint}: there is no such file",
             field="checkpoint",
             remedy="see best_checkpoint in the run folder's summary.json, or use run=latest",
         )
