@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
+import signal
 import sys
 import traceback
 from typing import TYPE_CHECKING, NoReturn
@@ -54,6 +56,8 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
         hint = "" if asked else f" (set {TRACEBACK_VARIABLE}=1 for the traceback)"
         _report(f"{type(error).__name__}: {error}{hint}")
         code = 1
+    # How it ends is decided and told: Ctrl-C while modules are torn down is not to change it.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
-from contextlib import contextmanager
+import re
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from bundle.errors import BundleError, RequestError
 from bundle.exchange import exchange
+from bundle.held import held_folder, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+_STAGED = ".tmp"
 
 
 @contextmanager
@@ -21,16 +24,30 @@ def staging(target: Path) -> Iterator[Path]:
 
     Raises BundleError if the disk fails, here or in the block.
     """
+
+    def make() -> Path:
+        folder = target.parent / f"{_hidden(target)}{os.urandom(8).hex()}{_STAGED}"
+        folder.mkdir()
+        return folder
+
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        folder = target.parent / f".{target.name[:100]}.{os.urandom(8).hex()}.tmp"
-        folder.mkdir()
-        try:
+        with held_folder(make) as folder:
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
         raise BundleError(f"{target} cannot be written: {error.strerror or error}") from error
+
+
+def sweep_staging(target: Path) -> None:
+    """Remove what killed processes left where they were staging this target."""
+    staged = re.compile(re.escape(_hidden(target)) + "[0-9a-f]{16}" + re.escape(_STAGED))
+    with suppress(OSError):  # no folder, or one that cannot be read
+        sweep(path for path in target.parent.iterdir() if staged.fullmatch(path.name))
+
+
+def _hidden(target: Path) -> str:
+    """How the name of its staging folder begins."""
+    return f".{target.name[:100]}."
 
 
 def publish(folder: Path, target: Path, *, overwrite: bool = False) -> None:

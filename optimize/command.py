@@ -33,8 +33,8 @@ def export(cfg: DictConfig) -> None:
 
     with _stopped_by_sigterm():
         outcome = ModelOptimizer(config, progress=StageProgress()).run()
-    print(report(outcome))
-    print(outcome.bundle.path, flush=True)
+        print(report(outcome))
+        print(outcome.bundle.path, flush=True)
 
 
 @contextlib.contextmanager

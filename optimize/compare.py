@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,10 +20,15 @@ from bundle.engine.cores import available_cores
 from bundle.errors import RequestError
 from optimize.comparison import compare
 from optimize.schema import BenchmarkConfig
+from optimize.scratch import scratch
 
 if TYPE_CHECKING:
     from bundle.archive import Bundle
     from bundle.manifest import Variant
+
+
+TABLE = ".md"
+"""How the table's file ends, beside that of the figures."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,23 +37,25 @@ def main(argv: list[str] | None = None) -> int:
     bundle = _open(arguments.model)
     settings = BenchmarkConfig(
         batch_sizes=_sizes(arguments.batch_sizes),
-        rounds=_at_least_one("--rounds", arguments.rounds),
-        seconds=arguments.seconds,
+        rounds=_at_least("--rounds", arguments.rounds, 2),
+        seconds=_seconds(arguments.seconds),
     )
-    with tempfile.TemporaryDirectory(prefix="trainyard-compare-") as folder:
+    threads = _at_least("--threads", arguments.threads, 1)
+    output = _output(arguments.output)
+    with scratch("compare") as workspace:
         comparison = compare(
             bundle,
             settings,
             variant=_onnx_variant(bundle, arguments.variant).name,
-            threads=_at_least_one("--threads", arguments.threads),
-            workspace=Path(folder),
+            threads=threads,
+            workspace=workspace,
             checkpoint=arguments.checkpoint,
         )
     table = comparison.table()
-    if arguments.output is not None:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(comparison.to_dict(), indent=2) + "\n")
-        arguments.output.with_suffix(".md").write_text(table + "\n")
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(comparison.to_dict(), indent=2) + "\n")
+        output.with_suffix(TABLE).write_text(table + "\n")
     print(table)
     return 0
 
@@ -100,10 +107,27 @@ def _sizes(text: str) -> list[int]:
     return sizes
 
 
-def _at_least_one(flag: str, value: int) -> int:
-    if value < 1:
-        raise RequestError(f"{flag} {value} must be 1 or more", field=flag.strip("-"))
+def _at_least(flag: str, value: int, least: int) -> int:
+    if value < least:
+        raise RequestError(f"{flag} {value} must be {least} or more", field=flag.strip("-"))
     return value
+
+
+def _seconds(value: float) -> float:
+    if not (value >= 0 and math.isfinite(value)):
+        raise RequestError(f"--seconds {value} must be a number of 0 or more", field="seconds")
+    return value
+
+
+def _output(path: Path | None) -> Path | None:
+    """Raises RequestError where the table would take the place of the figures."""
+    if path is not None and path.suffix == TABLE:
+        raise RequestError(
+            f"--output {path} is where the table goes, and not the figures",
+            field="output",
+            remedy=f"use --output {path.with_suffix('.json')}: the table is written beside it",
+        )
+    return path
 
 
 if __name__ == "__main__":

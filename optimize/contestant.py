@@ -92,14 +92,20 @@ def _load_onnx(contestant: Contestant, threads: int) -> Run:
     engine = OnnxEngine(
         contestant.path, provider=contestant.provider, threads=threads, max_batch_size=1 << 16
     )
-    found = engine.metadata()["threads"]
-    if found != threads:
-        raise RuntimeError(f"ONNX Runtime has {found} threads instead of {threads}")
-    return engine.predict_batch
+    return _with_threads(engine, threads, runtime="ONNX Runtime")
 
 
 def _load_openvino(contestant: Contestant, threads: int) -> Run:
-    return openvino_engine(contestant.path, contestant.precision, threads=threads).predict_batch
+    engine = openvino_engine(contestant.path, contestant.precision, threads=threads)
+    return _with_threads(engine, threads, runtime="OpenVINO")
+
+
+def _with_threads(engine: InferenceEngine, threads: int, *, runtime: str) -> Run:
+    """Raises RuntimeError where the runtime says that it has other threads."""
+    found = engine.metadata()["threads"]
+    if found != threads:
+        raise RuntimeError(f"{runtime} has {found} threads instead of {threads}")
+    return engine.predict_batch
 
 
 def openvino_engine(path: Path, precision: str, *, threads: int | None) -> InferenceEngine:

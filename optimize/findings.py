@@ -68,12 +68,20 @@ def standings(
             certified=candidate.certified,
             agreement=candidate.verdict.result.agreement,
             size=candidate.graph.bytes,
+            shipped=True,
         )
         for candidate in candidates
         if candidate.graph is not None
     ]
     return found + [
-        _standing(each.name, contest, certified=False, agreement=each.agreement, size=each.bytes)
+        _standing(
+            each.name,
+            contest,
+            certified=False,
+            agreement=each.agreement,
+            size=each.bytes,
+            shipped=False,
+        )
         for each in baselines
     ]
 
@@ -85,6 +93,7 @@ def _standing(
     certified: bool,
     agreement: float | None,
     size: int,
+    shipped: bool,
 ) -> Standing:
     timings = None if contest is None else contest.timings.get(name)
     return Standing(
@@ -92,6 +101,7 @@ def _standing(
         certified=certified,
         agreement=agreement,
         bytes=size,
+        shipped=shipped,
         timings=None if timings is None else dict(timings),
         speed=None if contest is None else contest.speed(name),
     )

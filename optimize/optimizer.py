@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundle.archive import write_bundle
 from bundle.manifest import Manifest
 from optimize import lineage
 from optimize.cache import ContentCache
@@ -18,11 +15,18 @@ from optimize.golden import Answering, make_golden
 from optimize.held_out import SPLITS
 from optimize.measure import hold_contest
 from optimize.page import SUFFIX, write_report
-from optimize.publication import gate_metrics, record, register
+from optimize.publication import check_registry, gate_metrics, record, register, write_once
 from optimize.recipe import Recipe, recipes_for
 from optimize.reference import torch_threads
-from optimize.request import checked_name, chosen_recipes, free_output, registered_name
+from optimize.request import (
+    cache_folder,
+    checked_name,
+    chosen_recipes,
+    free_output,
+    registered_name,
+)
 from optimize.schema import Target
+from optimize.scratch import scratch
 from optimize.select import choose
 from optimize.source import locate
 from optimize.subject import load_subject
@@ -32,6 +36,8 @@ from optimize.workshop import CPU, Workshop
 from trainer.restore import restore
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bundle.archive import Bundle
     from bundle.registry import ModelVersion
     from optimize.progress import StageProgress
@@ -53,13 +59,16 @@ class Outcome:
     version: ModelVersion | None
     """None if the bundle was not registered."""
     report: Path | None
-    """The folder of the report; None for fp32 alone, of which there is nothing to compare."""
+    """Its page, report.md; None for fp32 alone, of which there is nothing to compare."""
     cache_bytes: int
     cache_folder: str | None
 
 
 class ModelOptimizer:
-    """Runs one export. Until everything is proved, nothing is published."""
+    """Runs one export. Until everything is proved, nothing is published.
+
+    Run again after a kill it goes on where it was, also between the folder and the registry.
+    """
 
     def __init__(
         self,
@@ -72,8 +81,7 @@ class ModelOptimizer:
         self._settings = config.optimize
         self._progress = progress
         self._recipes = recipes
-        folder = self._settings.cache.folder
-        self._cache = ContentCache(None if folder is None else Path(folder))
+        self._cache = ContentCache(cache_folder(self._settings))
 
     def run(self) -> Outcome:
         """Raises TrainyardError, whatever is wrong.
@@ -81,11 +89,12 @@ class ModelOptimizer:
         The output folder is then as it was, unless it is the registry that fails.
         """
         registered = registered_name(self._config)
+        if registered is not None:
+            check_registry(self._config.tracking.uri)
         with (
-            tempfile.TemporaryDirectory(prefix="trainyard-export-") as folder,
+            scratch("export") as workspace,
             torch_threads(self._settings.threads),
         ):
-            workspace = Path(folder)
             restored = self._restore(workspace)
             target = self._target()
             name = checked_name(self._config.name or str(restored.config.name), field="name")
@@ -224,7 +233,7 @@ class ModelOptimizer:
                     subject, findings, lane=workshop.lane, settings=self._settings
                 ),
             )
-            return write_bundle(
+            return write_once(
                 output,
                 manifest=manifest,
                 files={**shipped(findings.candidates), **files, **restored.assets},
@@ -248,7 +257,7 @@ class ModelOptimizer:
             progress=self._progress,
         )
         metrics = gate_metrics(bundle.manifest, findings.contest)
-        record(version, metrics, files, tracking_uri=uri)
+        record(version, metrics, files, tracking_uri=uri, progress=self._progress)
         return version
 
 

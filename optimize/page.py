@@ -32,6 +32,8 @@ def write_report(folder: Path, manifest: Manifest, findings: Findings) -> list[P
     try:
         folder.mkdir(parents=True, exist_ok=True)
         picture = draw_frontier(findings, folder / PICTURE, title=manifest.name)
+        if picture is None:  # an earlier report's would tell of other times
+            (folder / PICTURE).unlink(missing_ok=True)
         page = folder / PAGE
         with staged(page) as temporary:
             temporary.write_text(_page(manifest, findings, picture=picture), encoding="utf-8")
@@ -86,7 +88,8 @@ def _speed(findings: Findings) -> list[str]:
         "",
         (
             f"Medians of {contest.rounds} interleaved rounds with {contest.threads} threads; in "
-            "brackets the bootstrap's 95 % interval of the ratio. "
+            f"brackets the bootstrap's 95 % interval of the ratio, from {tables.ROUNDS} rounds on. "
+            "Samples/s is over all of the time, slow calls included, and no inverse of the median. "
             f"Measured {occasion.get('measured', 'at an unknown time')} on "
             f"{occasion.get('machine', {}).get('cpu', 'an unknown processor')}; other processes "
             f"used {load['others']:.0%} of {load['cores']} cores meanwhile."
@@ -99,7 +102,13 @@ def _speed(findings: Findings) -> list[str]:
 
 def _tails(findings: Findings) -> tables.Table:
     rows = [
-        [name, str(size), f"{t.p50_ms:.2f}", f"{t.p99_ms:.2f}", f"{t.samples_per_second:.0f}"]
+        [
+            name,
+            str(size),
+            tables.milliseconds(t.p50_ms),
+            tables.milliseconds(t.p99_ms),
+            f"{t.samples_per_second:.0f}",
+        ]
         for name, by_size in (findings.contest.timings if findings.contest else {}).items()
         for size, t in by_size.items()
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bundle.atomic_file import staged
 from optimize.findings import standings
 from optimize.tables import size as size_of_file
 
@@ -72,5 +73,7 @@ def draw_frontier(findings: Findings, path: Path, *, title: str) -> Path | None:
         for handle in legend.legend_handles:
             if handle is not None and hasattr(handle, "set_sizes"):
                 handle.set_sizes([60.0])
-    figure.savefig(path, dpi=_DPI)
+    with staged(path) as temporary:
+        figure.savefig(temporary, dpi=_DPI, format="png")
+        temporary.replace(path)
     return path

@@ -1,22 +1,32 @@
-"""Publication: a bundle becomes a version in the registry, and its gate's findings metrics."""
+"""Publication: a bundle becomes a folder and a version in the registry, its findings metrics.
+
+Each step accepts what the same export did before it was killed, so that it can be run again.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sqlite3
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow.entities import Metric
 
-from bundle.errors import NotFoundError, RegistryError
+from bundle.address import URI_VARIABLE, sqlite_file
+from bundle.archive import Bundle, publish_or_reuse, sha256_file, write_bundle
+from bundle.errors import NotFoundError, RegistryError, RequestError
+from bundle.paths import MANIFEST
+from bundle.publish import staging, sweep_staging
 from bundle.registry import ModelRegistry
 from bundle.registry.store import MlflowStore
 from bundle.registry.version import EXPORT_METRICS
+from optimize.request import TAKEN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
-    from bundle.archive import Bundle
     from bundle.manifest import Manifest
     from bundle.registry import ModelVersion
     from optimize.progress import StageProgress
@@ -24,6 +34,68 @@ if TYPE_CHECKING:
 
 REPORT_FOLDER = "optimize"
 """Of the run's artifacts."""
+_LOCK_SECONDS = 5.0
+"""Longest wait for another writer of a sqlite registry, before any work is done."""
+
+
+def check_registry(tracking_uri: str | None) -> None:
+    """Raises RegistryError where nothing could be registered now; creates no registry."""
+    store = MlflowStore(tracking_uri)
+    file = sqlite_file(store.uri)
+    if file is not None:
+        _check_database(file, store.uri)
+        return
+    with store.reading() as client:
+        client.search_registered_models(max_results=1)
+
+
+def _check_database(file: Path, uri: str) -> None:
+    if not os.access(file.parent, os.W_OK):
+        fault = "cannot be written" if file.parent.is_dir() else "does not exist"
+        raise RegistryError(f"the folder of the registry {uri} {fault}", field=URI_VARIABLE)
+    if not file.exists():
+        return
+    with MlflowStore(uri).reading():  # is it a database at all?
+        pass
+    address = f"{file.absolute().as_uri()}?mode=rw"
+    try:
+        with contextlib.closing(
+            sqlite3.connect(address, uri=True, timeout=_LOCK_SECONDS, isolation_level=None)
+        ) as database:
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        locked = "locked" in str(error)
+        fault = "is locked by another process" if locked else f"failed: {error}"
+        raise RegistryError(
+            f"the registry {uri} {fault}",
+            field=URI_VARIABLE,
+            remedy="try again" if locked else None,
+        ) from error
+
+
+def write_once(
+    output: Path, *, manifest: Manifest, files: Mapping[str, Path | bytes], overwrite: bool
+) -> Bundle:
+    """As `write_bundle`, and content with a folder that is this very bundle already.
+
+    Raises RequestError where another one lies there.
+    """
+    target = Path(os.path.realpath(output))
+    sweep_staging(target)
+    if overwrite:
+        return write_bundle(target, manifest=manifest, files=files, overwrite=True)
+    with staging(target) as folder:
+        made = write_bundle(folder / "bundle", manifest=manifest, files=files)
+        try:
+            publish_or_reuse(made, target)
+        except RequestError as error:
+            raise RequestError(
+                f"output={output} holds another bundle of this checkpoint",
+                field="output",
+                remedy=TAKEN,
+            ) from error
+    return Bundle(target, made.manifest)
 
 
 def register(
@@ -34,9 +106,16 @@ def register(
     tracking_uri: str | None,
     progress: StageProgress,
 ) -> ModelVersion:
-    """The new version, linked to the training run where that is known. Raises RegistryError."""
+    """The bundle's version, new unless it has one, linked to the training run where that is known.
+
+    Raises RegistryError.
+    """
     registry = ModelRegistry(tracking_uri)
     try:
+        version = _registered(registry, bundle, name)
+        if version is not None:
+            progress.notice(f"this bundle is version {version.number} of {name} already")
+            return version
         with progress.stage(f"register {name}"):
             return registry.register(bundle.path, name=name, run_id=run_id)
     except NotFoundError:
@@ -53,24 +132,46 @@ def register(
         raise
 
 
+def _registered(registry: ModelRegistry, bundle: Bundle, name: str) -> ModelVersion | None:
+    """The last version of that name with this very manifest, if its registration was finished."""
+    file = sqlite_file(registry.uri)
+    if file is not None and not file.exists():
+        return None
+    try:
+        versions = registry.versions(name)
+    except NotFoundError:
+        return None
+    sha256 = sha256_file(bundle.path / MANIFEST)
+    same = [version for version in versions if version.manifest_sha256 == sha256]
+    if not same or (same[-1] is versions[-1] and not same[-1].aliases):  # its aliases come last
+        return None
+    return same[-1]
+
+
 def record(
     version: ModelVersion,
     metrics: Mapping[str, float],
     files: Sequence[Path],
     *,
     tracking_uri: str | None,
+    progress: StageProgress,
 ) -> None:
     """Metrics and files on the run that holds the version's bundle. Raises RegistryError."""
     if version.run_id is None:
         return
     now = int(time.time() * 1000)
-    with MlflowStore(tracking_uri).writing() as client:
-        client.log_batch(
-            version.run_id,
-            metrics=[Metric(key, value, now, version.number) for key, value in metrics.items()],
+    found = [Metric(key, value, now, version.number) for key, value in metrics.items()]
+    try:
+        with MlflowStore(tracking_uri).writing() as client:
+            client.log_batch(version.run_id, metrics=found)
+            for file in files:
+                client.log_artifact(version.run_id, str(file), artifact_path=REPORT_FOLDER)
+    except RegistryError:
+        progress.notice(
+            f"version {version.number} of {version.name} is registered, but its metrics and its "
+            "report are not recorded: run the same command again"
         )
-        for file in files:
-            client.log_artifact(version.run_id, str(file), artifact_path=REPORT_FOLDER)
+        raise
 
 
 def gate_metrics(manifest: Manifest, contest: Contest | None) -> dict[str, float]:

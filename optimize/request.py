@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundle.archive import check_free
-from bundle.errors import ManifestError, RequestError
+from bundle.archive import check_free, open_bundle
+from bundle.errors import BundleError, ManifestError, RequestError
 from bundle.manifest import check_model_name
 from optimize.passes.export import Lane
 from optimize.schema import Exporter
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from optimize.target import ResolvedTarget
 
 BUNDLES = Path("outputs/bundles")
+TAKEN = "choose another folder, or add overwrite=true"
+"""The remedy where a folder holds something else."""
 
 
 def checked_name(name: str, *, field: str) -> str:
@@ -38,19 +40,55 @@ def registered_name(config: ExportConfig) -> str | None:
     return "" if wanted else None
 
 
+def cache_folder(settings: OptimizeConfig) -> Path | None:
+    """None keeps nothing. Raises RequestError for a name that is none."""
+    folder = settings.cache.folder
+    if folder is None:
+        return None
+    if not folder.strip():
+        raise RequestError(
+            "optimize.cache.folder is empty",
+            field="optimize.cache.folder",
+            remedy="name a folder, or use optimize.cache.folder=null to keep nothing",
+        )
+    return Path(folder)
+
+
 def free_output(config: ExportConfig, name: str, *, checkpoint_sha256: str) -> Path:
-    """Where the bundle goes; looked at again when it is written. Raises RequestError."""
+    """Where the bundle goes; looked at again when it is written. Raises RequestError.
+
+    A bundle of this checkpoint may lie there: it can be what this very command made before it was
+    killed, which only the finished bundle shows.
+    """
     given = config.output
     output = Path(given) if given else BUNDLES / f"{name}-{checkpoint_sha256[:8]}"
-    free = not output.exists() or (output.is_dir() and not any(output.iterdir()))
-    if not free and not config.overwrite:
+    if output.exists() and not output.is_dir():
         raise RequestError(
-            f"output={output} exists already",
+            f"output={output} exists and is not a folder",
             field="output",
-            remedy="choose another folder, or add overwrite=true",
+            remedy="choose another folder",
         )
-    check_free(output, overwrite=config.overwrite)
+    if config.overwrite:
+        check_free(output, overwrite=True)
+    elif (
+        output.exists() and any(output.iterdir()) and not _made_of(output, name, checkpoint_sha256)
+    ):
+        raise RequestError(f"output={output} exists already", field="output", remedy=TAKEN)
     return output
+
+
+def _made_of(folder: Path, name: str, checkpoint_sha256: str) -> bool:
+    """Whether a whole bundle of that name and checkpoint lies there."""
+    try:
+        manifest = open_bundle(folder).manifest
+    except (BundleError, RequestError):
+        return False
+    origin = manifest.lineage.get("checkpoint")
+    return (
+        manifest.name == name
+        and isinstance(origin, dict)
+        and origin.get("sha256") == checkpoint_sha256
+    )
 
 
 def chosen_recipes(
@@ -67,11 +105,17 @@ def chosen_recipes(
         return list(suitable)
     names = [recipe.name for recipe in suitable]
     unknown = [name for name in wanted if name not in names]
+    if unknown and not names:
+        raise RequestError(
+            f"optimize.recipes={list(wanted)}: target={target.actual} makes fp32 alone",
+            field="optimize.recipes",
+            remedy="leave them out, or choose another target",
+        )
     if unknown:
         raise RequestError(
             f"optimize.recipes={list(wanted)}: there is no recipe {unknown[0]!r} for "
             f"target={target.actual}",
             field="optimize.recipes",
-            remedy=f"choose among {', '.join(names) or 'none'}",
+            remedy=f"choose among {', '.join(names)}",
         )
     return [recipe for recipe in suitable if recipe.name in wanted]

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from optimize.timing import Timing
 
 
+_Costs = tuple[float | None, ...]
+"""None: not known."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Standing:
     """One form of the model, as the selection sees it."""
@@ -21,6 +25,8 @@ class Standing:
     agreement: float | None
     """Share of answers that are the original's."""
     bytes: int
+    shipped: bool = True
+    """Whether `bytes` are a file's; with those, bare weights in memory are not compared."""
     timings: dict[int, Timing] | None
     """By batch size; None if it was not timed."""
     speed: float | None
@@ -50,6 +56,8 @@ def choose(standings: Sequence[Standing], *, fallback: str, margin: float) -> Ch
     fastest = max(each.speed or 0.0 for each in timed)
     near = [each for each in timed if (each.speed or 0.0) >= fastest * (1 - margin)]
     best = min(near, key=lambda each: (-(each.agreement or 0.0), each.bytes))
+    if len(timed) == 1:
+        return Choice(name=best.name, reason="the only certified variant that was timed")
     if len(near) == 1:
         return Choice(name=best.name, reason="the fastest certified variant")
     others = ", ".join(each.name for each in near if each is not best)
@@ -61,7 +69,7 @@ def choose(standings: Sequence[Standing], *, fallback: str, margin: float) -> Ch
 
 def pareto(standings: Sequence[Standing]) -> set[str]:
     """Those that no other equals or beats in everything: p50, p99 and throughput at each batch
-    size, file size and agreement.
+    size, file size and agreement; of two, in what is known of both.
     """
     costs = {each.name: _costs(each) for each in standings}
     known = {name: cost for name, cost in costs.items() if cost is not None}
@@ -72,8 +80,8 @@ def pareto(standings: Sequence[Standing]) -> set[str]:
     }
 
 
-def _costs(standing: Standing) -> tuple[float, ...] | None:
-    """Less is better in each; None if something is not known."""
+def _costs(standing: Standing) -> _Costs | None:
+    """Less is better in each; None if it was not timed or gave no answers."""
     if standing.timings is None or standing.agreement is None:
         return None
     speeds = [
@@ -81,8 +89,10 @@ def _costs(standing: Standing) -> tuple[float, ...] | None:
         for _, timing in sorted(standing.timings.items())
         for cost in (timing.p50_ms, timing.p99_ms, -timing.samples_per_second)
     ]
-    return (*speeds, float(standing.bytes), -standing.agreement)
+    return (*speeds, float(standing.bytes) if standing.shipped else None, -standing.agreement)
 
 
-def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+def _dominates(one: _Costs, other: _Costs) -> bool:
+    pairs = zip(one, other, strict=True)
+    both = [(a, b) for a, b in pairs if a is not None and b is not None]
+    return all(a <= b for a, b in both) and any(a < b for a, b in both)

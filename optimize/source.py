@@ -25,6 +25,8 @@ CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
 """The artifact of a run that is exported; a run without validation has no best one."""
 
 _PAGE = 100
+_RUN_ID = re.compile(r"[A-Za-z0-9][\w-]{0,255}", re.ASCII)
+"""What MLflow takes for one; of anything else it says so in its own words."""
 _VERSION = re.compile(r"(?:models:/)?(?P<name>[^/@]+)/(?P<number>[0-9]+)")
 
 
@@ -58,6 +60,12 @@ def locate(
 
 
 def _file(checkpoint: str) -> Path:
+    if not checkpoint.strip():
+        raise SourceError(
+            "checkpoint is empty",
+            field="checkpoint",
+            remedy="name the file, or leave it out for the latest run",
+        )
     if "://" in checkpoint:
         raise SourceError(
             f"checkpoint={checkpoint} is a URL",
@@ -74,6 +82,12 @@ def _file(checkpoint: str) -> Path:
             f"checkpoint={checkpoint} is a folder",
             field="checkpoint",
             remedy=f"name the file in it{example}",
+        )
+    if path.exists() and not path.is_file():
+        raise SourceError(
+            f"checkpoint={checkpoint}: it is not a plain file",
+            field="checkpoint",
+            remedy="name a checkpoint that train.py wrote, or use run=latest",
         )
     if not path.is_file():
         raise SourceError(
@@ -135,6 +149,8 @@ class _RunStore:
     def _known(self, run_id: str) -> tuple[str, str]:
         """The run's id and the artifact to take."""
         try:
+            if not _RUN_ID.fullmatch(run_id):
+                raise NotFoundError(run_id)
             with self._store.reading(missing=NotFoundError(run_id)) as client:
                 client.get_run(run_id)
         except NotFoundError as error:

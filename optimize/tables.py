@@ -12,6 +12,10 @@ Table = tuple[list[str], list[list[str]]]
 """The header and the rows."""
 NOTHING = "-"
 CHOSEN = "default"
+ROUNDS = 6
+"""Fewer give no 95 % interval of a median: all of it lies above or below them more often than that,
+2 / 2^n of the time.
+"""
 
 
 def gate_table(findings: Findings) -> Table:
@@ -51,8 +55,8 @@ def speed_table(findings: Findings) -> Table:
     rows = [
         [
             name,
-            *(f"{by_size[each].p50_ms:.2f}" for each in sizes),
-            *(speedup(by_size[each]) for each in sizes),
+            *(milliseconds(by_size[each].p50_ms) for each in sizes),
+            *(speedup(by_size[each], rounds=contest.rounds) for each in sizes),
             f"{max(timing.samples_per_second for timing in by_size.values()):.0f}",
             "yes" if name in frontier else "",
         ]
@@ -72,9 +76,17 @@ def reasons(findings: Findings) -> list[str]:
     return lines + [f"{name} was not timed: {reason}" for name, reason in failed.items()]
 
 
-def speedup(timing: Timing) -> str:
-    """The ratio and its 95 % interval."""
-    return f"{timing.speedup:.2f} ({timing.low:.2f}-{timing.high:.2f})"
+def speedup(timing: Timing, *, rounds: int) -> str:
+    """The ratio and, where it was seen often enough, its 95 % interval."""
+    interval = f"{timing.low:.2f}-{timing.high:.2f}" if rounds >= ROUNDS else NOTHING
+    return f"{timing.speedup:.2f} ({interval})"
+
+
+def milliseconds(value: float | None) -> str:
+    """To two decimals, and a small one to three digits that count."""
+    if value is None:
+        return NOTHING
+    return f"{value:.2f}" if value >= 1 else f"{value:.3g}"
 
 
 def size(count: int) -> str:

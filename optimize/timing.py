@@ -10,6 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+TAIL_CALLS = 100
+"""Fewer have no 99th percentile: it would be their slowest."""
 _RESAMPLES = 2000
 _INTERVAL = (2.5, 97.5)
 
@@ -20,8 +22,10 @@ class Timing:
 
     p50_ms: float
     """Median time of a call, in milliseconds."""
-    p99_ms: float
+    p99_ms: float | None
+    """What one call in a hundred takes longer than; None if fewer than a hundred were made."""
     samples_per_second: float
+    """Over all of the time: slow calls count in it, and in the median they do not."""
     speedup: float
     """How many times as fast as the baseline: the median over rounds of the ratio of medians."""
     low: float
@@ -93,7 +97,7 @@ def _summarize(
     low, high = bootstrap_interval(ratios)
     return Timing(
         p50_ms=float(np.median(calls)),
-        p99_ms=float(np.percentile(calls, 99)),
+        p99_ms=float(np.percentile(calls, 99)) if len(calls) >= TAIL_CALLS else None,
         samples_per_second=float(1e3 * size * len(calls) / calls.sum()),
         speedup=float(np.median(ratios)),
         low=low,

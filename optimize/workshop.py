@@ -59,6 +59,7 @@ class Workshop:
     ) -> None:
         self._subject = subject
         self._settings = settings
+        self._provider = provider
         self._cache = cache
         self._progress = progress
         self._assessor = Assessor(subject, settings, cache=cache, progress=progress)
@@ -130,12 +131,12 @@ class Workshop:
             return make_all(self.maker, recipes, self._material, begin=begin)
 
     def baselines(self) -> list[Baseline]:
-        """Eager torch and, where it is installed, OpenVINO, in fp32 and in bf16."""
+        """Eager torch and, on a CPU where it is installed, OpenVINO, in fp32 and in bf16."""
         weights = sum(
             tensor.numel() for tensor in self._subject.restored.model.state_dict().values()
         )
         answering = {TORCH_FP32: self._reference, TORCH_BF16: self._bfloat16()}
-        if openvino_missing() is None:
+        if self._provider == CPU and openvino_missing() is None:  # elsewhere it is not timed
             answering |= {name: self._openvino(name, each) for name, each in OPENVINO.items()}
         found = []
         for name, precision in {**BASELINES, **OPENVINO}.items():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -153,6 +153,14 @@ def explain(error: Exception) -> ConfigError:
         groups = sorted(path.name for path in CONF.iterdir() if path.is_dir())
         text = f"there is no config group '{match[1]}'; choose one of: {', '.join(groups)}"
         return ConfigError(text, field=match[1])
+    if isinstance(error, OverrideParseException):
+        field, _, value = str(error.override).partition("=")
+        if value and value[0] not in "[{\"'":  # else it is meant as more than plain text
+            return ConfigError(
+                f"{field}={value} cannot be read",
+                field=field,
+                remedy=f"quote the value: '{field}=\"{value}\"'",
+            )
     return ConfigError(text)
 
 

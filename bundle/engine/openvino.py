@@ -59,16 +59,16 @@ class OpenVinoEngine(InferenceEngine):
         openvino = load_openvino()
         self._version = str(openvino.__version__).partition("-")[0]
         self._precision = precision
-        self._threads = threads or available_cores()
         options = {
             "PERFORMANCE_HINT": hint.upper(),
             "INFERENCE_PRECISION_HINT": precision,
-            "INFERENCE_NUM_THREADS": self._threads,
+            "INFERENCE_NUM_THREADS": threads or available_cores(),
         }
         try:
             core = openvino.Core()
             graph = core.read_model(model if isinstance(model, bytes) else str(model))
             self._model = core.compile_model(graph, "CPU", options)
+            self._threads = int(self._model.get_property("INFERENCE_NUM_THREADS"))
         except Exception as error:  # the runtime's exceptions share no class
             name = "the model" if isinstance(model, bytes) else Path(model).name
             raise EngineError(f"OpenVINO cannot load {name}: {_last_line(error)}") from error

@@ -20,6 +20,7 @@ from mlflow.tracking import MlflowClient
 
 from bundle.archive import Bundle, open_bundle
 from bundle.engine.select import load_engine
+from bundle.errors import RegistryError
 from bundle.golden import check_golden, read_samples
 from bundle.model import Model
 from bundle.preprocessing.select import create_preprocessor
@@ -329,13 +330,73 @@ def test_notice_is_given_when_the_data_have_changed(reviews, export, tmp_path):
     assert done.bundle.is_dir()
 
 
-def test_bundle_stays_when_the_registry_cannot_be_reached(digits, export, monkeypatch):
+def test_registry_that_cannot_be_reached_is_noticed_before_the_work(digits, export, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     done = export(f"checkpoint={digits}", "output=b", FAST, PLAIN)
     assert (done.code, done.out) == (1, "")
+    assert "cannot be reached" in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_bundle_stays_when_the_registry_fails_and_is_registered_by_the_same_command(
+    digits, export, monkeypatch
+):
+    def fail(*_: object, **__: object) -> None:
+        raise RegistryError("the registry failed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ModelRegistry, "register", fail)
+        done = export(f"checkpoint={digits}", "output=b", FAST, PLAIN)
+    assert (done.code, done.out) == (1, "")
     assert "is complete, but not registered" in done.err.splitlines()[-2]
-    assert "cannot be reached" in done.err.splitlines()[-1]
-    open_bundle("b")
+    made = open_bundle("b")
+    assert export(f"checkpoint={digits}", "output=b", FAST, PLAIN).bundle == made.path
+    assert len(ModelRegistry().versions("digits-mlp")) == 1
+
+
+KILLED_AT = """
+import os, signal, sys
+import optimize.optimizer, export
+setattr(optimize.optimizer, sys.argv.pop(1), lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+export.main()
+"""
+
+
+@pytest.mark.parametrize("step", ["register", "record"])
+def test_export_killed_after_its_bundle_was_written_is_finished_by_the_same_command(
+    step, digits, export, tmp_path, tracking_uri
+):
+    arguments = (f"checkpoint={digits}", "output=b", FAST, PLAIN)
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_AT, step, *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    before = (open_bundle("b").path / "manifest.json").read_bytes()
+
+    done = export(*arguments)
+
+    assert (done.bundle / "manifest.json").read_bytes() == before
+    (version,) = ModelRegistry(tracking_uri).versions("digits-mlp")
+    metrics = MlflowClient(tracking_uri).get_run(version.run_id).data.metrics
+    assert metrics["optimize/fp32/certified"] == 1.0
+    assert ("is version 1 of digits-mlp already" in done.err) == (step == "record")
+    export(*arguments, "overwrite=true")
+    assert len(ModelRegistry(tracking_uri).versions("digits-mlp")) == 1
+
+
+def test_other_bundle_of_the_checkpoint_is_not_replaced_unasked(digits, export):
+    common = (f"checkpoint={digits}", "output=b", "register=false", FAST, PLAIN)
+    before = (export(*common).bundle / "manifest.json").read_bytes()
+    done = export(*common, "optimize.golden.samples=2")
+    assert done.code == 2
+    assert "output=b holds another bundle of this checkpoint" in done.err.splitlines()[-1]
+    assert Path("b/manifest.json").read_bytes() == before
+    assert sorted(path.name for path in Path().iterdir() if "b." in path.name) == []
 
 
 @pytest.mark.slow

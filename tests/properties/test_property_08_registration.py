@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,14 @@ from bundle.archive import open_bundle
 from bundle.registry import ModelRegistry
 from optimize.optimizer import ModelOptimizer, Outcome
 from optimize.progress import StageProgress
-from optimize.schema import CacheConfig, ExportConfig, Exporter, OptimizeConfig, Target
+from optimize.schema import (
+    CacheConfig,
+    ExportConfig,
+    Exporter,
+    GoldenConfig,
+    OptimizeConfig,
+    Target,
+)
 from tests.tiny_checkpoint import shared_checkpoint
 from trainer.restore import restore
 
@@ -43,21 +51,29 @@ def export(checkpoint, tmp_path, tracking_uri) -> Callable[..., Outcome]:
             checkpoint=str(checkpoint),
             target=Target.none,
             output=str(tmp_path / output),
-            optimize=FAST,
-            **fields,
+            **{"optimize": FAST, **fields},
         )
         return ModelOptimizer(config, progress=StageProgress()).run()
 
     return run
 
 
-def test_property_08_every_export_is_a_new_version_and_the_candidate(export, tracking_uri):
-    versions = [export(name).version for name in ("one", "two", "three")]
+def test_property_08_every_new_bundle_is_a_new_version_and_the_candidate(export, tracking_uri):
+    golden = {"one": 2, "two": 3, "three": 4}
+    versions = [
+        export(name, optimize=replace(FAST, golden=GoldenConfig(samples=samples))).version
+        for name, samples in golden.items()
+    ]
     assert [version.number for version in versions] == [1, 2, 3]
     assert {version.name for version in versions} == {"digits-mlp"}
     registry = ModelRegistry(tracking_uri)
     assert registry.get("digits-mlp", "candidate").number == 3
     assert registry.get("digits-mlp", "champion").number == 1
+
+
+def test_property_08_the_very_same_bundle_is_one_version(export, tracking_uri):
+    assert [export(name).version.number for name in ("one", "two", "one")] == [1, 1, 1]
+    assert ModelRegistry(tracking_uri).model("digits-mlp").versions == (1,)
 
 
 def test_property_08_registered_files_are_the_exported_ones(export, tracking_uri, tmp_path):

@@ -84,3 +84,18 @@ def test_command_is_quiet_when_nobody_reads_its_output(lines):
 
     assert done.stderr == ""
     assert done.returncode in (0, 141)  # a short line may be written before the reader is gone
+
+
+ENDING = """
+import atexit, os, signal
+from bundle.command import run_command
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+run_command(lambda: 3)
+"""
+
+
+def test_command_ends_as_it_told_when_ctrl_c_comes_while_it_is_torn_down():
+    ended = subprocess.run(
+        [sys.executable, "-c", ENDING], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (3, "")

@@ -64,6 +64,13 @@ def test_answers_are_those_of_onnx_runtime(model, inputs):
 
 
 @installed
+def test_threads_are_those_that_the_runtime_says_it_has():
+    most = OpenVinoEngine(tensor_model(), threads=10_000).metadata()["threads"]
+    assert 1 <= most < 10_000
+    assert OpenVinoEngine(tensor_model(), threads=1).metadata()["threads"] == 1
+
+
+@installed
 def test_threads_run_side_by_side():
     engine = OpenVinoEngine(tensor_model(), threads=1)
     batches = [np.full((index % 9 + 1, 4), index, np.float32) for index in range(60)]

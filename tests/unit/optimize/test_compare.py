@@ -50,7 +50,11 @@ def test_every_runtime_is_timed_or_listed_with_its_reason(tmp_path, capsys):
     [
         (["--batch-sizes", "1,x"], "--batch-sizes 1,x"),
         (["--batch-sizes", "0"], "--batch-sizes 0"),
-        (["--rounds", "0"], "--rounds 0"),
+        (["--rounds", "1"], "--rounds 1 must be 2 or more"),
+        (["--seconds", "nan"], "--seconds nan"),
+        (["--seconds", "inf"], "--seconds inf"),
+        (["--seconds", "-1"], "--seconds -1"),
+        (["--output", "x.md"], "--output x.md is where the table goes"),
         (["--threads", "0"], "--threads 0"),
         (["--variant", "int9"], "no variant 'int9'"),
     ],

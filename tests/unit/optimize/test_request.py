@@ -7,9 +7,10 @@ import pytest
 from bundle.errors import RequestError
 from optimize.passes.export import Lane
 from optimize.recipe import Recipe
-from optimize.request import chosen_recipes, free_output, registered_name
-from optimize.schema import ExportConfig, Exporter, OptimizeConfig, Target
+from optimize.request import cache_folder, chosen_recipes, free_output, registered_name
+from optimize.schema import CacheConfig, ExportConfig, Exporter, OptimizeConfig, Target
 from optimize.target import ResolvedTarget
+from tests.tiny_bundle import image_parts
 
 TARGET = ResolvedTarget(requested=Target.cpu, actual=Target.cpu, reason="")
 ONE = Recipe(name="one", precision="int8", lane=Lane.dynamo)
@@ -40,9 +41,38 @@ def test_recipe_is_refused_when_there_is_none_of_that_name():
     assert caught.value.remedy == "choose among one, two, three"
 
 
+def test_recipes_are_refused_when_the_target_has_none():
+    with pytest.raises(RequestError, match="target=cpu makes fp32 alone"):
+        chosen_recipes((), OptimizeConfig(recipes=["one"]), target=TARGET)
+
+
+def test_cache_is_in_no_folder_of_an_empty_name():
+    with pytest.raises(RequestError, match=r"optimize\.cache\.folder is empty"):
+        cache_folder(OptimizeConfig(cache=CacheConfig(folder="")))
+    assert cache_folder(OptimizeConfig(cache=CacheConfig(folder=None))) is None
+
+
 @pytest.mark.parametrize(("given", "name"), [(None, None), (False, None), (True, ""), ("a", "a")])
 def test_version_is_registered_under_the_name_asked_for(given, name):
     assert registered_name(ExportConfig(register=given)) == name
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_output_is_refused_when_it_is_a_file_whatever_is_asked(overwrite, tmp_path):
+    (tmp_path / "file").touch()
+    config = ExportConfig(output=str(tmp_path / "file"), overwrite=overwrite)
+    with pytest.raises(RequestError, match="is not a folder") as caught:
+        free_output(config, "digits", checkpoint_sha256="0" * 64)
+    assert caught.value.remedy == "choose another folder"
+
+
+def test_output_may_hold_a_bundle_of_the_same_checkpoint_and_no_other(tmp_path):
+    image_parts(checkpoint={"sha256": "0" * 64}).write(tmp_path / "b")
+    config = ExportConfig(output=str(tmp_path / "b"))
+    assert free_output(config, "digits", checkpoint_sha256="0" * 64) == tmp_path / "b"
+    for name, sha256 in (("digits", "1" * 64), ("other", "0" * 64)):
+        with pytest.raises(RequestError, match="exists already"):
+            free_output(config, name, checkpoint_sha256=sha256)
 
 
 def test_output_is_named_for_the_model_and_the_checkpoint(tmp_path, monkeypatch):

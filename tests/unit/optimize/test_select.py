@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from optimize.select import Standing, choose, pareto
@@ -76,6 +78,25 @@ def test_frontier_has_what_nothing_else_beats_in_everything():
             standing("unknown", ms=0.1, agreement=None),
         ]
     ) == {"fp32", "int8", "faithful"}
+
+
+@pytest.mark.parametrize(("known", "frontier"), [(True, {"one", "two"}), (False, {"one"})])
+def test_frontier_goes_by_tails_where_they_are_known(known, frontier):
+    def tail(name, milliseconds, p99_ms):
+        timings = {1: replace(timing(milliseconds), p99_ms=p99_ms if known else None)}
+        return replace(standing(name, ms=1), timings=timings)
+
+    assert pareto([tail("one", 1.0, 3.0), tail("two", 1.1, 2.0)]) == frontier
+
+
+def test_frontier_has_no_baseline_for_its_bare_weights_alone():
+    file = standing("fp32", ms=1, size=110)
+    weights = replace(standing("torch fp32", ms=4, size=100), shipped=False)
+    assert pareto([file, weights]) == {"fp32"}
+
+
+def test_choice_does_not_call_the_only_one_the_fastest():
+    assert chosen(standing("fp32", ms=2)).reason == "the only certified variant that was timed"
 
 
 def test_frontier_keeps_equals():

@@ -103,6 +103,19 @@ def test_source_is_refused_when_the_run_is_unknown(client, tmp_path):
         find(tmp_path, run="abc")
 
 
+@pytest.mark.parametrize("run", [" ", "../../x", "a/b"])
+def test_source_is_refused_when_the_run_can_be_none(run, client, tmp_path):
+    with pytest.raises(SourceError, match="there is no such run in sqlite:///"):
+        find(tmp_path, run=run)
+
+
+def test_source_is_refused_in_its_own_words_when_it_is_empty_or_no_plain_file(tmp_path):
+    with pytest.raises(SourceError, match="checkpoint is empty"):
+        find(tmp_path, checkpoint="")
+    with pytest.raises(SourceError, match="checkpoint=/dev/zero: it is not a plain file"):
+        find(tmp_path, checkpoint="/dev/zero")
+
+
 def test_source_is_refused_when_the_run_has_no_checkpoint(client, tmp_path):
     run_id = make_run(client, tmp_path)
     with pytest.raises(SourceError, match=f"run={run_id} has no artifact checkpoints/best.ckpt"):

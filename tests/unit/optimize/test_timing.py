@@ -36,11 +36,17 @@ def test_times_are_of_all_calls():
     timing = contest().timings["int8"][1]
     assert timing.calls == 15
     assert timing.p50_ms == pytest.approx(40.0)
-    assert timing.p99_ms == pytest.approx(80.0)
+    assert timing.p99_ms is None
     assert timing.samples_per_second == pytest.approx(1e3 / np.mean([20, 40, 80]))
     assert contest().timings["int8"][8].samples_per_second == pytest.approx(
         8e3 / np.mean([10, 20, 40])
     )
+
+
+def test_tail_is_told_when_a_hundred_calls_have_one():
+    for calls, expected in ((99, None), (100, pytest.approx(5.0))):
+        turns = {"torch": {1: [[5 * MS] * calls]}}
+        assert summarize(turns, baseline="torch")["torch"][1].p99_ms == expected
 
 
 def test_speed_is_the_geometric_mean_over_batch_sizes():

@@ -89,6 +89,15 @@ def test_composing_refuses_in_one_line_when_an_override_is_malformed(override):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("value", ["my run (old)/b", "a  (b)", "ä b!"])
+def test_composing_says_how_to_quote_a_value_that_cannot_be_read(value):
+    with pytest.raises(ConfigError) as caught:
+        compose("export", [f"output={value}"], schemas=register_export)
+    assert str(caught.value) == f"output={value} cannot be read"
+    assert caught.value.remedy == f"quote the value: 'output=\"{value}\"'"
+    assert compose("export", [f'output="{value}"'], schemas=register_export).output == value
+
+
 def test_model_brings_its_data_unless_the_user_names_other_ones():
     def data(*overrides: str) -> str:
         cfg = compose("train", list(overrides), schemas=register_schemas)

@@ -1,0 +1,66 @@
+"""The registry is looked at before the work, and a version is made once."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+
+import pytest
+
+from bundle.errors import RegistryError
+from bundle.registry import ModelRegistry
+from optimize import publication
+from optimize.progress import StageProgress
+from optimize.publication import check_registry, record, register
+from tests.tiny_bundle import image_parts
+
+
+def test_registry_that_does_not_exist_yet_is_fine_and_stays_so(tmp_path):
+    check_registry(f"sqlite:///{tmp_path}/mlflow.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_registry_is_refused_when_its_folder_is_missing(tmp_path):
+    with pytest.raises(RegistryError, match=r"the folder of the registry .* does not exist"):
+        check_registry(f"sqlite:///{tmp_path}/none/mlflow.db")
+
+
+def test_registry_is_refused_when_its_file_is_no_database(tmp_path):
+    (tmp_path / "mlflow.db").write_text("thesis")
+    with pytest.raises(RegistryError, match="is not a sqlite database"):
+        check_registry(f"sqlite:///{tmp_path}/mlflow.db")
+
+
+def test_registry_is_refused_in_plain_words_when_another_process_holds_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(publication, "_LOCK_SECONDS", 0.01)
+    file = tmp_path / "mlflow.db"
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("CREATE TABLE t (x)")
+        check_registry(f"sqlite:///{file}")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(RegistryError, match=r"is locked by another process$") as caught:
+            check_registry(f"sqlite:///{file}")
+    assert caught.value.remedy == "try again"
+
+
+def test_bundle_that_has_a_version_gets_no_second_one_and_another_bundle_does(
+    tmp_path, tracking_uri
+):
+    def version(bundle) -> int:
+        return register(
+            bundle, name="digits", run_id=None, tracking_uri=None, progress=StageProgress()
+        ).number
+
+    first = image_parts().write(tmp_path / "first")
+    second = image_parts(checkpoint={"sha256": "1"}).write(tmp_path / "second")
+    assert [version(each) for each in (first, first, second, first)] == [1, 1, 2, 1]
+
+
+def test_notice_is_given_when_a_registered_version_cannot_be_recorded(
+    tmp_path, tracking_uri, monkeypatch, capfd
+):
+    version = ModelRegistry().register(image_parts().write(tmp_path / "b").path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/gone.db")
+    with pytest.raises(RegistryError):
+        record(version, {}, [], tracking_uri=None, progress=StageProgress())
+    assert "version 1 of digits is registered, but" in capfd.readouterr().err
