@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 
@@ -14,8 +15,12 @@ AUDIT = "serving.audit"
 """Who changed what: shown at every level."""
 ABOUT_CLIENTS = ("python_multipart",)
 """Libraries that warn of what clients send, which is answered to them and counted."""
-WITH_HANDLERS = ("litserve",)
+WITH_HANDLERS = ("litserve", "mlflow")
 """Libraries that print by themselves when they are imported."""
+MLFLOW_LOGGING = "MLFLOW_CONFIGURE_LOGGING"
+"""MLflow's variable for that; it may be imported later."""
+ABOUT_ERRORS = ("mlflow.store.db.utils",)
+"""Print the traceback of what they raise, which is told by whoever has asked."""
 
 
 class JsonLines(logging.Formatter):
@@ -44,6 +49,9 @@ def configure_logging(level: str) -> None:
     logging.getLogger(AUDIT).setLevel(logging.INFO)
     for name in ABOUT_CLIENTS:
         logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ABOUT_ERRORS:
+        logging.getLogger(name).disabled = True
+    os.environ.setdefault(MLFLOW_LOGGING, "false")
     for name in WITH_HANDLERS:
         logger = logging.getLogger(name)
         logger.handlers.clear()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bundle.errors import ManifestError, NotFoundError, RegistryError, RequestError
@@ -30,6 +31,8 @@ CHAMPION = "champion"
 CANDIDATE = "candidate"
 MAX_EVENTS = 200
 """Events kept of one model; older ones are dropped, and with them the way back past them."""
+TICK = timedelta(microseconds=1)
+"""How much later an event is than the last one where the writer's clock is behind."""
 
 _SPLIT_TAG = "trainyard.split"
 _RAMP_TAG = "trainyard.ramp"
@@ -95,7 +98,7 @@ class ModelRecord:
         before = self.routing()
         if before.champion is None:
             self._client.set_registered_model_alias(self.name, CHAMPION, str(number))
-        self._keep(new_event("register", before, self.routing()))
+        self._keep(self._event("register", before, self.routing()))
 
     def change(
         self, action: str, after: Routing, *, dry_run: bool, who: str | None = None
@@ -118,7 +121,7 @@ class ModelRecord:
 
         MLflow writes one alias or tag at a time, and whoever looks in between sees it so.
         """
-        event = new_event(action, before, after, who=who)
+        event = self._event(action, before, after, who=who)
         if dry_run or before == after:
             return event
         if after.champion is not None and after.champion != before.champion:
@@ -150,6 +153,16 @@ class ModelRecord:
             if latest <= newest:
                 return
             newest = latest
+
+    def _event(
+        self, action: str, before: Routing, after: Routing, *, who: str | None = None
+    ) -> Event:
+        """An event of now, but later than the last one: clocks differ, and the order is by time."""
+        event = new_event(action, before, after, who=who)
+        earlier = self.events()
+        if earlier and event.time <= earlier[-1].time:
+            event = replace(event, time=earlier[-1].time + TICK)
+        return event
 
     def _keep(self, event: Event) -> None:
         """One tag an event, so that two writers never overwrite each other's."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import random
 import socket
@@ -29,6 +30,13 @@ QUIET = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 """MLflow writes into other programs' output unless the environment tells it not to."""
+
+POOL = "MLFLOW_SQLALCHEMYSTORE_"
+"""How the variables begin that say how MLflow keeps its connections to a database."""
+UNPOOLED = {f"{POOL}POOLCLASS": "NullPool"}
+"""A connection that is kept open reads the file that was there, even when it is deleted."""
+POOL_LOGGER = "mlflow.store.db.utils"
+"""Tells of a pool that was chosen, whenever it connects."""
 
 CONNECT_SECONDS = 5.0
 ATTEMPTS = 12
@@ -89,7 +97,7 @@ class MlflowStore:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _check_exists(self) -> None:
-        if self._file is not None and not self._file.exists():
+        if self._file is not None and not _has_content(self._file):
             raise RegistryError(
                 f"there is no registry at {self.uri} yet",
                 field=URI_VARIABLE,
@@ -101,6 +109,8 @@ class MlflowStore:
         if self._client is None:
             for variable, value in QUIET.items():
                 os.environ.setdefault(variable, value)
+            if self._file is not None:
+                _keep_no_connection()
             self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         return self._client
 
@@ -173,6 +183,24 @@ def _is_contention(error: MlflowException) -> bool:
         return False
     text = str(error).lower()
     return any(sign in text for sign in ("giving up after", "is locked", "deadlock", "unique"))
+
+
+def _keep_no_connection() -> None:
+    """From the next database on, unless the environment asks for a pool of another kind."""
+    chosen = {name: value for name, value in os.environ.items() if name.startswith(POOL)}
+    if not chosen or chosen == UNPOOLED:
+        os.environ.update(UNPOOLED)
+        logging.getLogger(POOL_LOGGER).setLevel(logging.WARNING)
+
+
+def _has_content(file: Path) -> bool:
+    """False also where there is no file. Where it may not be looked at, reading it tells why."""
+    try:
+        return file.stat().st_size > 0
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
 
 
 def _check_sqlite(file: Path, uri: str) -> None:
