@@ -14,8 +14,7 @@ from bundle.errors import BundleError, IntegrityError, NotFoundError, RegistryEr
 from bundle.model import Model
 from bundle.registry import ModelRegistry, Routing, record
 from bundle.registry.version import MANIFEST_SHA256
-from bundle.uri import resolve
-from serving.routing.follower import Follower
+from bundle.uri import fetch_version, resolve
 from tests.tiny_bundle import image_parts, pictures
 
 
@@ -322,9 +321,9 @@ def test_version_whose_hash_is_none_is_refused_and_no_folder_is_removed(
         resolve("models:/digits/1", cache=cache)
     with pytest.raises(RegistryError, match="version 1 of 'digits' is not a bundle"):
         three.download("digits", 1, tmp_path / "there")
-    refused = Follower("models:/digits", registry=three, cache=cache).poll().refused
+    with pytest.raises(RegistryError, match="version 1 of 'digits' is not a bundle"):
+        fetch_version(three, "digits", 1, cache=cache)
 
-    assert ["is not a bundle" in refusal.reason for refusal in refused] == [True]
     assert (folder / "a.txt").read_text() == "kept"
 
 
