@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bundle.manifest import Manifest
+from bundle.registry.store import MlflowStore
 from optimize import lineage
 from optimize.cache import ContentCache
 from optimize.findings import Findings, standings
@@ -15,7 +16,7 @@ from optimize.golden import Answering, make_golden
 from optimize.held_out import SPLITS
 from optimize.measure import hold_contest
 from optimize.page import SUFFIX, write_report
-from optimize.publication import check_registry, gate_metrics, record, register, write_once
+from optimize.publication import gate_metrics, record, register, write_once
 from optimize.recipe import Recipe, recipes_for
 from optimize.reference import torch_threads
 from optimize.request import (
@@ -90,7 +91,7 @@ class ModelOptimizer:
         """
         registered = registered_name(self._config)
         if registered is not None:
-            check_registry(self._config.tracking.uri)
+            MlflowStore(self._config.tracking.uri).check_writable()
         with (
             scratch("export") as workspace,
             torch_threads(self._settings.threads),

@@ -5,16 +5,13 @@ Each step accepts what the same export did before it was killed, so that it can 
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sqlite3
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow.entities import Metric
 
-from bundle.address import URI_VARIABLE, sqlite_file
 from bundle.archive import Bundle, publish_or_reuse, sha256_file, write_bundle
 from bundle.errors import NotFoundError, RegistryError, RequestError
 from bundle.paths import MANIFEST
@@ -34,44 +31,6 @@ if TYPE_CHECKING:
 
 REPORT_FOLDER = "optimize"
 """Of the run's artifacts."""
-_LOCK_SECONDS = 5.0
-"""Longest wait for another writer of a sqlite registry, before any work is done."""
-
-
-def check_registry(tracking_uri: str | None) -> None:
-    """Raises RegistryError where nothing could be registered now; creates no registry."""
-    store = MlflowStore(tracking_uri)
-    file = sqlite_file(store.uri)
-    if file is not None:
-        _check_database(file, store.uri)
-        return
-    with store.reading() as client:
-        client.search_registered_models(max_results=1)
-
-
-def _check_database(file: Path, uri: str) -> None:
-    if not os.access(file.parent, os.W_OK):
-        fault = "cannot be written" if file.parent.is_dir() else "does not exist"
-        raise RegistryError(f"the folder of the registry {uri} {fault}", field=URI_VARIABLE)
-    if not file.exists():
-        return
-    with MlflowStore(uri).reading():  # is it a database at all?
-        pass
-    address = f"{file.absolute().as_uri()}?mode=rw"
-    try:
-        with contextlib.closing(
-            sqlite3.connect(address, uri=True, timeout=_LOCK_SECONDS, isolation_level=None)
-        ) as database:
-            database.execute("BEGIN IMMEDIATE")
-            database.execute("ROLLBACK")
-    except sqlite3.Error as error:
-        locked = "locked" in str(error)
-        fault = "is locked by another process" if locked else f"failed: {error}"
-        raise RegistryError(
-            f"the registry {uri} {fault}",
-            field=URI_VARIABLE,
-            remedy="try again" if locked else None,
-        ) from error
 
 
 def write_once(
@@ -134,8 +93,7 @@ def register(
 
 def _registered(registry: ModelRegistry, bundle: Bundle, name: str) -> ModelVersion | None:
     """The last version of that name with this very manifest, if its registration was finished."""
-    file = sqlite_file(registry.uri)
-    if file is not None and not file.exists():
+    if not MlflowStore(registry.uri).exists:
         return None
     try:
         versions = registry.versions(name)

@@ -7,8 +7,9 @@ import logging
 import os
 import random
 import socket
+import sqlite3
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -39,6 +40,8 @@ POOL_LOGGER = "mlflow.store.db.utils"
 """Tells of a pool that was chosen, whenever it connects."""
 
 CONNECT_SECONDS = 5.0
+LOCK_SECONDS = 5.0
+"""Longest wait for another writer of a sqlite registry, where it is only asked whether one may."""
 ATTEMPTS = 12
 """Tries of what another writer may have got in the way of."""
 
@@ -67,6 +70,26 @@ class MlflowStore:
     def artifact_root(self) -> Path | None:
         """Beside a sqlite registry's file, where MLflow itself would take the working directory."""
         return None if self._file is None else self._file.parent.resolve() / "mlruns"
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is anything to read; of a server it is taken for granted."""
+        return self._file is None or _has_content(self._file)
+
+    def check_writable(self) -> None:
+        """Raises RegistryError where nothing could be registered now; creates no registry."""
+        if self._file is None:
+            with self.reading() as client:
+                client.search_registered_models(max_results=1)
+            return
+        self._check_folder()
+        if not os.access(self._file.parent, os.W_OK):
+            raise RegistryError(
+                f"the folder of the registry {self.uri} cannot be written", field=URI_VARIABLE
+            )
+        if self.exists:
+            _check_sqlite(self._file, self.uri)
+            _check_unlocked(self._file, self.uri)
 
     @contextmanager
     def reading(self, *, missing: NotFoundError | None = None) -> Iterator[Any]:
@@ -97,7 +120,7 @@ class MlflowStore:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _check_exists(self) -> None:
-        if self._file is not None and not _has_content(self._file):
+        if not self.exists:
             raise RegistryError(
                 f"there is no registry at {self.uri} yet",
                 field=URI_VARIABLE,
@@ -133,15 +156,18 @@ class MlflowStore:
                 remedy=f"start it, or set {URI_VARIABLE}",
             ) from error
 
+    def _check_folder(self) -> None:
+        if self._file is not None and not self._file.parent.is_dir():
+            raise RegistryError(
+                f"the folder of the registry {self.uri} does not exist", field=URI_VARIABLE
+            )
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
         if self._file is None:
             yield
             return
-        if not self._file.parent.is_dir():
-            raise RegistryError(
-                f"the folder of the registry {self.uri} does not exist", field=URI_VARIABLE
-            )
+        self._check_folder()
         with self._file.with_name(f"{self._file.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -215,6 +241,24 @@ def _check_sqlite(file: Path, uri: str) -> None:
         ) from error
     if head and head != _SQLITE_MAGIC:
         raise RegistryError(f"the registry {uri} is not a sqlite database", field=URI_VARIABLE)
+
+
+def _check_unlocked(file: Path, uri: str) -> None:
+    address = f"{file.absolute().as_uri()}?mode=rw"
+    try:
+        with closing(
+            sqlite3.connect(address, uri=True, timeout=LOCK_SECONDS, isolation_level=None)
+        ) as database:
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        locked = "locked" in str(error)
+        fault = "is locked by another process" if locked else f"failed: {error}"
+        raise RegistryError(
+            f"the registry {uri} {fault}",
+            field=URI_VARIABLE,
+            remedy="try again" if locked else None,
+        ) from error
 
 
 def _without_password(uri: str) -> str:

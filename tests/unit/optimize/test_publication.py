@@ -8,38 +8,50 @@ import sqlite3
 import pytest
 
 from bundle.errors import RegistryError
-from bundle.registry import ModelRegistry
-from optimize import publication
+from bundle.registry import ModelRegistry, store
+from bundle.registry.store import MlflowStore
 from optimize.progress import StageProgress
-from optimize.publication import check_registry, record, register
+from optimize.publication import record, register
 from tests.tiny_bundle import image_parts
 
 
 def test_registry_that_does_not_exist_yet_is_fine_and_stays_so(tmp_path):
-    check_registry(f"sqlite:///{tmp_path}/mlflow.db")
+    MlflowStore(f"sqlite:///{tmp_path}/mlflow.db").check_writable()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_empty_file_is_no_registry_yet_and_becomes_one(tmp_path, tracking_uri):
+    bundle = image_parts().write(tmp_path / "bundle")
+    file = tmp_path / "empty.db"
+    file.touch()
+    uri = f"sqlite:///{file}"
+    MlflowStore(uri).check_writable()
+    assert file.stat().st_size == 0
+    progress = StageProgress()
+    version = register(bundle, name="digits", run_id=None, tracking_uri=uri, progress=progress)
+    assert version.number == 1
 
 
 def test_registry_is_refused_when_its_folder_is_missing(tmp_path):
     with pytest.raises(RegistryError, match=r"the folder of the registry .* does not exist"):
-        check_registry(f"sqlite:///{tmp_path}/none/mlflow.db")
+        MlflowStore(f"sqlite:///{tmp_path}/none/mlflow.db").check_writable()
 
 
 def test_registry_is_refused_when_its_file_is_no_database(tmp_path):
     (tmp_path / "mlflow.db").write_text("thesis")
     with pytest.raises(RegistryError, match="is not a sqlite database"):
-        check_registry(f"sqlite:///{tmp_path}/mlflow.db")
+        MlflowStore(f"sqlite:///{tmp_path}/mlflow.db").check_writable()
 
 
 def test_registry_is_refused_in_plain_words_when_another_process_holds_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(publication, "_LOCK_SECONDS", 0.01)
+    monkeypatch.setattr(store, "LOCK_SECONDS", 0.01)
     file = tmp_path / "mlflow.db"
     with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("CREATE TABLE t (x)")
-        check_registry(f"sqlite:///{file}")
+        MlflowStore(f"sqlite:///{file}").check_writable()
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(RegistryError, match=r"is locked by another process$") as caught:
-            check_registry(f"sqlite:///{file}")
+            MlflowStore(f"sqlite:///{file}").check_writable()
     assert caught.value.remedy == "try again"
 
 
