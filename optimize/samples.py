@@ -38,16 +38,15 @@ def draw_samples(
     be read.
     """
     taken = set(held_out.digests)
-    tuning_split = TUNING_SPLIT
     if held_out.split == TUNING_SPLIT or not len(data.samples(TUNING_SPLIT)):
         tuning_split = CALIBRATION_SPLIT
-    if tuning_split == CALIBRATION_SPLIT:
         wanted = settings.calibration + settings.tuning
         both = _draw(data, CALIBRATION_SPLIT, wanted, taken)
         # Of too few, each gets its part.
         cut = -(-len(both) * settings.calibration // wanted)
         calibration, tuning = both[:cut], both[cut:]
     else:
+        tuning_split = TUNING_SPLIT
         calibration = _draw(data, CALIBRATION_SPLIT, settings.calibration, taken)
         tuning = _draw(data, tuning_split, settings.tuning, taken)
     form = {"preprocessing": preprocessor.config.sha256, "batch_size": batch_size}
