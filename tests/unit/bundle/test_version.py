@@ -14,20 +14,23 @@ from bundle.registry.version import (
 from tests.tiny_bundle import LOGITS, image_parts
 
 
-def metadata(manifest, **metrics):
-    tags = version_tags(manifest, manifest_sha256="a" * 64, metrics=metrics)
-    assert all(isinstance(value, str) for value in tags.values())
-    assert max(map(len, tags.values())) <= MAX_TAG_CHARACTERS
-    version = ModelVersion(
+def version_of(tags):
+    return ModelVersion(
         name="m",
         number=1,
         aliases=(),
         created=datetime.now(UTC),
         run_id=None,
         source="",
-        tags={**tags, "mine": "7"},
+        tags=tags,
     )
-    return version.metadata
+
+
+def metadata(manifest, **metrics):
+    tags = version_tags(manifest, manifest_sha256="a" * 64, metrics=metrics)
+    assert all(isinstance(value, str) for value in tags.values())
+    assert max(map(len, tags.values())) <= MAX_TAG_CHARACTERS
+    return version_of({**tags, "mine": "7"}).metadata
 
 
 def test_tags_tell_what_the_manifest_tells():
@@ -90,14 +93,4 @@ def test_keys_have_only_what_a_tag_may_have():
     ],
 )
 def test_only_a_hash_is_taken_for_the_hash_of_a_manifest(tag, known):
-    version = ModelVersion(
-        name="m",
-        number=1,
-        aliases=(),
-        created=datetime.now(UTC),
-        run_id=None,
-        source="",
-        tags={MANIFEST_SHA256: tag},
-    )
-
-    assert version.manifest_sha256 == (tag if known else None)
+    assert version_of({MANIFEST_SHA256: tag}).manifest_sha256 == (tag if known else None)

@@ -18,13 +18,13 @@ from serving.metrics import MetricsCollector
 from serving.routing.fetcher import Fetcher
 from serving.routing.follower import Follower
 from serving.routing.last_known_good import LastKnownGood
-from serving.routing.messages import Call, Fetched, Look, Observed, Polled, Result
-from serving.routing.outcomes import Outcomes
+from serving.routing.messages import Call, Fetched, Look, Polled, Result
 from serving.routing.sentry import Sentry
 from serving.routing.split import Split
 from serving.routing.wanted import Route, Wanted
 from serving.routing.watcher import Watcher
 from serving.routing.watcher_process import watch
+from tests.observed import bad_challenger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,14 +114,6 @@ def bench(tmp_path):
     yield bench
     for gate in bench.registry.gates.values():
         gate.set()
-
-
-def bad_challenger() -> Observed:
-    good, bad = Outcomes(), Outcomes()
-    for _ in range(300):
-        good.record(200, 0.01)
-        bad.record(500, 0.01)
-    return Observed({("m", "1"): good, ("m", "2"): bad})
 
 
 def test_what_is_known_is_not_fetched_again(bench):

@@ -28,6 +28,7 @@ from serving.routing.table import RoutingTable
 from serving.routing.wanted import Refusal, Route, Wanted
 from serving.routing.watcher import Watcher
 from serving.routing.watcher_process import watch
+from tests.observed import bad_challenger
 
 URI = "models:/m"
 
@@ -114,14 +115,6 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path):
     return Bench(tmp_path, {1: 90.0, 2: 10.0})
-
-
-def bad_challenger() -> Observed:
-    good, bad = Outcomes(), Outcomes()
-    for _ in range(300):
-        good.record(200, 0.01)
-        bad.record(500, 0.01)
-    return Observed({("m", "1"): good, ("m", "2"): bad})
 
 
 def test_the_supervisor_is_told_of_changes_only(bench):
