@@ -25,6 +25,7 @@ from serving.routing.split import Split
 from serving.routing.wanted import Route, Wanted
 from serving.routing.watcher import Watcher
 from serving.routing.watcher_process import watch
+from serving.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,8 +120,8 @@ def bench(tmp_path):
 def bad_challenger() -> Observed:
     good, bad = Outcomes(), Outcomes()
     for _ in range(300):
-        good.record(200, 0.01)
-        bad.record(500, 0.01)
+        good.record(200, [Run(0.01)])
+        bad.record(500, [Run(0.01)])
     return Observed({("m", "1"): good, ("m", "2"): bad})
 
 
