@@ -97,8 +97,13 @@ class ApiProcess:
         self._first = first
         self._started = asyncio.Event()
         preprocessors = Preprocessors()
+        self._table = RoutingTable()
+        self._recorder = Recorder(self._table, control.send)
         self._dispatcher = Dispatcher(
-            catalog=self._catalog, on_change=self._workers_changed, preprocessors=preprocessors
+            catalog=self._catalog,
+            on_change=self._workers_changed,
+            on_overdue=self._recorder.overdue,
+            preprocessors=preprocessors,
         )
         self._metrics = metrics = MetricsCollector()
         self._arrivals = Arrivals()
@@ -109,8 +114,6 @@ class ApiProcess:
             metrics=metrics,
             arrivals=self._arrivals,
         )
-        self._table = RoutingTable()
-        self._recorder = Recorder(self._table, control.send)
         self._shadows = Shadows(self._table, ShadowMetrics(), preprocessors)
         self._calls = Calls(control.send)
         chooser = Chooser(self._catalog, self._table)

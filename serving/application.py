@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from serving.guard import Guard
-    from serving.metrics import MetricsCollector, RequestRecord
+    from serving.metrics import MetricsCollector
     from serving.tracing import Tracer
 
 log = logging.getLogger(__name__)
@@ -75,12 +75,12 @@ class Application:
         metrics: MetricsCollector,
         guard: Guard,
         extra_headers: Callable[[], Mapping[str, str]],
-        observe: Callable[[RequestRecord, int, float], None],
+        observe: Callable[[Exchange, int], None],
         access: AccessLog | None = None,
         tracer: Tracer | None = None,
     ) -> None:
         """`lifespan` is told of start and stop; `extra_headers` go out with every answer;
-        `observe` is told of each with its status and the seconds that it took.
+        `observe` is told of each with its status.
         """
         self._observe = observe
         self._routes = [
@@ -112,7 +112,7 @@ class Application:
         status = CLIENT_GONE if response is None else response.status_code
         seconds = time.monotonic() - exchange.started
         self._metrics.request(exchange.record, status=status, error=exchange.error, seconds=seconds)
-        self._observe(exchange.record, status, seconds)
+        self._observe(exchange, status)
         self._access.request(scope, exchange, status=status, seconds=seconds)
         if self._tracer is not None:
             self._tracer.record(scope, exchange, status=status, seconds=seconds)

@@ -21,6 +21,7 @@ from serving.errors import (
     UnavailableError,
 )
 from serving.preprocessors import Preprocessors
+from serving.run import Run
 from serving.served_model import ModelInfo, ModelKey, Part, ServedModel
 from serving.transport import Link, connect
 from serving.wire import CANCEL, CATALOG, INFER, RELEASED, REPLY, Message, Tensors
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from serving.departure import Departure
 
 log = logging.getLogger(__name__)
+
+LEAST_OF_LIMIT = 0.5
+"""Of the server's limit a version must have run so much to be to blame for a 504: who sent the body
+slowly, or waited long, leaves it less."""
 
 
 class ClientGoneError(Exception):
@@ -60,15 +65,17 @@ class _Worker:
     serial: int = 0
     """Of the catalog that it sent last."""
     pending: dict[int, _Pending] = field(default_factory=dict)
+    overdue: dict[int, _Overdue] = field(default_factory=dict)
     backlog: Backlog = field(default_factory=Backlog)
 
 
 class _Waiting:
     """A request that waits for the answers to its parts, or for the first error."""
 
-    __slots__ = ("_answers", "_left", "outcome")
+    __slots__ = ("_answers", "_left", "outcome", "runs")
 
-    def __init__(self, parts: int) -> None:
+    def __init__(self, parts: int, runs: list[Run]) -> None:
+        self.runs = runs
         self._answers: dict[int, Answer] = {}
         self._left = parts
         self.outcome: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
@@ -100,6 +107,15 @@ class _Pending:
     deadline: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Overdue:
+    """A part of which nobody waits for the answer any more, until the worker says what it did."""
+
+    model: ModelKey
+    least: float
+    """Seconds that it must have run to be the version's fault."""
+
+
 class Dispatcher:
     """Sends parts to the worker that owes least, and wakes whoever waits for them.
 
@@ -111,11 +127,15 @@ class Dispatcher:
         *,
         catalog: Catalog,
         on_change: Callable[[], None],
+        on_overdue: Callable[[ModelKey, float], None] = lambda _, __: None,
         preprocessors: Preprocessors | None = None,
     ) -> None:
-        """`preprocessors`: those of the process."""
+        """`on_overdue` is told of parts that the version ran until the server's own limit, with
+        their share of the batch. `preprocessors`: those of the process.
+        """
         self._catalog = catalog
         self._on_change = on_change
+        self._on_overdue = on_overdue
         self._workers: dict[Link, _Worker] = {}
         self._ids = itertools.count()
         self._preprocessors = preprocessors or Preprocessors()
@@ -149,10 +169,13 @@ class Dispatcher:
         priority: int,
         routed: bool,
         departure: Departure | None = None,
+        runs: list[Run] | None = None,
+        own_limit: bool = False,
     ) -> list[Answer]:
         """The answers to the parts, in order. `deadline` is on time.monotonic's clock. `routed`:
         any version might have been asked, so what another one answers this one has to answer too.
-        `departure`: of who asks, if that can go.
+        `departure`: of who asks, if that can go. What runs is added to `runs`, also where the
+        request fails. `own_limit`: whether the deadline is the server's, and not the client's.
 
         Raises a ServingError if any of them fails, DeadlineExceededError when it is time, and
         ClientGoneError when nobody is left to answer; whatever still waits is then taken back.
@@ -160,7 +183,7 @@ class Dispatcher:
         left = deadline - time.monotonic()
         if left <= 0:
             raise DeadlineExceededError(timeout_ms)
-        request = _Waiting(len(parts))
+        request = _Waiting(len(parts), [] if runs is None else runs)
         pending: list[_Pending] = []
         timer = asyncio.get_running_loop().call_later(
             left, lambda: request.fail(DeadlineExceededError(timeout_ms))
@@ -185,6 +208,10 @@ class Dispatcher:
             if departure is not None:
                 departure.watch(lambda: request.fail(ClientGoneError()))
             return await request.outcome
+        except DeadlineExceededError:
+            if routed and own_limit:
+                _await_verdict(pending, timeout_ms / 1000 * LEAST_OF_LIMIT)
+            raise
         finally:
             timer.cancel()
             if departure is not None:
@@ -235,11 +262,15 @@ class Dispatcher:
 
     def _take_back(self, pending: Iterable[_Pending]) -> None:
         waiting: dict[Link, list[int]] = {}
+        asking: dict[Link, list[int]] = {}
         for entry in pending:
             if entry.worker.pending.pop(entry.id, None) is not None:
-                waiting.setdefault(entry.worker.link, []).append(entry.id)
+                link = entry.worker.link
+                waiting.setdefault(link, []).append(entry.id)
+                if entry.id in entry.worker.overdue:
+                    asking.setdefault(link, []).append(entry.id)
         for link, ids in waiting.items():
-            link.send(CANCEL, {"ids": ids})
+            link.send(CANCEL, {"ids": ids, "begun": asking.get(link, [])})
 
     def _receive(self, link: Link, message: Message) -> None:
         worker = self._workers.setdefault(link, _Worker(link))
@@ -253,6 +284,13 @@ class Dispatcher:
                 entry = worker.pending.pop(found["id"], None)
                 if entry is not None:
                     _settle(entry, found, tensors)
+                elif late := worker.overdue.pop(found["id"], None):
+                    self._judge(late, found)
+
+    def _judge(self, late: _Overdue, found: dict[str, Any]) -> None:
+        """A worker tells what became of a part that is overdue."""
+        if found.get("infer", 0.0) >= late.least:
+            self._on_overdue(late.model, found["share"])
 
     async def _learn(self, worker: _Worker, fields: dict[str, Any]) -> None:
         """A worker tells what it holds now. To prepare for a new model takes long."""
@@ -310,6 +348,13 @@ class Dispatcher:
         self._on_change()
 
 
+def _await_verdict(pending: Iterable[_Pending], least: float) -> None:
+    """Of those that are taken back the worker is to say whether they ran so many seconds."""
+    for entry in pending:
+        if entry.id in entry.worker.pending:
+            entry.worker.overdue[entry.id] = _Overdue(entry.model, least)
+
+
 def _overloaded(wait: float, *, late: bool) -> ServingError:
     """`wait`: seconds until what waits now has run."""
     what = "the deadline would pass before its turn" if late else "the queue is full"
@@ -331,6 +376,9 @@ def _fail(pending: Iterable[_Pending], reason: Callable[[], ServingError]) -> No
 
 
 def _settle(entry: _Pending, found: dict[str, Any], tensors: Tensors) -> None:
+    if (share := found.get("share")) is not None:
+        run = Run(found.get("infer", 0.0), found["samples"], found["tokens"], share)
+        entry.request.runs.append(run)
     if found["status"] == work.OK:
         entry.request.answer(entry.index, Answer(tensors, found["queue"], found["infer"]))
     else:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from serving.departure import Departure
     from serving.errors import ServingError
+    from serving.run import Run
     from serving.served_model import ModelInfo
 
 REQUEST_ID = "X-Request-Id"
@@ -52,6 +53,8 @@ class Exchange:
     """Of who has asked, where it is noticed."""
     routed: bool = False
     """Whether the model's route chose the version, rather than the client."""
+    runs: list[Run] = field(default_factory=list)
+    """Of its parts, as far as they ran."""
 
     @classmethod
     def begin(cls, scope: Scope, *, route: str) -> Exchange:

@@ -126,6 +126,8 @@ class Intake:
                 priority=priority,
                 routed=exchange.routed,
                 departure=exchange.departure,
+                runs=exchange.runs,
+                own_limit=limit_ms == self._settings.timeout_ms,
             )
         finally:
             self._metrics.in_flight(exchange.record, -1)

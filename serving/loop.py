@@ -10,7 +10,7 @@ from litserve.loops import LitLoop
 
 from bundle.errors import EngineError, InputError
 from serving.wire import Array, Tensors
-from serving.work import FAILED, GONE, OK, REFUSED, Job, WorkQueue, answer
+from serving.work import FAILED, GONE, OK, REFUSED, Job, WorkQueue, answer, share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,7 +70,8 @@ def execute(
 ) -> dict[Link, list[Answer]]:
     """Run a batch, all of one model; the answers by who waits for them.
 
-    If the batch fails its items run one by one, so that only the one at fault fails.
+    If the batch fails its items run one by one, so that only the one at fault fails. Together they
+    remain one batch to whoever judges the version.
     """
     model = models.get(batch[0].payload.model)
     replies: dict[Link, list[Answer]] = {}
@@ -78,8 +79,15 @@ def execute(
         for item in batch:
             replies.setdefault(item.payload.link, []).append((answer(item.payload.id, GONE), {}))
         return replies
+    part = share(batch)
     for items, answers in _run(model, list(batch), metrics, models):
-        for item, found in zip(items, answers, strict=True):
+        run = {
+            "samples": sum(item.samples for item in items),
+            "tokens": max(item.length for item in items),
+            "share": part,
+        }
+        for item, (entry, tensors) in zip(items, answers, strict=True):
+            found = ({**run, **entry}, tensors)
             replies.setdefault(item.payload.link, []).append(found)
     return replies
 

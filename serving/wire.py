@@ -34,7 +34,8 @@ longer."""
 INFER = "infer"
 """API process → worker: run these tensors."""
 CANCEL = "cancel"
-"""API process → worker: nobody waits for {"ids": [...]} any more."""
+"""API process → worker: nobody waits for {"ids": [...]} any more; of those in "begun" it
+answers whether they run."""
 REPLY = "reply"
 """Worker → API process: the answers to some of its requests."""
 

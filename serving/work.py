@@ -29,6 +29,8 @@ REFUSED = "refused"
 """The model does not take this input."""
 FAILED = "failed"
 """The model does not answer anything."""
+BEGUN = "begun"
+"""It runs, and nobody waits for it any more."""
 GONE = "gone"
 """The model is not held here."""
 
@@ -48,6 +50,11 @@ class Job:
 def answer(job_id: int, status: str, **fields: Any) -> dict[str, Any]:
     """One entry of a reply's "answers"."""
     return {"id": job_id, "status": status, **fields}
+
+
+def share(batch: Sequence[Item[Job]]) -> float:
+    """What each part has of the batch, of which only those count that name no version."""
+    return 1.0 / max(1, sum(item.payload.routed for item in batch))
 
 
 class WorkQueue:
@@ -74,6 +81,8 @@ class WorkQueue:
         self._service = ServiceTime()
         self._waiting: Counter[ModelKey] = Counter()
         self._running: ModelKey | None = None
+        self._batch: list[Item[Job]] = []
+        self._began = 0.0
         self._used: dict[ModelKey, float] = {}
         self._metrics = metrics
         self._changed = threading.Condition()
@@ -89,6 +98,9 @@ class WorkQueue:
                 waiting = self._items.get(link, {})
                 items = [waiting.pop(job_id, None) for job_id in message.fields["ids"]]
                 self._discard([item for item in items if item is not None])
+                begun = [self._verdict(link, job_id) for job_id in message.fields.get("begun", ())]
+            if begun:
+                link.send(REPLY, {"answers": begun}, [{}] * len(begun))
 
     def lost(self, link: Link) -> None:
         """The API process is gone: nobody waits for what it asked."""
@@ -109,6 +121,7 @@ class WorkQueue:
                     for item in poll.batch:
                         self._forget(item)
                     self._running = poll.batch[0].payload.model
+                    self._batch, self._began = poll.batch, time.monotonic()
                     return poll.batch
                 self._changed.wait(None if poll.wake is None else poll.wake - time.monotonic())
         return None
@@ -117,6 +130,7 @@ class WorkQueue:
         """The batch has run, and took that long: what is still to come is planned by it."""
         with self._changed:
             self._running = None
+            self._batch = []
             samples = sum(item.samples for item in batch)
             self._service.measured(batch[0].payload.model, samples=samples, seconds=seconds)
 
@@ -169,6 +183,16 @@ class WorkQueue:
             late = done - deadline if hopeless else 0.0
             refusal = answer(fields["id"], REJECTED, wait=wait, late=late)
             link.send(REPLY, {"answers": [refusal]}, [{}])
+
+    def _verdict(self, link: Link, job_id: int) -> dict[str, Any]:
+        """Whether that runs, and for how many seconds; else it has never begun, or its answer is on
+        its way already.
+        """
+        for item in self._batch:
+            if item.payload.link is link and item.payload.id == job_id:
+                seconds = time.monotonic() - self._began
+                return answer(job_id, BEGUN, infer=seconds, share=share(self._batch))
+        return answer(job_id, EXPIRED)
 
     def _running_seconds(self) -> float:
         """What is left of the batch that runs, at most."""

@@ -38,6 +38,21 @@ def uneven_parts(rounds: int) -> Parts:
     )
 
 
+def growing_parts(rounds: int) -> Parts:
+    """Takes so many hyperbolic tangents of each sample before it answers: the time of a batch grows
+    with its size.
+    """
+    wide = 20_000
+    nodes = [
+        helper.make_node("MatMul", ["flat", "widen"], ["wide0"]),
+        *(helper.make_node("Tanh", [f"wide{step}"], [f"wide{step + 1}"]) for step in range(rounds)),
+        helper.make_node("ReduceMin", [f"wide{rounds}"], ["least"], keepdims=0),
+        helper.make_node("Mul", ["least", "none"], ["nothing"]),
+    ]
+    widen = np.random.default_rng(8).normal(0, 0.01, (SIZE, wide)).astype(np.float32)
+    return _classifier(nodes, {"widen": widen, "none": np.zeros((), np.float32)})
+
+
 def failing_parts() -> Parts:
     """Looks its first pixel up in a table that is too short for bright ones."""
     return _classifier(

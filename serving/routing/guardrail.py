@@ -1,27 +1,23 @@
 """Guardrail: whether a challenger may have more traffic, must lose it, or has to go on as it is.
 
-It may be asked after every request without being wrong more often for it. Each proportion has a
-confidence sequence: the values that a beta mixture of all others does not beat by 1/alpha, which
-with probability 1 - alpha hold the true one at all times (Ville's inequality; Robbins 1970; Howard
-et al. 2021, "Time-uniform, nonparametric, nonasymptotic confidence sequences"). A percentile is
-between the nearest two edges of the histogram above which the proportion is found to be another
-than the percentile's. It is enough if that is right of the edge beside the true one: what speaks
-against an edge farther out speaks against it too. `slowness` has the ratio of two percentiles.
+It may be asked after every request without being wrong more often for it. The share of failures
+has a confidence sequence: the values that a beta mixture of all others does not beat by 1/alpha,
+which with probability 1 - alpha hold the true one at all times (Ville's inequality; Robbins 1970;
+Howard et al. 2021, "Time-uniform, nonparametric, nonasymptotic confidence sequences"). It also
+holds the mean of what is between 0 and 1, such as the share of a batch that failed: a likelihood
+ratio is convex in it, so its mean is at most that of whole failures. `slowness` has the durations.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from serving.routing.outcomes import EDGES
-from serving.routing.slowness import TAIL, is_slower, percentile
-
 if TYPE_CHECKING:
     from serving.routing.outcomes import Outcomes
+    from serving.routing.slowness import Slowness
 
 _STEPS = 40
 """Halvings of an interval of proportions."""
@@ -61,9 +57,11 @@ class Judgement:
     reason: str
 
 
-def judge(champion: Outcomes, challenger: Outcomes, policy: Policy) -> Judgement:
-    """Both since the split was last changed, under the same load."""
-    fewest = min(champion.count, challenger.count)
+def judge(
+    champion: Outcomes, challenger: Outcomes, slowness: Slowness, policy: Policy
+) -> Judgement:
+    """All since the split was last changed, under the same load."""
+    fewest = min(champion.requests, challenger.requests)
     if fewest < policy.min_samples:
         return Judgement(Verdict.HOLD, f"{fewest} of {policy.min_samples} samples")
     alpha = policy.alpha / 4
@@ -75,54 +73,33 @@ def judge(champion: Outcomes, challenger: Outcomes, policy: Policy) -> Judgement
             f"at least {theirs[0]:.1%} of its requests fail, of the champion's at most "
             f"{ours[1]:.1%}",
         )
-    if is_slower(challenger, champion, ratio=policy.p95_ratio, alpha=policy.alpha / 2):
-        one, other = percentile(challenger) * 1000, percentile(champion) * 1000
+    if slowness.is_slower(policy.alpha / 2):
         return Judgement(
             Verdict.ROLLBACK,
-            f"its 95th percentile, about {one:.1f} ms, is more than {policy.p95_ratio:g} times the "
-            f"champion's, about {other:.1f} ms",
+            f"the 95th percentile of its batches is more than {policy.p95_ratio:g} times that of "
+            "the champion's batches of the same size",
         )
-    alpha /= 2
-    ours_p95 = percentile_bounds(champion, alpha)
-    theirs_p95 = percentile_bounds(challenger, alpha)
     if theirs[1] > ours[0] + policy.advance_margin:
         return Judgement(Verdict.HOLD, "too few samples to tell the shares of failures apart")
-    if theirs_p95[1] > policy.advance_p95_ratio * ours_p95[0]:
-        return Judgement(Verdict.HOLD, "too few samples to tell the 95th percentiles apart")
+    if not slowness.is_safe(alpha):
+        return Judgement(
+            Verdict.HOLD, "too few batches of the same size to tell the 95th percentiles apart"
+        )
     return Judgement(Verdict.ADVANCE, "no worse than the champion")
 
 
-def percentile_bounds(outcomes: Outcomes, alpha: float) -> tuple[float, float]:
-    """The 95th percentile of the durations is between these, in seconds; either is wrong with a
-    probability of at most alpha.
-    """
-    above = outcomes.above
-    # The counts fall, so whether an edge is excluded changes once on either side of the estimate.
-    estimate = bisect_left(above, -TAIL * outcomes.ok, key=lambda count: -count)
-    low, high = 0.0, math.inf
-    for index in range(estimate - 1, -1, -1):
-        if _excludes(above[index], outcomes.ok, TAIL, alpha):
-            low = EDGES[index]
-            break
-    for index in range(estimate, len(EDGES)):
-        if _excludes(above[index], outcomes.ok, TAIL, alpha):
-            high = EDGES[index]
-            break
-    return low, high
-
-
-def _interval(hits: int, count: int, alpha: float) -> tuple[float, float]:
+def _interval(hits: float, count: float, alpha: float) -> tuple[float, float]:
     """The confidence sequence of a proportion, as it stands after `count`."""
     if count == 0:
         return 0.0, 1.0
-    middle = hits / count
+    middle = min(1.0, hits / count)
     return (
         _bound(hits, count, alpha, inside=middle, outside=0.0),
         _bound(hits, count, alpha, inside=middle, outside=1.0),
     )
 
 
-def _bound(hits: int, count: int, alpha: float, *, inside: float, outside: float) -> float:
+def _bound(hits: float, count: float, alpha: float, *, inside: float, outside: float) -> float:
     for _ in range(_STEPS):
         middle = (inside + outside) / 2
         if _excludes(hits, count, middle, alpha):
@@ -132,9 +109,9 @@ def _bound(hits: int, count: int, alpha: float, *, inside: float, outside: float
     return outside
 
 
-def _excludes(hits: int, count: int, proportion: float, alpha: float) -> bool:
+def _excludes(hits: float, count: float, proportion: float, alpha: float) -> bool:
     """Whether the mixture, Jeffreys' beta(1/2, 1/2), beats the proportion by 1/alpha."""
-    misses = count - hits
+    misses = max(0.0, count - hits)  # sums of shares may be off by a rounding
     mixture = (
         math.lgamma(hits + 0.5) + math.lgamma(misses + 0.5) - math.lgamma(count + 1.0)
         - math.log(math.pi)
@@ -143,7 +120,7 @@ def _excludes(hits: int, count: int, proportion: float, alpha: float) -> bool:
     return mixture - own >= -math.log(alpha)
 
 
-def _log(probability: float, times: int) -> float:
+def _log(probability: float, times: float) -> float:
     """Of so many independent events."""
     if times == 0:
         return 0.0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from serving.routing.guardrail import Judgement, Policy, Verdict, judge
 from serving.routing.outcomes import Outcomes
+from serving.routing.slowness import Slowness
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +35,8 @@ class Sentry:
         self._policy = policy or Policy()
         self._split: dict[str, tuple[str, Split]] = {}
         self._seen: dict[tuple[str, str], Outcomes] = {}
+        self._slowness: dict[tuple[str, str], Slowness] = {}
+        """By --model and challenger."""
 
     def settled(self, wanted: Wanted) -> None:
         """The split is served from now on."""
@@ -42,11 +45,22 @@ class Sentry:
             return
         self._split[wanted.uri] = (route.name, route.split)
         self._seen = {key: seen for key, seen in self._seen.items() if key[0] != route.name}
+        for other, (name, split) in self._split.items():
+            if name == route.name:
+                for version in split.versions[:-1]:
+                    self._slowness[other, version] = self._unknown()
 
     def observed(self, message: Observed) -> None:
         """An API process tells what it has answered since it last did."""
         for key, outcomes in message.outcomes.items():
             self._seen.setdefault(key, Outcomes()).add(outcomes)
+        nothing = Outcomes()
+        for uri, (name, split) in self._split.items():
+            *challengers, champion = split.versions
+            one = message.outcomes.get((name, champion), nothing).durations
+            for version in challengers:
+                other = message.outcomes.get((name, version), nothing).durations
+                self._slowness[uri, version].add(one, other)
 
     def forget(self, uri: str) -> None:
         """What was seen was judged: whoever gives the version traffic again, knows of it."""
@@ -60,7 +74,11 @@ class Sentry:
                 judgement = judge(
                     self._seen.get((name, champion), Outcomes()),
                     self._seen.get((name, version), Outcomes()),
+                    self._slowness[uri, version],
                     self._policy,
                 )
                 if judgement.verdict is not Verdict.HOLD:
                     yield Finding(uri, version, split.shares[version], judgement)
+
+    def _unknown(self) -> Slowness:
+        return Slowness(ratio=self._policy.p95_ratio, safe_ratio=self._policy.advance_p95_ratio)

@@ -1,13 +1,19 @@
-"""Slowness: whether a version's 95th percentile is that many times longer than another's.
+"""Slowness: whether a challenger's batches take that many times longer than the champion's.
 
-Of each place where the other's percentile may be, the evidence is collected that it is not there:
-the other's requests that are above it are fewer than a twentieth, or this version's that are above
-so many times as much are more. Either is a likelihood ratio, averaged over alternatives, that may
-be looked at at any time (Ville's inequality), and so are their product and the mean of all three,
-of which the product needs less of both where they are alike. If it excludes every place it excludes
-the true one, and only of that one it has to be right, whatever it says of others (Howard and Ramdas
-2022, "Sequential estimation of quantiles with applications to A/B testing and best-arm
-identification").
+Larger batches take longer, and the version with more traffic has larger ones. So batches of one
+size are compared with each other only. Of each size, what ran since the last comparison is a block:
+how many of the champion's batches took longer than its 95th percentile was before, and how many of
+the challenger's longer than `ratio` times as much. That the second proportion is no larger than the
+first is what the evidence is against. For proportions a < b expected in a block of n and m batches
+it is the likelihood ratio against (na + mb) / (n + m) for both, whose mean is at most 1 whatever
+the proportion really is (Turner, Ly and Grünwald 2024, "Generic E-variables for exact sequential
+k-sample tests that allow for optional stopping"). Being at most 1 for each block by itself it stays
+so for their product, over all blocks and sizes, and for the mean over several a and b: it may be
+looked at at any time (Ville's inequality), and load that slows both versions down for a while is
+evidence of nothing.
+
+Counts need not be whole: of a power below 1 of such a ratio the mean is at most that power of the
+ratio's mean (Jensen), and the proof above holds for weights in the place of counts.
 """
 
 from __future__ import annotations
@@ -21,41 +27,112 @@ import numpy.typing as npt
 from serving.routing.outcomes import EDGES, RATIO
 
 if TYPE_CHECKING:
-    from serving.routing.outcomes import Outcomes
+    from collections.abc import Mapping
+
+    from serving.routing.outcomes import Durations, Size
 
 Floats = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
 
 TAIL = 0.05
-FEWER: Floats = TAIL * np.array([0.02, 0.05, *np.arange(0.1, 0.85, 0.1), 0.88, 0.94])
-MORE: Floats = TAIL * np.array([1.06, 1.13, 1.25, 1.4, 1.6, 1.9, 2.3, 2.9, 3.8, 5, 7, 10, 14, 18])
-"""Alternatives to the proportion of a twentieth."""
+FIRST_BATCHES = 20
+"""Of the champion, in each size, from which its percentile is known for the first time."""
+_ENTRIES = len(EDGES) + 1
+
+CHAMPION = (0.01, 0.03, 0.06, 0.12)
+ABOVE = (0.06, 0.12, 0.5, 0.97)
+MORE: Floats = np.array(
+    [(a, b) for a in CHAMPION for b in (0.06, 0.12, 0.2, 0.35, 0.6, 0.9) if b > a]
+)
+FEWER: Floats = np.array([(a, b * a) for a in ABOVE for b in (0.02, 0.1, 0.3, 0.6)])
+"""Proportions that are expected of champion and challenger. Where durations hardly differ all of
+the champion's may be above the edge below its percentile, and none above that one."""
 
 
-def is_slower(challenger: Outcomes, champion: Outcomes, *, ratio: float, alpha: float) -> bool:
-    """Whether it takes more than `ratio` times as long.
+class Evidence:
+    """That the challenger's proportion is another than the champion's, in one direction."""
 
-    However often it is asked, it is ever wrong with a probability of at most alpha.
-    """
-    farther = math.ceil(math.log(ratio) / math.log(RATIO))
-    # Entry i: the percentile is in the champion's entry i, above edge i-1 and up to edge i.
-    theirs = np.array([champion.ok, *champion.above], np.int64)
-    ours = np.array([*challenger.above[farther:], *[0] * (farther + 1)], np.int64)
-    one = _evidence(theirs, champion.ok, FEWER)
-    other = _evidence(ours, challenger.ok, MORE)
-    mean = np.logaddexp(np.logaddexp(one, other), one + other) - math.log(3)
-    return bool(mean.min() >= -math.log(alpha))
+    def __init__(self, ratio: float, alternatives: Floats) -> None:
+        self._farther = math.ceil(math.log(ratio) / math.log(RATIO))
+        self._champion, self._challenger = alternatives.T
+        self._logs: Floats = np.zeros(len(alternatives))
+
+    def add(self, champion: Floats, challenger: Floats, edge: int) -> None:
+        """A block: whether the champion's were above that edge, and the challenger's above the one
+        that is `ratio` times as far.
+        """
+        n, m = champion.sum(), challenger.sum()
+        both = (n * self._champion + m * self._challenger) / (n + m)
+        for block, own, first in (
+            (champion, self._champion, edge + 1),
+            (challenger, self._challenger, edge + self._farther + 1),
+        ):
+            above = block[first:].sum()
+            self._logs += above * np.log(own / both)
+            self._logs += (block.sum() - above) * np.log((1 - own) / (1 - both))
+
+    def suffices(self, alpha: float) -> bool:
+        """However often it is asked, it is ever wrong with a probability of at most alpha."""
+        mean = np.logaddexp.reduce(self._logs) - math.log(len(self._logs))
+        return bool(mean >= -math.log(alpha))
 
 
-def percentile(outcomes: Outcomes) -> float:
-    """The 95th percentile as it was seen, in seconds, rounded up to an edge."""
-    within = np.flatnonzero(np.array(outcomes.above) <= TAIL * outcomes.ok)
-    return EDGES[within[0]] if len(within) else EDGES[-1]
+class Slowness:
+    """Of one challenger and the champion, under one split."""
+
+    def __init__(self, *, ratio: float, safe_ratio: float) -> None:
+        """`ratio`: from which on it is too slow; `safe_ratio`: below which it may have more."""
+        self._slower = Evidence(ratio, MORE)
+        self._no_slower = Evidence(safe_ratio, FEWER)
+        self._strata: dict[Size, _Stratum] = {}
+
+    def add(self, champion: Durations, challenger: Durations) -> None:
+        """What ran since the last time."""
+        for size in {*champion, *challenger}:
+            stratum = self._strata.setdefault(size, _Stratum())
+            stratum.add(champion.get(size, {}), challenger.get(size, {}))
+            if stratum.comparable:
+                one, other, percentile = stratum.block()
+                self._slower.add(one, other, percentile)
+                self._no_slower.add(one, other, percentile - 1)
+
+    def is_slower(self, alpha: float) -> bool:
+        """Whether it takes more than `ratio` times as long; wrong with at most alpha."""
+        return self._slower.suffices(alpha)
+
+    def is_safe(self, alpha: float) -> bool:
+        """Whether it takes less than `safe_ratio` times as long; wrong with at most alpha."""
+        return self._no_slower.suffices(alpha)
 
 
-def _evidence(hits: Counts, count: int, alternatives: Floats) -> Floats:
-    """The logarithm of the mean likelihood ratio of the alternatives against a twentieth."""
-    ratios = np.outer(hits, np.log(alternatives / TAIL)) + np.outer(
-        count - hits, np.log((1 - alternatives) / (1 - TAIL))
-    )  # (places, alternatives)
-    return np.asarray(np.logaddexp.reduce(ratios, axis=1) - math.log(len(alternatives)))
+class _Stratum:
+    """Batches of one size: the champion's before the block, and both versions' in it."""
+
+    def __init__(self) -> None:
+        self._before = np.zeros(_ENTRIES)
+        self._champion = np.zeros(_ENTRIES)
+        self._challenger = np.zeros(_ENTRIES)
+
+    def add(self, champion: Mapping[int, float], challenger: Mapping[int, float]) -> None:
+        known = self._before.sum() >= FIRST_BATCHES
+        _count(champion, self._champion if known else self._before)
+        _count(challenger, self._challenger)
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the block has something of both."""
+        return bool(self._champion.any() and self._challenger.any())
+
+    def block(self) -> tuple[Floats, Floats, int]:
+        """Champion, challenger, and the edge below which the champion's percentile was. The next
+        block begins.
+        """
+        reached = np.cumsum(self._before) >= (1 - TAIL) * self._before.sum()
+        champion, challenger = self._champion, self._challenger
+        self._before = self._before + champion
+        self._champion, self._challenger = np.zeros(_ENTRIES), np.zeros(_ENTRIES)
+        return champion, challenger, int(reached.argmax())
+
+
+def _count(taken: Mapping[int, float], into: Floats) -> None:
+    for entry, share in taken.items():
+        into[entry] += share

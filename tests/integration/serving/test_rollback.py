@@ -18,7 +18,13 @@ import pytest
 from bundle.uri import fetch_version
 from serving.routing.follower import Follower
 from serving.routing.last_known_good import LastKnownGood
-from tests.challengers import UNLUCKY, failing_parts, slow_parts, uneven_parts
+from tests.challengers import (
+    UNLUCKY,
+    failing_parts,
+    growing_parts,
+    slow_parts,
+    uneven_parts,
+)
 from tests.followed_model import (
     NAME,
     SAMPLE,
@@ -154,6 +160,130 @@ def test_a_challenger_that_is_the_same_goes_on(tmp_path, empty_registry):
         print(dict(answers))
         assert rolled_back(server) is None
         assert {status for _, status in answers} == {200}
+
+
+CLIENTS = 16
+"""That ask at once, so that batches are as large as they are in a busy server."""
+GROWTH = 300
+"""Some milliseconds a sample."""
+
+
+def batch_samples(server: RunningServer, number: str) -> float:
+    """In the mean of the version's batches."""
+    metrics = server.scrape()
+    samples = metrics.total("trainyard_samples_total", version=number)
+    return samples / max(1, metrics.total("trainyard_batches_total", version=number))
+
+
+def press(server: RunningServer, *, seconds: float) -> tuple[Counter[tuple[str, int]], float]:
+    """From many clients at once, until somebody is rolled back or it is time.
+
+    The answers by version and status, and how long it took.
+    """
+    begin = time.monotonic()
+    answers: Counter[tuple[str, int]] = Counter()
+
+    def ask_on(_: int) -> list[tuple[str, int]]:
+        found = []
+        with server.client() as client:
+            while time.monotonic() - begin < seconds and rolled_back(server) is None:
+                for _ in range(20):
+                    answer = ask(client)
+                    found.append((answer.headers["X-Model-Version"], answer.status_code))
+        return found
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        for found in pool.map(ask_on, range(CLIENTS)):
+            answers.update(found)
+    return answers, time.monotonic() - begin
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("percent", [10, 50, 90])
+def test_a_challenger_that_is_the_same_goes_on_whoever_has_the_larger_batches(
+    tmp_path, empty_registry, percent
+):
+    model = FollowedModel.create(tmp_path, empty_registry, versions=0)
+    for _ in range(2):
+        model.register(growing_parts(GROWTH))
+    model.registry.split(NAME, {1: 100 - percent, 2: percent})
+    with model.serve("--api-processes", "1") as server:
+        eventually(lambda: watcher_pid(server) > 0, seconds=200)
+        answers, _ = press(server, seconds=90)
+        sizes = {number: round(batch_samples(server, number), 1) for number in "12"}
+        print(f"{percent} percent: {dict(answers)}, samples a batch {sizes}")
+        assert rolled_back(server) is None
+        assert {status for _, status in answers} == {200}
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("percent", [10, 50, 90])
+def test_a_challenger_that_takes_twice_as_long_is_caught_in_batches_of_whatever_size(
+    tmp_path, empty_registry, percent
+):
+    model = FollowedModel.create(tmp_path, empty_registry, versions=0)
+    model.register(growing_parts(GROWTH))
+    model.register(growing_parts(2 * GROWTH))
+    model.registry.split(NAME, {1: 100 - percent, 2: percent})
+    with model.serve("--api-processes", "1") as server, server.client() as client:
+        eventually(lambda: watcher_pid(server) > 0, seconds=200)
+        answers, seconds = press(server, seconds=120)
+        sizes = {number: round(batch_samples(server, number), 1) for number in "12"}
+        found = rolled_back(server)
+        print(
+            f"{percent} percent: {dict(answers)}, samples a batch {sizes}, after {seconds:.1f} s: "
+            f"{found}"
+        )
+        assert found is not None, "it was not caught"
+        assert "percentile" in found["reason"]
+        check_withdrawn(model, server, client)
+
+
+def test_clients_that_do_not_wait_do_not_roll_back_a_version(tmp_path, empty_registry):
+    """Whether they name it or have a key that leads to it."""
+    model = FollowedModel.create(tmp_path, empty_registry, versions=0)
+    for _ in range(2):
+        model.register(slow_parts(ROUNDS))
+    model.registry.split(NAME, {1: 50, 2: 50})
+    with model.serve("--api-processes", "1") as server, server.client() as client:
+        eventually(lambda: watcher_pid(server) > 0, seconds=200)
+        key = next(str(key) for key in range(100) if version(client, key=str(key)) == "2")
+        other = next(str(key) for key in range(100) if version(client, key=str(key)) == "1")
+        for _ in range(60):
+            assert version(client, key=other) == "1"
+        late = Counter(
+            ask(client, timeout_ms=1, **options).status_code
+            for options in ({"version": "2"}, {"key": key})
+            for _ in range(100)
+        )
+        assert late[504] >= 100, late
+        time.sleep(2.5)  # what was seen is told every second
+        assert rolled_back(server) is None
+        assert dict(model.registry.routing(NAME).shares) == {1: 50.0, 2: 50.0}
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_a_version_that_runs_until_the_servers_limit_is_caught(tmp_path, empty_registry):
+    """Some seconds, of which the server waits for one. Most requests are shed meanwhile, and say
+    nothing: it took five minutes on two cores.
+    """
+    model = FollowedModel.create(tmp_path, empty_registry, versions=1)
+    model.register(slow_parts(600 * ROUNDS))
+    model.registry.split(NAME, {1: 50, 2: 50})
+    with (
+        model.serve("--api-processes", "2", "--timeout-ms", "1000") as server,
+        server.client() as client,
+    ):
+        eventually(lambda: watcher_pid(server) > 0, seconds=200)
+        answers, seconds = press(server, seconds=480)
+        found = rolled_back(server)
+        print(f"{dict(answers)}, after {seconds:.1f} s: {found}")
+        assert found is not None, "it was not caught"
+        assert "fail" in found["reason"]
+        check_withdrawn(model, server, client)
 
 
 @pytest.mark.soak

@@ -15,10 +15,11 @@ from serving.catalog import Catalog
 from serving.departure import Departure
 from serving.dispatch import ClientGoneError, Dispatcher
 from serving.errors import DeadlineExceededError, ModelFailedError, UnavailableError
+from serving.run import Run
 from serving.served_model import Part
 from serving.transport import Link
 from serving.wire import CANCEL, INFER, REPLY
-from serving.work import FAILED, OK, REJECTED, answer
+from serving.work import BEGUN, EXPIRED, FAILED, OK, REJECTED, answer
 
 SERVED = SimpleNamespace(info=SimpleNamespace(key=("m", "1")))
 PART = Part({"x": np.ones((1, 2), np.float32)}, (0,), "x")
@@ -72,7 +73,7 @@ async def dispatching(folder):
         server.close()
 
 
-def ask(dispatcher, parts=(PART,), *, seconds=10.0, departure=None):
+def ask(dispatcher, parts=(PART,), *, seconds=10.0, departure=None, **options):
     return asyncio.ensure_future(
         dispatcher.run(
             SERVED,
@@ -80,8 +81,9 @@ def ask(dispatcher, parts=(PART,), *, seconds=10.0, departure=None):
             deadline=time.monotonic() + seconds,
             timeout_ms=seconds * 1000,
             priority=1,
-            routed=False,
+            routed=options.pop("routed", False),
             departure=departure,
+            **options,
         )
     )
 
@@ -197,3 +199,57 @@ def test_who_would_be_turned_away_for_the_same_reason_does_not_ask(tmp_path):
             dispatcher.check(SERVED, samples=1, deadline=now + 0.9)
 
     asyncio.run(test())
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "ran", "blamed"),
+    [
+        ({"routed": True, "own_limit": True}, BEGUN, 1.0, True),
+        ({"routed": True, "own_limit": True}, OK, 1.0, True),  # the answer was on its way
+        ({"routed": True, "own_limit": True}, BEGUN, 0.0, False),  # it waited, or came slowly
+        ({"routed": True, "own_limit": True}, EXPIRED, None, False),
+        ({"routed": True, "own_limit": False}, BEGUN, 1.0, False),
+        ({"routed": False, "own_limit": True}, BEGUN, 1.0, False),
+    ],
+)
+def test_a_version_is_to_blame_for_what_it_ran_until_the_servers_limit(
+    tmp_path, asked, status, ran, blamed
+):
+    async def run():
+        async with dispatching(tmp_path) as (dispatcher, worker):
+            found = []
+            dispatcher._on_overdue = lambda key, share: found.append((key, share))
+            with pytest.raises(DeadlineExceededError):
+                await ask(dispatcher, seconds=0.05, **asked)
+            [cancelled] = await worker.told(CANCEL)
+            [number] = cancelled.fields["ids"]
+            assert cancelled.fields["begun"] == ([number] if all(asked.values()) else [])
+            told = {} if ran is None else {"infer": ran, "share": 0.25}
+            late = answer(number, status, queue=0.0, samples=4, tokens=1, **told)
+            worker.link.send(REPLY, {"answers": [late, late]}, [{}, {}])
+            other = ask(dispatcher)  # whose answer comes after these
+            await worker.told(INFER, 2)
+            worker.answer(number + 1)
+            await other
+            assert found == ([(("m", "1"), 0.25)] if blamed else [])
+            assert not any(known.overdue for known in dispatcher._workers.values())
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("status", [OK, FAILED])
+def test_who_asks_learns_what_the_batch_was_also_where_it_failed(tmp_path, status):
+    async def run():
+        async with dispatching(tmp_path) as (dispatcher, worker):
+            runs = []
+            asked = ask(dispatcher, runs=runs)
+            [message] = await worker.told(INFER)
+            batch = {"samples": 8, "tokens": 3, "share": 0.5, "queue": 0.0, "message": "no"}
+            fields = batch | ({"infer": 0.2} if status == OK else {})
+            found = answer(message.fields["id"], status, **fields)
+            worker.link.send(REPLY, {"answers": [found]}, [{"y": np.zeros((1, 1))}])
+            await asyncio.wait([asked])
+            assert runs == [Run(0.2 if status == OK else 0.0, 8, 3, 0.5)]
+            assert (asked.exception() is None) == (status == OK)
+
+    asyncio.run(run())

@@ -23,11 +23,13 @@ from serving.routing.last_known_good import LastKnownGood
 from serving.routing.messages import Look, Observed, Routes
 from serving.routing.outcomes import Outcomes
 from serving.routing.sentry import Sentry
+from serving.routing.slowness import FIRST_BATCHES
 from serving.routing.split import Split
 from serving.routing.table import RoutingTable
 from serving.routing.wanted import Refusal, Route, Wanted
 from serving.routing.watcher import Watcher
 from serving.routing.watcher_process import watch
+from serving.run import Run
 from tests.observed import bad_challenger
 
 URI = "models:/m"
@@ -293,7 +295,7 @@ def test_what_was_seen_before_the_split_changed_does_not_count(bench):
     bench.watcher.serves(wanted({1: 50.0, 2: 50.0}))
     good = Outcomes()
     for _ in range(300):
-        good.record(200, 0.01)
+        good.record(200, [Run(0.01)])
     bench.watcher.observed(Observed({("m", "1"): few.outcomes["m", "1"], ("m", "2"): good}))
     assert bench.told == []
 
@@ -306,6 +308,7 @@ def test_of_a_split_in_three_the_one_that_is_bad_goes(tmp_path):
 
 def test_of_a_split_in_three_one_goes_while_the_other_may_have_more(tmp_path):
     bench = Bench(tmp_path, {1: 80.0, 2: 10.0, 3: 10.0})
+    bench.watcher.observed(first_batches())
     good = good_challenger().outcomes["m", "1"]
     bad = bad_challenger().outcomes["m", "2"]
     bench.watcher.observed(Observed({("m", "1"): good, ("m", "2"): bad, ("m", "3"): good}))
@@ -331,19 +334,28 @@ def test_it_loses_it_also_where_the_registry_wants_what_cannot_be_fetched(bench)
 def good_challenger() -> Observed:
     good = Outcomes()
     for _ in range(3000):
-        good.record(200, 0.01)
+        good.record(200, [Run(0.01)])
     return Observed({("m", "1"): good, ("m", "2"): good})
+
+
+def first_batches() -> Observed:
+    """Of the champion: from then on its percentile is known."""
+    first = Outcomes()
+    for _ in range(FIRST_BATCHES):
+        first.record(200, [Run(0.01)])
+    return Observed({("m", "1"): first})
 
 
 def test_a_good_challenger_advances_by_what_it_did_with_the_share_it_had(tmp_path):
     """Until the server has taken the next stage, what is still seen speaks for the one before."""
     bench = Bench(tmp_path, {1: 95.0, 2: 5.0})
+    bench.watcher.observed(first_batches())
     for _ in range(2):
         bench.watcher.observed(good_challenger())
         assert bench.shares == {"1": 75.0, "2": 25.0}
     assert bench.registry.advanced == [("2", 5.0), ("2", 5.0)]
     bench.watcher.serves(bench.registry.now)
-    bench.watcher.observed(Observed({}))
+    bench.watcher.observed(first_batches())
     assert len(bench.registry.advanced) == 2
     bench.watcher.observed(good_challenger())
     assert bench.registry.advanced[-1] == ("2", 25.0)
@@ -351,6 +363,7 @@ def test_a_good_challenger_advances_by_what_it_did_with_the_share_it_had(tmp_pat
 
 def test_a_ramp_that_may_not_go_on_is_asked_for_once_a_poll_and_logged_once(tmp_path, caplog):
     bench = Bench(tmp_path, {1: 95.0, 2: 5.0})
+    bench.watcher.observed(first_batches())
     bench.registry.read_only = True
     for asked in (1, 2):
         for _ in range(3):

@@ -10,7 +10,7 @@ import pytest
 
 from serving.metrics import MetricsCollector
 from serving.wire import CANCEL, INFER, Message
-from serving.work import REJECTED, WorkQueue
+from serving.work import BEGUN, EXPIRED, REJECTED, WorkQueue, share
 
 
 class Recorder:
@@ -171,3 +171,28 @@ def test_samples_leave_in_time_for_their_deadline(queue):
     queue.measured(queue.take(), 9.0)
     queue.receive(link, infer(1, seconds=9.05))
     assert ids(queue.take()) == [1]
+
+
+def test_who_cancels_is_told_what_had_begun_if_it_asks(queue):
+    """One runs, in a batch of two; one waits; one is not known any more."""
+    link = Recorder()
+    for number in range(2):
+        queue.receive(link, infer(number))
+    queue.take()
+    queue.receive(link, infer(2))
+    queue.receive(link, Message(CANCEL, {"ids": [0, 2, 9], "begun": [0, 2, 9]}, []))
+    [reply] = link.sent
+    runs, waits, unknown = reply["answers"]
+    assert (runs["id"], runs["status"], runs["share"]) == (0, BEGUN, 0.5)
+    assert runs["infer"] >= 0
+    assert waits == {"id": 2, "status": EXPIRED}
+    assert unknown == {"id": 9, "status": EXPIRED}
+
+
+def test_requests_that_name_a_version_have_no_share_of_the_batch(queue):
+    link = Recorder()
+    for number in range(3):
+        message = infer(number)
+        message.fields["routed"] = number > 0
+        queue.receive(link, message)
+    assert share(queue.take()) == 0.5
