@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from bundle.archive import MAX_MANIFEST_BYTES, open_bundle, publish_or_reuse
+from bundle.cache import caching
 from bundle.errors import BundleError, IntegrityError, NotFoundError, RequestError, TrainyardError
 from bundle.manifest import Manifest
 from bundle.paths import MANIFEST
-from bundle.publish import staging
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,7 @@ def fetch_bundle(uri: str, cache: Path) -> Path:
             return open_bundle(target).path
         except BundleError:  # the cache is ours: what no longer verifies there is fetched again
             shutil.rmtree(target, ignore_errors=True)
-    with staging(target) as folder:
+    with caching(target) as folder:
         (folder / MANIFEST).write_bytes(manifest_json)
         for name, entry in manifest.files.items():
             path = folder / name

@@ -8,9 +8,9 @@ import mlflow.artifacts
 from mlflow.exceptions import MlflowException
 
 from bundle.archive import Bundle, open_bundle, publish_or_reuse, sha256_file
+from bundle.cache import caching
 from bundle.errors import IntegrityError
 from bundle.paths import MANIFEST
-from bundle.publish import staging
 from bundle.registry.store import already_exists
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def upload(
 
 def download(source: str, target: Path, *, manifest_sha256: str, tracking_uri: str) -> None:
     """Fetch the folder at `source` and give it the target's name once it is verified."""
-    with staging(target) as folder:
+    with caching(target) as folder:
         fetched = mlflow.artifacts.download_artifacts(
             artifact_uri=source, dst_path=str(folder), tracking_uri=tracking_uri
         )
