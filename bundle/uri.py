@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from bundle.archive import open_bundle, sha256_file
+from bundle.cache import CACHE_VARIABLE
 from bundle.errors import BundleError, NotFoundError, RequestError
 from bundle.paths import MANIFEST
 from bundle.remote import fetch_bundle
 
 if TYPE_CHECKING:
     from bundle.registry import ModelRegistry
-
-CACHE_VARIABLE = "TRAINYARD_CACHE"
 
 _NAMED = re.compile(r"(?P<name>[^=/\\:@]+)=(?P<uri>.+)")
 _REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number>[^/@]+))?")

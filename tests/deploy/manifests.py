@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundle.uri import CACHE_VARIABLE
+from bundle.cache import CACHE_VARIABLE
 from serving.flags import CONFIG_VARIABLE, read_command_line
 from serving.guard import VARIABLE as KEYS_VARIABLE
 from serving.guard import read_keys
