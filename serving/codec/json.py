@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from serving.codec.request import (
     PredictRequest,
     Sample,
     check_known,
+    shorten,
     take_sample,
 )
 from serving.errors import BadRequestError, TooLargeError
@@ -27,8 +29,12 @@ _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
 _JSON_NAMES = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
 
 
-def parse_object(body: bytes, *, example: str) -> dict[str, Any]:
-    """The body as a JSON object. Raises BadRequestError, which shows the `example` of one."""
+def parse_object(body: bytes, *, example: str, unique: bool = False) -> dict[str, Any]:
+    """The body as a JSON object. Raises BadRequestError, which shows the `example` of one.
+
+    Of fields of one name the last is taken, unless they are to be `unique`, for which the body is
+    parsed once more, and slowly.
+    """
     if not body:
         raise BadRequestError("the body is empty", code="malformed_json", remedy=f"send {example}")
     check_depth(body)
@@ -41,6 +47,8 @@ def parse_object(body: bytes, *, example: str) -> dict[str, Any]:
             f"the body must be a JSON object, got {_name(document)}",
             remedy=f"send {example}",
         )
+    if unique:
+        _check_unique(json.loads(body, object_pairs_hook=tuple, parse_int=str, parse_float=str))
     return document
 
 
@@ -111,6 +119,21 @@ def decode_image(text: str, where: str) -> bytes:
             where, f"is not base64: {error}",
             remedy="use the standard alphabet, with padding and without line breaks",
         ) from error  # fmt: skip
+
+
+def _check_unique(value: Any, *, path: str = "") -> None:
+    """Raise BadRequestError for a field that is given twice. Objects are tuples of pairs here."""
+    if isinstance(value, tuple):
+        found = set()
+        for name, inner in value:
+            field = f"{path}.{shorten(name)}" if path else shorten(name)
+            if name in found:
+                raise BadRequestError.of_field(field, "is given twice", remedy="give it once")
+            found.add(name)
+            _check_unique(inner, path=field)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _check_unique(inner, path=f"{path}[{index}]")
 
 
 def dump(document: Mapping[str, Any] | Sequence[Any]) -> bytes:

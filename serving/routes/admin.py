@@ -106,7 +106,9 @@ async def _body(request: Request, arrivals: Arrivals, known: tuple[str, ...]) ->
     content = await arrivals.read(
         read_body(request.headers, request.receive, maximum=MAX_BODY_BYTES, seconds=BODY_SECONDS)
     )
-    document = parse_object(content, example=f'{{"{known[0]}": …}}') if content.strip() else {}
+    document = {}
+    if content.strip():
+        document = parse_object(content, example=f'{{"{known[0]}": …}}', unique=True)
     check_known(document, known)
     return document
 

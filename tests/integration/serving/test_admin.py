@@ -108,6 +108,13 @@ def test_a_wrong_request_is_told_its_field(client, action, body, status, field):
     assert answer.json()["error"]["field"] == field
 
 
+def test_a_field_that_is_given_twice_changes_nothing(client):
+    before = client.get(f"/admin/models/{NAME}").json()
+    answer = client.post(f"/admin/models/{NAME}/promote", content=b'{"version": 1, "version": 2}')
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "version")
+    assert client.get(f"/admin/models/{NAME}").json() == before
+
+
 def test_a_model_that_is_not_registered_is_404(client):
     assert client.get("/admin/models/nothing/history").status_code == 404
 

@@ -51,6 +51,29 @@ def test_parse_object_shows_what_the_route_takes(body):
 
 
 @pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"version": 2, "version": 3}', "version"),
+        (rb'{"version": 2, "versio\u006e": 2}', "version"),
+        (b'{"shares": {"1": 10, "2": 90, "1": 10}}', "shares.1"),
+        (b'{"a": [0, {"b": 1, "b": null}]}', "a[1].b"),
+    ],
+)
+def test_parse_object_refuses_a_field_that_is_given_twice_where_fields_are_unique(body, field):
+    with pytest.raises(BadRequestError, match="is given twice") as caught:
+        parse_object(body, example="{}", unique=True)
+    assert caught.value.field == field
+    parse_object(body, example="{}")
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"a": {"x": 1}, "b": {"x": [1, 1]}, "c": 1.5e3}', b'{"a": 1' + b"0" * 300 + b"}"]
+)
+def test_parse_object_is_the_same_where_fields_are_unique(body):
+    assert parse_object(body, example="{}", unique=True) == parse_object(body, example="{}")
+
+
+@pytest.mark.parametrize(
     ("body", "expected"),
     [
         (b"1", 0),
