@@ -9,6 +9,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
+
 from bundle.errors import ManifestError, NotFoundError, RegistryError, RequestError
 from bundle.fields import Fields, canonical_json, parse_json
 from bundle.registry.routing import (
@@ -49,6 +52,8 @@ class ModelRecord:
         self.name = name
 
     def entity(self) -> Any:
+        if not _is_name(self.name):
+            raise MlflowException(f"no model is named {self.name!r}", RESOURCE_DOES_NOT_EXIST)
         return self._client.get_registered_model(self.name)
 
     def numbers(self) -> list[int]:
@@ -186,6 +191,14 @@ def _ourselves() -> str:
     except (KeyError, OSError):  # a container's user may have no name
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
+
+
+def _is_name(text: str) -> bool:
+    """False for what no model can be named, and MLflow or its database would fail at."""
+    try:
+        return bool(text.encode())
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
 
 
 def all_pages(search: Any, **arguments: Any) -> list[Any]:

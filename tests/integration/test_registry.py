@@ -216,6 +216,10 @@ MISSING = [
     (lambda registry: registry.split("digits", {1: 50, 9: 50}), "no version 9"),
     (lambda registry: registry.split("digits", {1: 100, 9: 0}), "no version 9"),
     (lambda registry: registry.split("cats", {1: 100}), "no model 'cats'"),
+    (lambda registry: registry.versions(""), "no model ''"),
+    (lambda registry: registry.history("\ud800"), r"no model '\\ud800'"),
+    (lambda registry: registry.promote("\udcff", 1), r"no model '\\udcff'"),
+    (lambda registry: registry.get("", "champion"), "no model ''"),
     (lambda registry: registry.rollback("cats"), "no model 'cats'"),
     (lambda registry: registry.download("digits", 9, "x"), "no version 9"),
 ]
