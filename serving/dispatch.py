@@ -406,4 +406,4 @@ def _error(entry: _Pending, found: dict[str, Any]) -> ServingError:
         )
     if status == work.GONE:
         return UnavailableError("this version is being unloaded", code="version_unloaded")
-    return ModelFailedError(f"the model failed: {found['message']}", code="model_failed")
+    return ModelFailedError(found["message"], code="model_failed")

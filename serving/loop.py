@@ -130,7 +130,8 @@ def _failure(
     index: int | None = 0
     if not isinstance(error, (InputError, EngineError)):
         log.error("unexpected error", exc_info=error)
-        return answer(item.payload.id, FAILED, message=type(error).__name__), {}
+        message = f"the model failed: {type(error).__name__}"
+        return answer(item.payload.id, FAILED, message=message), {}
     if item.samples > 1:
         index, message = _first_culprit(model, item.payload.tensors, message)
     if isinstance(error, EngineError) and not model.works():

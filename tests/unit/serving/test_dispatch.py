@@ -110,7 +110,7 @@ def test_the_first_error_is_the_answer_and_the_other_parts_are_taken_back(tmp_pa
             asking = ask(dispatcher, [PART, PART, PART])
             await worker.told(INFER, 3)
             worker.answer(1, status=FAILED)
-            with pytest.raises(ModelFailedError):
+            with pytest.raises(ModelFailedError, match=r"^no$"):
                 await asking
             (taken_back,) = await worker.told(CANCEL)
             worker.answer(0, 2)  # too late, and of no consequence
