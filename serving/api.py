@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import time
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from serving.acceptor import Acceptor
 from serving.access import AccessLog
 from serving.application import Application
 from serving.arrivals import Arrivals
@@ -24,6 +24,7 @@ from serving.control import Drain, Ready, ShadowUp, WorkerUp, listen
 from serving.dispatch import Dispatcher
 from serving.drain import DrainPlan, Lifecycle
 from serving.errors import ServingError, UnavailableError
+from serving.garbage import settle
 from serving.guard import Guard
 from serving.intake import Intake
 from serving.logs import configure_logging
@@ -252,10 +253,7 @@ class ApiProcess:
     def _tell_ready(self) -> None:
         if self._listening and self._lifecycle.started and not self._told_ready:
             self._told_ready = True
-            # What lives as long as the process need not be looked at in every collection, which
-            # would hold up all requests for a tenth of a second.
-            gc.collect()
-            gc.freeze()
+            settle()
             self._control.send(Ready())
 
     def _extra_headers(self) -> Mapping[str, str]:
@@ -270,8 +268,17 @@ class _HttpServer(uvicorn.Server):
         self._on_listening = on_listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await super().startup([])
+        for listener in sockets or ():
+            acceptor = Acceptor(listener, self._protocol, backlog=self.config.backlog)
+            acceptor.start()
+            self.servers.append(acceptor)  # type: ignore[arg-type] # uvicorn closes it as its own
         self._on_listening()
+
+    def _protocol(self) -> asyncio.Protocol:
+        return self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -31,6 +32,8 @@ class Item(Generic[P]):
     """When it runs at the latest, alone if need be."""
     deadline: float
     """From when on nobody wants the answer."""
+    lull: float = math.inf
+    """Seconds without any arrival after which it runs, too."""
     length: int = 1
     """Tokens of its longest sample, to which the others of a batch are padded."""
     priority: int = 1

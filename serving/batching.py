@@ -1,13 +1,15 @@
 """Batcher: which waiting samples run next, and when. Pure: it is told the time, and owns no clock.
 
 Items of one group may run together. A group is sent when it holds a batch's worth of samples or of
-tokens, or when one of its items is due. The item that has waited longest goes first, and takes
-along those that are nearest to it in length, so that little padding is paid for.
+tokens, when one of its items is due, or when nobody has come for long enough. The item that has
+waited longest goes first, and takes along those that are nearest to it in length, so that little
+padding is paid for.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -30,6 +32,8 @@ class Poll(Generic[P]):
     """Items whose deadline has passed: they left the queue and will never run."""
     wake: float | None
     """When there is something to do, if nothing arrives before; None: not before an arrival."""
+    lull: bool = False
+    """Whether nobody has come for as long as the batch would have waited for."""
 
 
 class Batcher(Generic[P]):
@@ -48,6 +52,7 @@ class Batcher(Generic[P]):
         self._deadlines: ItemHeap[P] = ItemHeap()
         self._sequence = itertools.count()
         self._samples = 0
+        self._latest = -math.inf
 
     def __len__(self) -> int:
         """Number of samples that wait."""
@@ -61,6 +66,7 @@ class Batcher(Generic[P]):
             return False
         item.sequence = next(self._sequence)
         item.waiting = True
+        self._latest = item.arrived
         group = self._groups.setdefault(item.group, Group())
         group.add(item)
         self._samples += item.samples
@@ -84,11 +90,12 @@ class Batcher(Generic[P]):
         if first is None:
             return Poll([], expired, None)
         due, oldest = first
-        if due <= now:
-            return Poll(self._take(oldest.group), expired, now)
+        lull_ends = self._latest + oldest.lull
+        if due <= now or (not self._full and lull_ends <= now):
+            return Poll(self._take(oldest.group), expired, now, lull=lull_ends <= now)
         if self._full:
             return Poll(self._take(next(iter(self._full))), expired, now)
-        return Poll([], expired, due)
+        return Poll([], expired, min(due, lull_ends))
 
     def _expire(self, now: float) -> list[Item[P]]:
         """Remove what is past its deadline."""

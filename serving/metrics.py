@@ -11,16 +11,18 @@ import struct
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
-from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.values import MultiProcessValue
+
+from serving.series import Buckets, number
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
+    from serving.series import Cell
     from serving.served_model import ModelInfo
 
 DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -31,7 +33,6 @@ SECONDS = (
 SCRAPE_ATTEMPTS = 3
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
-M = TypeVar("M", bound=MetricWrapperBase)
 _MODEL = ("model", "version", "variant")
 
 
@@ -72,7 +73,8 @@ class MetricsCollector:
     def __init__(self) -> None:
         # Its own registry: metrics are found by their files, not by the process that asks.
         registry = CollectorRegistry()
-        self._series: dict[tuple[MetricWrapperBase, tuple[str, ...]], Any] = {}
+        self._numbers: dict[tuple[Counter | Gauge, tuple[str, ...]], Cell] = {}
+        self._histograms: dict[tuple[Histogram, tuple[str, ...]], Buckets] = {}
         self._requests = Counter(
             "trainyard_requests",
             "Requests answered, by HTTP status and kind of error ('' for success).",
@@ -198,32 +200,37 @@ class MetricsCollector:
     def request(self, record: RequestRecord, *, status: int, error: str, seconds: float) -> None:
         """One request was answered."""
         model = (record.model, record.version, record.variant)
-        self._of(self._requests, record.route, *model, str(status), error).inc()
-        self._of(self._seconds, record.route, *model, str(status)).observe(seconds)
+        self._number(self._requests, record.route, *model, str(status), error).inc(1)
+        self._buckets(self._seconds, record.route, *model, str(status)).observe(seconds)
         for phase, duration in record.phases.items():
-            self._of(self._phases, phase, *model).observe(duration)
+            self._buckets(self._phases, phase, *model).observe(duration)
         if record.samples and status == 200:
-            self._of(self._samples, *model).inc(record.samples)
+            self._number(self._samples, *model).inc(record.samples)
 
     def in_flight(self, record: RequestRecord, change: int) -> None:
         """A request for a model came (1), or left (-1)."""
         model = (record.model, record.version, record.variant)
-        self._of(self._in_flight, *model).inc(change)
+        self._number(self._in_flight, *model).inc(change)
 
-    def _of(self, metric: M, *labels: str) -> M:
-        """The metric's series, which prometheus_client takes long to find."""
-        series = self._series.get((metric, labels))
-        if series is None:
-            series = self._series[metric, labels] = metric.labels(*labels)
-        found: M = series
+    def _number(self, metric: Counter | Gauge, *labels: str) -> Cell:
+        """Of the metric with these labels, which prometheus_client takes long to find."""
+        found = self._numbers.get((metric, labels))
+        if found is None:
+            found = self._numbers[metric, labels] = number(metric.labels(*labels))
+        return found
+
+    def _buckets(self, metric: Histogram, *labels: str) -> Buckets:
+        found = self._histograms.get((metric, labels))
+        if found is None:
+            found = self._histograms[metric, labels] = Buckets(metric.labels(*labels))
         return found
 
     def batch(self, model: tuple[str, str, str], samples: int, seconds: float) -> None:
         """A batch of that many samples ran for so long."""
-        self._of(self._batches, *model).observe(samples)
-        self._of(self._executions, *model, str(samples)).inc()
-        self._of(self._execution_seconds, *model, str(samples)).inc(seconds)
-        self._of(self._last, *model).set(time.time())
+        self._buckets(self._batches, *model).observe(samples)
+        self._number(self._executions, *model, str(samples)).inc(1)
+        self._number(self._execution_seconds, *model, str(samples)).inc(seconds)
+        self._last.labels(*model).set(time.time())
 
     def queue_depth(self, samples: int) -> None:
         """That many samples wait in this process."""
@@ -231,11 +238,11 @@ class MetricsCollector:
 
     def dropped(self, reason: str, samples: int) -> None:
         """Samples left the queue without running."""
-        self._of(self._dropped, reason).inc(samples)
+        self._number(self._dropped, reason).inc(samples)
 
     def cache(self, model: tuple[str, str, str], *, hit: bool) -> None:
         """A sample was looked up in the cache of preprocessed inputs."""
-        self._of(self._cache_hits if hit else self._cache_misses, *model).inc()
+        self._number(self._cache_hits if hit else self._cache_misses, *model).inc(1)
 
     def cache_bytes(self, size: int) -> None:
         """The cache of this process holds that much."""

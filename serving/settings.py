@@ -26,6 +26,11 @@ def _number(default: float, minimum: float, maximum: float) -> Any:
     return field(default=default, metadata={"minimum": minimum, "maximum": maximum})
 
 
+def _api_processes(cores: int) -> int:
+    """Two from two cores on: while one waits for the engine the other speaks."""
+    return min(4, cores, max(2, cores // 2))
+
+
 def _choice(default: str, choices: tuple[str, ...]) -> Any:
     return field(default=default, metadata={"choices": choices})
 
@@ -41,7 +46,7 @@ class Settings:
     """Name or address to listen on; 0.0.0.0 is every IPv4 interface, :: every interface."""
     port: int = _number(8000, 0, 65_535)
     """TCP port; 0 takes a free one, which the `ready` line tells."""
-    api_processes: int = _number(max(1, min(4, (os.cpu_count() or 2) // 2)), 1, 64)
+    api_processes: int = _number(_api_processes(os.cpu_count() or 1), 1, 64)
     """Processes that speak HTTP, decode and preprocess."""
     workers: int = _number(1, 1, 64)
     """Processes that run the models; each holds every model."""
@@ -58,7 +63,8 @@ class Settings:
     batch_size: int = _number(32, 1, 4096)
     """Most samples that run at once."""
     batch_delay_ms: float = _number(2.0, 0, 10_000)
-    """Longest that a sample waits for company, in milliseconds."""
+    """Longest that a sample waits for company, in milliseconds; less where pauses between arrivals
+    were waited out in vain, down to a sixteenth or to what a batch takes."""
     batch_tokens: int = _number(512, 0, 2**30)
     """Most tokens, padding included, that run at once; 0 is no limit. About 512 is best on a CPU,
     where longer batches leave its caches; a GPU takes many thousands."""

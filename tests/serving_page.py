@@ -8,7 +8,7 @@ from pathlib import Path
 from serving.settings import SPECS, docstrings, flag
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "serving.md"
-OF_THE_MACHINE = {"api_processes": "half the cores, 1 to 4"}
+OF_THE_MACHINE = {"api_processes": "half the cores, 2 to 4; on one core 1"}
 
 
 def settings_rows() -> list[str]:

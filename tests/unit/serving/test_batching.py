@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from serving.batch import Item, cut
@@ -18,6 +20,7 @@ def item(
     priority: int = 1,
     due: float | None = None,
     length: int = 1,
+    lull: float = math.inf,
 ) -> Item[str]:
     """Due a second after it arrived, unless told otherwise."""
     return Item(
@@ -29,6 +32,7 @@ def item(
         deadline=deadline,
         priority=priority,
         length=length,
+        lull=lull,
     )
 
 
@@ -193,3 +197,21 @@ def test_cut_makes_pieces_that_can_run_as_one_batch():
     pieces = [lengths[piece] for piece in cut(lengths, batch_size=4, batch_tokens=64)]
     assert pieces == [[5, 6, 7], [20, 21], [22], [90]]
     assert cut([], batch_size=4, batch_tokens=64) == []
+
+
+def test_batcher_sends_what_nobody_has_joined_for_a_lull():
+    queue = batcher()
+    queue.add(item("first", arrived=0.0, lull=0.2))
+    queue.add(item("second", arrived=0.1, lull=0.2))
+    early = queue.poll(0.25)
+    assert (early.batch, early.wake) == ([], pytest.approx(0.3))
+    sent = queue.poll(0.31)
+    assert (names(sent.batch), sent.lull) == (["first", "second"], True)
+
+
+def test_batcher_waits_no_longer_than_an_item_may_however_many_come():
+    queue = batcher(batch_size=100)
+    for number in range(11):
+        queue.add(item(str(number), arrived=number / 10, lull=0.2))
+    sent = queue.poll(1.0)
+    assert (len(sent.batch), sent.lull) == (11, False)

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 
+from serving.lull import LEAST, PATIENCE
 from serving.metrics import MetricsCollector
 from serving.wire import CANCEL, INFER, Message
 from serving.work import BEGUN, EXPIRED, REJECTED, WorkQueue, share
@@ -196,3 +197,35 @@ def test_requests_that_name_a_version_have_no_share_of_the_batch(queue):
         message.fields["routed"] = number > 0
         queue.receive(link, message)
     assert share(queue.take()) == 0.5
+
+
+def lulls(queue, *, seconds: float, times: int) -> list[float]:
+    """Of items that come alone, each when the one before has run for so long."""
+    found = []
+    for number in range(times):
+        queue.receive(Recorder(), infer(number))
+        batch = queue.take()
+        found.append(batch[0].lull)
+        queue.measured(batch, seconds)
+    return found
+
+
+def test_who_always_comes_alone_waits_less_and_less_for_company():
+    queue = WorkQueue(batch_size=4, delay=0.016, capacity=6, metrics=MetricsCollector())
+    found = lulls(queue, seconds=0.0, times=6 * PATIENCE)
+    assert found[0] == 0.016
+    assert found[-1] == pytest.approx(0.016 * LEAST)
+
+
+def test_a_lull_is_no_shorter_than_a_batch_which_company_would_share():
+    queue = WorkQueue(batch_size=4, delay=0.016, capacity=6, metrics=MetricsCollector())
+    assert lulls(queue, seconds=0.01, times=6 * PATIENCE)[-1] == pytest.approx(0.01)
+
+
+def test_company_that_comes_late_in_a_lull_makes_it_longer_again():
+    queue = WorkQueue(batch_size=4, delay=0.016, capacity=6, metrics=MetricsCollector())
+    lulls(queue, seconds=0.0, times=6 * PATIENCE)
+    for number in (1, 2):
+        queue.receive(Recorder(), infer(number))
+        time.sleep(0.001)
+    assert max(item.lull for item in queue.take()) == pytest.approx(2 * 0.016 * LEAST)

@@ -1,0 +1,61 @@
+"""Acceptor: takes the connections of a listening socket that several processes share."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+REST_SECONDS = 1.0
+"""Until it looks again where there was no room for another connection."""
+
+
+class Acceptor:
+    """One connection in each turn of the event loop, so that whoever has less to do gets more.
+
+    An event loop's own server takes all that wait: of connections that are opened together the
+    first process awake would get most, and keep them.
+    """
+
+    def __init__(
+        self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol], *, backlog: int
+    ) -> None:
+        self._listener = listener
+        self._protocol = protocol
+        self._backlog = backlog
+        self._loop = asyncio.get_running_loop()
+        self._opening: set[asyncio.Task[object]] = set()
+        self._rest: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        self._listener.setblocking(False)
+        self._listener.listen(self._backlog)
+        self._loop.add_reader(self._listener, self._accept)
+
+    def close(self) -> None:
+        """What was taken goes on; the socket is closed by whoever opened it."""
+        self._loop.remove_reader(self._listener)
+        if self._rest is not None:
+            self._rest.cancel()
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return  # another process was quicker, or the client is gone
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            self._loop.remove_reader(self._listener)
+            self._rest = self._loop.call_later(REST_SECONDS, self.start)
+            return
+        connection.setblocking(False)
+        opening = self._loop.connect_accepted_socket(self._protocol, connection)
+        task = self._loop.create_task(opening)
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)

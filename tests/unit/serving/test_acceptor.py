@@ -1,0 +1,99 @@
+"""Connections of one listening socket, taken by several."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+
+import pytest
+
+from serving import acceptor
+from serving.acceptor import Acceptor
+
+CONNECTIONS = 20
+
+
+class Kept(asyncio.Protocol):
+    """Keeps the transports of whoever is connected, and answers with a name."""
+
+    def __init__(self, name: str, kept: list[str]) -> None:
+        self._name = name
+        self._kept = kept
+
+    def connection_made(self, transport):
+        self._kept.append(self._name)
+        transport.write(self._name.encode())
+
+
+@pytest.fixture
+def listener():
+    with socket.create_server(("127.0.0.1", 0)) as opened:
+        yield opened
+
+
+async def ask(listener: socket.socket) -> str:
+    reader, writer = await asyncio.open_connection(*listener.getsockname())
+    answer = await asyncio.wait_for(reader.read(1), timeout=10)
+    writer.close()
+    return answer.decode()
+
+
+def test_connections_that_are_opened_together_are_shared_evenly(listener):
+    async def scene() -> None:
+        kept: list[str] = []
+        with listener.dup() as other:
+            waiting = [socket.create_connection(listener.getsockname()) for _ in range(CONNECTIONS)]
+            for name, end in (("a", listener), ("b", other)):
+                Acceptor(end, lambda name=name: Kept(name, kept), backlog=CONNECTIONS).start()
+            async with asyncio.timeout(10):
+                while len(kept) < CONNECTIONS:
+                    await asyncio.sleep(0.01)
+            for connection in waiting:
+                connection.close()
+        assert kept.count("a") == kept.count("b") == CONNECTIONS / 2
+
+    asyncio.run(scene())
+
+
+def test_a_closed_acceptor_leaves_connections_to_the_others(listener):
+    async def scene() -> None:
+        kept: list[str] = []
+        with listener.dup() as other:
+            first = Acceptor(listener, lambda: Kept("a", kept), backlog=8)
+            first.start()
+            assert await ask(listener) == "a"
+            first.close()
+            Acceptor(other, lambda: Kept("b", kept), backlog=8).start()
+            assert await ask(listener) == "b"
+
+    asyncio.run(scene())
+
+
+def test_where_there_is_no_room_for_a_connection_it_waits(listener, monkeypatch):
+    async def scene() -> None:
+        monkeypatch.setattr(acceptor, "REST_SECONDS", 0.05)
+        kept: list[str] = []
+        full = Full(listener)
+        Acceptor(full, lambda: Kept("a", kept), backlog=8).start()
+        assert await ask(listener) == "a"
+        assert full.refusals == 0
+
+    asyncio.run(scene())
+
+
+class Full:
+    """A socket in a process that has no file descriptor left, twice."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self.refusals = 2
+
+    def accept(self):
+        if self.refusals:
+            self.refusals -= 1
+            raise OSError(errno.EMFILE, "too many open files")
+        return self._listener.accept()
+
+    def __getattr__(self, name):
+        return getattr(self._listener, name)
