@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from serving.batch import Item
 from serving.batching import Batcher
+from serving.lateness import Lateness
 from serving.lull import Lull
 from serving.service_time import ServiceTime
 from serving.wire import CANCEL, INFER, REPLY, Message, Tensors
@@ -44,6 +45,8 @@ class Job:
     id: int
     model: ModelKey
     tensors: Tensors
+    foretold: float
+    """When it should have run, on time.monotonic's clock."""
     routed: bool = False
     """Whether any version of the model might have been asked."""
 
@@ -80,6 +83,7 @@ class WorkQueue:
         self._delay = delay
         self._target = target
         self._service = ServiceTime()
+        self._lateness = Lateness()
         self._lulls: dict[ModelKey, Lull] = {}
         self._latest = 0.0
         self._waiting: Counter[ModelKey] = Counter()
@@ -138,6 +142,9 @@ class WorkQueue:
             self._batch = []
             samples = sum(item.samples for item in batch)
             self._service.measured(batch[0].payload.model, samples=samples, seconds=seconds)
+            done = time.monotonic()
+            for item in batch:
+                self._lateness.measured(foretold=item.payload.foretold, done=done)
 
     def idle(self, model: ModelKey) -> bool:
         """Whether nothing waits for the model, and it does not run."""
@@ -166,8 +173,12 @@ class WorkQueue:
             if self._running is None and self._waiting[model]:
                 self._lulls[model].met(now - self._latest)
             self._latest = now
+            wait = self._service.wait(self._waiting)
+            # In time is what has run by then: what has only begun is work for nobody.
+            done = now + self._running_seconds() + self._service.done(model, wait, samples=samples)
+            late = done + self._lateness.margin - deadline
             item = Item(
-                Job(link, fields["id"], model, tensors, fields["routed"]),
+                Job(link, fields["id"], model, tensors, done, fields["routed"]),
                 group=(model, fields["signature"]),
                 samples=samples,
                 arrived=now,
@@ -177,10 +188,7 @@ class WorkQueue:
                 priority=fields["priority"],
                 length=fields["length"],
             )
-            wait = self._service.wait(self._waiting)
-            # In time is what has run by then: what has only begun is work for nobody.
-            done = now + self._running_seconds() + self._service.done(model, wait, samples=samples)
-            hopeless = len(self._batcher) > 0 and done > deadline
+            hopeless = len(self._batcher) > 0 and late > 0
             accepted = not hopeless and self._batcher.add(item)
             if accepted:
                 self._items.setdefault(link, {})[fields["id"]] = item
@@ -189,8 +197,7 @@ class WorkQueue:
                 self._changed.notify()
         if not accepted:
             self._metrics.dropped(REJECTED, samples)
-            late = done - deadline if hopeless else 0.0
-            refusal = answer(fields["id"], REJECTED, wait=wait, late=late)
+            refusal = answer(fields["id"], REJECTED, wait=wait, late=late if hopeless else 0.0)
             link.send(REPLY, {"answers": [refusal]}, [{}])
 
     def _verdict(self, link: Link, job_id: int) -> dict[str, Any]:

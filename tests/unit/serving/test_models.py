@@ -55,7 +55,7 @@ def served(path, **options) -> tuple[LoadedModel, ServedModel]:
 
 def job(number, tensors, model) -> Item[Job]:
     return Item(
-        Job("link", number, model.key, tensors),
+        Job("link", number, model.key, tensors, foretold=0.0),
         group="g",
         samples=len(next(iter(tensors.values()))),
         arrived=0.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -229,3 +230,23 @@ def test_company_that_comes_late_in_a_lull_makes_it_longer_again():
         queue.receive(Recorder(), infer(number))
         time.sleep(0.001)
     assert max(item.lull for item in queue.take()) == pytest.approx(2 * 0.016 * LEAST)
+
+
+def test_what_would_be_in_time_by_a_hair_is_refused_where_forecasts_have_been_too_early(queue):
+    def asked(number: int) -> list[dict]:
+        """Behind a sample that waits, with a second of which a batch takes 0.9."""
+        link = Recorder()
+        queue.receive(link, infer(number))
+        queue.receive(link, infer(number + 1, seconds=1.0))
+        return link.sent
+
+    queue.receive(Recorder(), infer(0, samples=4))
+    queue.measured(queue.take(), 0.9)
+    assert asked(1) == []
+    [*batch] = queue.take()
+    for item in batch:  # as if each had run half a second later than foretold
+        item.payload = replace(item.payload, foretold=time.monotonic() - 0.5)
+    for _ in range(32):
+        queue.measured(batch, 0.9)
+    [refusal] = asked(3)
+    assert refusal["answers"][0]["status"] == REJECTED
