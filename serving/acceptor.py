@@ -15,6 +15,13 @@ REST_SECONDS = 1.0
 """Until it looks again where there was no room for another connection."""
 
 
+class Connection(asyncio.Protocol):
+    """What speaks on a connection, as uvicorn's do."""
+
+    def shutdown(self) -> None:
+        """End when what has been asked is answered."""
+
+
 class Acceptor:
     """One connection in each turn of the event loop, so that whoever has less to do gets more.
 
@@ -23,13 +30,14 @@ class Acceptor:
     """
 
     def __init__(
-        self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol], *, backlog: int
+        self, listener: socket.socket, protocol: Callable[[], Connection], *, backlog: int
     ) -> None:
         self._listener = listener
         self._protocol = protocol
         self._backlog = backlog
         self._loop = asyncio.get_running_loop()
-        self._opening: set[asyncio.Task[object]] = set()
+        self._opening: set[asyncio.Task[tuple[asyncio.Transport, Connection]]] = set()
+        self._closed = False
         self._rest: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -38,10 +46,15 @@ class Acceptor:
         self._loop.add_reader(self._listener, self._accept)
 
     def close(self) -> None:
-        """What was taken goes on; the socket is closed by whoever opened it."""
+        """The socket is closed by whoever opened it."""
+        self._closed = True
         self._loop.remove_reader(self._listener)
         if self._rest is not None:
             self._rest.cancel()
+
+    async def wait_closed(self) -> None:
+        """Until what was taken is connected, and told to end."""
+        await asyncio.gather(*self._opening, return_exceptions=True)
 
     def _accept(self) -> None:
         try:
@@ -58,4 +71,12 @@ class Acceptor:
         opening = self._loop.connect_accepted_socket(self._protocol, connection)
         task = self._loop.create_task(opening)
         self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
+        task.add_done_callback(self._opened)
+
+    def _opened(self, task: asyncio.Task[tuple[asyncio.Transport, Connection]]) -> None:
+        self._opening.discard(task)
+        if task.cancelled() or task.exception() is not None:
+            return  # the client is gone
+        _, connection = task.result()
+        if self._closed:
+            connection.shutdown()

@@ -8,11 +8,11 @@ import logging
 import os
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import uvicorn
 
-from serving.acceptor import Acceptor
+from serving.acceptor import Acceptor, Connection
 from serving.access import AccessLog
 from serving.application import Application
 from serving.arrivals import Arrivals
@@ -53,7 +53,7 @@ from serving.tracing import Tracer
 if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-    from multiprocessing.connection import Connection
+    from multiprocessing.connection import Connection as Pipe
     from pathlib import Path
 
     from starlette.types import ASGIApp
@@ -81,7 +81,7 @@ class ApiProcess:
         settings: Settings,
         *,
         first: bool,
-        control: Connection,
+        control: Pipe,
         directory: Path,
         lifespan: ASGIApp,
         keys: tuple[ApiKey, ...],
@@ -275,8 +275,9 @@ class _HttpServer(uvicorn.Server):
             self.servers.append(acceptor)  # type: ignore[arg-type] # uvicorn closes it as its own
         self._on_listening()
 
-    def _protocol(self) -> asyncio.Protocol:
-        return self.config.http_protocol_class(  # type: ignore[call-arg]
+    def _protocol(self) -> Connection:
+        kind = cast("Callable[..., Connection]", self.config.http_protocol_class)
+        return kind(
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
 

@@ -9,12 +9,12 @@ import socket
 import pytest
 
 from serving import acceptor
-from serving.acceptor import Acceptor
+from serving.acceptor import Acceptor, Connection
 
 CONNECTIONS = 20
 
 
-class Kept(asyncio.Protocol):
+class Kept(Connection):
     """Keeps the transports of whoever is connected, and answers with a name."""
 
     def __init__(self, name: str, kept: list[str]) -> None:
@@ -23,7 +23,11 @@ class Kept(asyncio.Protocol):
 
     def connection_made(self, transport):
         self._kept.append(self._name)
+        self.transport = transport
         transport.write(self._name.encode())
+
+    def shutdown(self):
+        self.transport.close()
 
 
 @pytest.fixture
@@ -66,6 +70,23 @@ def test_a_closed_acceptor_leaves_connections_to_the_others(listener):
             first.close()
             Acceptor(other, lambda: Kept("b", kept), backlog=8).start()
             assert await ask(listener) == "b"
+
+    asyncio.run(scene())
+
+
+def test_what_was_just_taken_when_it_closes_is_connected_and_told_to_end(listener):
+    async def scene() -> None:
+        kept: list[str] = []
+        first = Acceptor(listener, lambda: Kept("a", kept), backlog=8)
+        first.start()
+        with socket.create_connection(listener.getsockname()) as client:
+            while not first._opening:
+                await asyncio.sleep(0)
+            first.close()
+            await first.wait_closed()
+            client.settimeout(10)
+            assert await asyncio.to_thread(client.recv, 2) == b"a"
+            assert await asyncio.to_thread(client.recv, 2) == b""
 
     asyncio.run(scene())
 
