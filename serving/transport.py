@@ -26,12 +26,10 @@ from serving.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 CONNECT_SECONDS = 10.0
-MOST_JOINED = 64 * 1024
-"""Bytes that are copied into one piece: to hand many small ones to the system takes longer."""
 
 
 class Link(asyncio.Protocol):
@@ -81,7 +79,7 @@ class Link(asyncio.Protocol):
             return
         pieces = encode(kind, fields, tensors)
         if self._gathered is None:
-            _write(self._transport, pieces)
+            self._transport.writelines(pieces)
             return
         if not self._gathered:
             asyncio.get_running_loop().call_soon(self._write)
@@ -90,18 +88,11 @@ class Link(asyncio.Protocol):
     def _write(self) -> None:
         pieces, self._gathered = self._gathered, []
         if self._transport is not None and pieces:
-            _write(self._transport, pieces)
+            self._transport.writelines(pieces)
 
     def close(self) -> None:
         if self._transport is not None:
             self._transport.abort()
-
-
-def _write(transport: asyncio.Transport, pieces: Sequence[bytes | memoryview]) -> None:
-    if sum(map(len, pieces)) <= MOST_JOINED:
-        transport.write(b"".join(pieces))
-    else:
-        transport.writelines(pieces)
 
 
 async def connect(
