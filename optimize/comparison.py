@@ -145,7 +145,8 @@ def _plan(
     graph: Path, variant: Variant, name: str, *, manifest: Manifest, largest: int, workspace: Path
 ) -> Contestant:
     key = PlanKey.here()
-    build = TensorRTPass(key=key, profile=shape_profile(manifest, max_batch_size=largest))
+    profile = shape_profile(manifest.inputs, manifest.preprocessing, max_batch_size=largest)
+    build = TensorRTPass(key=key, profile=profile)
     path = workspace / key.file_name(graph.stem)
     path.write_bytes(build.build(graph))
     return Contestant(

@@ -271,7 +271,7 @@ def _answering(candidates: Sequence[Candidate], workshop: Workshop) -> dict[str,
         own = candidate.always_shipped
         found[candidate.name] = Answering(
             load=functools.partial(
-                workshop.maker.engine, candidate.graph.path, provider=CPU if own else None
+                workshop.maker.engine, candidate.graph, provider=CPU if own else None
             ),
             deviation=0.0 if own else candidate.deviation,
         )

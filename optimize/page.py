@@ -50,7 +50,7 @@ def _page(manifest: Manifest, findings: Findings, *, picture: Path | None) -> st
         f"# {manifest.name}: what was exported, and on what evidence",
         "",
         (
-            f"Target {findings.target.actual} (asked for: {findings.target.requested}). "
+            f"Target {findings.target}. "
             f"Default variant: **{findings.choice.name}**, {findings.choice.reason}."
         ),
         "",
@@ -135,6 +135,7 @@ def _variant(candidate: Candidate) -> dict[str, Any]:
     graph, assessment = candidate.graph, candidate.assessment
     return {
         "name": candidate.name,
+        "format": candidate.format,
         "precision": candidate.precision,
         "certified": candidate.certified,
         "gate": asdict(candidate.verdict.result),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bundle.variant import PLAN_FORMAT
 from optimize.errors import OptimizeError
 from optimize.passes.export import Lane
 from optimize.passes.float16 import Float16
@@ -32,7 +33,7 @@ class Recipe:
     precision: str
     """"fp32", "fp16" or "int8", as in the manifest."""
     format: str = "onnx"
-    """Of the file that `passes` lead to; an engine may be built from it afterwards."""
+    """"onnx", as `passes` leave it, or "tensorrt": a plan is built of what they lead to."""
     lane: Lane
     """The exporter that writes the graph which the first pass is given."""
     passes: tuple[GraphPass, ...] = ()
@@ -67,6 +68,17 @@ def _plain(name: str, precision: str, *passes: GraphPass) -> Recipe:
     return Recipe(name=name, precision=precision, lane=Lane.dynamo, passes=passes)
 
 
+def _with_plans(*recipes: Recipe) -> tuple[Recipe, ...]:
+    """Each as a graph, which other machines fall back to, and as a plan; fp32 is a graph anyway."""
+    return (
+        *recipes,
+        *(
+            replace(each, name=f"{each.precision}-tensorrt", format=PLAN_FORMAT)
+            for each in (_plain("fp32", "fp32"), *recipes)
+        ),
+    )
+
+
 _RECIPES: dict[tuple[Target, str], tuple[Recipe, ...]] = {
     (Target.cpu, TEXT): (
         _text("fp32-fused", "fp32", _FUSED),
@@ -84,11 +96,11 @@ _RECIPES: dict[tuple[Target, str], tuple[Recipe, ...]] = {
         _text("fp16-fused", "fp16", (*_FUSED_FOR_GPU, Float16())),
     ),
     (Target.cuda, IMAGE): (_plain("fp16", "fp16", Float16()),),
-    (Target.tensorrt, TEXT): (
+    (Target.tensorrt, TEXT): _with_plans(
         _plain("fp16", "fp16", Float16()),
         _plain("int8-static", "int8", _TENSORRT_TEXT),
     ),
-    (Target.tensorrt, IMAGE): (
+    (Target.tensorrt, IMAGE): _with_plans(
         _plain("fp16", "fp16", Float16()),
         _plain("int8-static", "int8", _TENSORRT_IMAGE),
     ),

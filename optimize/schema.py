@@ -106,6 +106,16 @@ class SelectConfig:
 
 
 @dataclass
+class TensorRTConfig:
+    """What plans are built for, where target=tensorrt builds some."""
+
+    max_batch_size: int = 64
+    """Largest batch that a plan runs in one piece; texts go up to the model's longest."""
+    workspace_mb: int = 4096
+    """Most GPU memory that a layer may use while it runs, in MiB."""
+
+
+@dataclass
 class CacheConfig:
     """Finished passes, evaluations and measurements, so that none is done twice."""
 
@@ -140,6 +150,7 @@ class OptimizeConfig:
     samples: SamplesConfig = field(default_factory=SamplesConfig)
     benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
     select: SelectConfig = field(default_factory=SelectConfig)
+    tensorrt: TensorRTConfig = field(default_factory=TensorRTConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
 
 
@@ -201,6 +212,8 @@ def check(config: ExportConfig) -> None:
         "benchmark.threads": (bench.threads, 1, cores),
         "benchmark.length": (bench.length, 1, math.inf),
         "select.margin": (settings.select.margin, 0, 1),
+        "tensorrt.max_batch_size": (settings.tensorrt.max_batch_size, 1, math.inf),
+        "tensorrt.workspace_mb": (settings.tensorrt.workspace_mb, 1, math.inf),
         "cache.max_gb": (settings.cache.max_gb, 0, math.inf),
     }
     for name, (value, low, high) in limits.items():

@@ -63,9 +63,7 @@ class Workshop:
         self._cache = cache
         self._progress = progress
         self._assessor = Assessor(subject, settings, cache=cache, progress=progress)
-        self._forge = Forge(
-            subject, opset=settings.opset, folder=folder, cache=cache, progress=progress
-        )
+        self._forge = Forge(subject, settings, folder=folder, cache=cache, progress=progress)
         self.maker = VariantMaker(
             subject,
             settings,
@@ -100,7 +98,7 @@ class Workshop:
         identity = self.maker.identity(graph, provider=CPU)
 
         def load() -> Predictor:
-            return self.maker.predictor(graph.path, provider=CPU)
+            return self.maker.predictor(graph, provider=CPU)
 
         with self._progress.stage("compare at many shapes"):
             parity = compare_shapes(

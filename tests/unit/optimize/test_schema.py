@@ -89,6 +89,8 @@ def test_config_is_refused_naming_the_field_when_it_is_wrong(override, field):
         "optimize.benchmark.batch_sizes=[]",
         "optimize.benchmark.batch_sizes=[8,0]",
         "optimize.select.margin=2",
+        "optimize.tensorrt.max_batch_size=0",
+        "optimize.tensorrt.workspace_mb=0",
         "optimize.cache.max_gb=-1",
     ],
 )
