@@ -31,9 +31,10 @@ sys.path[0] = str(
 )  # this file's own folder would offer its serving.py as the package `serving`
 
 from benchmarks.gpus.forms import BASELINE, prepare
-from benchmarks.gpus.served import serve, serving_missing
+from benchmarks.gpus.served import check_serving, serve
 from benchmarks.gpus.subject import THREADS, subjects
 from benchmarks.rounds import take_turns
+from benchmarks.servers.process import NotStartedError
 from benchmarks.servers.scenario import table as table_of_scenario
 from bundle.command import run_command
 from bundle.errors import RequestError
@@ -155,12 +156,16 @@ def _table(subject: Subject, timings: Timings, *, rounds: int) -> str:
 
 
 def _over_http(subject: Subject, args: argparse.Namespace) -> dict[str, Any]:
-    reason = serving_missing()
-    if reason is not None:
-        print(f"{subject.name} over HTTP is skipped: {reason}", flush=True)
-        return {"skipped": reason}
-    with tempfile.TemporaryDirectory() as folder:
-        found = serve(subject, args.device, Path(folder), rounds=args.rounds, seconds=args.seconds)
+    """What fails here takes no figure of the forms with it."""
+    try:
+        check_serving()
+        with tempfile.TemporaryDirectory() as folder:
+            found = serve(
+                subject, args.device, Path(folder), rounds=args.rounds, seconds=args.seconds
+            )
+    except (NotStartedError, SystemExit) as error:
+        print(f"{subject.name} over HTTP is skipped: {error}", flush=True)
+        return {"skipped": str(error)}
     print(table_of_scenario(f"{subject.name} over HTTP", found), flush=True)
     return found
 

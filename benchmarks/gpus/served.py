@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from benchmarks.servers.engine import full_speed
 from benchmarks.servers.loads import Load, binary
 from benchmarks.servers.models import Models
 from benchmarks.servers.scenario import Claim, Figures, Scenario, play, quotient
+from benchmarks.servers.wrk import check_installed
 from bundle.engine.onnx import OnnxEngine
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ CONNECTIONS, BATCH_SIZE, DELAY_MS = 64, 32, 2.0
 _SAMPLES = 16
 
 
-def serving_missing() -> str | None:
-    """Why nothing can be served or asked here."""
+def check_serving() -> None:
+    """Raises SystemExit where nothing can be served or asked."""
     if importlib.util.find_spec("litserve") is None:
-        return "litserve is not installed"
-    return "wrk is not installed" if shutil.which("wrk") is None else None
+        raise SystemExit("error: litserve is not installed")
+    check_installed()
 
 
 def serve(
