@@ -76,12 +76,15 @@ class ModelOptimizer:
         config: ExportConfig,
         *,
         progress: StageProgress,
-        recipes: Recipes = lambda target, task: recipes_for(target=target, task=task),
+        recipes: Recipes | None = None,
     ) -> None:
+        """`recipes`: None tries those that this project has."""
         self._config = config
         self._settings = config.optimize
         self._progress = progress
-        self._recipes = recipes
+        self._recipes = recipes or functools.partial(
+            recipes_for, calibration=config.optimize.calibration
+        )
         self._cache = ContentCache(cache_folder(self._settings))
 
     def run(self) -> Outcome:

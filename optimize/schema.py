@@ -39,6 +39,18 @@ class Exporter(StrEnum):
     dynamo = "dynamo"
 
 
+class Ranges(StrEnum):
+    """How the range of an activation follows from what the calibration samples show of it.
+
+    `minmax` holds every value, `percentile` all but the outermost, and `entropy` is cut where the
+    integers' distribution is nearest to that of the values.
+    """
+
+    minmax = "minmax"
+    percentile = "percentile"
+    entropy = "entropy"
+
+
 @dataclass
 class GoldenConfig:
     """The examples that travel with the bundle and prove it wherever it is loaded."""
@@ -74,6 +86,16 @@ class SamplesConfig:
     """Samples of the train split from which quantization learns ranges."""
     tuning: int = 512
     """Samples of the val split on which a pass chooses among its options."""
+
+
+@dataclass
+class CalibrationConfig:
+    """How static quantization learns from the calibration samples."""
+
+    ranges: Ranges = Ranges.minmax
+    percentile: float = 99.999
+    """For ranges=percentile: so many per cent of an activation's values lie below the upper end of
+    its range, and as many above the lower one."""
 
 
 @dataclass
@@ -148,6 +170,7 @@ class OptimizeConfig:
     golden: GoldenConfig = field(default_factory=GoldenConfig)
     gate: GateConfig = field(default_factory=GateConfig)
     samples: SamplesConfig = field(default_factory=SamplesConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
     select: SelectConfig = field(default_factory=SelectConfig)
     tensorrt: TensorRTConfig = field(default_factory=TensorRTConfig)
@@ -207,6 +230,7 @@ def check(config: ExportConfig) -> None:
         "gate.batch_flips": (gate.batch_flips, _SMALLEST_SHARE, 1),
         "samples.calibration": (settings.samples.calibration, 1, math.inf),
         "samples.tuning": (settings.samples.tuning, 1, math.inf),
+        "calibration.percentile": (settings.calibration.percentile, 90, 100),
         "benchmark.rounds": (bench.rounds, 2, math.inf),
         "benchmark.seconds": (bench.seconds, 0, math.inf),
         "benchmark.threads": (bench.threads, 1, cores),

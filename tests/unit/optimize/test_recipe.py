@@ -6,7 +6,7 @@ import pytest
 
 from optimize.errors import OptimizeError
 from optimize.recipe import IMAGE, TEXT, recipes_for
-from optimize.schema import Target
+from optimize.schema import CalibrationConfig, Ranges, Target
 
 MADE = (Target.cpu, Target.cuda, Target.tensorrt)
 
@@ -44,6 +44,22 @@ def test_recipes_of_one_target_differ_in_their_passes():
                 for recipe in recipes
             }
             assert len(keys) == len(recipes)
+
+
+@pytest.mark.parametrize(
+    ("target", "task"),
+    [(Target.cpu, IMAGE), *zip([Target.tensorrt] * 2, [TEXT, IMAGE], strict=True)],
+)
+def test_every_static_pass_calibrates_as_was_asked(target, task):
+    asked = CalibrationConfig(ranges=Ranges.percentile, percentile=99.0)
+    found = [
+        getattr(step, "quantizer", step).parameters()
+        for recipe in recipes_for(target, task, calibration=asked)
+        for step in recipe.passes
+        if "static" in getattr(step, "quantizer", step).name
+    ]
+    assert len(found) == 2
+    assert {(each["ranges"], each["percentile"]) for each in found} == {("percentile", 99.0)}
 
 
 @pytest.mark.parametrize("task", [TEXT, IMAGE])
