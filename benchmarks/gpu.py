@@ -41,7 +41,7 @@ from bundle.errors import RequestError
 from bundle.table import format_table
 from optimize import toolchain
 from optimize.contestant import take_turn
-from optimize.tables import milliseconds, speedup
+from optimize.tables import milliseconds, rate, speedup
 from optimize.timing import summarize
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _table(subject: Subject, timings: Timings, *, rounds: int) -> str:
             str(size),
             milliseconds(timing.p50_ms),
             milliseconds(timing.p99_ms),
-            f"{timing.samples_per_second:.0f}",
+            rate(timing),
             speedup(timing, rounds=rounds),
         ]
         for name, by_size in timings.items()
