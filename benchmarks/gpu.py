@@ -106,6 +106,7 @@ def _machine(device: str) -> dict[str, Any]:
     return {
         "device": here.get("gpu" if device == "cuda" else "cpu", "unknown"),
         "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         "load_before": os.getloadavg()[0],
         **here,
         **toolchain.packages(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -88,7 +89,10 @@ def _compiled(subject: Subject, device: str, precision: str) -> Predictor:
 
 
 def _in_torch(subject: Subject, precision: str) -> torch.nn.Module:
-    return subject.model if precision == "fp32" else narrowed(subject.model, torch.float16)
+    """A copy: the form takes it to its device, and the exporters need the original on the host."""
+    if precision == "fp32":
+        return copy.deepcopy(subject.model)
+    return narrowed(subject.model, torch.float16)
 
 
 def _onnx(subject: Subject, device: str, precision: str) -> Predictor:

@@ -39,3 +39,9 @@ def test_request_has_every_tensor_behind_its_json():
         ("attention_mask", "INT64", [1, 3]),
     ]
     assert body[head:] == b"".join(array.tobytes() for array in row.values())
+
+
+def test_model_stays_where_it_can_be_exported_when_a_form_moves_to_another_device():
+    subject = subjects(small=True)[0]
+    forms._torch(subject, "meta", "fp32")
+    assert {parameter.device.type for parameter in subject.model.parameters()} == {"cpu"}
