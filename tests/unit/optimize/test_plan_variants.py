@@ -28,18 +28,19 @@ FILE = f"fp16-tensorrt-{SLUG}.plan"
 
 @pytest.fixture
 def export(tmp_path, tmp_path_factory, monkeypatch):
-    """Export digits for TensorRT with these of its recipes; `faster`: what wins the benchmark."""
+    """Export for TensorRT with these of its recipes; `faster`: what wins the benchmark."""
     monkeypatch.chdir(tmp_path)
-    checkpoint = shared_checkpoint(tmp_path_factory, "images")
 
-    def run(*names: str, faster: str | None = None, folder: str = "b") -> Outcome:
+    def run(
+        *names: str, faster: str | None = None, folder: str = "b", kind: str = "images"
+    ) -> Outcome:
         settings = OptimizeConfig(threads=1, recipes=list(names) or None)
         settings.cache.folder = "cache"
         settings.gate.budget, settings.gate.agreement, settings.gate.batch_flips = 0.2, 0.5, 0.02
         settings.benchmark.enabled = faster is not None
         monkeypatch.setattr(measure, "run_contest", won_by(faster))
         config = ExportConfig(
-            checkpoint=str(checkpoint),
+            checkpoint=str(shared_checkpoint(tmp_path_factory, kind)),
             output=folder,
             register=None,
             target=Target.tensorrt,
@@ -101,6 +102,22 @@ def test_plan_is_a_variant_beside_the_graph_that_it_was_built_of(export, monkeyp
         if each["name"] == "fp16-tensorrt"
     ]
     assert (row["format"], row["certified"]) == ("tensorrt", True)
+
+
+def test_texts_of_every_length_are_asked_of_plans_in_every_precision(export, monkeypatch):
+    tensorrt = SimulatedTensorRT(monkeypatch)
+
+    candidates = export(kind="texts").findings.candidates
+
+    plans = {each.precision: each for each in candidates if each.format == "tensorrt"}
+    assert set(plans) == {"fp32", "fp16", "int8"}
+    for plan in plans.values():
+        assert plan.graph.plan == PlanKey.here()
+        assert plan.verdict.result.agreement is not None, plan.verdict.result.reason
+    shapes = [(1, 1), (8, 16), (64, 16)]
+    assert tensorrt.calls("set_shape") == [
+        [name, *shapes] for _ in plans for name in ("input_ids", "attention_mask")
+    ]
 
 
 def test_server_takes_the_plan_where_it_was_built_and_the_graph_elsewhere(export, monkeypatch):
