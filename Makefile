@@ -17,7 +17,7 @@ SETUP := $(or $(if $(filter setup,$(MAKECMDGOALS)),$(EXTRAS)),$(INSTALLED),cpu)
 READY := $(VENV)/.ready-$(SETUP)
 LOCK := requirements/dev.lock
 
-.PHONY: help setup demo test test-fast test-deploy test-docs soak train export serve models bench bench-peers bench-training compare docs notebooks image up down hooks lint lint-deploy type format lock clean
+.PHONY: help setup demo test test-fast test-deploy test-docs soak train export serve models bench bench-gpu bench-peers bench-training compare docs notebooks image up down hooks lint lint-deploy type format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ bench: $(READY) ## measure: the server against stock LitServe, a bare Starlette 
 
 bench-peers: $(READY) ## measure: the server beside six others, each installed below benchmarks/peers/.venvs
 	@$(BIN)/python -m benchmarks.peers.compare $(ARGS)
+
+bench-gpu: $(READY) ## measure: ResNet-50 and BERT-base in torch, ONNX Runtime and TensorRT, and over HTTP, on a GPU
+	@$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 bench-training: $(READY) ## measure: training against a hand-written loop and bare Lightning
 	@$(BIN)/python benchmarks/training.py $(ARGS)

@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import os
 import shutil
-import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,14 +39,13 @@ def _hold(make: Callable[[], Path]) -> tuple[Path, int]:
             os.close(descriptor)
 
 
-def sweep(folders: Iterable[Path], *, seconds: float = 0.0) -> None:
-    """Remove those of this user that nobody holds and that were not touched for so long."""
+def sweep(folders: Iterable[Path]) -> None:
+    """Remove those of this user that nobody holds."""
     for path in folders:
         with contextlib.suppress(OSError):  # held, a link, gone meanwhile, or of another user
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
-                status = os.fstat(descriptor)
-                if status.st_uid == os.getuid() and time.time() - status.st_mtime >= seconds:
+                if os.fstat(descriptor).st_uid == os.getuid():
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     shutil.rmtree(path, ignore_errors=True)
             finally:

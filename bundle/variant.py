@@ -12,7 +12,9 @@ from bundle.errors import ManifestError
 if TYPE_CHECKING:
     from bundle.fields import Fields
 
-FORMATS = ("onnx", "tensorrt")
+PLAN_FORMAT = "tensorrt"
+"""A plan of TensorRT, which one kind of GPU and one version run."""
+FORMATS = ("onnx", PLAN_FORMAT)
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

@@ -13,7 +13,6 @@ import os
 import random
 import subprocess
 import sys
-import tempfile
 import threading
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +23,7 @@ import numpy as np
 from optimize.errors import OptimizeError
 from optimize.load import LoadMeter
 from optimize.machine import reason_of
+from optimize.scratch import scratch
 from optimize.timing import Contest, summarize
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def run_contest(
     """
     failed: dict[str, str] = {}
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trainyard-bench-")))
+        folder = stack.enter_context(scratch("bench"))
         arrays = {
             f"{size}/{name}": array
             for size, batch in batches.items()

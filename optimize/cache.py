@@ -76,6 +76,10 @@ class ContentCache:
             self._write(name, content, facts)
         return Entry(content=content, facts=facts, found=False)
 
+    def beside(self, name: str) -> Path | None:
+        """A file of a tool's own in the same folder, which is never shrunk; None keeps nothing."""
+        return None if self._folder is None else self._folder / name
+
     def bytes_used(self) -> int:
         """Of all entries together."""
         return sum(status.st_size for _, status in self._entries())

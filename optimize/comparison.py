@@ -22,6 +22,7 @@ from optimize import toolchain
 from optimize.benchmark import run_contest
 from optimize.contestant import Contestant, Kind
 from optimize.passes.tensorrt import TensorRTPass
+from optimize.tables import markdown, milliseconds, rate, speedup
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,15 +70,14 @@ class Comparison:
         sizes = list(self.contest.timings[self.contest.baseline])
         header = ["runtime", *(f"batch {size}" for size in sizes)]
         rows = [
-            [name, *(_cell(by_size[size]) for size in sizes)]
+            [name, *(_cell(by_size[size], rounds=self.contest.rounds) for size in sizes)]
             for name, by_size in self.contest.timings.items()
         ]
         rows += [
             [name, f"not available: {reason}", *[""] * (len(sizes) - 1)]
             for name, reason in self.missing.items()
         ]
-        lines = [header, ["---"] * len(header), *rows]
-        return "\n".join(f"| {' | '.join(map(_escaped, line))} |" for line in lines)
+        return "\n".join(markdown(header, rows))
 
 
 def compare(
@@ -145,7 +145,8 @@ def _plan(
     graph: Path, variant: Variant, name: str, *, manifest: Manifest, largest: int, workspace: Path
 ) -> Contestant:
     key = PlanKey.here()
-    build = TensorRTPass(key=key, profile=shape_profile(manifest, max_batch_size=largest))
+    profile = shape_profile(manifest.inputs, manifest.preprocessing, max_batch_size=largest)
+    build = TensorRTPass(key=key, profile=profile)
     path = workspace / key.file_name(graph.stem)
     path.write_bytes(build.build(graph))
     return Contestant(
@@ -205,12 +206,5 @@ def _ones(spec: TensorSpec, size: int) -> np.ndarray[Any, np.dtype[Any]]:
     return np.ones(shape, dtype=spec.dtype)
 
 
-def _cell(timing: Timing) -> str:
-    return (
-        f"{timing.p50_ms:.2f} ms, {timing.samples_per_second:.0f}/s, "
-        f"{timing.speedup:.2f}x ({timing.low:.2f} to {timing.high:.2f})"
-    )
-
-
-def _escaped(cell: str) -> str:
-    return cell.replace("|", "\\|").replace("\n", " ")
+def _cell(timing: Timing, *, rounds: int) -> str:
+    return f"{milliseconds(timing.p50_ms)} ms, {rate(timing)}/s, x {speedup(timing, rounds=rounds)}"

@@ -66,7 +66,7 @@ def load(contestant: Contestant, *, threads: int) -> Run:
 def _load_torch(contestant: Contestant, threads: int) -> Run:
     import torch
 
-    from optimize.reference import TorchReference, in_bfloat16
+    from optimize.reference import TorchReference, narrowed
     from trainer.restore import restore
 
     model = restore(contestant.path).model
@@ -74,7 +74,7 @@ def _load_torch(contestant: Contestant, threads: int) -> Run:
     torch.set_num_threads(threads)
     device = "cpu" if contestant.provider == "cpu" else "cuda"
     if contestant.precision == "bf16":
-        model = in_bfloat16(model)
+        model = narrowed(model, torch.bfloat16)
     reference = TorchReference(model, device=device)
 
     def run(batch: Tensors) -> Array:

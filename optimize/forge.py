@@ -1,4 +1,7 @@
-"""Forge: graphs as files, exported from the checkpoint and led through passes, each made once."""
+"""Forge: graphs as files, exported from the checkpoint and led through passes, each made once.
+
+A graph may end as a TensorRT plan, for the GPU that is here.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from bundle.engine.plan import PlanKey
+from bundle.engine.select import shape_profile
+from bundle.variant import PLAN_FORMAT
 from optimize import toolchain
 from optimize.errors import MachineError, OptimizeError
 from optimize.gate import Source
 from optimize.passes.export import ExportPass, Lane
+from optimize.passes.tensorrt import TensorRTPass
 from optimize.probes import example_batch
 
 if TYPE_CHECKING:
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
     from optimize.progress import StageProgress
     from optimize.recipe import Recipe
     from optimize.reference import Tensors
+    from optimize.schema import OptimizeConfig
     from optimize.subject import Subject
 
 EXPORT_VERSION = 1
@@ -48,6 +56,13 @@ class Graph:
     steps: tuple[Step, ...]
     sources: tuple[Source, ...] = ()
     """The samples that its passes have read."""
+    plan: PlanKey | None = None
+    """What can run it, where it became a plan."""
+
+    @property
+    def ending(self) -> str:
+        """How the names of such files end."""
+        return _ending(self.plan)
 
 
 class Forge:
@@ -56,14 +71,14 @@ class Forge:
     def __init__(
         self,
         subject: Subject,
+        settings: OptimizeConfig,
         *,
-        opset: int,
         folder: Path,
         cache: ContentCache,
         progress: StageProgress,
     ) -> None:
         self._subject = subject
-        self._opset = opset
+        self._settings = settings
         self._folder = folder
         self._cache = cache
         self._progress = progress
@@ -76,15 +91,33 @@ class Forge:
         return self._exported[lane]
 
     def make(self, recipe: Recipe, material: Material) -> Graph:
-        """Raises OptimizeError with the reason if a pass cannot be applied."""
+        """Raises OptimizeError with the reason if a pass cannot be applied, and EngineError for a
+        plan where TensorRT cannot be used.
+        """
         graph = self.export(recipe.lane)
         for each in recipe.passes:
             graph = self._apply(each, graph, material, variant=recipe.name)
+        if recipe.format == PLAN_FORMAT:
+            build = self._plan_builder()
+            graph = self._apply(build, graph, material, variant=recipe.name, plan=build.key)
         return graph
 
+    def _plan_builder(self) -> TensorRTPass:
+        subject, settings, key = self._subject, self._settings.tensorrt, PlanKey.here()
+        return TensorRTPass(
+            key=key,
+            profile=shape_profile(
+                subject.inputs,
+                subject.preprocessor.config,
+                max_batch_size=settings.max_batch_size,
+            ),
+            workspace_mb=settings.workspace_mb,
+            timing_cache=self._cache.beside(f"tensorrt/{key.slug}.timings"),
+        )
+
     def _export(self, lane: Lane) -> Graph:
-        subject = self._subject
-        write = ExportPass(opset=self._opset, lane=lane, max_length=subject.max_length)
+        subject, opset = self._subject, self._settings.opset
+        write = ExportPass(opset=opset, lane=lane, max_length=subject.max_length)
         example = example_batch(subject.rows, subject.preprocessor, max_length=subject.max_length)
         key = {
             "kind": "export",
@@ -97,7 +130,7 @@ class Forge:
         }
 
         def run() -> tuple[bytes, dict[str, Any]]:
-            with self._progress.stage(f"export ({lane}, opset {self._opset})"):
+            with self._progress.stage(f"export ({lane}, opset {opset})"):
                 content = write.run(
                     subject.restored.model,
                     {name: torch.from_numpy(array) for name, array in example.items()},
@@ -109,7 +142,15 @@ class Forge:
         entry = self._cache.get_or_make(key, run)
         return self._store(entry.content, (Step(name=f"export:{lane}", found=entry.found),))
 
-    def _apply(self, each: GraphPass, graph: Graph, material: Material, *, variant: str) -> Graph:
+    def _apply(
+        self,
+        each: GraphPass,
+        graph: Graph,
+        material: Material,
+        *,
+        variant: str,
+        plan: PlanKey | None = None,
+    ) -> Graph:
         key = {
             "kind": "pass",
             "input": graph.sha256,
@@ -141,14 +182,21 @@ class Forge:
             reason = text[0] if text else "no reason was given"
             raise OptimizeError(f"{each.name}: {type(error).__name__}: {reason}") from error
         sources = (*graph.sources, *(Source(**facts) for facts in entry.facts["sources"]))
-        made = self._store(entry.content, (*graph.steps, Step(name=each.name, found=entry.found)))
+        steps = (*graph.steps, Step(name=each.name, found=entry.found))
+        made = self._store(entry.content, steps, plan=plan)
         return replace(made, sources=tuple(dict.fromkeys(sources)))
 
-    def _store(self, content: bytes, steps: tuple[Step, ...]) -> Graph:
+    def _store(
+        self, content: bytes, steps: tuple[Step, ...], *, plan: PlanKey | None = None
+    ) -> Graph:
         digest = hashlib.sha256(content).hexdigest()
-        path = self._folder / f"{digest}.onnx"
+        path = self._folder / f"{digest}{_ending(plan)}"
         path.write_bytes(content)
-        return Graph(path=path, sha256=digest, bytes=len(content), steps=steps)
+        return Graph(path=path, sha256=digest, bytes=len(content), steps=steps, plan=plan)
+
+
+def _ending(plan: PlanKey | None) -> str:
+    return ".onnx" if plan is None else plan.ending
 
 
 def describe_material(material: Material) -> dict[str, Any]:

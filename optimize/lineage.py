@@ -17,6 +17,7 @@ from trainer import environment
 
 if TYPE_CHECKING:
     from optimize.findings import Findings
+    from optimize.forge import Graph
     from optimize.passes.export import Lane
     from optimize.schema import OptimizeConfig
     from optimize.subject import Subject
@@ -54,14 +55,20 @@ def describe_export(
             "batch_sizes": list(settings.benchmark.batch_sizes),
         },
         "passes": {
-            candidate.name: {
-                "steps": [step.name for step in candidate.graph.steps],
-                "sources": [asdict(source) for source in candidate.graph.sources],
-            }
+            candidate.name: _describe_passes(candidate.graph)
             for candidate in findings.candidates
             if candidate.graph is not None
         },
         **findings.proof.to_dict(),
+    }
+
+
+def _describe_passes(graph: Graph) -> dict[str, Any]:
+    """What was done, on which samples, and of a plan the TensorRT and the GPU that can run it."""
+    return {
+        "steps": [step.name for step in graph.steps],
+        "sources": [asdict(source) for source in graph.sources],
+        **({} if graph.plan is None else {"plan": asdict(graph.plan)}),
     }
 
 

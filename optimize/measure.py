@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from optimize.cache import ContentCache
+    from optimize.forge import Graph
     from optimize.progress import StageProgress
     from optimize.reference import Tensors
     from optimize.schema import OptimizeConfig
@@ -57,20 +58,26 @@ def hold_contest(
     OptimizeError if the baseline cannot run, and MachineError.
     """
     graphs = [
-        Contestant(
-            name=candidate.name,
-            kind=Kind.onnx,
-            path=candidate.graph.path,
-            sha256=candidate.graph.sha256,
-            precision=candidate.precision,
-            provider=provider,
-        )
+        _contestant(candidate, candidate.graph, provider=provider)
         for candidate in candidates
         if candidate.graph is not None and candidate.assessment is not None
     ]
     others = [] if provider != "cpu" else _openvino_baselines(candidates[0])
     contestants = [*_torch_baselines(subject, provider=provider), *others, *graphs]
     return _measure(subject, contestants, settings, cache=cache, progress=progress)
+
+
+def _contestant(candidate: Candidate, graph: Graph, *, provider: str) -> Contestant:
+    """A plan runs in TensorRT itself, a graph in ONNX Runtime."""
+    planned = graph.plan is not None
+    return Contestant(
+        name=candidate.name,
+        kind=Kind.plan if planned else Kind.onnx,
+        path=graph.path,
+        sha256=graph.sha256,
+        precision=candidate.precision,
+        provider="tensorrt" if planned else provider,
+    )
 
 
 def _torch_baselines(subject: Subject, *, provider: str) -> list[Contestant]:

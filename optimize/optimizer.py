@@ -76,12 +76,15 @@ class ModelOptimizer:
         config: ExportConfig,
         *,
         progress: StageProgress,
-        recipes: Recipes = lambda target, task: recipes_for(target=target, task=task),
+        recipes: Recipes | None = None,
     ) -> None:
+        """`recipes`: None tries those that this project has."""
         self._config = config
         self._settings = config.optimize
         self._progress = progress
-        self._recipes = recipes
+        self._recipes = recipes or functools.partial(
+            recipes_for, calibration=config.optimize.calibration
+        )
         self._cache = ContentCache(cache_folder(self._settings))
 
     def run(self) -> Outcome:
@@ -271,7 +274,7 @@ def _answering(candidates: Sequence[Candidate], workshop: Workshop) -> dict[str,
         own = candidate.always_shipped
         found[candidate.name] = Answering(
             load=functools.partial(
-                workshop.maker.engine, candidate.graph.path, provider=CPU if own else None
+                workshop.maker.engine, candidate.graph, provider=CPU if own else None
             ),
             deviation=0.0 if own else candidate.deviation,
         )

@@ -12,7 +12,6 @@ from optimize import tables
 from optimize.pictures import draw_frontier
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from bundle.manifest import Manifest
@@ -50,7 +49,7 @@ def _page(manifest: Manifest, findings: Findings, *, picture: Path | None) -> st
         f"# {manifest.name}: what was exported, and on what evidence",
         "",
         (
-            f"Target {findings.target.actual} (asked for: {findings.target.requested}). "
+            f"Target {findings.target}. "
             f"Default variant: **{findings.choice.name}**, {findings.choice.reason}."
         ),
         "",
@@ -66,7 +65,7 @@ def _page(manifest: Manifest, findings: Findings, *, picture: Path | None) -> st
         "",
         "## Gate",
         "",
-        *_markdown(*tables.gate_table(findings)),
+        *tables.markdown(*tables.gate_table(findings)),
         "",
     ]
     for candidate in findings.candidates:
@@ -84,7 +83,7 @@ def _speed(findings: Findings) -> list[str]:
         return []
     load = contest.load
     lines = [
-        *_markdown(*tables.speed_table(findings)),
+        *tables.markdown(*tables.speed_table(findings)),
         "",
         (
             f"Medians of {contest.rounds} interleaved rounds with {contest.threads} threads; in "
@@ -95,7 +94,7 @@ def _speed(findings: Findings) -> list[str]:
             f"used {load['others']:.0%} of {load['cores']} cores meanwhile."
         ),
         "",
-        *_markdown(*_tails(findings)),
+        *tables.markdown(*_tails(findings)),
     ]
     return lines + [f"- {name} was not timed: {why}" for name, why in contest.failed.items()]
 
@@ -107,7 +106,7 @@ def _tails(findings: Findings) -> tables.Table:
             str(size),
             tables.milliseconds(t.p50_ms),
             tables.milliseconds(t.p99_ms),
-            f"{t.samples_per_second:.0f}",
+            tables.rate(t),
         ]
         for name, by_size in (findings.contest.timings if findings.contest else {}).items()
         for size, t in by_size.items()
@@ -135,6 +134,7 @@ def _variant(candidate: Candidate) -> dict[str, Any]:
     graph, assessment = candidate.graph, candidate.assessment
     return {
         "name": candidate.name,
+        "format": candidate.format,
         "precision": candidate.precision,
         "certified": candidate.certified,
         "gate": asdict(candidate.verdict.result),
@@ -144,8 +144,3 @@ def _variant(candidate: Candidate) -> dict[str, Any]:
         "sources": [] if graph is None else [asdict(source) for source in graph.sources],
         "assessed_before": None if assessment is None else assessment.found,
     }
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [list(header), ["---"] * len(header), *map(list, rows)]
-    return [f"| {' | '.join(line)} |" for line in lines]

@@ -37,22 +37,18 @@ class TorchReference:
         return np.asarray(logits.float().cpu().numpy())
 
 
-def in_bfloat16(model: nn.Module) -> nn.Module:
-    """A copy whose weights and activations are bfloat16, convolutions channels-last: as eager
+def narrowed(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy whose weights and activations are of that type, convolutions channels-last: as eager
     torch is made fast without leaving it. Pixels are still normalised in float32.
     """
-    converted = copy.deepcopy(model).to(torch.bfloat16)
+    converted = copy.deepcopy(model).to(dtype)
     if any(isinstance(module, nn.Conv2d) for module in converted.modules()):
         converted = converted.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for module in converted.modules():
         if isinstance(module, Normalize):
             module.float()
-            module.register_forward_hook(_narrow)
+            module.register_forward_hook(lambda _, __, output: output.to(dtype))
     return converted
-
-
-def _narrow(module: nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor:  # noqa: ARG001
-    return output.to(torch.bfloat16)
 
 
 @contextlib.contextmanager

@@ -39,6 +39,18 @@ class Exporter(StrEnum):
     dynamo = "dynamo"
 
 
+class Ranges(StrEnum):
+    """How the range of an activation follows from what the calibration samples show of it.
+
+    `minmax` holds every value, `percentile` all but the outermost, and `entropy` is cut where the
+    integers' distribution is nearest to that of the values.
+    """
+
+    minmax = "minmax"
+    percentile = "percentile"
+    entropy = "entropy"
+
+
 @dataclass
 class GoldenConfig:
     """The examples that travel with the bundle and prove it wherever it is loaded."""
@@ -77,6 +89,16 @@ class SamplesConfig:
 
 
 @dataclass
+class CalibrationConfig:
+    """How static quantization learns from the calibration samples."""
+
+    ranges: Ranges = Ranges.minmax
+    percentile: float = 99.999
+    """For ranges=percentile: so many per cent of an activation's values lie below the upper end of
+    its range, and as many above the lower one."""
+
+
+@dataclass
 class BenchmarkConfig:
     """How the variants are timed against each other."""
 
@@ -103,6 +125,16 @@ class SelectConfig:
     margin: float = 0.1
     """Variants that are slower than the fastest by less than this share count as equally fast;
     among them the one that agrees most with the original is taken."""
+
+
+@dataclass
+class TensorRTConfig:
+    """What plans are built for, where target=tensorrt builds some."""
+
+    max_batch_size: int = 64
+    """Largest batch that a plan runs in one piece; texts go up to the model's longest."""
+    workspace_mb: int = 4096
+    """Most GPU memory that a layer may use while it runs, in MiB."""
 
 
 @dataclass
@@ -138,8 +170,10 @@ class OptimizeConfig:
     golden: GoldenConfig = field(default_factory=GoldenConfig)
     gate: GateConfig = field(default_factory=GateConfig)
     samples: SamplesConfig = field(default_factory=SamplesConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
     select: SelectConfig = field(default_factory=SelectConfig)
+    tensorrt: TensorRTConfig = field(default_factory=TensorRTConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
 
 
@@ -196,11 +230,14 @@ def check(config: ExportConfig) -> None:
         "gate.batch_flips": (gate.batch_flips, _SMALLEST_SHARE, 1),
         "samples.calibration": (settings.samples.calibration, 1, math.inf),
         "samples.tuning": (settings.samples.tuning, 1, math.inf),
+        "calibration.percentile": (settings.calibration.percentile, 90, 100),
         "benchmark.rounds": (bench.rounds, 2, math.inf),
         "benchmark.seconds": (bench.seconds, 0, math.inf),
         "benchmark.threads": (bench.threads, 1, cores),
         "benchmark.length": (bench.length, 1, math.inf),
         "select.margin": (settings.select.margin, 0, 1),
+        "tensorrt.max_batch_size": (settings.tensorrt.max_batch_size, 1, math.inf),
+        "tensorrt.workspace_mb": (settings.tensorrt.workspace_mb, 1, math.inf),
         "cache.max_gb": (settings.cache.max_gb, 0, math.inf),
     }
     for name, (value, low, high) in limits.items():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from optimize.findings import Findings
     from optimize.timing import Timing
 
@@ -57,7 +59,7 @@ def speed_table(findings: Findings) -> Table:
             name,
             *(milliseconds(by_size[each].p50_ms) for each in sizes),
             *(speedup(by_size[each], rounds=contest.rounds) for each in sizes),
-            f"{max(timing.samples_per_second for timing in by_size.values()):.0f}",
+            rate(max(by_size.values(), key=lambda timing: timing.samples_per_second)),
             "yes" if name in frontier else "",
         ]
         for name, by_size in contest.timings.items()
@@ -82,6 +84,11 @@ def speedup(timing: Timing, *, rounds: int) -> str:
     return f"{timing.speedup:.2f} ({interval})"
 
 
+def rate(timing: Timing) -> str:
+    """Samples a second."""
+    return f"{timing.samples_per_second:.0f}"
+
+
 def milliseconds(value: float | None) -> str:
     """To two decimals, and a small one to three digits that count."""
     if value is None:
@@ -91,6 +98,16 @@ def milliseconds(value: float | None) -> str:
 
 def size(count: int) -> str:
     return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table's lines; what would end a cell or a line is escaped."""
+    lines = [list(header), ["---"] * len(header), *map(list, rows)]
+    return [f"| {' | '.join(map(_escaped, line))} |" for line in lines]
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("|", "\\|").replace("\n", " ")
 
 
 def _invariance(holds: bool | None) -> str:

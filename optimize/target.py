@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bundle.engine.availability import provider_missing
+from bundle.engine.plan import plans_missing
 from optimize.schema import Target
 
 
@@ -17,15 +18,12 @@ class ResolvedTarget:
     """none, cpu, cuda or tensorrt, never auto."""
     reason: str
     """Why `actual` is another than was asked for, or what auto chose by; empty if neither."""
+    provider: str = "cpu"
+    """Where ONNX Runtime runs the variants: cpu, cuda or tensorrt. A plan needs none of them."""
 
     @property
     def fell_back(self) -> bool:
         return self.actual is not self.requested and self.requested is not Target.auto
-
-    @property
-    def provider(self) -> str:
-        """Where ONNX Runtime runs the variants: cpu, cuda or tensorrt."""
-        return "cpu" if self.actual is Target.none else str(self.actual)
 
     @property
     def notice(self) -> str | None:
@@ -33,6 +31,12 @@ class ResolvedTarget:
         if not self.fell_back:
             return None
         return f"target={self.requested} cannot be had here, {self.actual} instead: {self.reason}"
+
+    def __str__(self) -> str:
+        """For a report: what it is, and what it was to be where that is something else."""
+        if not self.fell_back:
+            return f"{self.actual} (asked for: {self.requested})"
+        return f"{self.actual} (asked for: {self.requested}, but {self.reason})"
 
     def to_dict(self) -> dict[str, str]:
         """As the lineage records it."""
@@ -48,7 +52,8 @@ def resolve_target(requested: Target) -> ResolvedTarget:
 
     A variant is certified and measured where it will run, so what does not run here cannot be the
     target. `auto` is CUDA or the CPU: a TensorRT plan takes minutes and fits one kind of GPU, so it
-    is built for those who ask.
+    is built for those who ask. TensorRT is there if it can be used by itself, for plans, or through
+    ONNX Runtime, which takes another version of it.
     """
     if requested in (Target.none, Target.cpu):
         return ResolvedTarget(requested=requested, actual=requested, reason="")
@@ -59,8 +64,28 @@ def resolve_target(requested: Target) -> ResolvedTarget:
     }[requested]
     missing: list[str] = []
     for target in candidates:
-        reason = provider_missing(str(target))
+        reason = _missing(target)
         if reason is None:
-            return ResolvedTarget(requested=requested, actual=target, reason="; ".join(missing))
+            return ResolvedTarget(
+                requested=requested,
+                actual=target,
+                reason="; ".join(missing),
+                provider=_provider(target),
+            )
         missing.append(reason)
     return ResolvedTarget(requested=requested, actual=Target.cpu, reason="; ".join(missing))
+
+
+def _missing(target: Target) -> str | None:
+    """Why it cannot be had here; None if it can."""
+    through_runtime = provider_missing(str(target))
+    if through_runtime is None or target is not Target.tensorrt:
+        return through_runtime
+    by_itself = plans_missing()
+    return None if by_itself is None else f"{by_itself}; {through_runtime}"
+
+
+def _provider(target: Target) -> str:
+    """The best that ONNX Runtime has here for graphs: it may lack the TensorRT that plans have."""
+    wanted = ("tensorrt", "cuda") if target is Target.tensorrt else (str(target),)
+    return next((each for each in wanted if provider_missing(each) is None), "cpu")

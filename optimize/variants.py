@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bundle.engine.onnx import OnnxEngine
+from bundle.engine.tensorrt import TensorRTEngine
 from bundle.errors import TrainyardError
 from bundle.manifest import GateResult, Variant
 from optimize.errors import MachineError, OptimizeError
@@ -57,7 +58,9 @@ class Candidate:
     @property
     def file(self) -> str | None:
         """Its name in the bundle; what is not certified is not shipped."""
-        return f"{self.name}.onnx" if self.certified or self.always_shipped else None
+        if self.graph is None or not (self.certified or self.always_shipped):
+            return None
+        return f"{self.name}{self.graph.ending}"
 
     def to_variant(self) -> Variant:
         """As the manifest has it."""
@@ -117,7 +120,7 @@ class VariantMaker:
     def _assess(self, name: str, graph: Graph) -> Assessment:
         """Raises OptimizeError for answers of another shape, and what running the graph raises."""
         assessment = self._assessor.assess(
-            name, self.identity(graph), lambda: self.predictor(graph.path)
+            name, self.identity(graph), lambda: self.predictor(graph)
         )
         found, wanted = assessment.logits.shape, self._reference().logits.shape
         if found != wanted:
@@ -130,13 +133,17 @@ class VariantMaker:
         """What an assessment of the graph is of. `provider`: None takes the maker's."""
         return {"graph": graph.sha256, "provider": provider or self._provider}
 
-    def engine(self, path: Path, *, provider: str | None = None) -> InferenceEngine:
-        """Raises EngineError."""
-        return OnnxEngine(path, provider=provider or self._provider, threads=self._settings.threads)
+    def engine(self, graph: Graph, *, provider: str | None = None) -> InferenceEngine:
+        """Of a plan TensorRT's own, whatever the provider. Raises EngineError."""
+        if graph.plan is not None:
+            return TensorRTEngine(graph.path)
+        return OnnxEngine(
+            graph.path, provider=provider or self._provider, threads=self._settings.threads
+        )
 
-    def predictor(self, path: Path, *, provider: str | None = None) -> Predictor:
+    def predictor(self, graph: Graph, *, provider: str | None = None) -> Predictor:
         """Raises EngineError, also when it is called."""
-        engine = self.engine(path, provider=provider)
+        engine = self.engine(graph, provider=provider)
         return lambda batch: engine.predict_batch(batch)[LOGITS]
 
     def _judge(self, name: str, graph: Graph, assessment: Assessment) -> Verdict:

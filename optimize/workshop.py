@@ -9,6 +9,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from bundle.engine.openvino import openvino_missing
 from bundle.errors import BundleError
@@ -22,7 +23,7 @@ from optimize.measure import BASELINES, OPENVINO, TORCH_BF16, TORCH_FP32
 from optimize.passes.base import Material
 from optimize.passes.export import Lane
 from optimize.proof import REFERENCE, compare_shapes, prove
-from optimize.reference import LOGITS, TorchReference, in_bfloat16
+from optimize.reference import LOGITS, TorchReference, narrowed
 from optimize.samples import draw_samples
 from optimize.schema import Exporter
 from optimize.variants import FP32, Candidate, VariantMaker, make_all
@@ -63,9 +64,7 @@ class Workshop:
         self._cache = cache
         self._progress = progress
         self._assessor = Assessor(subject, settings, cache=cache, progress=progress)
-        self._forge = Forge(
-            subject, opset=settings.opset, folder=folder, cache=cache, progress=progress
-        )
+        self._forge = Forge(subject, settings, folder=folder, cache=cache, progress=progress)
         self.maker = VariantMaker(
             subject,
             settings,
@@ -100,7 +99,7 @@ class Workshop:
         identity = self.maker.identity(graph, provider=CPU)
 
         def load() -> Predictor:
-            return self.maker.predictor(graph.path, provider=CPU)
+            return self.maker.predictor(graph, provider=CPU)
 
         with self._progress.stage("compare at many shapes"):
             parity = compare_shapes(
@@ -159,7 +158,7 @@ class Workshop:
         """None if the model cannot run in bfloat16."""
 
         def load() -> Predictor:
-            return TorchReference(in_bfloat16(self._subject.restored.model))
+            return TorchReference(narrowed(self._subject.restored.model, torch.bfloat16))
 
         try:
             found = self._assessor.assess(TORCH_BF16, self._torch_identity("bf16"), load)

@@ -37,9 +37,11 @@ class Optimized:
 
 @functools.cache
 def optimized(target: Target, task: str) -> Mapping[str, Optimized]:
-    """Recipe's name → graph."""
+    """Recipe's name → graph; plans are no graphs."""
     found = {}
     for recipe in recipes_for(target=target, task=task):
+        if recipe.format != "onnx":
+            continue
         before = after = exported(task, recipe.lane)
         for step in recipe.passes:
             after = step.run(after, material(task))

@@ -52,7 +52,7 @@ class ILogger:
 
 
 def tensorrt_stand_in(*, version="11.1.0.106", **answers):
-    """The module; `calls` has what was called. `Builder`, `Runtime` answer with their objects."""
+    """The module; `calls` has what was called, `answers` what is answered, `made` its objects."""
     calls: list[tuple] = []
 
     def made(kind):
@@ -81,6 +81,8 @@ def tensorrt_stand_in(*, version="11.1.0.106", **answers):
     module = SimpleNamespace(
         __version__=version,
         calls=calls,
+        answers=answers,
+        made=made,
         logger=None,
         ILogger=ILogger,
         MemoryPoolType=enum.Enum("MemoryPoolType", ["WORKSPACE"]),

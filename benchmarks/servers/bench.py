@@ -58,7 +58,7 @@ class Bench:
         port = free_port()
         command = [
             sys.executable, str(ROOT / "serve.py"), "--model", uri, "--port", str(port),
-            "--threads", str(load.threads), "--provider", "cpu",
+            "--threads", str(load.threads), "--provider", load.provider,
             "--batch-size", str(load.batch_size), "--batch-delay-ms", str(load.delay_ms),
             "--drain-delay-ms", "0", *more,
         ]  # fmt: skip

@@ -71,8 +71,7 @@ class Engine:
         if self._texts is not None:
             return dict(self._texts(sample))
         (spec,) = self._engine.inputs
-        raw = np.frombuffer(sample, np.uint8) if isinstance(sample, bytes) else np.asarray(sample)
-        return {spec.name: raw.astype(spec.dtype).reshape(spec.shape[1:])}
+        return {spec.name: np.asarray(sample).astype(spec.dtype).reshape(spec.shape[1:])}
 
     def _batch(self, rows: Sequence[dict[str, Any]]) -> Batch:
         if self._texts is not None:

@@ -11,7 +11,7 @@ from benchmarks.servers.texts import lengths, texts
 from benchmarks.servers.wrk import Post, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
 SAMPLES = 64
 """Different bodies of a load, but for the texts of mixed length."""
@@ -34,15 +34,17 @@ class Load:
     threads: int
     """Of the engine, within one operator."""
     samples: Callable[[], list[Any]]
-    """Rows of numbers, texts, or pictures of bytes."""
+    """Rows of numbers, texts, or pictures."""
     stretch: int = 1
     """How many times as long it is made where a batch takes long: only whole batches count."""
+    provider: str = "cpu"
+    """What `serve.py` runs the model on."""
 
     def ours(self) -> Post:
         """For `serve.py`."""
         samples = self.samples()
         if self.model == "resnet18":
-            return _binary(self.model, samples)
+            return binary(self.model, [{"image": pixels} for pixels in samples])
         field = {"null": "x", "cnn": "pixels"}.get(self.model)
         if field is None:
             return Post("/predict", encode({"text": text} for text in samples))
@@ -53,18 +55,24 @@ class Load:
         return Post(path, encode({"input": sample} for sample in self.samples()))
 
 
-def _binary(model: str, pictures: list[bytes]) -> Post:
-    """The Open Inference Protocol, with the tensor behind the JSON."""
-    tensor = {
-        "name": "image", "shape": [1, 3, SIDE, SIDE], "datatype": "UINT8",
-        "parameters": {"binary_data_size": 3 * SIDE * SIDE},
-    }  # fmt: skip
-    (head,) = encode([{"inputs": [tensor], "parameters": {"binary_data_output": True}}])
+def binary(model: str, rows: Sequence[Mapping[str, Any]]) -> Post:
+    """The Open Inference Protocol, with the tensors behind the JSON. `rows`: arrays by tensor, all
+    rows of the same shapes, without a batch dimension.
+    """
+    tensors = [
+        {
+            "name": name, "shape": [1, *array.shape], "datatype": array.dtype.name.upper(),
+            "parameters": {"binary_data_size": array.nbytes},
+        }
+        for name, array in rows[0].items()
+    ]  # fmt: skip
+    (head,) = encode([{"inputs": tensors, "parameters": {"binary_data_output": True}}])
     headers = {
         "Content-Type": "application/octet-stream",
         "Inference-Header-Content-Length": str(len(head)),
     }
-    return Post(f"/v2/models/{model}/infer", tuple(head + p for p in pictures), headers)
+    bodies = (head + b"".join(array.tobytes() for array in row.values()) for row in rows)
+    return Post(f"/v2/models/{model}/infer", tuple(bodies), headers)
 
 
 def _numbers() -> list[Any]:
@@ -78,7 +86,7 @@ def _pixels() -> list[Any]:
 
 def _pictures() -> list[Any]:
     rng = np.random.default_rng(0)
-    return [rng.integers(0, 256, (3, SIDE, SIDE), np.uint8).tobytes() for _ in range(SAMPLES // 4)]
+    return [rng.integers(0, 256, (3, SIDE, SIDE), np.uint8) for _ in range(SAMPLES // 4)]
 
 
 def loads(cores: int) -> dict[str, Load]:

@@ -46,16 +46,21 @@ class PlanKey:
         gpu = re.sub(r"[^a-z0-9]+", "-", self.gpu.lower()).strip("-")
         return f"trt{self.tensorrt}-sm{self.capability.replace('.', '')}-{gpu}"
 
+    @property
+    def ending(self) -> str:
+        """How the names of such plans end."""
+        return f"-{self.slug}{SUFFIX}"
+
     def file_name(self, variant: str) -> str:
         """What the plan of a variant is called in a bundle."""
-        return f"{variant}-{self.slug}{SUFFIX}"
+        return f"{variant}{self.ending}"
 
     def check(self, file_name: str) -> None:
         """Raise EngineError if the plan of that name was built for another TensorRT or GPU."""
-        if not file_name.endswith(f"-{self.slug}{SUFFIX}"):
+        if not file_name.endswith(self.ending):
             raise EngineError(
                 f"the plan {file_name} was not built for this machine, whose plans end in "
-                f"{self.slug}{SUFFIX}",
+                f"{self.ending}",
                 field="variant",
                 remedy="export again here with target=tensorrt, or use an ONNX variant",
             )

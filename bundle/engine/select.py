@@ -14,14 +14,17 @@ from bundle.engine.tensorrt import TensorRTEngine
 from bundle.errors import EngineError, RequestError
 from bundle.tensor import DYNAMIC, TensorSpec
 from bundle.uri import default_cache
+from bundle.variant import PLAN_FORMAT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bundle.archive import Bundle
     from bundle.engine.base import InferenceEngine
     from bundle.manifest import Manifest
+    from bundle.preprocessing.config import PreprocessingConfig
     from bundle.variant import Variant
 
-PLAN_FORMAT = "tensorrt"
 PLAN_PROVIDERS = ("auto", "tensorrt")
 
 
@@ -43,7 +46,8 @@ def choose_variant(bundle: Bundle, *, variant: str | None = None, provider: str 
     """The variant that is named, else the bundle's default, if it can run here.
 
     A default that is a TensorRT plan runs on one kind of machine; elsewhere an ONNX variant takes
-    its place, a certified one if there is one. Raises EngineError if there is none at all.
+    its place: of the certified ones, else of all, the one in the plan's precision, which it was
+    built from, else the first. Raises EngineError if there is none at all.
     """
     manifest = bundle.manifest
     default = manifest.variant(variant or manifest.default_variant)
@@ -58,7 +62,7 @@ def choose_variant(bundle: Bundle, *, variant: str | None = None, provider: str 
         others = [other for other in manifest.variants if other.format == "onnx" and other.file]
         if not others:
             raise
-        best = next((other for other in others if other.certified), others[0])
+        best = min(others, key=lambda o: (not o.certified, o.precision != default.precision))
         return Choice(variant=best.name, reason=str(error))
 
 
@@ -105,11 +109,16 @@ def load_engine(
     return engine
 
 
-def shape_profile(manifest: Manifest, *, max_batch_size: int) -> ShapeProfile:
-    """The sizes that a bundle's model will meet: batches up to the largest, texts up to theirs."""
-    longest = getattr(manifest.preprocessing, "max_length", None) or _LONGEST
+def shape_profile(
+    inputs: Iterable[TensorSpec],
+    preprocessing: PreprocessingConfig | None,
+    *,
+    max_batch_size: int,
+) -> ShapeProfile:
+    """The sizes that a model will meet: batches up to the largest, texts up to theirs."""
+    longest = getattr(preprocessing, "max_length", None) or _LONGEST
     return ShapeProfile.of(
-        manifest.inputs,
+        inputs,
         batch=Span.up_to(max_batch_size, best=_BEST_BATCH),
         length=Span.up_to(longest, best=_BEST_LENGTH),
     )
@@ -124,7 +133,7 @@ def _for_tensorrt(manifest: Manifest, chosen: Variant, max_batch_size: int) -> d
     timings = default_cache() / "tensorrt"
     cache = timings / chosen.sha256[:16]
     cache.mkdir(parents=True, exist_ok=True)
-    profile = shape_profile(manifest, max_batch_size=max_batch_size)
+    profile = shape_profile(manifest.inputs, manifest.preprocessing, max_batch_size=max_batch_size)
     return {"cache": cache, "timings": timings, "profile": profile}
 
 

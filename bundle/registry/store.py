@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import random
+import re
 import socket
 import sqlite3
 import time
@@ -56,6 +57,10 @@ _NO_NAME = "invalid model name"
 _INVALID_HOST = "Invalid Host header"
 _ALLOW_HOST = "start MLflow with MLFLOW_SERVER_ALLOWED_HOSTS=HOST:PORT, as this address names it"
 _EXISTS = "RESOURCE_ALREADY_EXISTS"
+_LOCKED = re.compile(r"database (table )?is locked")
+"""What SQLite says where another connection writes."""
+_STATEMENT = re.compile(r" *(\[SQL: |\(Background on this error at: ).*")
+"""What SQLAlchemy adds to a database's message: the statement, its values and a link."""
 
 
 class MlflowStore:
@@ -186,8 +191,10 @@ class MlflowStore:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> RegistryError:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = _STATEMENT.sub("", " ".join(str(error).split())) or type(error).__name__
         uri = _without_password(self.uri)
+        if _LOCKED.search(reason):
+            return _locked_error(uri)
         return RegistryError(
             f"the registry {uri} failed: {reason[:MAX_REASON]}",
             field=URI_VARIABLE,
@@ -252,13 +259,17 @@ def _check_unlocked(file: Path, uri: str) -> None:
             database.execute("BEGIN IMMEDIATE")
             database.execute("ROLLBACK")
     except sqlite3.Error as error:
-        locked = "locked" in str(error)
-        fault = "is locked by another process" if locked else f"failed: {error}"
-        raise RegistryError(
-            f"the registry {uri} {fault}",
-            field=URI_VARIABLE,
-            remedy="try again" if locked else None,
-        ) from error
+        if _LOCKED.search(str(error)):
+            raise _locked_error(uri) from error
+        raise RegistryError(f"the registry {uri} failed: {error}", field=URI_VARIABLE) from error
+
+
+def _locked_error(uri: str) -> RegistryError:
+    return RegistryError(
+        f"the registry {uri} is locked by another process",
+        field=URI_VARIABLE,
+        remedy="wait until that one is done, and run the same command again",
+    )
 
 
 def _without_password(uri: str) -> str:

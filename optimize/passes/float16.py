@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import onnx
-from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from optimize.errors import OptimizeError
 from optimize.passes.quiet import quiet
@@ -24,22 +24,16 @@ class Float16:
 
     name: str = "float16"
     version: int = 1
-    keep: tuple[str, ...] = ()
-    """Types of operators that stay in float32, besides those without a float16 form."""
 
     def parameters(self) -> Mapping[str, Any]:
-        return {"keep": self.keep}
+        return {}
 
     def run(self, graph: bytes, material: Material) -> bytes:  # noqa: ARG002 - nothing is learned
         """Raises OptimizeError if no weight could be converted."""
         source = onnx.load_model_from_string(graph)
         before = _names(source, onnx.TensorProto.FLOAT)
         with quiet():
-            model = convert_float_to_float16(
-                source,
-                keep_io_types=True,
-                op_block_list=[*DEFAULT_OP_BLOCK_LIST, *self.keep],
-            )
+            model = convert_float_to_float16(source, keep_io_types=True)
         if not before & _names(model, onnx.TensorProto.FLOAT16):
             raise OptimizeError("the graph has no float32 weight that could be float16")
         prune_imports(model)

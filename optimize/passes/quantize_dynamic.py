@@ -7,7 +7,7 @@ form that does not.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from optimize.passes.base import Material
 
-OPERATORS = ("Attention", "MatMul")
+_OPERATORS = ("Attention", "MatMul")
 _INTEGER = ("MatMulInteger", "QAttention")
 
 
@@ -33,17 +33,9 @@ class QuantizeDynamic:
 
     name: str = "quantize_dynamic"
     version: int = 1
-    operators: tuple[str, ...] = OPERATORS
-    """Types of the operators whose weights are quantized."""
-    exclude: tuple[str, ...] = ()
-    """Names of nodes that stay as they are."""
-    per_channel: bool = True
-    """One scale a column of a weight, else one a weight."""
-    reduce_range: bool = True
-    """Seven bits a weight: with eight, CPUs without VNNI overflow their 16-bit sums."""
 
     def parameters(self) -> Mapping[str, Any]:
-        return {name: value for name, value in asdict(self).items() if name not in _IDENTITY}
+        return {}
 
     def run(self, graph: bytes, material: Material) -> bytes:  # noqa: ARG002 - nothing is learned
         """Raises OptimizeError if nothing could be quantized."""
@@ -52,11 +44,10 @@ class QuantizeDynamic:
             quantize_dynamic(
                 onnx.load_model_from_string(graph),
                 path,
-                op_types_to_quantize=list(self.operators),
-                per_channel=self.per_channel,
-                reduce_range=self.reduce_range,
+                op_types_to_quantize=list(_OPERATORS),
+                per_channel=True,
+                reduce_range=True,  # with eight bits, CPUs without VNNI overflow their 16-bit sums
                 weight_type=QuantType.QInt8,
-                nodes_to_exclude=list(self.exclude),
                 # Shape inference knows no type behind the fused operators.
                 extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
             )
@@ -66,6 +57,3 @@ class QuantizeDynamic:
         prune_imports(model)
         strip(model)
         return to_bytes(model)
-
-
-_IDENTITY = ("name", "version")

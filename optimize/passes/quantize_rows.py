@@ -8,7 +8,7 @@ The idea is vLLM's and LLM.int8's "vector-wise" quantization (https://arxiv.org/
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from optimize.passes.base import Material
     from optimize.reference import Array
 
-_IDENTITY = ("name", "version")
+_WEIGHT_BITS = 7
+"""With eight, CPUs without VNNI overflow their 16-bit sums: the same file would then answer
+differently on another CPU than the one it was certified on."""
 _ZERO_POINT = 128
 _LARGEST = 127
 _SMALLEST_SCALE = 1e-30  # of a row of zeros
@@ -37,18 +39,13 @@ class QuantizeRows:
 
     name: str = "quantize_rows"
     version: int = 1
-    exclude: tuple[str, ...] = ()
-    """Names of nodes that stay in float32."""
-    weight_bits: int = 7
-    """7 or 8. With eight, CPUs without VNNI overflow their 16-bit sums: the same file would then
-    answer differently on another CPU than the one it was certified on."""
 
     def parameters(self) -> Mapping[str, Any]:
-        return {name: value for name, value in asdict(self).items() if name not in _IDENTITY}
+        return {}
 
     def run(self, graph: bytes, material: Material) -> bytes:
         """Raises OptimizeError if there is nothing to quantize."""
-        return self.prepare(graph, material)(self.exclude)
+        return self.prepare(graph, material)(())
 
     def candidates(self, graph: bytes) -> tuple[str, ...]:
         """Names of the nodes that can be quantized, in the graph's order."""
@@ -87,7 +84,7 @@ class QuantizeRows:
         """`node`'s product in integers, brought back to float32 and to its own shape."""
         name, output = node.input[1], node.output[0]
         columns = weight.shape[1]
-        values, scales = quantize_weight(weight, axis=1, bits=self.weight_bits)
+        values, scales = quantize_weight(weight, axis=1, bits=_WEIGHT_BITS)
         products = rewriter.emit(
             "MatMulIntegerToFloat",
             [

@@ -21,6 +21,7 @@ from optimize.passes.fold import fold
 from optimize.passes.quiet import quiet
 from optimize.passes.samples import check_provenance
 from optimize.passes.strip import prune_imports, strip, to_bytes
+from optimize.schema import Ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -43,14 +44,6 @@ class Scheme(StrEnum):
     x86 CPUs."""
 
 
-class Ranges(StrEnum):
-    """How the range of an activation follows from what was seen of it."""
-
-    minmax = "minmax"
-    percentile = "percentile"
-    entropy = "entropy"
-
-
 _METHODS = {
     Ranges.minmax: CalibrationMethod.MinMax,
     Ranges.percentile: CalibrationMethod.Percentile,
@@ -67,11 +60,9 @@ class QuantizeStatic:
     scheme: Scheme
     ranges: Ranges = Ranges.minmax
     percentile: float = 99.999
-    """Share of an activation's values that its range holds, in per cent; for `percentile`."""
+    """For `Ranges.percentile`."""
     operators: tuple[str, ...] = OPERATORS
     """Types of the operators whose inputs are quantized."""
-    exclude: tuple[str, ...] = ()
-    """Names of nodes that stay as they are."""
     reduce_range: bool = False
     """Seven bits a weight: with eight, CPUs without VNNI overflow their 16-bit sums."""
 
@@ -80,7 +71,7 @@ class QuantizeStatic:
 
     def run(self, graph: bytes, material: Material) -> bytes:
         """Raises OptimizeError for calibration samples of unknown origin."""
-        return self.prepare(graph, material)(self.exclude)
+        return self.prepare(graph, material)(())
 
     def candidates(self, graph: bytes) -> tuple[str, ...]:
         """Names of the nodes that compute; the others follow what stands before them."""

@@ -1,8 +1,9 @@
-"""Hold back what ONNX Runtime's tools log; whether they did their work is checked instead."""
+"""Hold back what ONNX Runtime's tools say; whether they did their work is checked instead."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,13 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Log nothing below CRITICAL while the block runs: the tools use the root logger."""
+    """Log nothing below CRITICAL and print nothing while the block runs: the tools use the root
+    logger, and some calibrators stdout.
+    """
     before = logging.root.manager.disable
     logging.disable(max(before, logging.ERROR))
     try:
-        yield
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
     finally:
         logging.disable(before)

@@ -8,10 +8,10 @@ same bytes every time: TensorRT picks kernels by timing them.
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from bundle.atomic_file import staged
 from bundle.engine.plan import PlanKey, explain, load_tensorrt, message_log
 from optimize.errors import PlanError
 
@@ -106,9 +106,9 @@ class TensorRTPass:
             return
         content = bytes(config.get_timing_cache().serialize())
         self.timing_cache.parent.mkdir(parents=True, exist_ok=True)
-        written = self.timing_cache.with_name(f"{self.timing_cache.name}.{os.getpid()}")
-        written.write_bytes(content)
-        written.replace(self.timing_cache)
+        with staged(self.timing_cache) as written:
+            written.write_bytes(content)
+            written.replace(self.timing_cache)
 
 
 def _errors(parser: Any) -> list[str]:

@@ -30,7 +30,7 @@ from optimize.passes.export import Lane
 from optimize.passes.quantize_static import QuantizeStatic, Scheme
 from optimize.progress import StageProgress
 from optimize.recipe import Recipe
-from optimize.schema import ExportConfig, OptimizeConfig, Target
+from optimize.schema import ExportConfig, OptimizeConfig, Ranges, Target
 from optimize.subject import load_subject
 from optimize.workshop import Workshop
 from tests.tiny_checkpoint import shared_checkpoint
@@ -388,3 +388,29 @@ def test_measured_export_chooses_reports_and_records(
     again = export("c")  # the measurement is kept: the choice cannot be another
     assert again.findings.contest == contest
     assert contents(again.bundle.path) == contents(outcome.bundle.path)
+
+
+@pytest.mark.slow
+def test_ranges_are_learned_as_the_config_says(digits, cache, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+
+    def export(ranges: Ranges, folder: str) -> bytes:
+        settings = OptimizeConfig(threads=1, recipes=["int8-static"])
+        settings.cache.folder, settings.benchmark.enabled = cache, False
+        settings.calibration.ranges, settings.calibration.percentile = ranges, 99.0
+        vars(settings.gate).update(LENIENT)
+        config = ExportConfig(
+            checkpoint=str(digits),
+            output=folder,
+            register=None,
+            target=Target.cpu,
+            optimize=settings,
+        )
+        outcome = ModelOptimizer(config, progress=StageProgress()).run()
+        assert verdict(outcome, "int8-static")[0]
+        return outcome.bundle.file("int8-static.onnx").read_bytes()
+
+    found = {export(ranges, str(ranges)) for ranges in Ranges}
+
+    assert len(found) == len(Ranges)
+    assert capfd.readouterr().out == ""

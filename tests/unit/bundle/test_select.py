@@ -68,6 +68,19 @@ def test_plan_of_another_machine_gives_way_too(planned, monkeypatch):
     assert "was not built for this machine" in choice.reason
 
 
+@pytest.mark.parametrize(("certified", "taken"), [(True, "half"), (False, "better")])
+def test_plan_gives_way_to_the_graph_in_its_own_precision_if_that_is_certified(
+    certified, taken, planned, monkeypatch
+):
+    fp32, better, plan = planned.manifest.variants
+    half = replace(better, name="half", precision="fp16", certified=certified)
+    manifest = replace(planned.manifest, variants=(fp32, better, half, plan))
+
+    choice = choose_variant(replace(planned, manifest=manifest), provider="cpu")
+
+    assert choice.variant == taken
+
+
 @pytest.mark.parametrize("provider", ["auto", "tensorrt"])
 def test_plan_of_this_machine_is_taken(provider, planned, monkeypatch):
     monkeypatch.setattr(PlanKey, "here", lambda: KEY)
@@ -118,15 +131,19 @@ def test_provider_that_does_not_run_is_an_error_or_a_declared_fallback(provider,
     assert engine.fallback_reason
 
 
+def profile(manifest, *, max_batch_size):
+    return shape_profile(manifest.inputs, manifest.preprocessing, max_batch_size=max_batch_size)
+
+
 def test_tensorrt_profile_has_the_sizes_that_the_model_will_meet(tmp_path):
     text, image = text_parts().manifest, image_parts().manifest
 
-    assert shape_profile(text, max_batch_size=32).provider_options() == {
+    assert profile(text, max_batch_size=32).provider_options() == {
         "trt_profile_min_shapes": "input_ids:1x1,attention_mask:1x1",
         "trt_profile_opt_shapes": "input_ids:8x8,attention_mask:8x8",
         "trt_profile_max_shapes": "input_ids:32x8,attention_mask:32x8",
     }
-    assert shape_profile(image, max_batch_size=4).shapes == {
+    assert profile(image, max_batch_size=4).shapes == {
         "image": ((1, 3, 6, 5), (4, 3, 6, 5), (4, 3, 6, 5))
     }
 
@@ -160,9 +177,9 @@ def test_tensorrt_keeps_the_engines_of_each_model_apart(image_bundle, tmp_path, 
 
 def test_providers_are_asked_for_by_their_documented_options(tmp_path, monkeypatch):
     monkeypatch.setattr("bundle.engine.providers.built_in", lambda provider: True)
-    profile = shape_profile(text_parts().manifest, max_batch_size=2)
+    shapes = profile(text_parts().manifest, max_batch_size=2)
     settings = ProviderSettings(
-        threads=3, stream=77, cache=tmp_path / "c", timings=tmp_path, profile=profile
+        threads=3, stream=77, cache=tmp_path / "c", timings=tmp_path, profile=shapes
     )
 
     (tensorrt, trt), (cuda, gpu), (cpu, none) = request("tensorrt", settings)
@@ -176,7 +193,7 @@ def test_providers_are_asked_for_by_their_documented_options(tmp_path, monkeypat
         "trt_engine_cache_path": str(tmp_path / "c"),
         "trt_timing_cache_enable": "True",
         "trt_timing_cache_path": str(tmp_path),
-        **profile.provider_options(),
+        **shapes.provider_options(),
     }
     assert gpu == {"device_id": "0", "user_compute_stream": "77"}
     assert none == {}

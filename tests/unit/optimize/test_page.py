@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import pytest
 
 from optimize import page
+from optimize.comparison import Comparison
 from optimize.findings import standings
 from optimize.page import PICTURE, write_report
 from optimize.pictures import draw_frontier
 from optimize.tables import milliseconds, speedup
-from optimize.timing import Timing
+from optimize.timing import Contest, Timing
 
 TIMING = Timing(
     p50_ms=0.0213, p99_ms=None, samples_per_second=1.0, speedup=2.0, low=1.5, high=2.5, calls=9
@@ -60,3 +61,20 @@ def test_baselines_are_not_compared_by_the_size_of_a_file():
     baseline = SimpleNamespace(name="torch fp32", agreement=1.0, bytes=1)
     (standing,) = standings([], [baseline], None)
     assert not standing.shipped
+
+
+@pytest.mark.parametrize(("rounds", "interval"), [(5, "-"), (6, "1.50-2.50")])
+def test_comparison_has_the_cells_of_the_report(rounds, interval):
+    contest = Contest(
+        threads=1,
+        rounds=rounds,
+        baseline="b",
+        timings={"b": {1: TIMING}},
+        failed={},
+        load={},
+    )
+    comparison = Comparison(model="m", variant="fp32", contest=contest, missing={"c": "a | b"})
+    assert comparison.table().splitlines()[2:] == [
+        f"| b | 0.0213 ms, 1/s, x 2.00 ({interval}) |",
+        "| c | not available: a \\| b |",
+    ]

@@ -46,6 +46,7 @@ def test_enums_are_given_by_name():
         ("optimize.golden.samples=1.5", "optimize.golden.samples"),
         ("target=gpu", "target"),
         ("optimize.exporter=onnx", "optimize.exporter"),
+        ("optimize.calibration.ranges=mean", "optimize.calibration.ranges"),
         ("overwrite=maybe", "overwrite"),
     ],
 )
@@ -89,6 +90,10 @@ def test_config_is_refused_naming_the_field_when_it_is_wrong(override, field):
         "optimize.benchmark.batch_sizes=[]",
         "optimize.benchmark.batch_sizes=[8,0]",
         "optimize.select.margin=2",
+        "optimize.calibration.percentile=100.5",
+        "optimize.calibration.percentile=0.99",
+        "optimize.tensorrt.max_batch_size=0",
+        "optimize.tensorrt.workspace_mb=0",
         "optimize.cache.max_gb=-1",
     ],
 )

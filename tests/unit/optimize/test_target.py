@@ -17,11 +17,11 @@ def machine(monkeypatch):
     """Pretends which providers run here."""
 
     def pretend(*running):
-        monkeypatch.setattr(
-            target_module,
-            "provider_missing",
-            lambda provider: None if provider in running else f"no {provider} here",
-        )
+        def missing(what):
+            return None if what in running else f"no {what} here"
+
+        monkeypatch.setattr(target_module, "provider_missing", missing)
+        monkeypatch.setattr(target_module, "plans_missing", lambda: missing("plans"))
 
     return pretend
 
@@ -65,20 +65,21 @@ def test_auto_is_the_cpu_without_a_notice_when_there_is_no_gpu():
 
 
 @pytest.mark.parametrize(
-    ("requested", "running", "actual", "reason"),
+    ("requested", "running", "expected"),
     [
-        (Target.auto, ["cuda"], Target.cuda, ""),
-        (Target.auto, ["cuda", "tensorrt"], Target.cuda, ""),
-        (Target.cuda, ["cuda"], Target.cuda, ""),
-        (Target.tensorrt, ["cuda", "tensorrt"], Target.tensorrt, ""),
-        (Target.tensorrt, ["cuda"], Target.cuda, "no tensorrt here"),
-        (Target.tensorrt, [], Target.cpu, "no tensorrt here; no cuda here"),
+        (Target.auto, ["cuda"], ("cuda", "cuda", "")),
+        (Target.auto, ["cuda", "tensorrt", "plans"], ("cuda", "cuda", "")),
+        (Target.cuda, ["cuda"], ("cuda", "cuda", "")),
+        (Target.tensorrt, ["cuda", "tensorrt"], ("tensorrt", "tensorrt", "")),
+        (Target.tensorrt, ["cuda", "plans"], ("tensorrt", "cuda", "")),
+        (Target.tensorrt, ["plans"], ("tensorrt", "cpu", "")),
+        (Target.tensorrt, ["cuda"], ("cuda", "cuda", "no plans here; no tensorrt here")),
+        (Target.tensorrt, [], ("cpu", "cpu", "no plans here; no tensorrt here; no cuda here")),
     ],
 )
-def test_target_is_the_best_that_runs(requested, running, actual, reason, machine):
+def test_target_is_the_best_that_runs(requested, running, expected, machine):
     machine(*running)
 
     resolved = resolve_target(requested)
 
-    assert (resolved.actual, resolved.reason) == (actual, reason)
-    assert resolved.provider == actual
+    assert (resolved.actual, resolved.provider, resolved.reason) == expected

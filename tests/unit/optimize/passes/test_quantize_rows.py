@@ -50,7 +50,7 @@ def test_every_product_is_an_integer_one(text_graph, text_material):
 
 def test_excluded_node_stays_in_float(text_graph, text_material):
     first = QuantizeRows().candidates(text_graph)[0]
-    found = nodes(QuantizeRows(exclude=(first,)).run(text_graph, text_material))
+    found = nodes(QuantizeRows().prepare(text_graph, text_material)((first,)))
     assert found["MatMulIntegerToFloat"] == 2 * 6 - 1
 
 

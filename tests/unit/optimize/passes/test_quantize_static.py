@@ -4,7 +4,8 @@ import onnx
 import pytest
 
 from optimize.errors import OptimizeError
-from optimize.passes.quantize_static import QuantizeStatic, Ranges, Scheme
+from optimize.passes.quantize_static import QuantizeStatic, Scheme
+from optimize.schema import Ranges
 from tests.unit.optimize.passes.conftest import material_of
 from tests.unit.optimize.passes.graphs import (
     answers,
@@ -42,6 +43,32 @@ def test_static_answers_nearly_as_before(scheme, ranges, image_case, image_graph
     assert difference(image_graph, quantized, batch) < share * largest
     assert opsets(quantized) == opsets(image_graph)
     assert list(zero_points(quantized)) == [TYPES[scheme]]
+
+
+def scales(graph: bytes) -> list[float]:
+    """Of all activations, in the graph's order."""
+    model = onnx.load_model_from_string(graph).graph
+    tensors = {tensor.name: tensor for tensor in model.initializer}
+    return [
+        float(onnx.numpy_helper.to_array(tensors[node.input[1]]))
+        for node in model.node
+        if node.op_type == "QuantizeLinear"
+    ]
+
+
+def test_each_kind_of_ranges_cuts_what_it_says(image_graph, image_material, capfd):
+    def found(**options):
+        quantizer = QuantizeStatic(scheme=Scheme.u8s8, **options)
+        return scales(quantizer.run(image_graph, image_material))
+
+    whole = found()
+    few, most = (
+        found(ranges=Ranges.percentile, percentile=percentile) for percentile in (90, 99.9)
+    )
+    assert all(a <= b <= c for a, b, c in zip(few, most, whole, strict=True))
+    assert sum(few) < 0.8 * sum(whole)
+    assert found(ranges=Ranges.entropy) not in (whole, few, most)
+    assert capfd.readouterr().out == ""  # an export's last line is the bundle's folder
 
 
 def test_activations_are_symmetric_when_made_for_tensorrt(image_graph, image_material):
@@ -99,9 +126,7 @@ def test_excluded_node_stays_in_float_when_static(image_graph, image_material):
     quantizer = QuantizeStatic(scheme=Scheme.u8s8)
     kinds = {n.name: n.op_type for n in onnx.load_model_from_string(image_graph).graph.node}
     names = [name for name in quantizer.candidates(image_graph) if kinds[name] == "Conv"]
-    quantized = QuantizeStatic(scheme=Scheme.u8s8, exclude=tuple(names[:1])).run(
-        image_graph, image_material
-    )
+    quantized = quantizer.prepare(image_graph, image_material)(names[:1])
     whole = quantizer.run(image_graph, image_material)
     assert len(weights(quantized, onnx.TensorProto.INT8)) < len(
         weights(whole, onnx.TensorProto.INT8)
