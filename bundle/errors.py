@@ -3,6 +3,7 @@
 TrainyardError                 something failed                                       exit 1
 ├── RequestError               what was asked for is wrong                            exit 2
 │   ├── InputError             one sample cannot become tensors
+│   ├── ConflictError          it does not fit what was done in the meantime
 │   └── NotFoundError          a model, version, alias or bundle that does not exist
 └── BundleError                a bundle or what runs it is wrong                      exit 1
     ├── ManifestError          manifest.json is missing, unreadable or of another schema
@@ -62,6 +63,10 @@ class RequestError(TrainyardError, ValueError):
 
 class InputError(RequestError):
     """One sample cannot become tensors."""
+
+
+class ConflictError(RequestError):
+    """What was asked for does not fit what was done in the meantime."""
 
 
 class NotFoundError(RequestError):

@@ -14,16 +14,10 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 
 from bundle.errors import ManifestError, NotFoundError, RegistryError, RequestError
 from bundle.fields import Fields, canonical_json, parse_json
-from bundle.registry.routing import (
-    WHOLE,
-    Event,
-    Routing,
-    Share,
-    check_shares,
-    read_events,
-    read_split,
-)
+from bundle.registry.event import Event, read_events
+from bundle.registry.routing import Routing, Share, read_split
 from bundle.registry.version import ModelVersion, RegisteredModel
+from bundle.shares import WHOLE, check_shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

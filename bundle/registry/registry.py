@@ -14,17 +14,11 @@ from bundle.errors import ManifestError, NotFoundError, RequestError
 from bundle.manifest import check_model_name
 from bundle.paths import MANIFEST
 from bundle.registry.artifacts import check_same, download, upload
+from bundle.registry.event import ROLLBACK, WITHDRAW, Event
 from bundle.registry.ramp import advanced, first_stage
 from bundle.registry.record import ModelRecord, all_pages
-from bundle.registry.routing import (
-    WHOLE,
-    Event,
-    Routing,
-    Share,
-    check_shadow,
-    check_shares,
-    previous_routing,
-)
+from bundle.registry.rollback import previous_routing
+from bundle.registry.routing import Routing, Share, check_shadow
 from bundle.registry.store import MlflowStore, already_exists
 from bundle.registry.version import (
     EXPORT_METRICS,
@@ -32,6 +26,7 @@ from bundle.registry.version import (
     RegisteredModel,
     version_tags,
 )
+from bundle.shares import WHOLE, check_shares
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -204,9 +199,9 @@ class ModelRegistry:
             return record.change("shadow", after, dry_run=dry_run, who=who)
 
     def rollback(self, name: str, *, dry_run: bool = False, who: str | None = None) -> Event:
-        """Undo the last promotion or split that was not yet undone.
+        """Undo the last promotion, split or whole ramp that was not yet undone.
 
-        Raises RequestError if the history has none.
+        Raises RequestError if the history has none, ConflictError if the guardrail was first.
         """
         with self._store.writing(missing=_no_model(name)) as client:
             record = ModelRecord(client, name)
@@ -217,20 +212,19 @@ class ModelRegistry:
                     field="name",
                     remedy=f"models.py history {name} shows what was done",
                 )
-            return record.redirect("rollback", previous, dry_run=dry_run, who=who)
+            return record.redirect(ROLLBACK, previous, dry_run=dry_run, who=who)
 
     def withdraw(self, name: str, number: int, *, who: str | None = None) -> Event | None:
-        """Give what a version has of a split to the champion; None if it has nothing."""
+        """Give what a version has of a split to the one it is compared with.
+
+        None if it has nothing, or is that one itself.
+        """
         with self._store.writing(missing=_no_model(name)) as client:
             record = ModelRecord(client, name)
-            before = record.routing()
-            if number == before.champion or number not in before.split or before.champion is None:
+            after = record.routing().without(number)
+            if after is None:
                 return None
-            shares = {n: share for n, share in before.split.items() if n != number}
-            others = sum(share for n, share in shares.items() if n != before.champion)
-            shares[before.champion] = WHOLE - others
-            after = Routing(champion=before.champion, split=shares if others else {})
-            return record.redirect("rollback", after, dry_run=False, who=who)
+            return record.redirect(WITHDRAW, after, dry_run=False, who=who)
 
     def history(self, name: str) -> list[Event]:
         """The last events, oldest first."""
