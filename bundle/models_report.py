@@ -17,20 +17,26 @@ NOTHING = "-"
 
 
 def model_table(models: Sequence[RegisteredModel]) -> str:
+    """With a column for what is wrong, if one of the models cannot be read."""
     header = ("NAME", "VERSIONS", "CHAMPION", "TRAFFIC", "SHADOW", "ALIASES")
-    rows = [
-        (
-            model.name,
-            str(len(model.versions)),
-            _number(model.routing.champion),
-            _shares(model.routing),
-            _shadow(model.routing) or NOTHING,
-            " ".join(f"{alias}={number}" for alias, number in sorted(model.aliases.items()))
-            or NOTHING,
-        )
-        for model in models
-    ]
-    return format_table(header, rows)
+    if all(model.error is None for model in models):
+        return format_table(header, [_standing(model) for model in models])
+    rows = [(*_standing(model), model.error or NOTHING) for model in models]
+    return format_table((*header, "ERROR"), rows)
+
+
+def _standing(model: RegisteredModel) -> tuple[str, ...]:
+    if model.error is not None:
+        return (model.name, *[NOTHING] * 5)
+    aliases = [f"{alias}={number}" for alias, number in sorted(model.aliases.items())]
+    return (
+        model.name,
+        str(len(model.versions)),
+        _number(model.routing.champion),
+        _shares(model.routing),
+        _shadow(model.routing) or NOTHING,
+        " ".join(aliases) or NOTHING,
+    )
 
 
 def version_table(versions: Sequence[ModelVersion]) -> str:

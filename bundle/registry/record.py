@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import socket
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -140,8 +141,10 @@ class ModelRecord:
         self._client.set_registered_model_tag(self.name, tag, canonical_json(document))
 
     def _entities(self) -> list[Any]:
-        found = all_pages(self._client.search_model_versions, filter_string=f"name='{self.name}'")
-        return sorted(found, key=lambda version: int(version.version))
+        search = self._client.search_model_versions
+        found = all_pages(search, filter_string=_filter_by_name(self.name))
+        versions = [version for version in found if version.name == self.name]
+        return sorted(versions, key=lambda version: int(version.version))
 
     def _set_candidate(self, number: int) -> None:
         """The newest version is the candidate, also where several are registered at once."""
@@ -193,6 +196,18 @@ def _is_name(text: str) -> bool:
         return bool(text.encode())
     except UnicodeEncodeError:  # half a surrogate pair
         return False
+
+
+def _filter_by_name(name: str) -> str:
+    """It finds the name, and maybe others: no quote can be escaped, so that of names with both
+    kinds of them one kind may be any character.
+    """
+    if "'" not in name:
+        return f"name = '{name}'"
+    if '"' not in name:
+        return f'name = "{name}"'
+    pattern = re.sub(r'["\\]', "_", name)
+    return f'name LIKE "{pattern}"'
 
 
 def all_pages(search: Any, **arguments: Any) -> list[Any]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from mlflow.exceptions import MlflowException
 
 from bundle.archive import Bundle, open_bundle, sha256_file
-from bundle.errors import ManifestError, NotFoundError, RequestError
+from bundle.command import describe
+from bundle.errors import ManifestError, NotFoundError, RegistryError, RequestError
 from bundle.manifest import check_model_name
 from bundle.paths import MANIFEST
 from bundle.registry.artifacts import check_same, download, upload
@@ -84,10 +85,10 @@ class ModelRegistry:
             return record.version(int(created.version))
 
     def models(self) -> list[RegisteredModel]:
-        """Every registered model, by name."""
+        """Every registered model, by name; one that cannot be read says why."""
         with self._store.reading() as client:
             found = all_pages(client.search_registered_models)
-            return [ModelRecord(client, name).summary() for name in sorted(m.name for m in found)]
+            return [_summary(ModelRecord(client, name)) for name in sorted(m.name for m in found)]
 
     def model(self, name: str) -> RegisteredModel:
         with self._store.reading(missing=_no_model(name)) as client:
@@ -253,6 +254,16 @@ class ModelRegistry:
         except MlflowException as error:
             if not already_exists(error):
                 raise
+
+
+def _summary(record: ModelRecord) -> RegisteredModel:
+    """One that nobody can read hides no other."""
+    try:
+        return record.summary()
+    except RegistryError as error:
+        return RegisteredModel(
+            name=record.name, aliases={}, routing=Routing(), versions=(), error=describe(error)
+        )
 
 
 def _checked_name(name: str) -> str:

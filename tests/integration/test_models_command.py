@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from bundle import models_command
 from bundle.errors import NotFoundError, RequestError
@@ -51,6 +52,41 @@ def test_list_shows_every_model_and_its_traffic(models, registry):
         "split": {"1": 90.0, "2": 10.0},
         "versions": [1, 2],
     }
+
+
+ODD_NAMES = ["it's", 'say "hi"', 'it\'s "that"', "100%_\\", "it''s"]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_model_is_listed_whatever_it_is_called(name, models, tracking_uri):
+    client = MlflowClient(tracking_uri)
+    for other in (name, name.replace('"', "x").replace("'", "y") + "z"):
+        client.create_registered_model(other)
+        client.create_model_version(other, "/nowhere")
+    documents = {entry["name"]: entry for entry in json.loads(models("list", "--json"))}
+    assert documents[name]["versions"] == [1]
+    assert documents["digits"]["versions"] == [1, 2]
+    assert models("promote", name, "1").startswith(f"{name}: promote went")
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "noun"),
+    [("split", "half", "split"), ("split", '{"1": 50}', "split"), ("shadow", "[]", "shadow")],
+)
+def test_a_model_that_cannot_be_read_is_listed_with_its_error_beside_the_others(
+    tag, value, noun, models, tracking_uri
+):
+    client = MlflowClient(tracking_uri)
+    client.create_registered_model("odd")
+    client.set_registered_model_tag("odd", f"trainyard.{tag}", value)
+    header, _, digits, odd = models("list").splitlines()
+    assert header.split()[-1] == "ERROR"
+    assert digits.split()[:3] == ["digits", "2", "1"]
+    assert odd.startswith("odd ")
+    assert f"unreadable {noun}" in odd
+    documents = json.loads(models("list", "--json"))
+    assert [set(entry) & {"versions", "error"} for entry in documents] == [{"versions"}, {"error"}]
+    assert f"delete the model's tag trainyard.{tag}" in documents[1]["error"]
 
 
 def test_list_of_one_model_shows_its_versions(models):
