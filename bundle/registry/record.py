@@ -16,7 +16,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 from bundle.errors import ManifestError, NotFoundError, RegistryError, RequestError
 from bundle.fields import Fields, canonical_json, parse_json
 from bundle.registry.event import Event, read_events
-from bundle.registry.routing import Routing, Share, read_split
+from bundle.registry.routing import Routing, Share, check_shadow, read_split
 from bundle.registry.version import ModelVersion, RegisteredModel
 from bundle.shares import WHOLE, check_shares
 
@@ -255,7 +255,9 @@ def _read_routing(entity: Any) -> Routing:
         champion=None if champion is None else int(champion),
         split=split,
         ramp=ramp.number if ramp is not None and split.get(ramp.number) == ramp.percent else None,
-        shadow=_read_tag(entity, _SHADOW_TAG, Share.from_fields),
+        shadow=_read_tag(
+            entity, _SHADOW_TAG, lambda fields: check_shadow(Share.from_fields(fields))
+        ),
     )
 
 

@@ -19,7 +19,7 @@ from bundle.registry.event import ROLLBACK, WITHDRAW, Event
 from bundle.registry.ramp import advanced, first_stage
 from bundle.registry.record import ModelRecord, all_pages
 from bundle.registry.rollback import previous_routing
-from bundle.registry.routing import Routing, Share, check_shadow
+from bundle.registry.routing import Routing, Share, check_shadow, check_unanswering
 from bundle.registry.store import MlflowStore, already_exists
 from bundle.registry.version import (
     EXPORT_METRICS,
@@ -28,12 +28,10 @@ from bundle.registry.version import (
     version_tags,
 )
 from bundle.shares import WHOLE, check_shares
+from bundle.version_number import version_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-MAX_DIGITS = 18
-"""Of a version's number: what has more is read as an alias, which nothing has."""
 
 
 class ModelRegistry:
@@ -108,7 +106,7 @@ class ModelRegistry:
         """The version of that number, or of that alias."""
         with self._store.reading(missing=_no_model(name)) as client:
             record = ModelRecord(client, name)
-            number = _number(version)
+            number = version if isinstance(version, int) else version_number(version)
             if number is None:
                 aliases = record.entity().aliases
                 if version not in aliases:
@@ -194,8 +192,8 @@ class ModelRegistry:
             shadow = None
             if number is not None:
                 record.check_exist([number])
-                shadow = Share(number=number, percent=percent)
-                check_shadow(shadow, routing)
+                shadow = check_shadow(Share(number=number, percent=percent))
+                check_unanswering(shadow, routing)
             after = replace(routing, shadow=shadow)
             return record.change("shadow", after, dry_run=dry_run, who=who)
 
@@ -284,12 +282,6 @@ def _metrics(client: Any, bundle: Bundle, run_id: str | None) -> dict[str, float
         recorded = client.get_run(run_id).data.metrics
         metrics |= {k: v for k, v in recorded.items() if not k.startswith(EXPORT_METRICS)}
     return metrics
-
-
-def _number(version: int | str) -> int | None:
-    if isinstance(version, int):
-        return version
-    return int(version) if version.isdecimal() and len(version) <= MAX_DIGITS else None
 
 
 def _no_model(name: str) -> NotFoundError:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bundle.errors import RequestError
-from bundle.shares import WHOLE, reference, withdrawn
+from bundle.shares import LEAST, WHOLE, reference, withdrawn
+from bundle.version_number import version_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,21 +98,29 @@ class Routing:
 
 def read_split(fields: Fields) -> dict[int, float]:
     """Shares as JSON keeps them, by number as a string. Raises ManifestError."""
-    split = {}
+    split: dict[int, float] = {}
     for key in fields:
-        if not key.isdecimal():
+        number = version_number(key)
+        if number is None:
             raise fields.error(key, "is not a version number")
-        split[int(key)] = fields.number(key)
+        if number in split:
+            raise fields.error(key, f"names version {number} once more")
+        split[number] = fields.number(key)
     return split
 
 
-def check_shadow(shadow: Share, routing: Routing) -> None:
-    """Raise RequestError for a share that is none, or a version that answers already."""
-    if not math.isfinite(shadow.percent) or not 0 < shadow.percent <= WHOLE:
+def check_shadow(shadow: Share) -> Share:
+    """The shadow. Raises RequestError for a share that is none."""
+    if not LEAST <= shadow.percent <= WHOLE:
         raise RequestError(
-            f"a shadow of {shadow.percent:g} percent is none; it must be above 0, at most 100",
+            f"a shadow of {shadow.percent:g} percent is none; it must be from {LEAST:g} to 100",
             field="percent",
         )
+    return shadow
+
+
+def check_unanswering(shadow: Share, routing: Routing) -> None:
+    """Raise RequestError for a version that answers already."""
     if shadow.number in routing.shares:
         raise RequestError(
             f"version {shadow.number} answers already, so it cannot be a shadow",

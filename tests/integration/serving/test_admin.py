@@ -97,6 +97,9 @@ def test_models_versions_and_history_can_be_read(client):
     [
         ("promote", {}, 400, "version"),
         ("promote", {"version": "two"}, 400, "version"),
+        ("promote", {"version": "\u0662"}, 400, "version"),
+        ("promote", {"version": 10**30}, 400, "version"),
+        ("promote", {"version": True}, 400, "version"),
         ("promote", {"version": 9}, 404, "version"),
         ("promote", {"version": 1, "force": True}, 400, "force"),
         ("split", {"shares": {"1": 50}}, 400, "shares"),
@@ -109,6 +112,7 @@ def test_models_versions_and_history_can_be_read(client):
         ("shadow", {}, 400, "version"),
         ("shadow", {"version": 1, "percent": True}, 400, "percent"),
         ("shadow", {"version": 1, "percent": 0}, 400, "percent"),
+        ("shadow", {"version": 1, "percent": 1e-9}, 400, "percent"),
         ("shadow", {"version": 9}, 404, "version"),
     ],
 )

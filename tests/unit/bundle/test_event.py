@@ -24,7 +24,7 @@ from bundle.registry.routing import Routing
         after=st.builds(
             Routing,
             champion=st.integers(1),
-            split=st.dictionaries(st.integers(1), st.floats(0, 100)),
+            split=st.dictionaries(st.integers(1, 10**18 - 1), st.floats(0, 100)),
         ),
     )
 )
