@@ -8,7 +8,7 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from bundle.errors import BundleError, TrainyardError
+from bundle.errors import BundleError, TrainyardError, reworded
 from bundle.publish import staging
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ def caching(target: Path) -> Iterator[Path]:
         if number in _OF_WRITING or (hidden is None and number is not None):
             raise _unwritable(target.parent, number) from error
         if hidden is not None and isinstance(error, TrainyardError):
-            message = str(error).replace(hidden, target.name)
-            raise type(error)(message, field=error.field, remedy=error.remedy) from error
+            raise reworded(error, hidden, target.name) from error
         raise
 
 

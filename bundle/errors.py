@@ -97,6 +97,12 @@ class RegistryError(BundleError):
     """The registry cannot be reached, or refuses."""
 
 
+def reworded(error: TrainyardError, old: str, new: str) -> TrainyardError:
+    """The same error, with another word in its message."""
+    message = str(error).replace(old, new)
+    return type(error)(message, field=error.field, remedy=error.remedy)
+
+
 def first_line(error: BaseException) -> str:
     """What a foreign error says in its first line: libraries put pages below it."""
     lines = str(error).strip().splitlines()
