@@ -173,7 +173,7 @@ def _parser() -> CommandParser:
         "--percent", type=_given_percent, default=100.0, help="share of the requests (default: all)"
     )
     shadow.add_argument("--off", action="store_true", help="ask none any more")
-    rollback = add("rollback", _rollback, "Undo the last promotion or split.", changes=True)
+    rollback = add("rollback", _rollback, "Undo the last promotion, split or ramp.", changes=True)
     rollback.add_argument("name", metavar="NAME")
     history = add("history", _history, "Who changed what, and when.", changes=False)
     history.add_argument("name", metavar="NAME")
