@@ -44,6 +44,15 @@ def caching(target: Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def told_of(source: str, folder: Path | str) -> Iterator[None]:
+    """What is wrong with the folder is told of where it was fetched from: it will not stay."""
+    try:
+        yield
+    except TrainyardError as error:
+        raise reworded(error, os.path.realpath(folder), source) from error
+
+
 def _number(error: Exception) -> int | None:
     """The system's number for what went wrong, if it was the system that failed."""
     cause = error.__cause__ if isinstance(error, TrainyardError) else error

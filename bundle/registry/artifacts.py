@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import mlflow.artifacts
 from mlflow.exceptions import MlflowException
 
 from bundle.archive import Bundle, open_bundle, publish_or_reuse, sha256_file
-from bundle.cache import caching
-from bundle.errors import IntegrityError, TrainyardError, reworded
+from bundle.cache import caching, told_of
+from bundle.errors import IntegrityError
 from bundle.paths import MANIFEST
 from bundle.registry.store import already_exists
 
@@ -46,19 +45,14 @@ def upload(
 
 
 def download(source: str, target: Path, *, manifest_sha256: str, tracking_uri: str) -> None:
-    """Fetch the folder at `source` and give it the target's name once it is verified.
-
-    What is wrong with it is told of the source, since nothing stays here.
-    """
+    """Fetch the folder at `source` and give it the target's name once it is verified."""
     with caching(target) as folder:
         fetched = mlflow.artifacts.download_artifacts(
             artifact_uri=source, dst_path=str(folder), tracking_uri=tracking_uri
         )
-        try:
+        with told_of(source, fetched):
             bundle = open_bundle(fetched)
             check_same(bundle, manifest_sha256)
-        except TrainyardError as error:
-            raise reworded(error, os.path.realpath(fetched), source) from error
         publish_or_reuse(bundle, target)
 
 
