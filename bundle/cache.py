@@ -8,7 +8,7 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from bundle.errors import BundleError, TrainyardError
+from bundle.errors import BundleError, TrainyardError, reworded
 from bundle.publish import staging
 
 if TYPE_CHECKING:
@@ -40,9 +40,17 @@ def caching(target: Path) -> Iterator[Path]:
         if number in _OF_WRITING or (hidden is None and number is not None):
             raise _unwritable(target.parent, number) from error
         if hidden is not None and isinstance(error, TrainyardError):
-            message = str(error).replace(hidden, target.name)
-            raise type(error)(message, field=error.field, remedy=error.remedy) from error
+            raise reworded(error, hidden, target.name) from error
         raise
+
+
+@contextmanager
+def told_of(source: str, folder: Path | str) -> Iterator[None]:
+    """What is wrong with the folder is told of where it was fetched from: it will not stay."""
+    try:
+        yield
+    except TrainyardError as error:
+        raise reworded(error, os.path.realpath(folder), source) from error
 
 
 def _number(error: Exception) -> int | None:

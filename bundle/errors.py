@@ -3,6 +3,7 @@
 TrainyardError                 something failed                                       exit 1
 ├── RequestError               what was asked for is wrong                            exit 2
 │   ├── InputError             one sample cannot become tensors
+│   ├── ConflictError          it does not fit what was done in the meantime
 │   └── NotFoundError          a model, version, alias or bundle that does not exist
 └── BundleError                a bundle or what runs it is wrong                      exit 1
     ├── ManifestError          manifest.json is missing, unreadable or of another schema
@@ -64,6 +65,10 @@ class InputError(RequestError):
     """One sample cannot become tensors."""
 
 
+class ConflictError(RequestError):
+    """What was asked for does not fit what was done in the meantime."""
+
+
 class NotFoundError(RequestError):
     """A model, version, alias or bundle does not exist."""
 
@@ -90,6 +95,12 @@ class EngineError(BundleError):
 
 class RegistryError(BundleError):
     """The registry cannot be reached, or refuses."""
+
+
+def reworded(error: TrainyardError, old: str, new: str) -> TrainyardError:
+    """The same error, with another word in its message."""
+    message = str(error).replace(old, new)
+    return type(error)(message, field=error.field, remedy=error.remedy)
 
 
 def first_line(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ TENSORS = "golden.npz"
 SAMPLES = "golden.json"
 
 _SIDES = ("input", "output")
+_INDEX = re.compile(r"[0-9]{1,18}")
 
 Batch = tuple[Mapping[str, Array], Mapping[str, Array]]
 """The inputs and the outputs of one batch, batch dimension in front."""
@@ -89,7 +91,7 @@ def _unpack(
     for key, array in _read_arrays(bundle, file).items():
         number, _, rest = key.partition("/")
         side, _, name = rest.partition("/")
-        if not number.isdecimal() or int(number) >= count or side not in sides:
+        if not _INDEX.fullmatch(number) or int(number) >= count or side not in sides:
             raise IntegrityError(f"{file} has an unknown array {key!r}", field="golden")
         batches[int(number)][sides.index(side)][name] = array
     for index, batch in enumerate(batches):

@@ -17,6 +17,7 @@ from bundle.models_report import (
     model_table,
     version_table,
 )
+from bundle.version_number import version_number
 
 if TYPE_CHECKING:
     from bundle.registry import Event, ModelRegistry
@@ -95,25 +96,41 @@ def _read_shares(texts: Sequence[str]) -> dict[int, float]:
     shares: dict[int, float] = {}
     for text in texts:
         number, _, share = text.partition("=")
-        try:
-            version, percent = int(number), float(share.removesuffix("%"))
-        except ValueError as error:
+        version, percent = version_number(number), _percent(share.removesuffix("%"))
+        if version is None or percent is None:
             raise RequestError(
                 f"{text!r} is not a share", field="split", remedy="write NUMBER=PERCENT, as in 3=10"
-            ) from error
+            )
         if version in shares:
             raise RequestError(f"version {version} has two shares", field="split")
         shares[version] = percent
     return shares
 
 
+def _percent(text: str) -> float | None:
+    """None for what is no number, or written as only Python does."""
+    try:
+        return float(text) if text.isascii() and "_" not in text else None
+    except ValueError:
+        return None
+
+
+def _given_percent(text: str) -> float:
+    """As `_version_number`."""
+    percent = _percent(text)
+    if percent is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of percent")
+    return percent
+
+
 def _version_number(text: str) -> int:
     """Raises ArgumentTypeError, which argparse puts the argument's name before."""
-    if not (text.isascii() and text.isdecimal() and int(text)):
+    number = version_number(text)
+    if number is None:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not the number of a version, which models.py list NAME shows"
         )
-    return int(text)
+    return number
 
 
 def _parser() -> CommandParser:
@@ -153,10 +170,10 @@ def _parser() -> CommandParser:
     shadow.add_argument("name", metavar="NAME")
     shadow.add_argument("number", metavar="NUMBER", type=_version_number, nargs="?")
     shadow.add_argument(
-        "--percent", type=float, default=100.0, help="share of the requests (default: all)"
+        "--percent", type=_given_percent, default=100.0, help="share of the requests (default: all)"
     )
     shadow.add_argument("--off", action="store_true", help="ask none any more")
-    rollback = add("rollback", _rollback, "Undo the last promotion or split.", changes=True)
+    rollback = add("rollback", _rollback, "Undo the last promotion, split or ramp.", changes=True)
     rollback.add_argument("name", metavar="NAME")
     history = add("history", _history, "Who changed what, and when.", changes=False)
     history.add_argument("name", metavar="NAME")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bundle.table import format_table
+from bundle.table import format_table, terminal_width
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -17,24 +17,30 @@ NOTHING = "-"
 
 
 def model_table(models: Sequence[RegisteredModel]) -> str:
+    """With a column for what is wrong, if one of the models cannot be read."""
     header = ("NAME", "VERSIONS", "CHAMPION", "TRAFFIC", "SHADOW", "ALIASES")
-    rows = [
-        (
-            model.name,
-            str(len(model.versions)),
-            _number(model.routing.champion),
-            _shares(model.routing),
-            _shadow(model.routing) or NOTHING,
-            " ".join(f"{alias}={number}" for alias, number in sorted(model.aliases.items()))
-            or NOTHING,
-        )
-        for model in models
-    ]
-    return format_table(header, rows)
+    if all(model.error is None for model in models):
+        return _table(header, [_standing(model) for model in models])
+    rows = [(*_standing(model), model.error or NOTHING) for model in models]
+    return _table((*header, "ERROR"), rows)
+
+
+def _standing(model: RegisteredModel) -> tuple[str, ...]:
+    if model.error is not None:
+        return (model.name, *[NOTHING] * 5)
+    aliases = [f"{alias}={number}" for alias, number in sorted(model.aliases.items())]
+    return (
+        model.name,
+        str(len(model.versions)),
+        _number(model.routing.champion),
+        _shares(model.routing),
+        _shadow(model.routing) or NOTHING,
+        " ".join(aliases) or NOTHING,
+    )
 
 
 def version_table(versions: Sequence[ModelVersion]) -> str:
-    header = ("NUMBER", "ALIASES", "CREATED", "TASK", "VARIANT", "CERTIFIED", "SIZE", "METRICS")
+    header = ("NUMBER", "ALIASES", "CREATED", "VARIANT", "CERTIFIED", "SIZE", "METRICS")
     rows = []
     for version in versions:
         facts = version.metadata
@@ -44,21 +50,20 @@ def version_table(versions: Sequence[ModelVersion]) -> str:
                 str(version.number),
                 ", ".join(version.aliases) or NOTHING,
                 _time(version.created),
-                str(facts.get("task", NOTHING)),
                 str(facts.get("default_variant", NOTHING)),
                 NOTHING if certified is None else "yes" if certified else "no",
                 _size(facts.get("bytes")),
                 _metrics(facts.get("metrics")),
             )
         )
-    return format_table(header, rows)
+    return _table(header, rows)
 
 
 def describe_version(version: ModelVersion) -> str:
     """One line a fact, the bundle's own facts after the registry's."""
     facts: dict[str, Any] = version.to_dict()
     facts |= facts.pop("metadata")
-    return format_table(("FIELD", "VALUE"), [(key, _value(value)) for key, value in facts.items()])
+    return _table(("FIELD", "VALUE"), [(key, _value(value)) for key, value in facts.items()])
 
 
 def describe_change(name: str, event: Event, *, dry_run: bool) -> str:
@@ -81,7 +86,11 @@ def history_table(events: Sequence[Event]) -> str:
         )
         for event in events
     ]
-    return format_table(header, rows)
+    return _table(header, rows)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return format_table(header, rows, width=terminal_width())
 
 
 def _routing(routing: Routing) -> str:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from bundle.archive import MAX_MANIFEST_BYTES, open_bundle, publish_or_reuse
-from bundle.cache import caching
+from bundle.cache import caching, told_of
 from bundle.errors import BundleError, IntegrityError, NotFoundError, RequestError, TrainyardError
 from bundle.manifest import Manifest
 from bundle.paths import MANIFEST
@@ -47,7 +47,9 @@ def fetch_bundle(uri: str, cache: Path) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             with _translated(uri):
                 _copy(system, f"{root}/{name}", path, entry.bytes)
-        publish_or_reuse(open_bundle(folder), target)
+        with told_of(uri, folder):
+            bundle = open_bundle(folder)
+        publish_or_reuse(bundle, target)
     return target
 
 

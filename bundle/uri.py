@@ -15,6 +15,7 @@ from bundle.cache import CACHE_VARIABLE
 from bundle.errors import BundleError, NotFoundError, RequestError
 from bundle.paths import MANIFEST
 from bundle.remote import fetch_bundle
+from bundle.version_number import version_number
 
 if TYPE_CHECKING:
     from bundle.registry import ModelRegistry
@@ -58,12 +59,13 @@ def registered(uri: str) -> Registered | None:
     if not uri.startswith("models:"):
         return None
     match = _REGISTERED.fullmatch(uri)
-    if match is None or not (match["number"] or "0").isdecimal():
+    if match is None:
         _refuse(uri)
+    text = match["number"]
     return Registered(
         name=match["name"],
         alias=match["alias"] or _CHAMPION,
-        number=None if match["number"] is None else int(match["number"]),
+        number=None if text is None else version_number(text) or _refuse(uri),
         given_name=given,
     )
 

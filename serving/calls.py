@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from serving.errors import (
     BadRequestError,
+    OvertakenError,
     ServingError,
     UnavailableError,
     UnknownTargetError,
@@ -86,6 +87,8 @@ def _error(result: Result) -> ServingError:
     message, field, remedy = document["message"], document.get("field"), document.get("remedy")
     if result.status == 404:
         return UnknownTargetError(message, code="not_found", field=field, remedy=remedy)
+    if result.status == 409:
+        return OvertakenError(message, code="conflict", field=field, remedy=remedy)
     if result.status == 400:
         return BadRequestError(message, field=field, remedy=remedy)
     return UnavailableError(message, code="registry_away", remedy=remedy)

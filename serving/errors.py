@@ -12,6 +12,7 @@ TrainyardError
     ├── UnknownTargetError       no such path, model or version                    404
     ├── MethodNotAllowedError    the path has other methods                        405
     ├── BodyTimeoutError         the body did not arrive in time                   408
+    ├── OvertakenError           it does not fit what was done in the meantime     409
     ├── TooLargeError            the body, or its number of instances              413
     ├── UnsupportedMediaError    a media type or encoding that is not read         415
     ├── QuotaError               the API key has used up what it may               429, Retry-After
@@ -173,6 +174,12 @@ class BodyTimeoutError(ServingError):
     """The body did not arrive in time."""
 
     status = 408
+
+
+class OvertakenError(ServingError):
+    """What was asked for does not fit what was done in the meantime."""
+
+    status = 409
 
 
 class TooLargeError(ServingError):

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 
 from serving.codec.json import dump
+from serving.codec.request import shorten
 from serving.departure import DEPARTURE
+from serving.errors import BadRequestError
 from serving.metrics import RequestRecord
 
 if TYPE_CHECKING:
@@ -75,10 +77,20 @@ class Exchange:
             open_inference=path == "/v2" or path.startswith("/v2/"),
         )
 
-    @property
-    def given_version(self) -> str | None:
-        """The version that a header asks for."""
-        return self.given.get(_MODEL_VERSION) or None
+    def named_version(self, given: str | None) -> str | None:
+        """The version that is asked for: `given` in the body, query or path, or by the header.
+
+        Raises BadRequestError where one names another version than the other.
+        """
+        header = self.given.get(_MODEL_VERSION)
+        if given and header and given != header:
+            raise BadRequestError(
+                f"the request names version {shorten(given)}, and {MODEL_VERSION} "
+                f"version {shorten(header)}",
+                field="version",
+                remedy="name one of them, and in one place",
+            )
+        return given or header or None
 
     @property
     def id(self) -> str | int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bundle.registry.event import Event
 from bundle.registry.registry import ModelRegistry
-from bundle.registry.routing import Event, Routing, Share
+from bundle.registry.routing import Routing, Share
 from bundle.registry.version import ModelVersion, RegisteredModel
 
 __all__ = ["Event", "ModelRegistry", "ModelVersion", "RegisteredModel", "Routing", "Share"]

@@ -8,7 +8,7 @@ import mlflow.artifacts
 from mlflow.exceptions import MlflowException
 
 from bundle.archive import Bundle, open_bundle, publish_or_reuse, sha256_file
-from bundle.cache import caching
+from bundle.cache import caching, told_of
 from bundle.errors import IntegrityError
 from bundle.paths import MANIFEST
 from bundle.registry.store import already_exists
@@ -50,8 +50,9 @@ def download(source: str, target: Path, *, manifest_sha256: str, tracking_uri: s
         fetched = mlflow.artifacts.download_artifacts(
             artifact_uri=source, dst_path=str(folder), tracking_uri=tracking_uri
         )
-        bundle = open_bundle(fetched)
-        check_same(bundle, manifest_sha256)
+        with told_of(source, fetched):
+            bundle = open_bundle(fetched)
+            check_same(bundle, manifest_sha256)
         publish_or_reuse(bundle, target)
 
 

@@ -7,7 +7,8 @@ it to the next one.
 from __future__ import annotations
 
 from bundle.errors import RequestError
-from bundle.registry.routing import WHOLE, Routing
+from bundle.registry.routing import Routing
+from bundle.shares import WHOLE
 
 STAGES = (1.0, 5.0, 25.0, WHOLE)
 """Percent of the traffic that a challenger has, one stage after the other."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import socket
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,16 +15,10 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 
 from bundle.errors import ManifestError, NotFoundError, RegistryError, RequestError
 from bundle.fields import Fields, canonical_json, parse_json
-from bundle.registry.routing import (
-    WHOLE,
-    Event,
-    Routing,
-    Share,
-    check_shares,
-    read_events,
-    read_split,
-)
+from bundle.registry.event import Event, read_events
+from bundle.registry.routing import Routing, Share, check_shadow, read_split
 from bundle.registry.version import ModelVersion, RegisteredModel
+from bundle.shares import WHOLE, check_shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -146,8 +141,10 @@ class ModelRecord:
         self._client.set_registered_model_tag(self.name, tag, canonical_json(document))
 
     def _entities(self) -> list[Any]:
-        found = all_pages(self._client.search_model_versions, filter_string=f"name='{self.name}'")
-        return sorted(found, key=lambda version: int(version.version))
+        search = self._client.search_model_versions
+        found = all_pages(search, filter_string=_filter_by_name(self.name))
+        versions = [version for version in found if version.name == self.name]
+        return sorted(versions, key=lambda version: int(version.version))
 
     def _set_candidate(self, number: int) -> None:
         """The newest version is the candidate, also where several are registered at once."""
@@ -201,6 +198,18 @@ def _is_name(text: str) -> bool:
         return False
 
 
+def _filter_by_name(name: str) -> str:
+    """It finds the name, and maybe others: no quote can be escaped, so that of names with both
+    kinds of them one kind may be any character.
+    """
+    if "'" not in name:
+        return f"name = '{name}'"
+    if '"' not in name:
+        return f'name = "{name}"'
+    pattern = re.sub(r'["\\]', "_", name)
+    return f'name LIKE "{pattern}"'
+
+
 def all_pages(search: Any, **arguments: Any) -> list[Any]:
     """Everything that one of MLflow's searches finds."""
     found: list[Any] = []
@@ -246,7 +255,9 @@ def _read_routing(entity: Any) -> Routing:
         champion=None if champion is None else int(champion),
         split=split,
         ramp=ramp.number if ramp is not None and split.get(ramp.number) == ramp.percent else None,
-        shadow=_read_tag(entity, _SHADOW_TAG, Share.from_fields),
+        shadow=_read_tag(
+            entity, _SHADOW_TAG, lambda fields: check_shadow(Share.from_fields(fields))
+        ),
     )
 
 

@@ -10,21 +10,16 @@ from typing import TYPE_CHECKING, Any
 from mlflow.exceptions import MlflowException
 
 from bundle.archive import Bundle, open_bundle, sha256_file
-from bundle.errors import ManifestError, NotFoundError, RequestError
+from bundle.command import describe
+from bundle.errors import ManifestError, NotFoundError, RegistryError, RequestError
 from bundle.manifest import check_model_name
 from bundle.paths import MANIFEST
 from bundle.registry.artifacts import check_same, download, upload
+from bundle.registry.event import ROLLBACK, WITHDRAW, Event
 from bundle.registry.ramp import advanced, first_stage
 from bundle.registry.record import ModelRecord, all_pages
-from bundle.registry.routing import (
-    WHOLE,
-    Event,
-    Routing,
-    Share,
-    check_shadow,
-    check_shares,
-    previous_routing,
-)
+from bundle.registry.rollback import previous_routing
+from bundle.registry.routing import Routing, Share, check_shadow, check_unanswering
 from bundle.registry.store import MlflowStore, already_exists
 from bundle.registry.version import (
     EXPORT_METRICS,
@@ -32,12 +27,11 @@ from bundle.registry.version import (
     RegisteredModel,
     version_tags,
 )
+from bundle.shares import WHOLE, check_shares
+from bundle.version_number import version_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-MAX_DIGITS = 18
-"""Of a version's number: what has more is read as an alias, which nothing has."""
 
 
 class ModelRegistry:
@@ -89,10 +83,10 @@ class ModelRegistry:
             return record.version(int(created.version))
 
     def models(self) -> list[RegisteredModel]:
-        """Every registered model, by name."""
+        """Every registered model, by name; one that cannot be read says why."""
         with self._store.reading() as client:
             found = all_pages(client.search_registered_models)
-            return [ModelRecord(client, name).summary() for name in sorted(m.name for m in found)]
+            return [_summary(ModelRecord(client, name)) for name in sorted(m.name for m in found)]
 
     def model(self, name: str) -> RegisteredModel:
         with self._store.reading(missing=_no_model(name)) as client:
@@ -112,7 +106,7 @@ class ModelRegistry:
         """The version of that number, or of that alias."""
         with self._store.reading(missing=_no_model(name)) as client:
             record = ModelRecord(client, name)
-            number = _number(version)
+            number = version if isinstance(version, int) else version_number(version)
             if number is None:
                 aliases = record.entity().aliases
                 if version not in aliases:
@@ -198,15 +192,15 @@ class ModelRegistry:
             shadow = None
             if number is not None:
                 record.check_exist([number])
-                shadow = Share(number=number, percent=percent)
-                check_shadow(shadow, routing)
+                shadow = check_shadow(Share(number=number, percent=percent))
+                check_unanswering(shadow, routing)
             after = replace(routing, shadow=shadow)
             return record.change("shadow", after, dry_run=dry_run, who=who)
 
     def rollback(self, name: str, *, dry_run: bool = False, who: str | None = None) -> Event:
-        """Undo the last promotion or split that was not yet undone.
+        """Undo the last promotion, split or whole ramp that was not yet undone.
 
-        Raises RequestError if the history has none.
+        Raises RequestError if the history has none, ConflictError if the guardrail was first.
         """
         with self._store.writing(missing=_no_model(name)) as client:
             record = ModelRecord(client, name)
@@ -217,20 +211,19 @@ class ModelRegistry:
                     field="name",
                     remedy=f"models.py history {name} shows what was done",
                 )
-            return record.redirect("rollback", previous, dry_run=dry_run, who=who)
+            return record.redirect(ROLLBACK, previous, dry_run=dry_run, who=who)
 
     def withdraw(self, name: str, number: int, *, who: str | None = None) -> Event | None:
-        """Give what a version has of a split to the champion; None if it has nothing."""
+        """Give what a version has of a split to the one it is compared with.
+
+        None if it has nothing, or is that one itself.
+        """
         with self._store.writing(missing=_no_model(name)) as client:
             record = ModelRecord(client, name)
-            before = record.routing()
-            if number == before.champion or number not in before.split or before.champion is None:
+            after = record.routing().without(number)
+            if after is None:
                 return None
-            shares = {n: share for n, share in before.split.items() if n != number}
-            others = sum(share for n, share in shares.items() if n != before.champion)
-            shares[before.champion] = WHOLE - others
-            after = Routing(champion=before.champion, split=shares if others else {})
-            return record.redirect("rollback", after, dry_run=False, who=who)
+            return record.redirect(WITHDRAW, after, dry_run=False, who=who)
 
     def history(self, name: str) -> list[Event]:
         """The last events, oldest first."""
@@ -261,6 +254,16 @@ class ModelRegistry:
                 raise
 
 
+def _summary(record: ModelRecord) -> RegisteredModel:
+    """One that nobody can read hides no other."""
+    try:
+        return record.summary()
+    except RegistryError as error:
+        return RegisteredModel(
+            name=record.name, aliases={}, routing=Routing(), versions=(), error=describe(error)
+        )
+
+
 def _checked_name(name: str) -> str:
     try:
         return check_model_name(name)
@@ -279,12 +282,6 @@ def _metrics(client: Any, bundle: Bundle, run_id: str | None) -> dict[str, float
         recorded = client.get_run(run_id).data.metrics
         metrics |= {k: v for k, v in recorded.items() if not k.startswith(EXPORT_METRICS)}
     return metrics
-
-
-def _number(version: int | str) -> int | None:
-    if isinstance(version, int):
-        return version
-    return int(version) if version.isdecimal() and len(version) <= MAX_DIGITS else None
 
 
 def _no_model(name: str) -> NotFoundError:

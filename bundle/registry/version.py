@@ -95,8 +95,12 @@ class RegisteredModel:
     aliases: Mapping[str, int]
     routing: Routing
     versions: tuple[int, ...]
+    error: str | None = None
+    """Why nothing but the name is known: its record cannot be read."""
 
     def to_dict(self) -> dict[str, Any]:
+        if self.error is not None:
+            return {"name": self.name, "error": self.error}
         return {
             "name": self.name,
             "aliases": dict(sorted(self.aliases.items())),

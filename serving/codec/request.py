@@ -166,7 +166,7 @@ def _from_text(
 ) -> Callable[[str, Any], Any]:
     def convert(name: str, value: str) -> Any:
         try:
-            number: object = kind(value)
+            number: object = kind(value) if value.isascii() and "_" not in value else value
         except ValueError:
             number = value
         return check(name, number)

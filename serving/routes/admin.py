@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
+from bundle.version_number import version_number
 from serving.application import Endpoint
 from serving.codec.body import read_body
 from serving.codec.json import dump, parse_object
@@ -114,11 +115,11 @@ async def _body(request: Request, arrivals: Arrivals, known: tuple[str, ...]) ->
 
 
 def _number(name: str, value: object) -> int:
-    if isinstance(value, str) and value.isdecimal() and len(value) <= 9:
-        value = int(value)
-    if type(value) is not int or value < 1:
+    text = str(value) if type(value) is int else value
+    number = version_number(text) if isinstance(text, str) else None
+    if number is None:
         raise BadRequestError.of_field(name, "must be the number of a version")
-    return value
+    return number
 
 
 def _shares(body: Mapping[str, Any]) -> dict[int, float]:

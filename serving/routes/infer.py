@@ -58,7 +58,7 @@ class InferRoutes:
 
     async def _answer(self, request: Request, exchange: Exchange) -> Response:
         path = request.path_params
-        version = path.get("version") or exchange.given_version
+        version = exchange.named_version(path.get("version"))
         with self._chooser.chosen(path["model"], version, key=exchange.routing_key()) as served:
             exchange.choose(served.info, routed=version is None)
             return await self._ask(request, exchange, served)

@@ -97,7 +97,7 @@ class Predictor:
         small = len(body) <= SMALL_BYTES
         wanted = await intake.call(partial(parse, request, exchange, body), inline=small)
         options = wanted.options
-        version = options.version or exchange.given_version
+        version = exchange.named_version(options.version)
         with self._chooser.chosen(
             options.model, version, key=exchange.routing_key(options.key)
         ) as served:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from bundle.errors import NotFoundError, RequestError, TrainyardError
+from bundle.errors import ConflictError, NotFoundError, RequestError, TrainyardError
 from serving.logs import AUDIT
 from serving.routing.messages import Call, Result
 
@@ -74,6 +74,8 @@ def _change(act: Callable[..., Event], *names: str) -> Callable[[Call], Any]:
 def _status(error: TrainyardError) -> int:
     if isinstance(error, NotFoundError):
         return 404
+    if isinstance(error, ConflictError):
+        return 409
     return 400 if isinstance(error, RequestError) else 503
 
 

@@ -1,4 +1,4 @@
-"""Fetcher: brings versions onto this machine, each on its own thread: nobody waits for them."""
+"""Fetcher: brings versions onto this machine, on threads: nobody waits for them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+AT_ONCE = 4
+"""Versions that are fetched at the same time."""
+
 
 class Fetcher:
-    """A version that is large, or on its way for long, holds up no other."""
+    """A version that is large, or on its way for long, holds up no other, unless there are several;
+    of those that wait the one that was wanted last is the first.
+    """
 
     def __init__(
         self, fetch: Callable[[str, int], Resolved], post: Callable[[Fetched], object]
@@ -28,19 +33,40 @@ class Fetcher:
         """
         self._fetch = fetch
         self._post = post
+        self._lock = threading.Lock()
         self._under_way: set[tuple[str, int]] = set()
+        self._waiting: list[tuple[str, int]] = []
+        self._threads = 0
 
     def begin(self, name: str, number: int) -> None:
-        """Fetch the version, unless it is on its way already."""
-        if (name, number) in self._under_way:
-            return
-        self._under_way.add((name, number))
-        log.info("a version is fetched", extra={"fields": {"model": name, "version": number}})
-        threading.Thread(
-            target=self._run, args=(name, number), name=f"fetch-{name}-{number}", daemon=True
-        ).start()
+        """Fetch the version, unless it is on its way; if it waits, it is the next one."""
+        with self._lock:
+            version = (name, number)
+            if version in self._waiting:
+                self._waiting.remove(version)
+            elif version in self._under_way:
+                return
+            self._under_way.add(version)
+            self._waiting.append(version)
+            if self._threads == AT_ONCE:
+                return
+            self._threads += 1
+        threading.Thread(target=self._work, name="fetch", daemon=True).start()
+
+    def _work(self) -> None:
+        while (version := self._next()) is not None:
+            self._run(*version)
+
+    def _next(self) -> tuple[str, int] | None:
+        """None for a thread that is needed no more."""
+        with self._lock:
+            if self._waiting:
+                return self._waiting.pop()
+            self._threads -= 1
+            return None
 
     def _run(self, name: str, number: int) -> None:
+        log.info("a version is fetched", extra={"fields": {"model": name, "version": number}})
         try:
             fetched = Fetched(name, number, self._fetch(name, number))
         except TrainyardError as error:
@@ -48,5 +74,6 @@ class Fetcher:
         except Exception as error:  # whoever waits for the version has to hear of it
             log.exception("a version cannot be fetched")
             fetched = Fetched(name, number, TrainyardError(f"{type(error).__name__}: {error}"))
-        self._under_way.discard((name, number))
+        with self._lock:
+            self._under_way.discard((name, number))
         self._post(fetched)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from bundle.command import describe
 from bundle.errors import NotFoundError, RegistryError, TrainyardError
-from bundle.registry.routing import WHOLE, Routing
+from bundle.registry.routing import Routing
+from bundle.shares import WHOLE
 from bundle.uri import registered
 from serving.routing.backoff import BRIEF_SECONDS, FIRST_SECONDS, Backoff
 from serving.routing.split import Split

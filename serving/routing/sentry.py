@@ -47,7 +47,7 @@ class Sentry:
         self._seen = {key: seen for key, seen in self._seen.items() if key[0] != route.name}
         for other, (name, split) in self._split.items():
             if name == route.name:
-                for version in split.versions[:-1]:
+                for version in split.challengers:
                     self._slowness[other, version] = self._unknown()
 
     def observed(self, message: Observed) -> None:
@@ -56,9 +56,8 @@ class Sentry:
             self._seen.setdefault(key, Outcomes()).add(outcomes)
         nothing = Outcomes()
         for uri, (name, split) in self._split.items():
-            *challengers, champion = split.versions
-            one = message.outcomes.get((name, champion), nothing).durations
-            for version in challengers:
+            one = message.outcomes.get((name, split.reference), nothing).durations
+            for version in split.challengers:
                 other = message.outcomes.get((name, version), nothing).durations
                 self._slowness[uri, version].add(one, other)
 
@@ -69,10 +68,9 @@ class Sentry:
     def findings(self) -> Iterator[Finding]:
         """One for every challenger about which something can be said."""
         for uri, (name, split) in list(self._split.items()):
-            *challengers, champion = split.versions
-            for version in challengers:
+            for version in split.challengers:
                 judgement = judge(
-                    self._seen.get((name, champion), Outcomes()),
+                    self._seen.get((name, split.reference), Outcomes()),
                     self._seen.get((name, version), Outcomes()),
                     self._slowness[uri, version],
                     self._policy,

@@ -1,7 +1,8 @@
 """Split: whose request goes to which version, the same in every process and after a restart.
 
 A key falls into one of 10,000 buckets by its hash, and a version owns a contiguous range of them.
-The champion's range is the last one, so a challenger whose share grows keeps whom it had.
+The last range is the champion's, or that of the lowest number where the champion has no share: a
+challenger whose share grows keeps whom it had.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING
+
+from bundle.shares import LEAST, reference, withdrawn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,19 +36,31 @@ class Split:
 
     @classmethod
     def of(cls, percent: Mapping[int, float], *, champion: int | None) -> Split:
-        """The shares of a registry's routing, which sum to 100.
-
-        The champion is last, or the lowest number where the champion has no share.
-        """
-        last = champion if champion is not None and champion in percent else min(percent)
-        order = [*sorted(number for number in percent if number != last), last]
-        sums = list(accumulate(percent[number] for number in order))
-        ends = [round(total * BUCKETS / 100) for total in sums[:-1]] + [BUCKETS]
+        """The shares of a registry's routing, which are in hundredths and sum to 100."""
+        last = reference(percent, champion)
+        order = sorted(percent, key=lambda number: (number == last, number))
+        ends = accumulate(round(percent[number] / LEAST) for number in order)
         return cls(tuple((str(number), end) for number, end in zip(order, ends, strict=True)))
 
     @property
     def versions(self) -> tuple[str, ...]:
         return tuple(version for version, _ in self.ends)
+
+    @property
+    def reference(self) -> str:
+        """The version that the others are compared with, and that has what they lose."""
+        return self.versions[-1]
+
+    @property
+    def challengers(self) -> tuple[str, ...]:
+        """All others."""
+        return self.versions[:-1]
+
+    def without(self, challenger: str) -> Split:
+        """What it had is the reference's."""
+        percent = {int(version): share for version, share in self.shares.items()}
+        heir = int(self.reference)
+        return Split.of(withdrawn(percent, int(challenger), heir=heir), champion=heir)
 
     @property
     def shares(self) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,18 +125,14 @@ class Wanted:
         )
 
     def withdrawing(self, versions: Collection[str]) -> Wanted:
-        """The same, but what challengers of these versions were to answer is the champion's."""
+        """The same, but what challengers of these versions were to answer is the reference's."""
         route = self.route
         if route is None:
             return self
-        *challengers, champion = route.split.versions
-        withdrawn = frozenset(challengers).intersection(versions)
+        withdrawn = frozenset(versions).intersection(route.split.challengers)
         if not withdrawn:
             return self
-        shares = {v: share for v, share in route.split.shares.items() if v not in withdrawn}
-        shares[champion] = 100.0 - sum(shares[v] for v in shares if v != champion)
-        percent = {int(version): share for version, share in shares.items()}
-        split = Split.of(percent, champion=int(champion))
+        split = reduce(Split.without, withdrawn, route.split)
         withdrawn |= self.withdrawn
         return replace(self, route=replace(route, split=split), withdrawn=withdrawn)
 

@@ -94,6 +94,11 @@ class Watcher:
             self._log(problem)
         self._problem = problem
 
+    @property
+    def owing(self) -> bool:
+        """Whether the registry was not yet told of something that was withdrawn."""
+        return any(wanted.withdrawn for wanted in self._told.values())
+
     def fetched(self, message: Fetched) -> None:
         """A version has arrived, or cannot: who wants it now the registry says."""
         for follower in self._followers.values():
@@ -125,7 +130,7 @@ class Watcher:
                 self.poll()
 
     def _withdraw(self, uri: str, version: str, reason: str) -> None:
-        """Here first, since the registry may be away; it is told now or at the next poll.
+        """Here first, since the registry may be away; it is told now or at a later poll.
 
         Where the registry wants a route that cannot be taken, what answers is the one before.
         """

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import queue
-import random
-import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,6 +17,7 @@ from serving.routing.fetcher import Fetcher
 from serving.routing.last_known_good import LastKnownGood
 from serving.routing.messages import Call, Fetched, Look, NotTaken, Observed, Settled
 from serving.routing.patience import bound_patience
+from serving.routing.schedule import Schedule
 from serving.routing.sentry import Sentry
 from serving.routing.watcher import Watcher
 from serving.settings import ROLLBACK
@@ -32,12 +30,6 @@ if TYPE_CHECKING:
     from serving.routing.administration import Administration
     from serving.routing.wanted import Wanted
     from serving.settings import Settings
-
-SHORTEST_PAUSE = 1.0
-"""Seconds between two polls, however often somebody rings."""
-SHORTEST_POLL = 0.8
-"""Share of the period after which a poll may come: servers that were started together shall not ask
-together. It never comes later than the period, which is what an operator counts on."""
 
 
 @dataclass(frozen=True)
@@ -104,18 +96,17 @@ def watch(
 ) -> None:
     """Ask now and every `period` seconds, 0 for never, and obey in between, until told to stop.
 
-    However often it is told to look: it looks once for all that came in the meantime.
+    However often it is told to look: it looks once for all that came in the meantime. What the
+    registry could not be told it is told again, whatever the period.
     """
-    next_poll = time.monotonic() if period else math.inf
-    may_poll = -math.inf
+    schedule = Schedule(period)
     while True:
+        schedule.owing(watcher.owing)
         try:
-            wait = next_poll - time.monotonic()
-            message = inbox.get(timeout=max(0.0, wait) if math.isfinite(wait) else None)
+            message = inbox.get(timeout=schedule.seconds())
         except queue.Empty:
             watcher.poll()
-            next_poll = time.monotonic() + _pause(period)
-            may_poll = time.monotonic() + SHORTEST_PAUSE
+            schedule.looked()
             continue
         if isinstance(message, Stop):
             return
@@ -126,14 +117,10 @@ def watch(
         elif isinstance(message, Fetched):
             watcher.fetched(message)
         elif isinstance(message, Look):
-            next_poll = min(next_poll, max(time.monotonic(), may_poll))
+            schedule.ring()
         elif isinstance(message, NotTaken):
             watcher.not_taken(message)
         elif isinstance(message, Call):
             control.send(administration.answer(message))
             if administration.changed(message):
                 watcher.poll()
-
-
-def _pause(period: float) -> float:
-    return period * random.uniform(SHORTEST_POLL, 1.0) if period else math.inf

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from bundle import models_command
 from bundle.errors import NotFoundError, RequestError
@@ -51,6 +52,48 @@ def test_list_shows_every_model_and_its_traffic(models, registry):
         "split": {"1": 90.0, "2": 10.0},
         "versions": [1, 2],
     }
+
+
+ODD_NAMES = ["it's", 'say "hi"', 'it\'s "that"', "100%_\\", "it''s"]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_model_is_listed_whatever_it_is_called(name, models, tracking_uri):
+    client = MlflowClient(tracking_uri)
+    for other in (name, name.replace('"', "x").replace("'", "y") + "z"):
+        client.create_registered_model(other)
+        client.create_model_version(other, "/nowhere")
+    documents = {entry["name"]: entry for entry in json.loads(models("list", "--json"))}
+    assert documents[name]["versions"] == [1]
+    assert documents["digits"]["versions"] == [1, 2]
+    assert models("promote", name, "1").startswith(f"{name}: promote went")
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "noun"),
+    [
+        ("split", "half", "split"),
+        ("split", '{"1": 50}', "split"),
+        ("shadow", "[]", "shadow"),
+        ("shadow", '{"version": 1, "percent": NaN}', "shadow"),
+        ("shadow", '{"version": 1, "percent": 200}', "shadow"),
+        ("shadow", '{"version": 1, "percent": -1}', "shadow"),
+    ],
+)
+def test_a_model_that_cannot_be_read_is_listed_with_its_error_beside_the_others(
+    tag, value, noun, models, tracking_uri
+):
+    client = MlflowClient(tracking_uri)
+    client.create_registered_model("odd")
+    client.set_registered_model_tag("odd", f"trainyard.{tag}", value)
+    header, _, digits, odd = models("list").splitlines()
+    assert header.split()[-1] == "ERROR"
+    assert digits.split()[:3] == ["digits", "2", "1"]
+    assert odd.startswith("odd ")
+    assert f"unreadable {noun}" in odd
+    documents = json.loads(models("list", "--json"))
+    assert [set(entry) & {"versions", "error"} for entry in documents] == [{"versions"}, {"error"}]
+    assert f"delete the model's tag trainyard.{tag}" in documents[1]["error"]
 
 
 def test_list_of_one_model_shows_its_versions(models):
@@ -117,6 +160,7 @@ def test_shadow_and_ramp_say_what_they_did(models, registry):
         (("2", "--percent", "0"), "percent"),
         (("2", "--percent", "101"), "percent"),
         (("2", "--percent", "nan"), "percent"),
+        (("2", "--percent", "1e-9"), "percent"),
         (("1",), "version"),
     ],
 )
@@ -165,6 +209,10 @@ def test_history_shows_who_changed_what(models, registry):
         (["1"], "'1' is not a share"),
         (["one=100"], "'one=100' is not a share"),
         (["1=half", "2=half"], "'1=half' is not a share"),
+        (["1=5_0", "2=50"], "'1=5_0' is not a share"),
+        (["1=\u0665\u0660", "2=50"], "'1=\u0665\u0660' is not a share"),
+        (["1_0=100"], "'1_0=100' is not a share"),
+        (["9" * 5000 + "=100"], "9=100' is not a share"),
         (["1=50", "1=50"], "version 1 has two shares"),
         (["1=50", "2=40"], "sum to 90"),
         (["1=nan"], "share of nan"),
@@ -187,7 +235,7 @@ def test_name_that_no_model_can_have_is_unknown(arguments, models):
         models(*arguments, "a/b", *number)
 
 
-@pytest.mark.parametrize("number", ["0", "-1", "candidate", "²"])
+@pytest.mark.parametrize("number", ["0", "-1", "candidate", "²", "9" * 5000])
 def test_what_is_no_number_of_a_version_is_refused(number, models):
     with pytest.raises(RequestError, match="is not the number of a version"):
         models("promote", "digits", number)

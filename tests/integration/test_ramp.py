@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from mlflow.tracking import MlflowClient
 
-from bundle.errors import NotFoundError, RegistryError, RequestError
+from bundle.errors import ConflictError, NotFoundError, RegistryError, RequestError
 from bundle.registry import ModelRegistry, Routing, Share
 from bundle.registry.ramp import STAGES, next_stage
 from tests.tiny_bundle import image_parts
@@ -40,6 +40,27 @@ def test_a_ramp_goes_through_its_stages_and_ends_with_the_promotion(registry):
     last = registry.history("digits")[-4:]
     assert [event.who for event in last] == ["key:boss", "ramp", "ramp", "ramp"]
     assert [event.action for event in last] == ["ramp", "ramp", "ramp", "promote"]
+
+
+@pytest.mark.parametrize("stages", [1, 2, 4])
+def test_a_rollback_undoes_the_whole_ramp(registry, stages):
+    registry.ramp("digits", 2)
+    for _ in range(stages - 1):
+        registry.advance("digits", 2, seen=share(registry), who="ramp")
+    assert registry.rollback("digits").after == Routing(champion=1)
+    with pytest.raises(RequestError, match="no earlier champion"):
+        registry.rollback("digits")
+
+
+def test_a_rollback_is_refused_where_the_guardrail_was_first(registry):
+    registry.promote("digits", 2)
+    registry.ramp("digits", 1)
+    event = registry.withdraw("digits", 1, who="guardrail")
+    assert event.action == "withdraw"
+    with pytest.raises(ConflictError, match="already withdrew version 1") as found:
+        registry.rollback("digits", dry_run=True)
+    assert found.value.remedy == "promote a version to go back further"
+    assert registry.routing("digits") == Routing(champion=2)
 
 
 def test_whoever_looks_during_the_promotion_finds_all_of_the_traffic_at_the_challenger(
@@ -120,6 +141,16 @@ def test_a_withdrawn_version_leaves_its_share_to_the_champion(registry, tmp_path
     assert registry.routing("digits") == Routing(champion=1)
     assert registry.withdraw("digits", 3) is None
     assert registry.withdraw("digits", 1) is None
+
+
+def test_without_the_champion_a_withdrawn_version_leaves_its_share_to_the_lowest_number(
+    registry, tmp_path
+):
+    registry.register(image_parts(seed=3).write(tmp_path / "third").path)
+    registry.split("digits", {2: 50, 3: 50})
+    assert registry.withdraw("digits", 2) is None
+    registry.withdraw("digits", 3)
+    assert registry.routing("digits") == Routing(champion=1, split={2: 100.0})
 
 
 def test_a_shadow_stays_whoever_answers_until_it_answers_itself(registry, tmp_path):

@@ -275,9 +275,11 @@ def test_download_of_damaged_artifacts_leaves_nothing(spoil, three, tmp_path):
     else:
         (source / spoil).write_bytes(b"damaged")
 
-    with pytest.raises(BundleError):
+    with pytest.raises(BundleError) as found:
         three.download("digits", 1, tmp_path / "there" / "one")
 
+    assert str(source) in str(found.value)
+    assert "there" not in str(found.value)
     assert list((tmp_path / "there").iterdir()) == []
 
 

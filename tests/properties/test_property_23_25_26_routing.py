@@ -49,6 +49,19 @@ def test_property_23_a_named_version_answers_whatever_the_split_says(client, num
     assert client.get(path).json()["versions"] == ["1", "2"]
 
 
+def test_property_23_a_request_that_names_two_versions_is_400(client):
+    headers = {"X-Model-Version": "1"}
+    picture = {**headers, "Content-Type": "image/png"}
+    path = f"/v2/models/{NAME}/versions/2/infer"
+    for answer in (
+        ask(client, version="2", headers=headers),
+        client.post("/predict?version=2", content=b"", headers=picture),
+        client.post(path, json={"inputs": [TENSOR]}, headers=headers),
+    ):
+        assert answer.status_code == 400
+        assert "names version 2, and X-Model-Version version 1" in answer.text
+
+
 def test_property_23_aliases_name_versions(client):
     assert version(client, version="champion") == "1"
     assert version(client, version="challenger") == "2"

@@ -72,6 +72,16 @@ def test_a_dry_run_changes_nothing(client, model):
     assert model.registry.routing(NAME) == before
 
 
+def test_a_rollback_of_what_the_guardrail_took_back_is_409(client, model):
+    post(client, "promote", version=1)
+    post(client, "split", shares={"1": 50, "2": 50})
+    model.registry.withdraw(NAME, 2)
+    answer = post(client, "rollback")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "conflict")
+    assert "promote" in answer.json()["error"]["remedy"]
+    assert model.registry.routing(NAME).champion == 1
+
+
 def test_models_versions_and_history_can_be_read(client):
     [entry] = client.get("/admin/models").json()["models"]
     assert (entry["name"], entry["versions"]) == (NAME, [1, 2])
@@ -87,10 +97,13 @@ def test_models_versions_and_history_can_be_read(client):
     [
         ("promote", {}, 400, "version"),
         ("promote", {"version": "two"}, 400, "version"),
+        ("promote", {"version": "\u0662"}, 400, "version"),
+        ("promote", {"version": 10**30}, 400, "version"),
+        ("promote", {"version": True}, 400, "version"),
         ("promote", {"version": 9}, 404, "version"),
         ("promote", {"version": 1, "force": True}, 400, "force"),
         ("split", {"shares": {"1": 50}}, 400, "shares"),
-        ("split", {"shares": {"1": 99.999, "2": 0.001}}, 400, "2"),
+        ("split", {"shares": {"1": 99.999, "2": 0.001}}, 400, "shares.2"),
         ("split", {"shares": {"1": "half"}}, 400, "shares.1"),
         ("split", {"shares": {"one": 100}}, 400, "shares.one"),
         ("split", {"shares": {"1": 50, "01": 50}}, 400, "shares.01"),
@@ -99,6 +112,7 @@ def test_models_versions_and_history_can_be_read(client):
         ("shadow", {}, 400, "version"),
         ("shadow", {"version": 1, "percent": True}, 400, "percent"),
         ("shadow", {"version": 1, "percent": 0}, 400, "percent"),
+        ("shadow", {"version": 1, "percent": 1e-9}, 400, "percent"),
         ("shadow", {"version": 9}, 404, "version"),
     ],
 )

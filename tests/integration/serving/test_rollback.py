@@ -64,7 +64,7 @@ def check_withdrawn(model: FollowedModel, server: RunningServer, client: httpx.C
     """Here, in the registry, and in the metrics."""
     eventually(lambda: set(versions(client, range(20))) == {"1"})
     eventually(lambda: dict(model.registry.routing(NAME).shares) == {1: 100.0})
-    eventually(lambda: model.registry.history(NAME)[-1].action == "rollback")  # written last
+    eventually(lambda: model.registry.history(NAME)[-1].action == "withdraw")  # written last
     assert model.registry.history(NAME)[-1].who == "guardrail"
     assert server.metric("trainyard_rollbacks_total", model=NAME, version="2") == 1
     assert server.metric("trainyard_route_percent", model=NAME, version="2") == 0
@@ -355,6 +355,6 @@ def test_a_server_that_starts_withholds_what_the_registry_was_not_told_of_and_te
         assert set(versions(client, range(20))) == {"1"}
         eventually(lambda: dict(model.registry.routing(NAME).shares) == {1: 100.0})
         last = model.registry.history(NAME)[-1]
-        assert (last.action, last.who) == ("rollback", "guardrail")
+        assert (last.action, last.who) == ("withdraw", "guardrail")
         model.registry.split(NAME, {1: 50, 2: 50})
         eventually(lambda: len(versions(client, range(20))) == 2)

@@ -106,6 +106,8 @@ def test_other_preprocessing_is_found_by_the_raw_samples(image_bundle):
         (archive({"0/input/image": np.zeros((1, 3, 6, 5), np.uint8)}), "has no batch 0"),
         (archive({"2/input/image": np.zeros(1)}), "unknown array '2/input/image'"),
         (archive({"x": np.zeros(1)}), "unknown array 'x'"),
+        (archive({f"{'9' * 5000}/input/image": np.zeros(1)}), "unknown array"),
+        (archive({"\u0660/input/image": np.zeros(1)}), "unknown array"),
         (archive({"0/side/x": np.zeros(1)}), "unknown array"),
         (archive({"0/input/image": np.array([{}], dtype=object)}), "cannot be read"),
     ],

@@ -108,3 +108,13 @@ def test_several_threads_may_fetch_one_bundle_at_once(image_bundle, tmp_path):
     (resolved,) = found
     open_bundle(resolved.path)
     assert [path.name for path in (tmp_path / "remote").iterdir()] == [resolved.path.name]
+
+
+def test_what_is_wrong_is_told_of_the_remote_folder_and_not_of_the_cache(remote, tmp_path):
+    altered = b"x" * remote.size("/bucket/models/digits/model.onnx")
+    remote.pipe("/bucket/models/digits/model.onnx", altered)
+
+    with pytest.raises(
+        IntegrityError, match=f"the bundle {URI} is refused: 'model.onnx' has sha256"
+    ):
+        resolve(URI, cache=tmp_path)

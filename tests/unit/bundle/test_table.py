@@ -1,6 +1,12 @@
 from __future__ import annotations
 
-from bundle.table import format_table
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bundle.table import format_table, terminal_width
 
 
 def test_columns_are_aligned_and_lines_have_no_trailing_space():
@@ -23,3 +29,41 @@ def test_wide_and_combining_characters_are_counted_as_they_are_shown():
 
 def test_table_without_rows_has_its_header():
     assert format_table(("A", "B"), []) == "A  B\n-  -"
+
+
+def test_widest_cells_go_on_below_where_the_table_is_too_wide():
+    rows = [("1", "accuracy=0.98 loss=0.12 f1=0.9"), ("22", "-")]
+    assert format_table(("N", "METRICS"), rows, width=20).splitlines() == [
+        "N   METRICS",
+        "--  ----------------",
+        "1   accuracy=0.98",
+        "    loss=0.12 f1=0.9",
+        "22  -",
+    ]
+
+
+def test_a_word_is_broken_where_there_is_no_other_way():
+    assert format_table(("FIELD", "VALUE"), [("hash", "a" * 20)], width=18).splitlines() == [
+        "FIELD  VALUE",
+        "-----  -----------",
+        "hash   aaaaaaaaaaa",
+        "       aaaaaaaaa",
+    ]
+
+
+CELLS = st.text("ab =模", max_size=40)
+
+
+@given(st.lists(st.tuples(CELLS, CELLS, CELLS), max_size=4), st.integers(28, 90))
+def test_nothing_is_lost_and_no_line_is_wider(rows, width):
+    lines = format_table(("A", "B", "C"), rows, width=width).splitlines()
+    assert max(len(line) + line.count("模") for line in lines) <= width
+    kept = sorted("".join(lines[2:]).replace(" ", ""))
+    assert kept == sorted("".join("".join(row) for row in rows).replace(" ", ""))
+
+
+@pytest.mark.parametrize(("terminal", "width"), [(True, 72), (False, None)])
+def test_only_a_terminal_has_a_width(monkeypatch, terminal, width):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
+    monkeypatch.setenv("COLUMNS", "72")
+    assert terminal_width() == width

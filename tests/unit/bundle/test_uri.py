@@ -74,7 +74,22 @@ def test_file_that_is_no_model_is_refused(tmp_path):
         resolve(str(tmp_path / "weights.pt"))
 
 
-@pytest.mark.parametrize("rest", ["", "/", "/m/", "/m/latest", "/m/1/x", "/m@", "/@a"])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "",
+        "/",
+        "/m/",
+        "/m/latest",
+        "/m/1/x",
+        "/m@",
+        "/@a",
+        "/m/0",
+        "/m/00",
+        "/m/\u0663",
+        f"/m/{'9' * 5000}",
+    ],
+)
 def test_registry_uri_without_version_is_refused_with_how_to_write_it(rest):
     with pytest.raises(RequestError, match="does not name a version") as found:
         resolve(f"models:{rest}")

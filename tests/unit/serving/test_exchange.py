@@ -25,6 +25,35 @@ def test_exchange_takes_the_first_of_headers_that_are_alike():
     assert exchange.routing_key("body's") == "a"
 
 
+def naming(version: str) -> Exchange:
+    headers = [(b"x-model-version", version.encode())]
+    return Exchange.begin({"path": "/predict", "headers": headers}, route="/predict")
+
+
+@pytest.mark.parametrize(
+    ("exchange", "given", "named"),
+    [
+        (begin(), None, None),
+        (begin(), "2", "2"),
+        (naming("2"), None, "2"),
+        (naming("2"), "2", "2"),
+        (naming(""), "2", "2"),
+        (naming(""), None, None),
+    ],
+)
+def test_a_version_may_be_named_by_the_header_or_elsewhere(exchange, given, named):
+    assert exchange.named_version(given) == named
+
+
+@pytest.mark.parametrize("given", ["1", "champion"])
+def test_a_request_that_names_two_versions_is_refused(given):
+    with pytest.raises(
+        BadRequestError, match=f"names version {given}, and X-Model-Version "
+    ) as found:
+        naming("2").named_version(given)
+    assert found.value.field == "version"
+
+
 @pytest.mark.parametrize("given", ["a", "3f2b-77_9.x:/+=@", "x" * 128])
 def test_exchange_keeps_a_request_id_that_is_short_and_harmless(given):
     assert begin(given).headers()["X-Request-Id"] == given

@@ -15,7 +15,7 @@ from bundle.registry.version import RegisteredModel
 from bundle.uri import Resolved
 from serving.control import Stop
 from serving.metrics import MetricsCollector
-from serving.routing.fetcher import Fetcher
+from serving.routing.fetcher import AT_ONCE, Fetcher
 from serving.routing.follower import Follower
 from serving.routing.last_known_good import LastKnownGood
 from serving.routing.messages import Call, Fetched, Look, Polled, Result
@@ -210,3 +210,25 @@ def test_a_version_that_is_on_its_way_is_not_fetched_twice():
     gate.set()
     assert posted.get(timeout=PATIENCE_SECONDS) == Fetched("m", 3, source(3))
     assert asked == [3]
+
+
+def test_four_are_fetched_at_once_and_then_the_one_that_was_wanted_last():
+    gate, posted = Event(), queue.SimpleQueue()
+    asked: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def fetch(name: str, number: int) -> Resolved:
+        asked.put(number)
+        assert gate.wait(PATIENCE_SECONDS)
+        return source(number)
+
+    fetcher = Fetcher(fetch, posted.put)
+    for number in (*range(1, 9), 5):
+        fetcher.begin("m", number)
+    assert {asked.get(timeout=PATIENCE_SECONDS) for _ in range(AT_ONCE)} == {1, 2, 3, 4}
+    assert asked.empty()
+    gate.set()
+    arrived = {posted.get(timeout=PATIENCE_SECONDS).number for _ in range(8)}
+    assert arrived == set(range(1, 9))
+    assert asked.get() == 5
+    fetcher.begin("m", 9)
+    assert posted.get(timeout=PATIENCE_SECONDS).number == 9

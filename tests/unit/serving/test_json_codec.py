@@ -180,6 +180,14 @@ def test_read_options_reads_numbers_from_the_texts_of_a_form():
     assert options == Options(timeout_ms=50.0, priority=7, version="2")
 
 
+@pytest.mark.parametrize("text", ["1_0", "\u0661"])
+@pytest.mark.parametrize("name", ["timeout_ms", "priority"])
+def test_numbers_of_a_form_are_not_written_as_only_python_does(name, text):
+    with pytest.raises(BadRequestError) as found:
+        read_options({name: text}, texts=True)
+    assert found.value.field == name
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -280,6 +280,26 @@ def test_what_was_withdrawn_stays_so_for_the_watcher_that_takes_its_place(bench)
     assert bench.shares == {"1": 90.0, "2": 10.0}
 
 
+def test_without_a_period_the_registry_is_told_again_until_it_is_back(bench, monkeypatch):
+    monkeypatch.setattr("serving.routing.schedule.BRIEF_SECONDS", 0.02)
+    inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
+    poll, polls = bench.watcher.poll, []
+
+    def poll_and_be_back_the_third_time() -> None:
+        polls.append(time.monotonic())
+        bench.registry.away = len(polls) < 3
+        poll()
+        if not bench.watcher.owing:
+            inbox.put(Stop())
+
+    monkeypatch.setattr(bench.watcher, "poll", poll_and_be_back_the_third_time)
+    bench.registry.away = True
+    inbox.put(bad_challenger())
+    watch(bench.watcher, None, inbox, None, period=0.0)
+    assert bench.registry.withdrawn == ["2"]
+    assert [later - earlier > 0.03 for earlier, later in pairwise(polls)] == [True, True]
+
+
 def test_a_champion_is_not_withdrawn_though_it_was_as_a_challenger(bench):
     bench.registry.read_only = True
     bench.watcher.observed(bad_challenger())
@@ -375,11 +395,13 @@ def test_a_ramp_that_may_not_go_on_is_asked_for_once_a_poll_and_logged_once(tmp_
 
 
 def test_who_rings_again_and_again_is_heard_once_a_while(monkeypatch):
-    monkeypatch.setattr("serving.routing.watcher_process.SHORTEST_PAUSE", 0.2)
+    monkeypatch.setattr("serving.routing.schedule.SHORTEST_PAUSE", 0.2)
     inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
     polls: list[float] = []
 
     class Polled:
+        owing = False
+
         def poll(self) -> None:
             polls.append(time.monotonic())
             inbox.put(Look() if len(polls) < 3 else Stop())
@@ -394,6 +416,8 @@ def test_of_many_messages_at_once_one_look_comes():
     polls = []
 
     class Polled:
+        owing = False
+
         def poll(self) -> None:
             polls.append(inbox.qsize())
             inbox.put(Stop())

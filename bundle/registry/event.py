@@ -1,0 +1,71 @@
+"""Event: one line of a model's history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from bundle.errors import ManifestError
+from bundle.fields import Fields, parse_json
+from bundle.registry.routing import Routing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WITHDRAW = "withdraw"
+ROLLBACK = "rollback"
+ACTIONS = ("register", "promote", "split", "ramp", WITHDRAW, ROLLBACK, "shadow")
+
+_GUARDRAIL = "guardrail"
+"""Whose withdrawals were kept as rollbacks, before they had an action of their own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One change of a model's routing."""
+
+    time: datetime
+    who: str
+    action: str
+    before: Routing
+    after: Routing
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "time": self.time.isoformat(timespec="microseconds"),
+            "who": self.who,
+            "action": self.action,
+            "from": self.before.to_dict(),
+            "to": self.after.to_dict(),
+        }
+
+    @classmethod
+    def from_json(cls, text: str) -> Event:
+        """The event of `to_dict`'s JSON. Raises ManifestError."""
+        fields = Fields(parse_json(text, name="a registry event"))
+        try:
+            time = datetime.fromisoformat(fields.text("time"))
+        except ValueError as error:
+            raise fields.error("time", str(error)) from error
+        who, action = fields.text("who"), fields.choice("action", ACTIONS)
+        event = cls(
+            time=time if time.tzinfo is not None else time.replace(tzinfo=UTC),
+            who=who,
+            action=WITHDRAW if (who, action) == (_GUARDRAIL, ROLLBACK) else action,
+            before=Routing.from_fields(fields.nested("from")),
+            after=Routing.from_fields(fields.nested("to")),
+        )
+        fields.done()
+        return event
+
+
+def read_events(texts: Sequence[str]) -> list[Event]:
+    """The events, oldest first; what cannot be read is left out."""
+    events = []
+    for text in texts:
+        try:
+            events.append(Event.from_json(text))
+        except ManifestError:
+            continue
+    return sorted(events, key=lambda event: event.time)
