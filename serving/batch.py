@@ -32,8 +32,8 @@ class Item(Generic[P]):
     """When it runs at the latest, alone if need be."""
     deadline: float
     """From when on nobody wants the answer."""
-    lull: float = math.inf
-    """Seconds without any arrival after which it runs, too."""
+    saves: float = math.inf
+    """Seconds that one more to share its batch with would save."""
     length: int = 1
     """Tokens of its longest sample, to which the others of a batch are padded."""
     priority: int = 1

@@ -1,9 +1,9 @@
 """Batcher: which waiting samples run next, and when. Pure: it is told the time, and owns no clock.
 
 Items of one group may run together. A group is sent when it holds a batch's worth of samples or of
-tokens, when one of its items is due, or when nobody has come for long enough. The item that has
-waited longest goes first, and takes along those that are nearest to it in length, so that little
-padding is paid for.
+tokens, when one of its items is due, or when a pause in the arrivals has cost those that wait as
+much as one more would save. The item that has waited longest goes first, and takes along those that
+are nearest to it in length, so that little padding is paid for.
 """
 
 from __future__ import annotations
@@ -32,8 +32,6 @@ class Poll(Generic[P]):
     """Items whose deadline has passed: they left the queue and will never run."""
     wake: float | None
     """When there is something to do, if nothing arrives before; None: not before an arrival."""
-    lull: bool = False
-    """Whether nobody has come for as long as the batch would have waited for."""
 
 
 class Batcher(Generic[P]):
@@ -90,12 +88,14 @@ class Batcher(Generic[P]):
         if first is None:
             return Poll([], expired, None)
         due, oldest = first
-        lull_ends = self._latest + oldest.lull
-        if due <= now or (not self._full and lull_ends <= now):
-            return Poll(self._take(oldest.group), expired, now, lull=lull_ends <= now)
+        if due <= now:
+            return Poll(self._take(oldest.group), expired, now)
         if self._full:
             return Poll(self._take(next(iter(self._full))), expired, now)
-        return Poll([], expired, min(due, lull_ends))
+        wake = min(due, self._latest + oldest.saves / self._groups[oldest.group].samples)
+        if wake <= now:
+            return Poll(self._take(oldest.group), expired, now)
+        return Poll([], expired, wake)
 
     def _expire(self, now: float) -> list[Item[P]]:
         """Remove what is past its deadline."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from serving.served_model import ModelKey
 
+FEW = 32
+"""Batches, or less, of which nothing is concluded."""
 MEMORY = 0.8
 """Share of an average that the next measurement leaves as it was."""
 _SLACK = 0.01
@@ -20,9 +23,11 @@ class ServiceTime:
     def __init__(self) -> None:
         self._batch: dict[ModelKey, float] = {}
         self._sample: dict[ModelKey, float] = {}
+        self._batches: Counter[ModelKey] = Counter()
 
     def measured(self, model: ModelKey, *, samples: int, seconds: float) -> None:
         """A batch of that many samples ran for so long."""
+        self._batches[model] += 1
         for averages, value in ((self._batch, seconds), (self._sample, seconds / samples)):
             known = averages.get(model, value)
             averages[model] = MEMORY * known + (1 - MEMORY) * value
@@ -30,6 +35,12 @@ class ServiceTime:
     def batch(self, model: ModelKey) -> float:
         """What a batch takes; 0 if that is not known."""
         return self._batch.get(model, 0.0)
+
+    def saves(self, model: ModelKey) -> float:
+        """What it saves to run a sample along with others: a batch. Beyond all bounds as long as
+        few have run.
+        """
+        return self.batch(model) if self._batches[model] > FEW else math.inf
 
     def wait(self, waiting: dict[ModelKey, int]) -> float:
         """How long it takes to run so many samples of each model."""

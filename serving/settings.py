@@ -63,8 +63,8 @@ class Settings:
     batch_size: int = _number(32, 1, 4096)
     """Most samples that run at once."""
     batch_delay_ms: float = _number(2.0, 0, 10_000)
-    """Longest that a sample waits for company, in milliseconds; less where pauses between arrivals
-    were waited out in vain, down to a sixteenth or to what a batch takes."""
+    """Longest that a sample waits for company, in milliseconds; less where a pause between
+    arrivals costs those that wait more than one more would save, as measured."""
     batch_tokens: int = _number(512, 0, 2**30)
     """Most tokens, padding included, that run at once; 0 is no limit. About 512 is best on a CPU,
     where longer batches leave its caches; a GPU takes many thousands."""

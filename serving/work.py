@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from serving.batch import Item
 from serving.batching import Batcher
 from serving.lateness import Lateness
-from serving.lull import Lull
 from serving.service_time import ServiceTime
 from serving.wire import CANCEL, INFER, REPLY, Message, Tensors
 
@@ -84,8 +83,6 @@ class WorkQueue:
         self._target = target
         self._service = ServiceTime()
         self._lateness = Lateness()
-        self._lulls: dict[ModelKey, Lull] = {}
-        self._latest = 0.0
         self._waiting: Counter[ModelKey] = Counter()
         self._running: ModelKey | None = None
         self._batch: list[Item[Job]] = []
@@ -128,8 +125,6 @@ class WorkQueue:
                     for item in poll.batch:
                         self._forget(item)
                     self._running = poll.batch[0].payload.model
-                    if poll.lull:
-                        self._lulls[self._running].in_vain()
                     self._batch, self._began = poll.batch, time.monotonic()
                     return poll.batch
                 self._changed.wait(None if poll.wake is None else poll.wake - time.monotonic())
@@ -170,9 +165,6 @@ class WorkQueue:
         now, deadline = time.monotonic(), fields["deadline"]
         with self._changed:
             self._used[model] = now
-            if self._running is None and self._waiting[model]:
-                self._lulls[model].met(now - self._latest)
-            self._latest = now
             wait = self._service.wait(self._waiting)
             # In time is what has run by then: what has only begun is work for nobody.
             done = now + self._running_seconds() + self._service.done(model, wait, samples=samples)
@@ -184,7 +176,7 @@ class WorkQueue:
                 arrived=now,
                 due=min(now + self._patience(model), deadline - self._service.batch(model)),
                 deadline=deadline,
-                lull=self._lull(model),
+                saves=self._service.saves(model),
                 priority=fields["priority"],
                 length=fields["length"],
             )
@@ -219,11 +211,6 @@ class WorkQueue:
         if self._target is None:
             return self._delay
         return min(self._delay, max(0.0, self._target - 2 * self._service.batch(model)))
-
-    def _lull(self, model: ModelKey) -> float:
-        """How long a pause it waits out: whoever comes within a batch's time saves most of one."""
-        lull = self._lulls.setdefault(model, Lull(self._delay))
-        return max(lull.seconds, self._service.batch(model))
 
     def _discard(self, items: list[Item[Job]]) -> None:
         for item in items:

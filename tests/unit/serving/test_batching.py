@@ -20,7 +20,7 @@ def item(
     priority: int = 1,
     due: float | None = None,
     length: int = 1,
-    lull: float = math.inf,
+    saves: float = math.inf,
 ) -> Item[str]:
     """Due a second after it arrived, unless told otherwise."""
     return Item(
@@ -32,7 +32,7 @@ def item(
         deadline=deadline,
         priority=priority,
         length=length,
-        lull=lull,
+        saves=saves,
     )
 
 
@@ -199,19 +199,20 @@ def test_cut_makes_pieces_that_can_run_as_one_batch():
     assert cut([], batch_size=4, batch_tokens=64) == []
 
 
-def test_batcher_sends_what_nobody_has_joined_for_a_lull():
+def test_batcher_waits_on_as_long_as_that_costs_less_than_one_more_would_save():
     queue = batcher()
-    queue.add(item("first", arrived=0.0, lull=0.2))
-    queue.add(item("second", arrived=0.1, lull=0.2))
-    early = queue.poll(0.25)
-    assert (early.batch, early.wake) == ([], pytest.approx(0.3))
-    sent = queue.poll(0.31)
-    assert (names(sent.batch), sent.lull) == (["first", "second"], True)
+    queue.add(item("first", arrived=0.0, saves=0.4))
+    alone = queue.poll(0.3)
+    assert (alone.batch, alone.wake) == ([], 0.4)
+    queue.add(item("second", arrived=0.35, saves=0.4))
+    both = queue.poll(0.5)
+    assert (both.batch, both.wake) == ([], pytest.approx(0.55))  # two lose as much in half the time
+    assert names(queue.poll(0.56).batch) == ["first", "second"]
 
 
-def test_batcher_waits_no_longer_than_an_item_may_however_many_come():
+def test_batcher_waits_no_longer_than_an_item_may_however_much_company_saves():
     queue = batcher(batch_size=100)
-    for number in range(11):
-        queue.add(item(str(number), arrived=number / 10, lull=0.2))
-    sent = queue.poll(1.0)
-    assert (len(sent.batch), sent.lull) == (11, False)
+    for number in range(10):
+        queue.add(item(str(number), arrived=number / 10, saves=50.0))
+    assert queue.poll(0.99).batch == []
+    assert len(queue.poll(1.0).batch) == 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from dataclasses import replace
@@ -9,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from serving.lull import LEAST, PATIENCE
 from serving.metrics import MetricsCollector
+from serving.service_time import FEW
 from serving.wire import CANCEL, INFER, Message
 from serving.work import BEGUN, EXPIRED, REJECTED, WorkQueue, share
 
@@ -200,36 +201,14 @@ def test_requests_that_name_a_version_have_no_share_of_the_batch(queue):
     assert share(queue.take()) == 0.5
 
 
-def lulls(queue, *, seconds: float, times: int) -> list[float]:
-    """Of items that come alone, each when the one before has run for so long."""
+def test_few_batches_say_nothing_of_what_company_saves_and_many_do(queue):
     found = []
-    for number in range(times):
-        queue.receive(Recorder(), infer(number))
+    for number in range(FEW + 2):
+        queue.receive(Recorder(), infer(number, samples=4))
         batch = queue.take()
-        found.append(batch[0].lull)
-        queue.measured(batch, seconds)
-    return found
-
-
-def test_who_always_comes_alone_waits_less_and_less_for_company():
-    queue = WorkQueue(batch_size=4, delay=0.016, capacity=6, metrics=MetricsCollector())
-    found = lulls(queue, seconds=0.0, times=6 * PATIENCE)
-    assert found[0] == 0.016
-    assert found[-1] == pytest.approx(0.016 * LEAST)
-
-
-def test_a_lull_is_no_shorter_than_a_batch_which_company_would_share():
-    queue = WorkQueue(batch_size=4, delay=0.016, capacity=6, metrics=MetricsCollector())
-    assert lulls(queue, seconds=0.01, times=6 * PATIENCE)[-1] == pytest.approx(0.01)
-
-
-def test_company_that_comes_late_in_a_lull_makes_it_longer_again():
-    queue = WorkQueue(batch_size=4, delay=0.016, capacity=6, metrics=MetricsCollector())
-    lulls(queue, seconds=0.0, times=6 * PATIENCE)
-    for number in (1, 2):
-        queue.receive(Recorder(), infer(number))
-        time.sleep(0.001)
-    assert max(item.lull for item in queue.take()) == pytest.approx(2 * 0.016 * LEAST)
+        found.append(batch[0].saves)
+        queue.measured(batch, 0.02)
+    assert found == [math.inf] * (FEW + 1) + [pytest.approx(0.02)]
 
 
 def test_what_would_be_in_time_by_a_hair_is_refused_where_forecasts_have_been_too_early(queue):
