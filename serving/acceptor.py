@@ -36,7 +36,7 @@ class Acceptor:
         self._protocol = protocol
         self._backlog = backlog
         self._loop = asyncio.get_running_loop()
-        self._opening: set[asyncio.Task[tuple[asyncio.Transport, Connection]]] = set()
+        self._opening: set[asyncio.Task[None]] = set()
         self._closed = False
         self._rest: asyncio.TimerHandle | None = None
 
@@ -46,9 +46,11 @@ class Acceptor:
         self._loop.add_reader(self._listener, self._accept)
 
     def close(self) -> None:
-        """The socket is closed by whoever opened it."""
+        """What has connected by now is taken, and told to end; the socket is its owner's."""
         self._closed = True
         self._loop.remove_reader(self._listener)
+        while self._accept():
+            pass
         if self._rest is not None:
             self._rest.cancel()
 
@@ -56,27 +58,34 @@ class Acceptor:
         """Until what was taken is connected, and told to end."""
         await asyncio.gather(*self._opening, return_exceptions=True)
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Whether there was a connection, and room for it."""
         try:
             connection, _ = self._listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return  # another process was quicker, or the client is gone
+            return False  # another process was quicker, or the client is gone
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
-            self._loop.remove_reader(self._listener)
-            self._rest = self._loop.call_later(REST_SECONDS, self.start)
-            return
+            if not self._closed:
+                self._loop.remove_reader(self._listener)
+                self._rest = self._loop.call_later(REST_SECONDS, self.start)
+            return False
         connection.setblocking(False)
-        opening = self._loop.connect_accepted_socket(self._protocol, connection)
-        task = self._loop.create_task(opening)
+        task = self._loop.create_task(self._open(connection))
         self._opening.add(task)
-        task.add_done_callback(self._opened)
+        task.add_done_callback(self._opening.discard)
+        return True
 
-    def _opened(self, task: asyncio.Task[tuple[asyncio.Transport, Connection]]) -> None:
-        self._opening.discard(task)
-        if task.cancelled() or task.exception() is not None:
-            return  # the client is gone
-        _, connection = task.result()
-        if self._closed:
-            connection.shutdown()
+    async def _open(self, taken: socket.socket) -> None:
+        try:
+            _, connection = await self._loop.connect_accepted_socket(self._protocol, taken)
+        except OSError:
+            taken.close()  # the client is gone
+        except Exception as error:  # noqa: BLE001 - told of, as of every callback that fails
+            taken.close()
+            context = {"message": "a connection cannot be served", "exception": error}
+            self._loop.call_exception_handler(context)
+        else:
+            if self._closed:
+                connection.shutdown()

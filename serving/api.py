@@ -24,7 +24,7 @@ from serving.control import Drain, Ready, ShadowUp, WorkerUp, listen
 from serving.dispatch import Dispatcher
 from serving.drain import DrainPlan, Lifecycle
 from serving.errors import ServingError, UnavailableError
-from serving.garbage import settle
+from serving.garbage import freeze_loaded
 from serving.guard import Guard
 from serving.intake import Intake
 from serving.logs import configure_logging
@@ -253,7 +253,7 @@ class ApiProcess:
     def _tell_ready(self) -> None:
         if self._listening and self._lifecycle.started and not self._told_ready:
             self._told_ready = True
-            settle()
+            freeze_loaded()
             self._control.send(Ready())
 
     def _extra_headers(self) -> Mapping[str, str]:

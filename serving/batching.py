@@ -9,7 +9,6 @@ are nearest to it in length, so that little padding is paid for.
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -50,7 +49,6 @@ class Batcher(Generic[P]):
         self._deadlines: ItemHeap[P] = ItemHeap()
         self._sequence = itertools.count()
         self._samples = 0
-        self._latest = -math.inf
 
     def __len__(self) -> int:
         """Number of samples that wait."""
@@ -64,7 +62,6 @@ class Batcher(Generic[P]):
             return False
         item.sequence = next(self._sequence)
         item.waiting = True
-        self._latest = item.arrived
         group = self._groups.setdefault(item.group, Group())
         group.add(item)
         self._samples += item.samples
@@ -92,7 +89,8 @@ class Batcher(Generic[P]):
             return Poll(self._take(oldest.group), expired, now)
         if self._full:
             return Poll(self._take(next(iter(self._full))), expired, now)
-        wake = min(due, self._latest + oldest.saves / self._groups[oldest.group].samples)
+        group = self._groups[oldest.group]
+        wake = min(due, group.latest + oldest.saves / group.samples)
         if wake <= now:
             return Poll(self._take(oldest.group), expired, now)
         return Poll([], expired, wake)

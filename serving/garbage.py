@@ -1,4 +1,7 @@
-"""Garbage: what lives as long as the process is not looked at for it again and again."""
+"""Garbage: what an API process has loaded once and keeps is not looked at for it again and again.
+
+Workers let models go, and with them what would be frozen: theirs is collected as ever.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,8 @@ ALLOCATIONS = 5_000
 nearly all of them are gone with it, without the collector."""
 
 
-def settle() -> None:
-    """To be called when everything is loaded: collections would hold up requests for a tenth of a
-    second each.
-    """
+def freeze_loaded() -> None:
+    """A collection of all that is loaded would hold up requests for a tenth of a second."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(ALLOCATIONS)

@@ -241,8 +241,8 @@ class MetricsCollector:
         self._number(self._dropped, reason).inc(samples)
 
     def cache(self, model: tuple[str, str, str], *, hit: bool) -> None:
-        """A sample was looked up in the cache of preprocessed inputs."""
-        self._number(self._cache_hits if hit else self._cache_misses, *model).inc(1)
+        """A sample was looked up in the cache of preprocessed inputs, by whatever thread."""
+        (self._cache_hits if hit else self._cache_misses).labels(*model).inc()
 
     def cache_bytes(self, size: int) -> None:
         """The cache of this process holds that much."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 ANSWER = "trainyard.answer"
 """In the ASGI scope: what takes the whole response, where that is possible."""
+LAST_SECONDS = 0.2
+"""For the first byte of a connection that was made just before the server stopped accepting."""
 MAX_HEAD_BYTES = 64 * 1024
 """Of the request line and all headers together."""
 
@@ -53,6 +55,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._in_head = False
+        self._used = False
         self._departure = Departure()
         self._refusal = (HTTPStatus.BAD_REQUEST, "malformed_http", "this is not HTTP/1.1")
 
@@ -76,7 +79,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.scope[DEPARTURE] = self._departure  # type: ignore[literal-required]
         self._head_bytes = 0
-        self._in_head = True
+        self._in_head = self._used = True
         self._stop_timer()
 
     def on_url(self, url: bytes) -> None:
@@ -96,6 +99,16 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self.scope[WHOLE] = True  # type: ignore[literal-required]
+
+    def shutdown(self) -> None:
+        """Whoever has just connected, or is sending a request, is answered first."""
+        if self._in_head:
+            return
+        if self._used:
+            super().shutdown()
+        else:
+            self._stop_timer()
+            self._timer = self.loop.call_later(LAST_SECONDS, self._nothing_came)
 
     def answer(self, cycle: RequestResponseCycle, response: Response) -> bool:
         """Write all of the response at once, in place of ASGI's two messages. False, and nothing is

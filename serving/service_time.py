@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from typing import TYPE_CHECKING
+
+from serving.fixed_cost import FixedCost
 
 if TYPE_CHECKING:
     from serving.served_model import ModelKey
 
-FEW = 32
-"""Batches, or less, of which nothing is concluded."""
 MEMORY = 0.8
 """Share of an average that the next measurement leaves as it was."""
 _SLACK = 0.01
@@ -23,11 +22,11 @@ class ServiceTime:
     def __init__(self) -> None:
         self._batch: dict[ModelKey, float] = {}
         self._sample: dict[ModelKey, float] = {}
-        self._batches: Counter[ModelKey] = Counter()
+        self._fixed: dict[ModelKey, FixedCost] = {}
 
     def measured(self, model: ModelKey, *, samples: int, seconds: float) -> None:
         """A batch of that many samples ran for so long."""
-        self._batches[model] += 1
+        self._fixed.setdefault(model, FixedCost()).measured(samples=samples, seconds=seconds)
         for averages, value in ((self._batch, seconds), (self._sample, seconds / samples)):
             known = averages.get(model, value)
             averages[model] = MEMORY * known + (1 - MEMORY) * value
@@ -37,10 +36,9 @@ class ServiceTime:
         return self._batch.get(model, 0.0)
 
     def saves(self, model: ModelKey) -> float:
-        """What it saves to run a sample along with others: a batch. Beyond all bounds as long as
-        few have run.
-        """
-        return self.batch(model) if self._batches[model] > FEW else math.inf
+        """What it saves to run a sample along with others; all there is while that is unknown."""
+        known = self._fixed.get(model)
+        return math.inf if known is None else known.seconds
 
     def wait(self, waiting: dict[ModelKey, int]) -> float:
         """How long it takes to run so many samples of each model."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import inspect
 import itertools
-import os
 from dataclasses import Field, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from bundle.engine.cores import available_cores
 from serving.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Settings:
     """Name or address to listen on; 0.0.0.0 is every IPv4 interface, :: every interface."""
     port: int = _number(8000, 0, 65_535)
     """TCP port; 0 takes a free one, which the `ready` line tells."""
-    api_processes: int = _number(_api_processes(os.cpu_count() or 1), 1, 64)
+    api_processes: int = _number(_api_processes(available_cores()), 1, 64)
     """Processes that speak HTTP, decode and preprocess."""
     workers: int = _number(1, 1, 64)
     """Processes that run the models; each holds every model."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import heapq
+import math
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -93,12 +94,15 @@ class Group(Generic[P]):
     def __init__(self) -> None:
         self.samples = 0
         self.tokens = 0
+        self.latest = -math.inf
+        """When the last one arrived."""
         self.queues: dict[int, _Queue[P]] = {}
 
     def add(self, item: Item[P]) -> None:
         self.queues.setdefault(item.priority, _Queue()).add(item)
         self.samples += item.samples
         self.tokens += item.samples * item.length
+        self.latest = item.arrived
 
     def remove(self, item: Item[P]) -> None:
         queue = self.queues[item.priority]

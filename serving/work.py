@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from serving.batch import Item
@@ -82,7 +83,7 @@ class WorkQueue:
         self._delay = delay
         self._target = target
         self._service = ServiceTime()
-        self._lateness = Lateness()
+        self._lateness: defaultdict[ModelKey, Lateness] = defaultdict(Lateness)
         self._waiting: Counter[ModelKey] = Counter()
         self._running: ModelKey | None = None
         self._batch: list[Item[Job]] = []
@@ -119,6 +120,7 @@ class WorkQueue:
                 for item in poll.expired:
                     self._forget(item)
                     self._metrics.dropped(EXPIRED, item.samples)
+                    self._learn([item])  # it would have run later than now
                 if poll.expired or poll.batch:
                     self._metrics.queue_depth(len(self._batcher))
                 if poll.batch:
@@ -137,9 +139,7 @@ class WorkQueue:
             self._batch = []
             samples = sum(item.samples for item in batch)
             self._service.measured(batch[0].payload.model, samples=samples, seconds=seconds)
-            done = time.monotonic()
-            for item in batch:
-                self._lateness.measured(foretold=item.payload.foretold, done=done)
+            self._learn(batch)
 
     def idle(self, model: ModelKey) -> bool:
         """Whether nothing waits for the model, and it does not run."""
@@ -168,7 +168,7 @@ class WorkQueue:
             wait = self._service.wait(self._waiting)
             # In time is what has run by then: what has only begun is work for nobody.
             done = now + self._running_seconds() + self._service.done(model, wait, samples=samples)
-            late = done + self._lateness.margin - deadline
+            late = done + self._lateness[model].margin - deadline
             item = Item(
                 Job(link, fields["id"], model, tensors, done, fields["routed"]),
                 group=(model, fields["signature"]),
@@ -211,6 +211,12 @@ class WorkQueue:
         if self._target is None:
             return self._delay
         return min(self._delay, max(0.0, self._target - 2 * self._service.batch(model)))
+
+    def _learn(self, batch: Sequence[Item[Job]]) -> None:
+        """How much later than foretold a batch has run, its samples together."""
+        foretold = fmean(item.payload.foretold for item in batch)
+        lateness = self._lateness[batch[0].payload.model]
+        lateness.measured(foretold=foretold, done=time.monotonic())
 
     def _discard(self, items: list[Item[Job]]) -> None:
         for item in items:

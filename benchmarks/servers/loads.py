@@ -90,11 +90,23 @@ def _pictures() -> list[Any]:
 
 
 def loads(cores: int) -> dict[str, Load]:
-    """By name. Light models compute on one thread, the others on every core."""
+    """By name. Light models compute on one thread, the others on every core, and under overload on
+    all but one, which is left to the client and to whoever turns requests away.
+    """
     found = (
         Load("null", "null", 32, 64, 2.0, 1, _numbers),
         Load("cnn", "cnn", 64, 32, 2.0, 1, _pixels),
         Load("minilm", "minilm", 64, 16, 5.0, cores, lambda: texts([TOKENS] * SAMPLES), 2),
+        Load(
+            "overload",
+            "minilm",
+            64,
+            16,
+            5.0,
+            max(1, cores - 1),
+            lambda: texts([TOKENS] * SAMPLES),
+            2,
+        ),
         Load("mixed", "minilm", 64, 16, 5.0, cores, lambda: texts(lengths(MIXED)), 2),
         Load("resnet18", "resnet18", 32, 16, 5.0, cores, _pictures, 3),
     )

@@ -74,21 +74,37 @@ def test_a_closed_acceptor_leaves_connections_to_the_others(listener):
     asyncio.run(scene())
 
 
-def test_what_was_just_taken_when_it_closes_is_connected_and_told_to_end(listener):
+def test_whoever_has_connected_when_it_closes_is_taken_and_told_to_end(listener):
     async def scene() -> None:
         kept: list[str] = []
         first = Acceptor(listener, lambda: Kept("a", kept), backlog=8)
         first.start()
-        with socket.create_connection(listener.getsockname()) as client:
-            while not first._opening:
-                await asyncio.sleep(0)
-            first.close()
-            await first.wait_closed()
+        clients = [socket.create_connection(listener.getsockname()) for _ in range(3)]
+        first.close()
+        await first.wait_closed()
+        for client in clients:
             client.settimeout(10)
             assert await asyncio.to_thread(client.recv, 2) == b"a"
             assert await asyncio.to_thread(client.recv, 2) == b""
+            client.close()
 
     asyncio.run(scene())
+
+
+def test_a_connection_that_cannot_be_served_is_told_of(listener):
+    async def scene() -> dict:
+        told = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().set_exception_handler(lambda _, found: told.set_result(found))
+
+        def broken() -> Connection:
+            raise TypeError("unexpected keyword")
+
+        Acceptor(listener, broken, backlog=8).start()
+        with socket.create_connection(listener.getsockname()):
+            async with asyncio.timeout(10):
+                return await told
+
+    assert isinstance(asyncio.run(scene())["exception"], TypeError)
 
 
 def test_where_there_is_no_room_for_a_connection_it_waits(listener, monkeypatch):

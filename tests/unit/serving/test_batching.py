@@ -216,3 +216,11 @@ def test_batcher_waits_no_longer_than_an_item_may_however_much_company_saves():
         queue.add(item(str(number), arrived=number / 10, saves=50.0))
     assert queue.poll(0.99).batch == []
     assert len(queue.poll(1.0).batch) == 10
+
+
+def test_a_batcher_s_groups_do_not_keep_each_other_waiting():
+    queue = batcher(batch_size=100)
+    queue.add(item("alone", arrived=0.0, group="left", saves=0.2))
+    for number in range(3):
+        queue.add(item(str(number), arrived=0.1 * number, group="right", saves=50.0))
+    assert names(queue.poll(0.21).batch) == ["alone"]

@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from serving.fixed_cost import FEW
 from serving.metrics import MetricsCollector
-from serving.service_time import FEW
 from serving.wire import CANCEL, INFER, Message
 from serving.work import BEGUN, EXPIRED, REJECTED, WorkQueue, share
 
@@ -31,9 +31,11 @@ def queue() -> WorkQueue:
     return WorkQueue(batch_size=4, delay=0.01, capacity=6, metrics=MetricsCollector())
 
 
-def infer(number: int, *, samples: int = 1, seconds: float = 60.0, signature: str = "s") -> Message:
+def infer(
+    number: int, *, samples: int = 1, seconds: float = 60.0, signature: str = "s", model: str = "m"
+) -> Message:
     fields = {
-        "id": number, "model": ["m", "1"], "signature": signature, "priority": 1, "length": 1,
+        "id": number, "model": [model, "1"], "signature": signature, "priority": 1, "length": 1,
         "routed": True,
         "deadline": time.monotonic() + seconds,
     }  # fmt: skip
@@ -201,7 +203,7 @@ def test_requests_that_name_a_version_have_no_share_of_the_batch(queue):
     assert share(queue.take()) == 0.5
 
 
-def test_few_batches_say_nothing_of_what_company_saves_and_many_do(queue):
+def test_items_know_what_company_saves_once_enough_batches_have_run(queue):
     found = []
     for number in range(FEW + 2):
         queue.receive(Recorder(), infer(number, samples=4))
@@ -229,3 +231,31 @@ def test_what_would_be_in_time_by_a_hair_is_refused_where_forecasts_have_been_to
         queue.measured(batch, 0.9)
     [refusal] = asked(3)
     assert refusal["answers"][0]["status"] == REJECTED
+
+
+def test_a_model_that_is_late_takes_no_time_from_another(queue):
+    for _ in range(32):
+        queue.receive(Recorder(), infer(0, model="late"))
+        [late] = queue.take()
+        late.payload = replace(late.payload, foretold=time.monotonic() - 10.0)
+        queue.measured([late], 0.0)
+    link = Recorder()
+    queue.receive(link, infer(1))
+    queue.receive(link, infer(2, seconds=5.0))
+    assert link.sent == []
+    queue.receive(link, infer(3, seconds=5.0, model="late"))
+    [refusal] = link.sent
+    assert refusal["answers"][0]["id"] == 3
+
+
+def test_one_batch_is_one_forecast_however_many_samples_it_has(queue):
+    link = Recorder()
+    for number in range(4):
+        queue.receive(link, infer(number))
+    batch = queue.take()
+    for item in batch:
+        item.payload = replace(item.payload, foretold=time.monotonic() - 8.0)
+    queue.measured(batch, 0.0)
+    queue.receive(link, infer(4))
+    queue.receive(link, infer(5, seconds=4.0))  # a sixteenth of 8 s counts, and so much it strays
+    assert link.sent == []

@@ -1,0 +1,40 @@
+"""FixedCost: what a batch takes however few its samples are, and each that joins it saves."""
+
+from __future__ import annotations
+
+import math
+
+FEW = 32
+"""Batches, or less, of which nothing is concluded."""
+MEMORY = 0.98
+"""Share of an average that the next batch leaves as it was."""
+
+
+class FixedCost:
+    """Of one model: where the straight line through its batches' times, by their samples, begins.
+
+    All of a batch's time where all had as many samples, so that nothing can be told apart.
+    """
+
+    def __init__(self) -> None:
+        self._batches = 0
+        self._samples = self._seconds = 0.0
+        self._variance = self._covariance = 0.0
+
+    def measured(self, *, samples: int, seconds: float) -> None:
+        """A batch ran."""
+        self._batches += 1
+        weight = max(1 - MEMORY, 1 / self._batches)
+        more, longer = samples - self._samples, seconds - self._seconds
+        self._samples += weight * more
+        self._seconds += weight * longer
+        self._variance = (1 - weight) * (self._variance + weight * more * more)
+        self._covariance = (1 - weight) * (self._covariance + weight * more * longer)
+
+    @property
+    def seconds(self) -> float:
+        """Beyond all bounds as long as few batches have run."""
+        if self._batches <= FEW:
+            return math.inf
+        each = self._covariance / self._variance if self._variance else 0.0
+        return min(self._seconds, max(0.0, self._seconds - each * self._samples))
