@@ -23,10 +23,10 @@ class Connection(asyncio.Protocol):
 
 
 class Acceptor:
-    """One connection in each turn of the event loop, so that whoever has less to do gets more.
+    """As an event loop's own server: one connection in each turn, so that the others get some.
 
-    An event loop's own server takes all that wait: of connections that are opened together the
-    first process awake would get most, and keep them.
+    That one would leave those that wait in the kernel when it closes, to be reset with whatever
+    they have sent; this one takes them.
     """
 
     def __init__(

