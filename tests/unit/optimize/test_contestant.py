@@ -10,11 +10,12 @@ from bundle.engine import onnx
 from bundle.engine.openvino import openvino_missing
 from bundle.engine.plan import PlanKey
 from bundle.engine.profile import ShapeProfile, Span
+from bundle.errors import InputError
 from bundle.tensor import TensorSpec
 from optimize.contestant import Contestant, Kind, load
 from optimize.passes.tensorrt import TensorRTPass
 from tests.simulated_tensorrt import SimulatedTensorRT
-from tests.tiny_bundle import IMAGE, image_model, tensor_model
+from tests.tiny_bundle import IMAGE, image_model, tensor_model, text_model
 
 SHAPE = (IMAGE.channels, IMAGE.height, IMAGE.width)
 PROFILE = ShapeProfile.of(
@@ -35,17 +36,28 @@ def test_contestant_is_refused_when_openvino_takes_other_threads(tmp_path):
         load(contestant, threads=10_000)
 
 
-def test_plan_is_loaded_and_run_within_what_it_was_built_for(tmp_path, monkeypatch):
+def test_plan_is_loaded_and_runs_what_it_was_built_for(tmp_path, monkeypatch):
     SimulatedTensorRT(monkeypatch)
-    plan = tmp_path / PlanKey.here().file_name("trt")
-    plan.write_bytes(TensorRTPass(key=PlanKey.here(), profile=PROFILE).build(image_model()))
+    names = ("input_ids", "attention_mask")
+    profile = ShapeProfile.of(
+        [TensorSpec(name=name, dtype="int64", shape=(-1, -1)) for name in names],
+        batch=Span.up_to(4, best=2),
+        length=Span.up_to(6, best=2),
+    )
+    key = PlanKey.here()
+    plan = tmp_path / key.file_name("trt")
+    plan.write_bytes(TensorRTPass(key=key, profile=profile).build(text_model()))
 
     run = load(
         Contestant(name="trt", kind=Kind.plan, path=plan, sha256="", provider="tensorrt"), threads=1
     )
 
-    batch = {"image": np.zeros((9, *SHAPE), np.uint8)}
-    assert run(batch)["logits"].shape == (9, 3)  # in pieces of 4, as the profile has it
+    def batch(rows, length):
+        return dict.fromkeys(names, np.ones((rows, length), np.int64))
+
+    assert run(batch(9, 6))["logits"].shape == (9, 3)  # in pieces of 4, as the profile has it
+    with pytest.raises(InputError, match=r"has shape \[1, 7\], but the plan takes"):
+        run(batch(1, 7))
 
 
 def test_onnx_runtimes_tensorrt_has_the_profile_and_the_caches_of_serving(tmp_path, monkeypatch):
