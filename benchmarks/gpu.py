@@ -5,8 +5,11 @@
 
 Weights are as they are drawn: speed does not depend on them. Every form takes host arrays and
 returns host arrays, copies included, ONNX Runtime by I/O binding; the forms take turns, and the
-tables show medians and the ratio to eager torch fp32 with its 95 % interval. Float32 products may
-take TF32, on all sides alike. Then each model is asked through `serve.py`, against its bare engine.
+tables show medians, the ratio to eager torch fp32 with its 95 % interval, and how far the answers
+differ from its own: a form that answers otherwise is not timed. Float32 products may take TF32, and
+convolutions in torch are channels-last, on all sides alike. Then each model is asked through
+`serve.py`, against its bare engine. The exit code is 1 where a form of torch or of ONNX Runtime is
+missing on a GPU.
 `--device cpu --quick` shows on any machine, with small models, that it works; its figures mean
 nothing.
 """
@@ -31,18 +34,19 @@ sys.path[0] = str(
 )  # this file's own folder would offer its serving.py as the package `serving`
 
 from benchmarks.gpus.forms import BASELINE, prepare
-from benchmarks.gpus.served import check_serving, serve
+from benchmarks.gpus.served import PRECISION, check_serving, serve
 from benchmarks.gpus.subject import THREADS, subjects
 from benchmarks.rounds import take_turns
 from benchmarks.servers.process import NotStartedError
 from benchmarks.servers.scenario import table as table_of_scenario
 from bundle.command import run_command
-from bundle.errors import RequestError
+from bundle.errors import EngineError, RequestError, TrainyardError
 from bundle.table import format_table
 from optimize import toolchain
 from optimize.contestant import take_turn
 from optimize.tables import milliseconds, rate, speedup
 from optimize.timing import summarize
+from trainer.memory import release
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,9 +77,31 @@ def main() -> None:
     }
     print(*(f"{key}: {value}" for key, value in figures["machine"].items()), sep=" · ", flush=True)
     for subject in subjects(small=args.quick):
-        figures["models"][subject.name] = _measure(subject, args)
-        if args.output:  # each time: what comes next may fail
-            args.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        found = figures["models"][subject.name] = _measure(subject, args)
+        _write(figures, args.output)  # each time: what comes next may fail
+        torch.compiler.reset()  # the forms are gone: the server has the device to itself
+        release()
+        found["http"] = _over_http(subject, args, found["missing"])
+        _write(figures, args.output)
+    if args.device == "cuda":
+        _check_whole(figures["models"])
+
+
+def _write(figures: Mapping[str, Any], output: Path | None) -> None:
+    if output is not None:
+        output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def _check_whole(models: Mapping[str, Any]) -> None:
+    """Raises EngineError where a form is missing that any machine with a GPU has."""
+    missing = [
+        f"{model} in {form}"
+        for model, found in models.items()
+        for form in found["missing"]
+        if not form.startswith("tensorrt")
+    ]
+    if missing:
+        raise EngineError(f"not measured: {', '.join(missing)}; the reasons are above")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -106,7 +132,6 @@ def _machine(device: str) -> dict[str, Any]:
     return {
         "device": here.get("gpu" if device == "cuda" else "cpu", "unknown"),
         "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         "load_before": os.getloadavg()[0],
         **here,
         **toolchain.packages(),
@@ -125,7 +150,8 @@ def _measure(subject: Subject, args: argparse.Namespace) -> dict[str, Any]:
         for name, taken in take_turns(sides, rounds=args.rounds).items():
             turns[name][size] = [turn.nanoseconds for turn in taken]
     timings = summarize(turns, baseline=BASELINE)
-    print(f"\n{subject.name}, {subject.unit}\n{_table(subject, timings, rounds=args.rounds)}")
+    table = _table(subject, timings, ready.differences, rounds=args.rounds)
+    print(f"\n{subject.name}, {subject.unit}\n{table}")
     print(*(f"{name} is missing: {why}" for name, why in ready.missing.items()), sep="\n")
     return {
         "unit": subject.unit,
@@ -135,12 +161,21 @@ def _measure(subject: Subject, args: argparse.Namespace) -> dict[str, Any]:
         },
         "differences": ready.differences,
         "missing": ready.missing,
-        "http": _over_http(subject, args),
     }
 
 
-def _table(subject: Subject, timings: Timings, *, rounds: int) -> str:
-    header = ["form", "batch", "p50, ms", "p99, ms", f"{subject.unit}/s", f"x {BASELINE}"]
+def _table(
+    subject: Subject, timings: Timings, differences: Mapping[str, float], *, rounds: int
+) -> str:
+    header = [
+        "form",
+        "batch",
+        "p50, ms",
+        "p99, ms",
+        f"{subject.unit}/s",
+        f"x {BASELINE}",
+        "differs",
+    ]
     rows = [
         [
             name,
@@ -149,6 +184,7 @@ def _table(subject: Subject, timings: Timings, *, rounds: int) -> str:
             milliseconds(timing.p99_ms),
             rate(timing),
             speedup(timing, rounds=rounds),
+            f"{differences[name]:.1e}",
         ]
         for name, by_size in timings.items()
         for size, timing in by_size.items()
@@ -156,15 +192,20 @@ def _table(subject: Subject, timings: Timings, *, rounds: int) -> str:
     return format_table(header, rows)
 
 
-def _over_http(subject: Subject, args: argparse.Namespace) -> dict[str, Any]:
+def _over_http(
+    subject: Subject, args: argparse.Namespace, missing: Mapping[str, str]
+) -> dict[str, Any]:
     """What fails here takes no figure of the forms with it."""
+    form = f"onnxruntime {PRECISION}"
     try:
+        if form in missing:
+            raise EngineError(f"{form} is missing")
         check_serving()
         with tempfile.TemporaryDirectory() as folder:
             found = serve(
                 subject, args.device, Path(folder), rounds=args.rounds, seconds=args.seconds
             )
-    except (NotStartedError, SystemExit) as error:
+    except (NotStartedError, TrainyardError, SystemExit) as error:
         print(f"{subject.name} over HTTP is skipped: {error}", flush=True)
         return {"skipped": str(error)}
     print(table_of_scenario(f"{subject.name} over HTTP", found), flush=True)

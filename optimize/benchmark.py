@@ -14,7 +14,6 @@ import random
 import subprocess
 import sys
 import threading
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -45,10 +44,12 @@ def run_contest(
     *,
     threads: int,
     baseline: str,
+    apart: Mapping[str, str] | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Contest:
     """Time all of them on `batches`, by size. One that fails is left out, with its reason.
 
+    `apart`: who is not compared with the baseline → why.
     Raises OptimizeError if the baseline fails.
     """
     failed: dict[str, str] = {}
@@ -82,9 +83,10 @@ def run_contest(
         threads=threads,
         rounds=settings.rounds,
         baseline=baseline,
-        timings=summarize(turns, baseline=baseline),
+        timings=summarize(turns, baseline=baseline, apart=apart or {}),
         failed=failed,
         load=load,
+        apart=apart or {},
     )
 
 
@@ -124,7 +126,7 @@ class _Process:
     def __init__(self, contestant: Contestant, batches: Path, threads: int) -> None:
         self._name = contestant.name
         self._order = {
-            "contestant": asdict(contestant) | {"path": str(contestant.path.resolve())},
+            "contestant": contestant.to_dict(),
             "threads": threads,
             "batches": str(batches),
         }

@@ -11,12 +11,11 @@ import json
 import os
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optimize.contestant import Contestant, Kind, load, take_turn
+from optimize.contestant import Contestant, load, take_turn
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -39,10 +38,7 @@ def main() -> None:
 
 
 def _serve(order: dict[str, Any], out: TextIO) -> None:
-    fields = order["contestant"]
-    contestant = Contestant(
-        **{**fields, "path": Path(fields["path"]), "kind": Kind(fields["kind"])}
-    )
+    contestant = Contestant.from_dict(order["contestant"])
     threads = int(order["threads"])
     run = load(contestant, threads=threads)
     with np.load(order["batches"], allow_pickle=False) as archive:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bundle.archive import Bundle
-    from bundle.manifest import Manifest, Variant
+    from bundle.engine.profile import ShapeProfile
+    from bundle.manifest import Variant
     from bundle.tensor import TensorSpec
     from optimize.reference import Tensors
     from optimize.schema import BenchmarkConfig
@@ -99,12 +100,14 @@ def compare(
     graph = bundle.file(chosen.file or "")
     sizes = sorted(set(settings.batch_sizes))
     batches = {size: _batch(bundle, size) for size in sizes}
+    profile = shape_profile(manifest.inputs, manifest.preprocessing, max_batch_size=sizes[-1])
 
     offers: dict[str, Offer] = {
-        **{f"onnxruntime {each}": partial(_onnx, graph, chosen, each) for each in PROVIDERS[1:]},
-        "tensorrt": partial(
-            _plan, graph, chosen, manifest=manifest, largest=sizes[-1], workspace=workspace
-        ),
+        **{
+            f"onnxruntime {each}": partial(_onnx, graph, chosen, each, profile=profile)
+            for each in PROVIDERS[1:]
+        },
+        "tensorrt": partial(_plan, graph, chosen, profile=profile, workspace=workspace),
         **{f"openvino {each}": partial(_openvino, graph, chosen, each) for each in OPENVINO},
         **{f"torch {each}": partial(_torch, checkpoint, each) for each in ("cpu", "cuda")},
     }
@@ -129,7 +132,9 @@ def _accept(offers: dict[str, Offer]) -> tuple[list[Contestant], dict[str, str]]
     return contestants, missing
 
 
-def _onnx(graph: Path, variant: Variant, provider: str, name: str) -> Contestant:
+def _onnx(
+    graph: Path, variant: Variant, provider: str, name: str, *, profile: ShapeProfile
+) -> Contestant:
     _refuse(provider_missing(provider))
     return Contestant(
         name=name,
@@ -138,14 +143,14 @@ def _onnx(graph: Path, variant: Variant, provider: str, name: str) -> Contestant
         sha256=variant.sha256,
         precision=variant.precision,
         provider=provider,
+        profile=profile if provider == "tensorrt" else None,
     )
 
 
 def _plan(
-    graph: Path, variant: Variant, name: str, *, manifest: Manifest, largest: int, workspace: Path
+    graph: Path, variant: Variant, name: str, *, profile: ShapeProfile, workspace: Path
 ) -> Contestant:
     key = PlanKey.here()
-    profile = shape_profile(manifest.inputs, manifest.preprocessing, max_batch_size=largest)
     build = TensorRTPass(key=key, profile=profile)
     path = workspace / key.file_name(graph.stem)
     path.write_bytes(build.build(graph))

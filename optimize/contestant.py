@@ -6,15 +6,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from bundle.engine.profile import ShapeProfile
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from bundle.engine.base import InferenceEngine
     from optimize.reference import Array, Tensors
 
 Run = Callable[["Tensors"], Any]
+_WHOLE = 1 << 16
+"""Samples a batch that no batch has: none is cut."""
 
 
 class Kind(StrEnum):
@@ -37,8 +42,15 @@ class Contestant:
     precision: str = "fp32"
     provider: str = "cpu"
     """Where it runs: cpu, cuda, tensorrt or openvino."""
+    profile: ShapeProfile | None = None
+    """The sizes that ONNX Runtime's TensorRT prepares for; larger batches are run in pieces."""
 
-    def identity(self) -> dict[str, str]:
+    @property
+    def device(self) -> str:
+        """What computes: cpu or gpu."""
+        return "gpu" if self.provider in ("cuda", "tensorrt") else "cpu"
+
+    def identity(self) -> dict[str, Any]:
         """All but where the file lies, as JSON."""
         return {
             "name": self.name,
@@ -46,7 +58,19 @@ class Contestant:
             "sha256": self.sha256,
             "precision": self.precision,
             "provider": self.provider,
+            "profile": None if self.profile is None else self.profile.to_dict(),
         }
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON, for `from_dict` in another process."""
+        return {**self.identity(), "path": str(self.path.resolve())}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+        shapes = value["profile"]
+        profile = None if shapes is None else ShapeProfile(shapes=shapes)
+        fields = {"path": Path(value["path"]), "kind": Kind(value["kind"]), "profile": profile}
+        return cls(**{**value, **fields})
 
 
 def load(contestant: Contestant, *, threads: int) -> Run:
@@ -88,9 +112,15 @@ def _load_torch(contestant: Contestant, threads: int) -> Run:
 
 def _load_onnx(contestant: Contestant, threads: int) -> Run:
     from bundle.engine.onnx import OnnxEngine
+    from bundle.engine.select import tensorrt_options
 
+    profile = contestant.profile
     engine = OnnxEngine(
-        contestant.path, provider=contestant.provider, threads=threads, max_batch_size=1 << 16
+        contestant.path,
+        provider=contestant.provider,
+        threads=threads,
+        max_batch_size=_WHOLE if profile is None else profile.largest_batch or _WHOLE,
+        **{} if profile is None else tensorrt_options(contestant.sha256, profile),
     )
     return _with_threads(engine, threads, runtime="ONNX Runtime")
 
@@ -113,13 +143,13 @@ def openvino_engine(path: Path, precision: str, *, threads: int | None) -> Infer
     from bundle.engine.openvino import OpenVinoEngine
 
     name = {"bf16": "bf16", "fp16": "f16"}.get(precision, "f32")
-    return OpenVinoEngine(path, threads=threads, precision=name, max_batch_size=1 << 16)
+    return OpenVinoEngine(path, threads=threads, precision=name, max_batch_size=_WHOLE)
 
 
 def _load_plan(contestant: Contestant, threads: int) -> Run:  # noqa: ARG001 # all on the GPU
     from bundle.engine.tensorrt import TensorRTEngine
 
-    return TensorRTEngine(contestant.path, max_batch_size=1 << 16).predict_batch
+    return TensorRTEngine(contestant.path, max_batch_size=_WHOLE).predict_batch
 
 
 @dataclass(frozen=True, kw_only=True)

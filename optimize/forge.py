@@ -6,13 +6,13 @@ A graph may end as a TensorRT plan, for the GPU that is here.
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from bundle.engine.plan import PlanKey
-from bundle.engine.select import shape_profile
 from bundle.variant import PLAN_FORMAT
 from optimize import toolchain
 from optimize.errors import MachineError, OptimizeError
@@ -22,7 +22,7 @@ from optimize.passes.tensorrt import TensorRTPass
 from optimize.probes import example_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from optimize.cache import ContentCache
@@ -42,8 +42,15 @@ class Step:
     """One thing that was done on the way to a graph."""
 
     name: str
+    version: int
+    parameters: Mapping[str, Any]
+    """As JSON: with the name and the version all that it depended on, besides what it read."""
     found: bool
     """Whether the cache had it."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the lineage records it, which does not depend on what was in the cache."""
+        return {"name": self.name, "version": self.version, "parameters": dict(self.parameters)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,14 +110,10 @@ class Forge:
         return graph
 
     def _plan_builder(self) -> TensorRTPass:
-        subject, settings, key = self._subject, self._settings.tensorrt, PlanKey.here()
+        settings, key = self._settings.tensorrt, PlanKey.here()
         return TensorRTPass(
             key=key,
-            profile=shape_profile(
-                subject.inputs,
-                subject.preprocessor.config,
-                max_batch_size=settings.max_batch_size,
-            ),
+            profile=self._subject.profile(max_batch_size=settings.max_batch_size),
             workspace_mb=settings.workspace_mb,
             timing_cache=self._cache.beside(f"tensorrt/{key.slug}.timings"),
         )
@@ -119,11 +122,12 @@ class Forge:
         subject, opset = self._subject, self._settings.opset
         write = ExportPass(opset=opset, lane=lane, max_length=subject.max_length)
         example = example_batch(subject.rows, subject.preprocessor, max_length=subject.max_length)
+        parameters = {**asdict(write), "lane": str(lane)}
         key = {
             "kind": "export",
             "version": EXPORT_VERSION,
             "checkpoint": subject.restored.sha256,
-            "parameters": {**asdict(write), "lane": str(lane)},
+            "parameters": parameters,
             "example": {name: list(array.shape) for name, array in example.items()},
             "packages": toolchain.packages(),
             "code": toolchain.writing_code(),
@@ -140,7 +144,13 @@ class Forge:
             return content, {}
 
         entry = self._cache.get_or_make(key, run)
-        return self._store(entry.content, (Step(name=f"export:{lane}", found=entry.found),))
+        step = Step(
+            name=f"export:{lane}",
+            version=EXPORT_VERSION,
+            parameters=parameters,
+            found=entry.found,
+        )
+        return self._store(entry.content, (step,))
 
     def _apply(
         self,
@@ -151,15 +161,17 @@ class Forge:
         variant: str,
         plan: PlanKey | None = None,
     ) -> Graph:
+        parameters = json.loads(json.dumps(each.parameters()))
         key = {
             "kind": "pass",
             "input": graph.sha256,
             "name": each.name,
             "version": each.version,
-            "parameters": dict(each.parameters()),
-            "material": describe_material(material),
+            "parameters": parameters,
+            # To learn ranges and to choose, a pass reads samples and runs the graph on them.
+            "material": describe_material(material) if each.learns else None,
+            "machine": toolchain.machine() if each.learns else None,
             "packages": toolchain.packages(),
-            "machine": toolchain.machine(),  # passes run the graph, to learn ranges and to choose
             "code": toolchain.writing_code(),
         }
 
@@ -182,8 +194,8 @@ class Forge:
             reason = text[0] if text else "no reason was given"
             raise OptimizeError(f"{each.name}: {type(error).__name__}: {reason}") from error
         sources = (*graph.sources, *(Source(**facts) for facts in entry.facts["sources"]))
-        steps = (*graph.steps, Step(name=each.name, found=entry.found))
-        made = self._store(entry.content, steps, plan=plan)
+        step = Step(name=each.name, version=each.version, parameters=parameters, found=entry.found)
+        made = self._store(entry.content, (*graph.steps, step), plan=plan)
         return replace(made, sources=tuple(dict.fromkeys(sources)))
 
     def _store(

@@ -66,7 +66,7 @@ def describe_export(
 def _describe_passes(graph: Graph) -> dict[str, Any]:
     """What was done, on which samples, and of a plan the TensorRT and the GPU that can run it."""
     return {
-        "steps": [step.name for step in graph.steps],
+        "steps": [step.to_dict() for step in graph.steps],
         "sources": [asdict(source) for source in graph.sources],
         **({} if graph.plan is None else {"plan": asdict(graph.plan)}),
     }

@@ -32,8 +32,14 @@ _REFUSALS = frozenset(
         errno.EROFS,
     }
 )
-_NO_MEMORY = ("std::bad_alloc", "Failed to allocate memory")
-"""What ONNX Runtime says of it, in exceptions of its own."""
+_NO_MEMORY = (
+    "std::bad_alloc",
+    "Failed to allocate memory",
+    "out of memory",  # CUDA
+    "OutOfMemory",  # TensorRT
+    "ALLOC_FAILED",  # cuBLAS and cuDNN
+)
+"""What runtimes say of it, a GPU's too, in exceptions of their own or of ours."""
 _NO_DISK = (os.strerror(errno.ENOSPC), "Protobuf serialization failed")
 """The second is all that ONNX Runtime says where it cannot write a graph."""
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b", re.IGNORECASE)
@@ -53,8 +59,9 @@ def machine_errors(what: str) -> Iterator[None]:
                 raise MachineError(
                     f"{what}: the memory is not enough: {str(error) or type(error).__name__}",
                     field="optimize.batch_size",
-                    remedy="lower optimize.batch_size and optimize.samples.calibration, or free "
-                    "memory, and run the same command again: what was finished is kept",
+                    remedy="lower optimize.batch_size and optimize.samples.calibration, for plans "
+                    "optimize.tensorrt.max_batch_size and workspace_mb, or free memory, and run "
+                    "the same command again: what was finished is kept",
                 ) from error
             refused = isinstance(cause, OSError) and cause.errno in _REFUSALS
             if refused or any(sign in str(cause) for sign in _NO_DISK):

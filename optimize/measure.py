@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from bundle.engine.cores import available_cores
 from bundle.engine.openvino import openvino_missing
@@ -17,8 +20,9 @@ from optimize.probes import timing_batch
 from optimize.timing import Contest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from bundle.engine.profile import ShapeProfile
     from optimize.cache import ContentCache
     from optimize.forge import Graph
     from optimize.progress import StageProgress
@@ -29,16 +33,17 @@ if TYPE_CHECKING:
 
 _BUSY = 0.1
 """Share of the cores in others' hands from which on times are not to be trusted."""
-VERSION = 3
+VERSION = 4
 """Raised when the same contestants would be measured otherwise."""
 TORCH_FP32 = "torch fp32"
 TORCH_BF16 = "torch bf16"
 BASELINES = {TORCH_FP32: "fp32", TORCH_BF16: "bf16"}
 """Eager torch, by precision; speed-ups are over the first."""
-
-
 OPENVINO = {"openvino fp32": "fp32", "openvino bf16": "bf16"}
 """The same, in the runtime that its extra brings."""
+CPU, GPU = "cpu", "gpu"
+"""Devices, between which no ratio says anything of a variant."""
+_NO_CUDA = "torch finds no CUDA device"
 
 
 @machine_errors("the benchmark")
@@ -54,20 +59,44 @@ def hold_contest(
     """Eager torch, OpenVINO, and every candidate that runs, refused ones too: what they would have
     gained is worth knowing. The contest, and when and where it took place.
 
+    Ratios are over eager torch on the GPU, if any candidate runs there, else on the CPU; where
+    torch cannot use the GPU, over the first candidate there. What runs elsewhere has none.
     A contest in which someone failed is not kept: it may have been the machine's fault. Raises
     OptimizeError if the baseline cannot run, and MachineError.
     """
+    most = settings.tensorrt.max_batch_size
+    profile = subject.profile(max_batch_size=most) if provider == "tensorrt" else None
     graphs = [
-        _contestant(candidate, candidate.graph, provider=provider)
+        _contestant(candidate, candidate.graph, provider=provider, profile=profile)
         for candidate in candidates
         if candidate.graph is not None and candidate.assessment is not None
     ]
-    others = [] if provider != "cpu" else _openvino_baselines(candidates[0])
-    contestants = [*_torch_baselines(subject, provider=provider), *others, *graphs]
-    return _measure(subject, contestants, settings, cache=cache, progress=progress)
+    device = GPU if any(each.device == GPU for each in graphs) else CPU
+    torches = _torch_baselines(subject, device=device)
+    others = [] if provider != CPU else _openvino_baselines(candidates[0])
+    contestants = [*torches, *others, *graphs]
+    baseline = next(each.name for each in contestants if each.device == device)
+    apart = {
+        each.name: f"it runs on the {each.device}, and {baseline} on the {device}"
+        for each in contestants
+        if each.device != device
+    }
+    contest, occasion = _measure(
+        subject,
+        contestants,
+        settings,
+        baseline=baseline,
+        apart=apart,
+        cache=cache,
+        progress=progress,
+    )
+    absent = {} if torches else dict.fromkeys(BASELINES, _NO_CUDA)
+    return replace(contest, failed={**absent, **contest.failed}), occasion
 
 
-def _contestant(candidate: Candidate, graph: Graph, *, provider: str) -> Contestant:
+def _contestant(
+    candidate: Candidate, graph: Graph, *, provider: str, profile: ShapeProfile | None
+) -> Contestant:
     """A plan runs in TensorRT itself, a graph in ONNX Runtime."""
     planned = graph.plan is not None
     return Contestant(
@@ -77,11 +106,14 @@ def _contestant(candidate: Candidate, graph: Graph, *, provider: str) -> Contest
         sha256=graph.sha256,
         precision=candidate.precision,
         provider="tensorrt" if planned else provider,
+        profile=None if planned else profile,
     )
 
 
-def _torch_baselines(subject: Subject, *, provider: str) -> list[Contestant]:
-    """What a model runs on if nothing is done about it."""
+def _torch_baselines(subject: Subject, *, device: str) -> list[Contestant]:
+    """What a model runs on if nothing is done about it; none where torch cannot use the GPU."""
+    if device == GPU and not torch.cuda.is_available():
+        return []
     restored = subject.restored
     return [
         Contestant(
@@ -90,7 +122,7 @@ def _torch_baselines(subject: Subject, *, provider: str) -> list[Contestant]:
             path=restored.path,
             sha256=restored.sha256,
             precision=precision,
-            provider="cpu" if provider == "cpu" else "cuda",
+            provider="cuda" if device == GPU else CPU,
         )
         for name, precision in BASELINES.items()
     ]
@@ -118,6 +150,8 @@ def _measure(
     contestants: Sequence[Contestant],
     settings: OptimizeConfig,
     *,
+    baseline: str,
+    apart: Mapping[str, str],
     cache: ContentCache,
     progress: StageProgress,
 ) -> tuple[Contest, dict[str, Any]]:
@@ -131,6 +165,7 @@ def _measure(
         "kind": "benchmark",
         "version": VERSION,
         "contestants": [each.identity() for each in contestants],
+        "baseline": baseline,
         "batches": {str(size): _fingerprint(batch) for size, batch in batches.items()},
         "rounds": bench.rounds,
         "seconds": bench.seconds,
@@ -149,7 +184,8 @@ def _measure(
                 batches,
                 bench,
                 threads=threads,
-                baseline=TORCH_FP32,
+                baseline=baseline,
+                apart=apart,
                 advance=advance,
             )
         measured = datetime.now(UTC).isoformat(timespec="seconds")

@@ -12,6 +12,7 @@ from optimize import tables
 from optimize.pictures import draw_frontier
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from bundle.manifest import Manifest
@@ -49,7 +50,7 @@ def _page(manifest: Manifest, findings: Findings, *, picture: Path | None) -> st
         f"# {manifest.name}: what was exported, and on what evidence",
         "",
         (
-            f"Target {findings.target}. "
+            f"Target {findings.target.describe()}. "
             f"Default variant: **{findings.choice.name}**, {findings.choice.reason}."
         ),
         "",
@@ -90,13 +91,19 @@ def _speed(findings: Findings) -> list[str]:
             f"brackets the bootstrap's 95 % interval of the ratio, from {tables.ROUNDS} rounds on. "
             "Samples/s is over all of the time, slow calls included, and no inverse of the median. "
             f"Measured {occasion.get('measured', 'at an unknown time')} on "
-            f"{occasion.get('machine', {}).get('cpu', 'an unknown processor')}; other processes "
+            f"{_machine(occasion.get('machine', {}))}; other processes "
             f"used {load['others']:.0%} of {load['cores']} cores meanwhile."
         ),
         "",
         *tables.markdown(*_tails(findings)),
     ]
-    return lines + [f"- {name} was not timed: {why}" for name, why in contest.failed.items()]
+    return lines + [f"- {line}" for line in tables.unmeasured(contest)]
+
+
+def _machine(found: Mapping[str, str]) -> str:
+    """The GPU, if there is one, and the processor."""
+    named = [found[each] for each in ("gpu", "cpu") if each in found]
+    return ", ".join(named) or "an unknown processor"
 
 
 def _tails(findings: Findings) -> tables.Table:

@@ -73,7 +73,9 @@ def _plain(name: str, precision: str, *passes: GraphPass) -> Recipe:
 
 
 def _with_plans(*recipes: Recipe) -> tuple[Recipe, ...]:
-    """Each as a graph, which other machines fall back to, and as a plan; fp32 is a graph anyway."""
+    """Each as a graph, which other machines fall back to, and as a plan. fp32 is a graph anyway, if
+    of texts one that another exporter wrote.
+    """
     return (
         *recipes,
         *(
@@ -107,7 +109,12 @@ def _recipes(
         (Target.cuda, IMAGE): (_plain("fp16", "fp16", Float16()),),
         (Target.tensorrt, TEXT): _with_plans(
             _plain("fp16", "fp16", Float16()),
-            _plain("int8-static", "int8", static(scheme=Scheme.s8s8, operators=("MatMul",))),
+            _plain(
+                "int8-static",
+                "int8",
+                static(scheme=Scheme.s8s8, operators=("MatMul",)),
+                QuantizeEmbeddings(whole=True),
+            ),
         ),
         (Target.tensorrt, IMAGE): _with_plans(
             _plain("fp16", "fp16", Float16()),

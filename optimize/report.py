@@ -28,8 +28,8 @@ def _facts(outcome: Outcome) -> str:
         version = outcome.version
         aliases = ", ".join(version.aliases) or "no alias"
         rows["version"] = f"{version.name}/{version.number} ({aliases})"
-    if findings.target.fell_back:
-        rows["target"] = str(findings.target)
+    if findings.target.fell_back or findings.target.elsewhere:
+        rows["target"] = findings.target.describe()
     rows |= {
         "checkpoint": size(findings.checkpoint_bytes),
         **{name: size(entry.bytes) for name, entry in sorted(manifest.files.items())},

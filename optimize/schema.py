@@ -10,6 +10,7 @@ from hydra.core.config_store import ConfigStore
 
 from bundle.engine.cores import available_cores
 from bundle.errors import RequestError
+from optimize.passes.ranges import Ranges
 
 _SMALLEST_SHARE = 1e-4
 """That nothing is lost and no answer changes can be shown by no number of samples."""
@@ -37,18 +38,6 @@ class Exporter(StrEnum):
     auto = "auto"
     torchscript = "torchscript"
     dynamo = "dynamo"
-
-
-class Ranges(StrEnum):
-    """How the range of an activation follows from what the calibration samples show of it.
-
-    `minmax` holds every value, `percentile` all but the outermost, and `entropy` is cut where the
-    integers' distribution is nearest to that of the values.
-    """
-
-    minmax = "minmax"
-    percentile = "percentile"
-    entropy = "entropy"
 
 
 @dataclass
@@ -94,8 +83,8 @@ class CalibrationConfig:
 
     ranges: Ranges = Ranges.minmax
     percentile: float = 99.999
-    """For ranges=percentile: so many per cent of an activation's values lie below the upper end of
-    its range, and as many above the lower one."""
+    """For ranges=percentile: so many per cent of an activation's values lie in its range. What is
+    left out is half at each end; where ranges are symmetric (S8S8), the values furthest from 0."""
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bundle.engine.select import shape_profile
 from bundle.preprocessing.config import TextConfig
 from bundle.tensor import DYNAMIC, TensorSpec
 from optimize.held_out import HeldOut, load_held_out
@@ -13,6 +14,7 @@ from optimize.reference import LOGITS, TorchReference
 from trainer.models.bert import Bert
 
 if TYPE_CHECKING:
+    from bundle.engine.profile import ShapeProfile
     from bundle.preprocessing.preprocessor import DataPreprocessor, Row
     from trainer.data.module import DataModule
     from trainer.restore import Restored
@@ -65,6 +67,10 @@ class Subject:
         """Longest sequence, in tokens; None for images."""
         config = self.preprocessor.config
         return config.max_length if isinstance(config, TextConfig) else None
+
+    def profile(self, *, max_batch_size: int) -> ShapeProfile:
+        """The sizes that TensorRT prepares for."""
+        return shape_profile(self.inputs, self.preprocessor.config, max_batch_size=max_batch_size)
 
 
 def load_subject(restored: Restored, *, max_samples: int | None, rows: int) -> Subject:

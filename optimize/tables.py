@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from optimize.findings import Findings
-    from optimize.timing import Timing
+    from optimize.timing import Contest, Timing
 
 Table = tuple[list[str], list[list[str]]]
 """The header and the rows."""
@@ -68,18 +68,27 @@ def speed_table(findings: Findings) -> Table:
 
 
 def reasons(findings: Findings) -> list[str]:
-    """Why what is refused is refused, a line each; and what could not be timed."""
+    """Why what is refused is refused, a line each; what could not be timed or compared."""
     lines = [
         f"{candidate.name}: {candidate.verdict.result.reason}"
         for candidate in findings.candidates
         if not candidate.certified
     ]
-    failed = {} if findings.contest is None else findings.contest.failed
-    return lines + [f"{name} was not timed: {reason}" for name, reason in failed.items()]
+    return lines + ([] if findings.contest is None else unmeasured(findings.contest))
+
+
+def unmeasured(contest: Contest) -> list[str]:
+    """Who has no times, or no ratio, and why; a line each."""
+    return [
+        *(f"{name} was not timed: {reason}" for name, reason in contest.failed.items()),
+        *(f"{name} has no ratio: {reason}" for name, reason in contest.apart.items()),
+    ]
 
 
 def speedup(timing: Timing, *, rounds: int) -> str:
-    """The ratio and, where it was seen often enough, its 95 % interval."""
+    """The ratio, where there is one, and, where it was seen often enough, its 95 % interval."""
+    if timing.speedup is None:
+        return NOTHING
     interval = f"{timing.low:.2f}-{timing.high:.2f}" if rounds >= ROUNDS else NOTHING
     return f"{timing.speedup:.2f} ({interval})"
 

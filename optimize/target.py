@@ -32,11 +32,16 @@ class ResolvedTarget:
             return None
         return f"target={self.requested} cannot be had here, {self.actual} instead: {self.reason}"
 
-    def __str__(self) -> str:
-        """For a report: what it is, and what it was to be where that is something else."""
-        if not self.fell_back:
-            return f"{self.actual} (asked for: {self.requested})"
-        return f"{self.actual} (asked for: {self.requested}, but {self.reason})"
+    @property
+    def elsewhere(self) -> bool:
+        """Whether graphs are judged and timed on another provider than the target's own."""
+        return self.actual is not Target.none and self.provider != self.actual
+
+    def describe(self) -> str:
+        """For a report: what it is, what it was to be, and where graphs ran if elsewhere."""
+        text = f"{self.actual} (asked for: {self.requested}"
+        text += f", but {self.reason})" if self.fell_back else ")"
+        return f"{text}, graphs judged on {self.provider}" if self.elsewhere else text
 
     def to_dict(self) -> dict[str, str]:
         """As the lineage records it."""
@@ -44,6 +49,7 @@ class ResolvedTarget:
             "requested": str(self.requested),
             "actual": str(self.actual),
             "reason": self.reason,
+            "provider": self.provider,
         }
 
 

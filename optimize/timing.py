@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 TAIL_CALLS = 100
 """Fewer have no 99th percentile: it would be their slowest."""
@@ -26,11 +26,12 @@ class Timing:
     """What one call in a hundred takes longer than; None if fewer than a hundred were made."""
     samples_per_second: float
     """Over all of the time: slow calls count in it, and in the median they do not."""
-    speedup: float
-    """How many times as fast as the baseline: the median over rounds of the ratio of medians."""
-    low: float
+    speedup: float | None
+    """How many times as fast as the baseline: the median over rounds of the ratio of medians; None
+    on another device than the baseline's."""
+    low: float | None
     """The bootstrap's 95 % interval of `speedup`."""
-    high: float
+    high: float | None
     calls: int
 
 
@@ -47,13 +48,16 @@ class Contest:
     """Contestant → why it could not be timed."""
     load: Mapping[str, Any]
     """What else the machine did."""
+    apart: Mapping[str, str] = field(default_factory=dict)
+    """Contestant → why its times are not compared with the baseline's."""
 
     def speed(self, name: str) -> float | None:
-        """Times as fast as the baseline, the geometric mean over batch sizes; None: not timed."""
-        if name not in self.timings:
-            return None
-        speedups = [timing.speedup for timing in self.timings[name].values()]
-        return float(np.exp(np.mean(np.log(speedups))))
+        """Times as fast as the baseline, the geometric mean over batch sizes; None: not timed, or
+        not compared.
+        """
+        ratios = [timing.speedup for timing in self.timings.get(name, {}).values()]
+        known = [ratio for ratio in ratios if ratio is not None]
+        return float(np.exp(np.mean(np.log(known)))) if known else None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON, for `from_dict`."""
@@ -74,14 +78,19 @@ class Contest:
 
 
 def summarize(
-    turns: Mapping[str, Mapping[int, Sequence[Sequence[int]]]], *, baseline: str
+    turns: Mapping[str, Mapping[int, Sequence[Sequence[int]]]],
+    *,
+    baseline: str,
+    apart: Collection[str] = (),
 ) -> dict[str, dict[int, Timing]]:
-    """`turns`: contestant → batch size → the nanoseconds of each round's calls."""
+    """`turns`: contestant → batch size → the nanoseconds of each round's calls. `apart`: those that
+    are not compared with the baseline.
+    """
     if baseline not in turns:
         return {}
     return {
         name: {
-            size: _summarize(size, rounds, turns[baseline][size])
+            size: _summarize(size, rounds, None if name in apart else turns[baseline][size])
             for size, rounds in by_size.items()
         }
         for name, by_size in turns.items()
@@ -89,21 +98,27 @@ def summarize(
 
 
 def _summarize(
-    size: int, rounds: Sequence[Sequence[int]], reference: Sequence[Sequence[int]]
+    size: int, rounds: Sequence[Sequence[int]], reference: Sequence[Sequence[int]] | None
 ) -> Timing:
     calls = np.concatenate([np.asarray(each, dtype=np.float64) for each in rounds]) / 1e6
-    own = np.array([np.median(each) for each in rounds])
-    ratios = np.array([np.median(each) for each in reference]) / own  # (rounds,)
-    low, high = bootstrap_interval(ratios)
+    ratio, low, high = (None, None, None) if reference is None else _ratio(rounds, reference)
     return Timing(
         p50_ms=float(np.median(calls)),
         p99_ms=float(np.percentile(calls, 99)) if len(calls) >= TAIL_CALLS else None,
         samples_per_second=float(1e3 * size * len(calls) / calls.sum()),
-        speedup=float(np.median(ratios)),
+        speedup=ratio,
         low=low,
         high=high,
         calls=len(calls),
     )
+
+
+def _ratio(
+    rounds: Sequence[Sequence[int]], reference: Sequence[Sequence[int]]
+) -> tuple[float, float, float]:
+    own = np.array([np.median(each) for each in rounds])
+    ratios = np.array([np.median(each) for each in reference]) / own  # (rounds,)
+    return float(np.median(ratios)), *bootstrap_interval(ratios)
 
 
 def bootstrap_interval(

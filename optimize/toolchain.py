@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import importlib
 import platform
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +15,8 @@ import onnxruntime
 import torch
 
 from bundle.engine.cores import available_cores
+from bundle.engine.cuda import find_gpu
+from bundle.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,6 +71,18 @@ def packages() -> dict[str, str]:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
+    return {**found, **_nvidia()}
+
+
+def _nvidia() -> dict[str, str]:
+    """What lies below CUDA and has a part in the GPU's speed and answers, as far as it tells."""
+    found: dict[str, str] = {}
+    if torch.cuda.is_available():
+        found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
+    with contextlib.suppress(Exception):  # an extra, with errors of its own where no driver is
+        library = importlib.import_module("pynvml")
+        library.nvmlInit()
+        found["nvidia-driver"] = str(library.nvmlSystemGetDriverVersion())
     return found
 
 
@@ -92,17 +108,29 @@ def _hash_of(names: Iterable[str]) -> str:
     return total.hexdigest()
 
 
-@functools.cache
 def machine() -> dict[str, str]:
     """What decides which kernels run here: the processor and what it can do, the device, cores."""
+    gpu = _gpu()
+    return _host() if gpu is None else {**_host(), "gpu": gpu}
+
+
+def _gpu() -> str | None:
+    """Its name, also where torch was built without CUDA and TensorRT computes."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name(0)
+    with contextlib.suppress(EngineError):
+        return find_gpu().name
+    return None
+
+
+@functools.cache
+def _host() -> dict[str, str]:
     found = {"machine": platform.machine(), "cores": str(available_cores())}
     if _CPUINFO.is_file():
         facts = dict(map(_fact, _CPUINFO.read_text(encoding="utf-8").splitlines()))
         found["cpu"] = facts.get("model name", platform.processor())
         wanted = "".join(facts.get(name, "") for name in _CPU_FACTS)
         found["cpu_features"] = hashlib.sha256(wanted.encode()).hexdigest()[:16]
-    if torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name(0)
     return found
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bundle.engine.onnx import OnnxEngine
+from bundle.engine.select import tensorrt_options
 from bundle.engine.tensorrt import TensorRTEngine
 from bundle.errors import TrainyardError
 from bundle.manifest import GateResult, Variant
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
     from optimize.assess import Assessment, Assessor
     from optimize.forge import Forge, Graph
     from optimize.passes.base import Material
+    from optimize.passes.export import Lane
     from optimize.recipe import Recipe
     from optimize.reference import Predictor
     from optimize.schema import OptimizeConfig
     from optimize.subject import Subject
+    from optimize.verify import Parity
 
 FP32 = "fp32"
 
@@ -85,13 +88,16 @@ class VariantMaker:
         forge: Forge,
         assessor: Assessor,
         reference: Callable[[], Assessment],
+        compare: Callable[[Lane], Parity],
         provider: str,
     ) -> None:
+        """`compare`: raises ParityError where what that exporter wrote is not the checkpoint."""
         self._subject = subject
         self._settings = settings
         self._forge = forge
         self._assessor = assessor
         self._reference = reference
+        self._compare = compare
         self._provider = provider
 
     def make(self, recipe: Recipe, material: Material) -> Candidate:
@@ -101,6 +107,7 @@ class VariantMaker:
         graph: Graph | None = None
         try:
             with machine_errors(recipe.name):
+                self._compare(recipe.lane)
                 graph = self._forge.make(recipe, material)
                 assessment = self._assess(recipe.name, graph)
         except MachineError:
@@ -131,15 +138,26 @@ class VariantMaker:
 
     def identity(self, graph: Graph, *, provider: str | None = None) -> dict[str, str]:
         """What an assessment of the graph is of. `provider`: None takes the maker's."""
-        return {"graph": graph.sha256, "provider": provider or self._provider}
+        runs = "tensorrt" if graph.plan is not None else provider or self._provider
+        return {"graph": graph.sha256, "provider": runs}
 
     def engine(self, graph: Graph, *, provider: str | None = None) -> InferenceEngine:
         """Of a plan TensorRT's own, whatever the provider. Raises EngineError."""
         if graph.plan is not None:
             return TensorRTEngine(graph.path)
+        runs = provider or self._provider
         return OnnxEngine(
-            graph.path, provider=provider or self._provider, threads=self._settings.threads
+            graph.path,
+            provider=runs,
+            threads=self._settings.threads,
+            **self._for_tensorrt(graph) if runs == "tensorrt" else {},
         )
+
+    def _for_tensorrt(self, graph: Graph) -> dict[str, Any]:
+        """As a server that runs batches of up to so many has it, and the plan of that graph."""
+        most = self._settings.tensorrt.max_batch_size
+        profile = self._subject.profile(max_batch_size=most)
+        return {"max_batch_size": most, **tensorrt_options(graph.sha256, profile)}
 
     def predictor(self, graph: Graph, *, provider: str | None = None) -> Predictor:
         """Raises EngineError, also when it is called."""

@@ -29,17 +29,19 @@ from optimize.schema import Exporter
 from optimize.variants import FP32, Candidate, VariantMaker, make_all
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from optimize.assess import Assessment
     from optimize.cache import ContentCache
+    from optimize.forge import Graph
     from optimize.progress import StageProgress
     from optimize.proof import Proof
     from optimize.recipe import Recipe
     from optimize.reference import Predictor
     from optimize.schema import OptimizeConfig
     from optimize.subject import Subject
+    from optimize.verify import Parity
 
 CPU = "cpu"
 _BASELINE = "baseline"
@@ -71,8 +73,10 @@ class Workshop:
             forge=self._forge,
             assessor=self._assessor,
             reference=lambda: self._reference,
+            compare=self._compare,
             provider=provider,
         )
+        self._parities: dict[Lane, Parity] = {}
 
     @functools.cached_property
     def _reference(self) -> Assessment:
@@ -94,21 +98,8 @@ class Workshop:
         """The checkpoint as it is, in ONNX. Raises OptimizeError if it cannot be exported, and
         ParityError if it answers otherwise.
         """
-        graph = self._forge.export(self.lane)
-        # On the CPU whatever the target: what is proved here is the graph, to 1e-4.
-        identity = self.maker.identity(graph, provider=CPU)
-
-        def load() -> Predictor:
-            return self.maker.predictor(graph, provider=CPU)
-
-        with self._progress.stage("compare at many shapes"):
-            parity = compare_shapes(
-                self._subject,
-                identity,
-                load,
-                settings=self._settings,
-                cache=self._cache,
-            )
+        parity = self._compare(self.lane)
+        graph, identity, load = self._on_the_cpu(self.lane)
         answers = self._assessor.assess(FP32, identity, load)
         proof = prove(self._subject, parity, self._reference, answers, variant=FP32)
         candidate = Candidate(
@@ -121,6 +112,22 @@ class Workshop:
             always_shipped=True,
         )
         return candidate, proof
+
+    def _compare(self, lane: Lane) -> Parity:
+        """What that exporter wrote, at many shapes, once. Raises as `exported` does."""
+        if lane not in self._parities:
+            _, identity, load = self._on_the_cpu(lane)
+            with self._progress.stage(f"compare at many shapes ({lane})"):
+                self._parities[lane] = compare_shapes(
+                    self._subject, identity, load, settings=self._settings, cache=self._cache
+                )
+        return self._parities[lane]
+
+    def _on_the_cpu(self, lane: Lane) -> tuple[Graph, dict[str, str], Callable[[], Predictor]]:
+        """An export, on the CPU whatever the target: what is proved there is the graph, to 1e-4."""
+        graph = self._forge.export(lane)
+        load = functools.partial(self.maker.predictor, graph, provider=CPU)
+        return graph, self.maker.identity(graph, provider=CPU), load
 
     def variants(self, recipes: Sequence[Recipe]) -> list[Candidate]:
         """One a recipe, in order; none raises, unless the machine has no room: MachineError."""

@@ -6,6 +6,7 @@ nothing of what TensorRT itself would answer.
 from __future__ import annotations
 
 import ctypes
+import json
 import sys
 
 import numpy as np
@@ -22,10 +23,10 @@ MARK = b"a plan of "
 class SimulatedTensorRT:
     """Of one graph at a time, the last that was parsed or loaded."""
 
-    def __init__(self, monkeypatch, **answers):
+    def __init__(self, monkeypatch, *, memory=2**30, **answers):
         self.module = tensorrt_stand_in(**{**self._building(), **self._running(), **answers})
         monkeypatch.setitem(sys.modules, "tensorrt", self.module)
-        runtime = CudaStandIn(memory=2**30)
+        runtime = CudaStandIn(memory=memory)
         monkeypatch.setattr(cuda, "load_cuda", lambda: runtime)
 
     def calls(self, name):
@@ -36,10 +37,11 @@ class SimulatedTensorRT:
         return {
             "parse": self._parse,
             "num_errors": 0,
+            "set_shape": lambda name, *shapes: self._profile.update({name: shapes}),
             "add_optimization_profile": 0,
             "set_timing_cache": True,
             "serialize": b"timed",
-            "build_serialized_network": lambda network, config: MARK + self._graph,
+            "build_serialized_network": lambda network, config: self._plan(),
         }
 
     def _running(self):
@@ -52,24 +54,37 @@ class SimulatedTensorRT:
             "get_tensor_location": lambda name: self.module.TensorLocation.DEVICE,
             "get_tensor_dtype": lambda name: self.module.DataType[DTYPES[self._specs[name].dtype]],
             "get_tensor_shape": lambda name: self._arrays.get(name, self._specs[name]).shape,
-            "get_tensor_profile_shape": lambda name, index: [(64,)] * 3,
-            "set_input_shape": lambda name, shape: self._shapes.update({name: shape}) is None,
+            "get_tensor_profile_shape": lambda name, index: self._profile[name],
+            "set_input_shape": self._set_shape,
             "infer_shapes": self._infer,
             "set_tensor_address": lambda name, to: self._addresses.update({name: to}) is None,
             "execute_async_v3": self._execute,
         }
 
     def _parse(self, graph):
-        self._graph = graph
+        self._graph, self._profile = graph, {}
         return True
 
+    def _plan(self):
+        return MARK + json.dumps(self._profile).encode() + b"\n" + self._graph
+
     def _load(self, plan):
-        self._engine = OnnxEngine(plan.removeprefix(MARK), provider="cpu", threads=1)
+        profile, _, graph = plan.removeprefix(MARK).partition(b"\n")
+        self._profile = json.loads(profile)
+        self._engine = OnnxEngine(graph, provider="cpu", threads=1)
         self._shapes = {spec.name: spec.shape for spec in self._engine.inputs}
         self._specs = {spec.name: spec for spec in (*self._engine.inputs, *self._engine.outputs)}
         self._arrays, self._addresses = {}, {}
         self.module.answers["num_io_tensors"] = len(self._specs)
         return self.module.made("Engine")
+
+    def _set_shape(self, name, shape):
+        """Refused outside of what the plan was built for."""
+        self._shapes[name] = shape
+        fixed = [self._specs[name].shape] * 3
+        least, _, most = self._profile.get(name, fixed)
+        spans = zip(least, shape, most, strict=True)
+        return all(low <= size <= high for low, size, high in spans)
 
     def _infer(self):
         zeros = {name: self._zeros(name, shape) for name, shape in self._shapes.items()}

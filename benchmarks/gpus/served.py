@@ -14,6 +14,7 @@ from benchmarks.servers.models import Models
 from benchmarks.servers.scenario import Claim, Figures, Scenario, play, quotient
 from benchmarks.servers.wrk import check_installed
 from bundle.engine.onnx import OnnxEngine
+from optimize.schema import Target
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,7 @@ def serve(
     Open Inference Protocol has it. Raises SystemExit where requests fail.
     """
     graph = folder / f"{subject.name}.onnx"
-    graph.write_bytes(subject.narrow(subject.fused, PRECISION))
+    graph.write_bytes(subject.graph(Target.cuda, PRECISION))
     load = Load(
         subject.name, subject.name, CONNECTIONS, BATCH_SIZE, DELAY_MS, THREADS, list,
         provider=device,

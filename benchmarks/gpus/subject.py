@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +11,9 @@ import torch
 from bundle.tensor import DYNAMIC, TensorSpec
 from optimize.passes.base import Calibration, Material, TransformerShape, Tuning
 from optimize.passes.export import ExportPass, Lane
-from optimize.passes.float16 import Float16
-from optimize.passes.fuse import Fuse
+from optimize.recipe import IMAGE as IMAGE_TASK
+from optimize.recipe import TEXT as TEXT_TASK
+from optimize.recipe import Recipe, recipes_for
 from optimize.reference import LOGITS
 from trainer.models.bert import Bert
 from trainer.models.resnet import ResNet
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from optimize.reference import Tensors
+    from optimize.schema import Target
 
 CLASSES = 1000
 VOCABULARY = 30522
@@ -38,11 +39,13 @@ class Subject:
     name: str
     unit: str
     """What it answers a second: images or sequences."""
+    task: str
     model: nn.Module
     side: int = 0
     """Of the pictures, in pixels."""
     length: int = 0
     """Of the texts, in tokens."""
+    _exports: dict[Lane, bytes] = field(default_factory=dict, compare=False)
 
     def batch(self, size: int) -> Tensors:
         """Pictures, or texts that fill their length; the same in every run."""
@@ -63,21 +66,14 @@ class Subject:
             TensorSpec(name=name, dtype="int64", shape=(DYNAMIC, DYNAMIC)) for name in self.batch(1)
         )
 
-    @cached_property
-    def plain(self) -> bytes:
-        """Of standard operators alone, as TensorRT reads them."""
-        return self._exported(Lane.dynamo)
-
-    @cached_property
-    def fused(self) -> bytes:
-        """As ONNX Runtime runs it on a GPU: of a BERT its own operators."""
-        if self.transformer is None:
-            return self.plain
-        return Fuse(residuals=True).run(self._exported(Lane.torchscript), self._material)
-
-    def narrow(self, graph: bytes, precision: str) -> bytes:
-        """The graph in that precision."""
-        return graph if precision == "fp32" else Float16().run(graph, self._material)
+    def graph(self, target: Target, precision: str) -> bytes:
+        """By the first recipe that `export.py` has for it, else as it is exported."""
+        recipes = (each for each in recipes_for(target, self.task) if each.precision == precision)
+        recipe = next(recipes, Recipe(name=precision, precision=precision, lane=Lane.dynamo))
+        made = self._exported(recipe.lane)
+        for each in recipe.passes:
+            made = each.run(made, self._material)
+        return made
 
     @property
     def transformer(self) -> TransformerShape | None:
@@ -94,13 +90,15 @@ class Subject:
         )
 
     def _exported(self, lane: Lane) -> bytes:
-        example = {name: torch.from_numpy(array) for name, array in self.batch(2).items()}
-        return ExportPass(lane=lane, max_length=self.length or None).run(
-            self.model,
-            example,
-            inputs=self.inputs,
-            output=TensorSpec(name=LOGITS, dtype="float32", shape=(DYNAMIC, CLASSES)),
-        )
+        if lane not in self._exports:
+            example = {name: torch.from_numpy(array) for name, array in self.batch(2).items()}
+            self._exports[lane] = ExportPass(lane=lane, max_length=self.length or None).run(
+                self.model,
+                example,
+                inputs=self.inputs,
+                output=TensorSpec(name=LOGITS, dtype="float32", shape=(DYNAMIC, CLASSES)),
+            )
+        return self._exports[lane]
 
 
 def subjects(*, small: bool) -> tuple[Subject, ...]:
@@ -120,6 +118,6 @@ def subjects(*, small: bool) -> tuple[Subject, ...]:
         max_positions=512, **sizes,
     )  # fmt: skip
     return (
-        Subject("resnet50", "images", resnet.eval(), side=32 if small else 224),
-        Subject("bert-base", "sequences", bert.eval(), length=length),
+        Subject("resnet50", "images", IMAGE_TASK, resnet.eval(), side=32 if small else 224),
+        Subject("bert-base", "sequences", TEXT_TASK, bert.eval(), length=length),
     )

@@ -69,6 +69,11 @@ class ShapeProfile:
             )
         return cls(shapes=shapes)
 
+    @property
+    def largest_batch(self) -> int | None:
+        """None if every size is fixed."""
+        return min((most[0] for _, _, most in self.shapes.values()), default=None)
+
     def provider_options(self) -> dict[str, str]:
         """For ONNX Runtime: `name:1x8,other:1x8` each; none if every size is fixed."""
         return {

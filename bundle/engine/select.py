@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bundle.engine.availability import provider_missing
 from bundle.engine.onnx import OnnxEngine
 from bundle.engine.openvino import OpenVinoEngine, openvino_missing
 from bundle.engine.plan import PlanKey
 from bundle.engine.profile import ShapeProfile, Span
-from bundle.engine.providers import built_in
+from bundle.engine.providers import FALLBACKS, built_in
 from bundle.engine.tensorrt import TensorRTEngine
 from bundle.errors import EngineError, RequestError
 from bundle.tensor import DYNAMIC, TensorSpec
@@ -46,8 +47,9 @@ def choose_variant(bundle: Bundle, *, variant: str | None = None, provider: str 
     """The variant that is named, else the bundle's default, if it can run here.
 
     A default that is a TensorRT plan runs on one kind of machine; elsewhere an ONNX variant takes
-    its place: of the certified ones, else of all, the one in the plan's precision, which it was
-    built from, else the first. Raises EngineError if there is none at all.
+    its place: of the certified ones, else of all, the first; and on the provider that the graphs
+    were judged on the one in the plan's precision, which it was built from. Elsewhere that one may
+    be slow, and answer otherwise. Raises EngineError if there is none at all.
     """
     manifest = bundle.manifest
     default = manifest.variant(variant or manifest.default_variant)
@@ -62,8 +64,17 @@ def choose_variant(bundle: Bundle, *, variant: str | None = None, provider: str 
         others = [other for other in manifest.variants if other.format == "onnx" and other.file]
         if not others:
             raise
-        best = min(others, key=lambda o: (not o.certified, o.precision != default.precision))
+        precision = default.precision if _judged_on(manifest, provider) else None
+        best = min(others, key=lambda o: (not o.certified, o.precision != precision))
         return Choice(variant=best.name, reason=str(error))
+
+
+def _judged_on(manifest: Manifest, provider: str) -> bool:
+    """Whether the graphs were certified on what ONNX Runtime will run them on here."""
+    target = manifest.lineage.get("target")
+    judged = target.get("provider") if isinstance(target, dict) else None
+    runs = (each for each in FALLBACKS.get(provider, ()) if provider_missing(each) is None)
+    return judged is not None and judged == next(runs, None)
 
 
 def load_engine(
@@ -125,15 +136,19 @@ def shape_profile(
 
 
 def _for_tensorrt(manifest: Manifest, chosen: Variant, max_batch_size: int) -> dict[str, Any]:
-    """What ONNX Runtime's TensorRT is told.
+    profile = shape_profile(manifest.inputs, manifest.preprocessing, max_batch_size=max_batch_size)
+    return tensorrt_options(chosen.sha256, profile)
+
+
+def tensorrt_options(sha256: str, profile: ShapeProfile) -> dict[str, Any]:
+    """What ONNX Runtime's TensorRT is told of the graph of that sha256, for OnnxEngine.
 
     Its engines go by the graph's structure and not by its weights, so each model has a folder of
     its own: a model that was trained again must never run in the engine of the one before.
     """
     timings = default_cache() / "tensorrt"
-    cache = timings / chosen.sha256[:16]
+    cache = timings / sha256[:16]
     cache.mkdir(parents=True, exist_ok=True)
-    profile = shape_profile(manifest.inputs, manifest.preprocessing, max_batch_size=max_batch_size)
     return {"cache": cache, "timings": timings, "profile": profile}
 
 

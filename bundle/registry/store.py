@@ -191,9 +191,9 @@ class MlflowStore:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> RegistryError:
-        reason = _STATEMENT.sub("", " ".join(str(error).split())) or type(error).__name__
+        reason = _reason(error)
         uri = _without_password(self.uri)
-        if _LOCKED.search(reason):
+        if _is_locked(error):
             return _locked_error(uri)
         return RegistryError(
             f"the registry {uri} failed: {reason[:MAX_REASON]}",
@@ -215,7 +215,20 @@ def _is_contention(error: MlflowException) -> bool:
     if already_exists(error):  # its message holds a name, which may read like any of the signs
         return False
     text = str(error).lower()
-    return any(sign in text for sign in ("giving up after", "is locked", "deadlock", "unique"))
+    signs = ("giving up after", "deadlock", "unique")
+    return _is_locked(error) or any(sign in text for sign in signs)
+
+
+def _is_locked(error: Exception) -> bool:
+    """Whether another connection to the sqlite database writes."""
+    if isinstance(error, MlflowException) and already_exists(error):
+        return False  # the same
+    return _LOCKED.search(_reason(error)) is not None
+
+
+def _reason(error: Exception) -> str:
+    """Its message in one line, without the statement that failed."""
+    return _STATEMENT.sub("", " ".join(str(error).split())) or type(error).__name__
 
 
 def _keep_no_connection() -> None:
@@ -259,7 +272,7 @@ def _check_unlocked(file: Path, uri: str) -> None:
             database.execute("BEGIN IMMEDIATE")
             database.execute("ROLLBACK")
     except sqlite3.Error as error:
-        if _LOCKED.search(str(error)):
+        if _is_locked(error):
             raise _locked_error(uri) from error
         raise RegistryError(f"the registry {uri} failed: {error}", field=URI_VARIABLE) from error
 

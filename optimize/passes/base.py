@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -66,6 +66,9 @@ class Material:
 class GraphPass(Protocol):
     """ONNX bytes → ONNX bytes, depending on nothing but them, the parameters and the material."""
 
+    learns: ClassVar[bool]
+    """Whether it looks at the material; else the result does not depend on it."""
+
     @property
     def name(self) -> str:
         """One word, as in the lineage and in a cache key."""
@@ -75,7 +78,7 @@ class GraphPass(Protocol):
         """Raised whenever the same input would give another result."""
 
     def parameters(self) -> Mapping[str, Any]:
-        """Everything that the result depends on, as JSON values."""
+        """Everything else that the result depends on, as JSON values."""
 
     def run(self, graph: bytes, material: Material) -> bytes:
         """Raises OptimizeError, with its reason, if it cannot be applied to this graph."""

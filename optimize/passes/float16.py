@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import onnx
 from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 class Float16:
     """Half the size; faster where the hardware computes in float16, which CPUs do not."""
 
+    learns: ClassVar[bool] = False
     name: str = "float16"
     version: int = 1
 

@@ -11,7 +11,7 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from onnxruntime.transformers.fusion_options import FusionOptions
 from onnxruntime.transformers.optimizer import optimize_model
@@ -36,6 +36,7 @@ _PLAIN_NORM = "LayerNormalization"
 class Fuse:
     """Replace a transformer's layers by ONNX Runtime's fused operators, in float32."""
 
+    learns: ClassVar[bool] = True
     name: str = "fuse"
     version: int = 2
     residuals: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from optimize.errors import OptimizeError
 from optimize.passes.base import GraphPass
@@ -31,6 +31,7 @@ class Quantizer(GraphPass, Protocol):
 class Mixed:
     """`quantizer` on all nodes but the most sensitive, which are searched for on tuning samples."""
 
+    learns: ClassVar[bool] = True
     quantizer: Quantizer
     name: str = "mixed"
     version: int = 2

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -31,6 +31,7 @@ _INTEGER = ("MatMulInteger", "QAttention")
 class QuantizeDynamic:
     """int8 weights, one scale a column; uint8 activations, one scale a batch."""
 
+    learns: ClassVar[bool] = False
     name: str = "quantize_dynamic"
     version: int = 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import onnx
@@ -23,14 +23,18 @@ if TYPE_CHECKING:
 class QuantizeEmbeddings:
     """Look up int8 rows and their scales, and multiply; arithmetic stays in float32."""
 
+    learns: ClassVar[bool] = False
     name: str = "quantize_embeddings"
     version: int = 1
     smallest: float = 0.1
     """Size below which a table stays as it is, as a share of the largest one's: the positions' is
     not worth an error."""
+    whole: bool = False
+    """Dequantize the table and look up its rows then: TensorRT makes floats of int8 by
+    DequantizeLinear alone, with scales that are constants."""
 
     def parameters(self) -> Mapping[str, Any]:
-        return {"smallest": self.smallest}
+        return {"smallest": self.smallest, "whole": self.whole}
 
     def run(self, graph: bytes, material: Material) -> bytes:  # noqa: ARG002 - nothing is learned
         """Raises OptimizeError if the graph looks nothing up in a table."""
@@ -43,8 +47,9 @@ class QuantizeEmbeddings:
             table = _table(rewriter, node)
             if table is None or table.size < self.smallest * largest:
                 rewriter.keep(node)
-            else:
-                _look_up(rewriter, node, *quantize_weight(table, axis=0))
+                continue
+            look_up = _look_up_floats if self.whole else _look_up
+            look_up(rewriter, node, *quantize_weight(table, axis=0))
         return rewriter.to_bytes()
 
 
@@ -75,3 +80,19 @@ def _look_up(rewriter: Rewriter, node: onnx.NodeProto, values: Array, scales: Ar
         rewriter.fresh(f"{output}_scale"),
     )  # float32 (…, 1)
     rewriter.emit("Mul", [numbers, scale], output)
+
+
+def _look_up_floats(rewriter: Rewriter, node: onnx.NodeProto, values: Array, scales: Array) -> None:
+    """`node`'s rows from the whole table in float32, `values` times `scales` row by row."""
+    table, indices = node.input
+    floats = rewriter.emit(
+        "DequantizeLinear",
+        [
+            rewriter.constant(f"{table}_int8", values),
+            rewriter.constant(f"{table}_scales", scales),
+            rewriter.constant(f"{table}_zero_points", np.zeros(len(values), np.int8)),
+        ],
+        rewriter.fresh(f"{table}_float"),
+        axis=0,
+    )  # float32 (rows, width)
+    rewriter.emit("Gather", [floats, indices], node.output[0])

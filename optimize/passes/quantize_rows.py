@@ -9,7 +9,7 @@ The idea is vLLM's and LLM.int8's "vector-wise" quantization (https://arxiv.org/
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -37,6 +37,7 @@ _SMALLEST_SCALE = 1e-30  # of a row of zeros
 class QuantizeRows:
     """int8 weights, one scale a column; uint8 activations around 128, one scale a row."""
 
+    learns: ClassVar[bool] = False
     name: str = "quantize_rows"
     version: int = 1
 

@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import onnx
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
@@ -19,9 +19,9 @@ from onnxruntime.quantization.quant_utils import save_and_reload_model_with_shap
 from optimize.errors import OptimizeError
 from optimize.passes.fold import fold
 from optimize.passes.quiet import quiet
+from optimize.passes.ranges import Ranges
 from optimize.passes.samples import check_provenance
 from optimize.passes.strip import prune_imports, strip, to_bytes
-from optimize.schema import Ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -55,8 +55,9 @@ _METHODS = {
 class QuantizeStatic:
     """int8 weights, one scale a channel; activations with one fixed scale a tensor."""
 
+    learns: ClassVar[bool] = True
     name: str = "quantize_static"
-    version: int = 1
+    version: int = 2
     scheme: Scheme
     ranges: Ranges = Ranges.minmax
     percentile: float = 99.999
@@ -107,6 +108,7 @@ class QuantizeStatic:
                 },
             )
             quantizer.quantize_model()
+            quantizer.model.topological_sort()  # which it leaves to the runtimes, and ONNX demands
         model = quantizer.model.model
         if not any(node.op_type == "QuantizeLinear" for node in model.graph.node):
             raise OptimizeError(
@@ -118,7 +120,7 @@ class QuantizeStatic:
 
     def _ranges(self, graph: bytes, calibration: Calibration) -> Any:
         """The range of every activation, over all calibration samples."""
-        options = {"percentile": self.percentile} if self.ranges is Ranges.percentile else {}
+        options = {"symmetric": self.scheme is Scheme.s8s8, "percentile": self.percentile}
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "graph.onnx"
             path.write_bytes(graph)

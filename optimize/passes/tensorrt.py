@@ -8,25 +8,31 @@ same bytes every time: TensorRT picks kernels by timing them.
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bundle.atomic_file import staged
 from bundle.engine.plan import PlanKey, explain, load_tensorrt, message_log
 from optimize.errors import PlanError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from bundle.engine.profile import ShapeProfile
     from optimize.passes.base import Material
+
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TensorRTPass:
     """ONNX bytes → the bytes of a plan."""
 
+    learns: ClassVar[bool] = False
     key: PlanKey
     """Of this machine: `PlanKey.here()`."""
     profile: ShapeProfile
@@ -96,7 +102,9 @@ class TensorRTPass:
         """Start from the file's timings, or from none where it is of another GPU or TensorRT."""
         if self.timing_cache is None:
             return
-        known = self.timing_cache.read_bytes() if self.timing_cache.is_file() else b""
+        known = b""
+        with _only_a_speed_up(self.timing_cache):
+            known = self.timing_cache.read_bytes() if self.timing_cache.is_file() else b""
         cache = config.create_timing_cache(known)
         if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
             config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
@@ -105,10 +113,23 @@ class TensorRTPass:
         if self.timing_cache is None:
             return
         content = bytes(config.get_timing_cache().serialize())
-        self.timing_cache.parent.mkdir(parents=True, exist_ok=True)
-        with staged(self.timing_cache) as written:
-            written.write_bytes(content)
-            written.replace(self.timing_cache)
+        with _only_a_speed_up(self.timing_cache):
+            self.timing_cache.parent.mkdir(parents=True, exist_ok=True)
+            with staged(self.timing_cache) as written:
+                with written.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                written.replace(self.timing_cache)
+
+
+@contextlib.contextmanager
+def _only_a_speed_up(path: Path) -> Iterator[None]:
+    """What the disk refuses of the timings is logged: minutes of building are not lost to it."""
+    try:
+        yield
+    except OSError as error:
+        _LOGGER.warning("TensorRT's timings in %s are left out: %s", path, error.strerror or error)
 
 
 def _errors(parser: Any) -> list[str]:

@@ -155,7 +155,9 @@ def test_stdout_is_the_table_and_the_path_and_stderr_the_rest(digits, export, tm
     assert words >= {"model", "version", "parity", "accuracy", "cache", "default"}
     assert "export (torchscript, opset 18)" in done.err
     lineage = open_bundle(done.bundle).manifest.lineage
-    assert lineage["target"] == {"requested": "none", "actual": "none", "reason": ""}
+    assert lineage["target"] == {
+        "requested": "none", "actual": "none", "reason": "", "provider": "cpu",
+    }  # fmt: skip
 
 
 def test_export_leaves_nothing_but_the_bundle_and_the_cache(digits, export, tmp_path):

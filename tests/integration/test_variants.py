@@ -11,7 +11,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import onnx
@@ -50,6 +50,7 @@ LENIENT = {"budget": 0.2, "agreement": 0.5, "batch_flips": 0.02}
 class Changed:
     """A pass of one operator on the logits."""
 
+    learns: ClassVar[bool] = True
     name: str
     operator: str = "Identity"
     version: int = 1
@@ -156,7 +157,11 @@ def test_int8_is_certified_shipped_and_held_to_its_own_golden_answers(export):
     sample = {"inputs": {"image": np.zeros((1, 8, 8), dtype=np.uint8)}}
     assert model.predict(sample)["prediction"]["label"] in bundle.manifest.labels
     made = bundle.manifest.lineage["passes"]["variant"]
-    assert made["steps"] == ["export:torchscript", "quantize_static"]
+    export, quantize = made["steps"]
+    assert (export["name"], quantize["name"]) == ("export:torchscript", QUANTIZE.name)
+    assert (quantize["version"], quantize["parameters"]) == (QUANTIZE.version, {
+        **QUANTIZE.parameters(), "operators": list(QUANTIZE.operators),
+    })  # fmt: skip
     assert {(source["use"], source["split"]) for source in made["sources"]} == {
         ("calibration", "train")
     }

@@ -18,15 +18,10 @@ MADE = [case for case in CASES if case[0] not in (Target.auto, Target.none)]
 INTEGER = {"MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QuantizeLinear"}
 
 
-def weights(graph: bytes, *, tables: bool = True) -> list[TensorProto]:
-    """Those too large to be scales or biases, with or without tables that are looked up."""
+def weights(graph: bytes) -> list[TensorProto]:
+    """Those too large to be scales or biases."""
     graph = onnx.load_model_from_string(graph).graph
-    looked_up = {node.input[0] for node in graph.node if node.op_type == "Gather"}
-    return [
-        tensor
-        for tensor in graph.initializer
-        if len(tensor.dims) > 1 and (tables or tensor.name not in looked_up)
-    ]
+    return [tensor for tensor in graph.initializer if len(tensor.dims) > 1]
 
 
 def share(tensors: list[TensorProto], kind: int) -> float:
@@ -54,10 +49,7 @@ def test_weights_are_of_the_type_that_the_variant_claims(target, task):
                 assert 2 / 3 * whole <= kinds[TensorProto.INT8] < whole, name
                 continue
             whole = kinds[TensorProto.INT8]
-            if target is Target.tensorrt:  # keeps tables in float32
-                assert share(weights(made.after, tables=False), TensorProto.INT8) > 0.95, name
-            else:
-                assert share(found, TensorProto.INT8) > 0.95, name
+            assert share(found, TensorProto.INT8) > 0.95, name
 
 
 @pytest.mark.parametrize(("target", "task"), MADE)

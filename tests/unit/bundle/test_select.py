@@ -68,17 +68,46 @@ def test_plan_of_another_machine_gives_way_too(planned, monkeypatch):
     assert "was not built for this machine" in choice.reason
 
 
-@pytest.mark.parametrize(("certified", "taken"), [(True, "half"), (False, "better")])
-def test_plan_gives_way_to_the_graph_in_its_own_precision_if_that_is_certified(
-    certified, taken, planned, monkeypatch
+@pytest.mark.parametrize(
+    ("certified", "target", "taken"),
+    [
+        (True, {"provider": "cpu"}, "half"),
+        (False, {"provider": "cpu"}, "better"),
+        (True, {"provider": "tensorrt"}, "better"),
+        (True, {"provider": "cuda"}, "better"),
+        (True, {}, "better"),
+        (True, None, "better"),
+    ],
+)
+def test_plan_gives_way_to_its_own_precision_where_that_was_certified(
+    certified, target, taken, planned
 ):
+    """float16 and S8S8 that were judged on a GPU are slow on a CPU, and may answer otherwise."""
     fp32, better, plan = planned.manifest.variants
     half = replace(better, name="half", precision="fp16", certified=certified)
-    manifest = replace(planned.manifest, variants=(fp32, better, half, plan))
+    manifest = replace(
+        planned.manifest, variants=(fp32, better, half, plan), lineage={"target": target}
+    )
 
     choice = choose_variant(replace(planned, manifest=manifest), provider="cpu")
 
     assert choice.variant == taken
+
+
+@pytest.mark.parametrize(("missing", "taken"), [("no driver", "better"), (None, "half")])
+def test_provider_auto_counts_as_what_it_will_be_here(missing, taken, planned, monkeypatch):
+    fp32, better, plan = planned.manifest.variants
+    half = replace(better, name="half", precision="fp16")
+    manifest = replace(
+        planned.manifest,
+        variants=(fp32, better, half, plan),
+        lineage={"target": {"provider": "cuda"}},
+    )
+    gpu = {"cuda": missing}
+    monkeypatch.setattr(select, "provider_missing", gpu.get)
+    monkeypatch.setattr(PlanKey, "here", lambda: replace(KEY, capability="8.0"))
+
+    assert choose_variant(replace(planned, manifest=manifest)).variant == taken
 
 
 @pytest.mark.parametrize("provider", ["auto", "tensorrt"])

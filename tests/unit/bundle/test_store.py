@@ -34,7 +34,7 @@ def test_call_is_tried_again_when_another_writer_holds_the_database(sleeps):
     assert len(sleeps) == ATTEMPTS - 1
 
 
-@pytest.mark.parametrize("name", ["unique-cats", "deadlock"])
+@pytest.mark.parametrize("name", ["unique-cats", "deadlock", "database is locked"])
 def test_call_is_not_tried_again_when_a_name_reads_like_contention(name, sleeps):
     message = f"Registered Model (name={name}) already exists."
     with pytest.raises(MlflowException, match="already exists"):
@@ -42,6 +42,13 @@ def test_call_is_not_tried_again_when_a_name_reads_like_contention(name, sleeps)
             failing(MlflowException(message, RESOURCE_ALREADY_EXISTS))
         )
     assert sleeps == []
+
+
+def test_name_that_reads_like_a_lock_locks_nothing():
+    error = MlflowException("Model (name=database is locked) exists.", RESOURCE_ALREADY_EXISTS)
+    store = MlflowStore("sqlite:///x.db")
+    with pytest.raises(RegistryError, match=r"failed: .*exists"), store._translated(None):
+        raise error
 
 
 def failed_statement(file, *, locked: bool) -> MlflowException:

@@ -1,10 +1,18 @@
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import ClassVar
 
-from optimize.forge import describe_material, watch
+import numpy as np
+import pytest
+
+from optimize.cache import ContentCache
+from optimize.forge import Forge, Graph, describe_material, watch
 from optimize.gate import Source
 from optimize.passes.base import Calibration, Material, TransformerShape, Tuning
+from optimize.progress import StageProgress
+from optimize.schema import OptimizeConfig
 
 
 def material(**changes) -> Material:
@@ -35,3 +43,42 @@ def test_watched_material_is_described_as_the_original():
     assert describe_material(watched) == describe_material(material())
     assert describe_material(material(threads=2)) != describe_material(material())
     assert describe_material(material(transformer=None))["transformer"] is None
+
+
+@pytest.fixture
+def forge(tmp_path):
+    return Forge(
+        SimpleNamespace(),
+        OptimizeConfig(),
+        folder=tmp_path,
+        cache=ContentCache(tmp_path / "cache"),
+        progress=StageProgress(),
+    )
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_pass_is_done_again_for_other_material_only_if_it_learns_from_it(learns, forge, tmp_path):
+    @dataclass(frozen=True)
+    class Pass:
+        learns: ClassVar[bool]
+        name: str = "pass"
+        version: int = 3
+
+        def parameters(self):
+            return {"kind": ("a", "b")}
+
+        def run(self, graph, material):
+            return graph + b"!"
+
+    Pass.learns = learns
+    (tmp_path / "graph").write_bytes(b"graph")
+    graph = Graph(path=tmp_path / "graph", sha256="a", bytes=5, steps=())
+
+    made = [
+        forge._apply(Pass(), graph, material(threads=threads), variant="v").steps[0]
+        for threads in (1, 1, 2)
+    ]
+
+    assert [step.found for step in made] == [False, True, not learns]
+    told = {"name": "pass", "version": 3, "parameters": {"kind": ["a", "b"]}}
+    assert [step.to_dict() for step in made] == [told] * 3

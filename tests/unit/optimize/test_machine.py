@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from optimize.errors import MachineError, OptimizeError
+from bundle.errors import EngineError
+from optimize.errors import MachineError, OptimizeError, PlanError
 from optimize.machine import machine_errors, reason_of
 
 
@@ -26,6 +27,12 @@ def caused(cause: Exception) -> OptimizeError:
         (MemoryError(), "optimize.batch_size"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough"), "optimize.batch_size"),
         (ValueError("Failed to allocate memory for requested buffer"), "optimize.batch_size"),
+        (EngineError("CUDA: out of memory"), "optimize.batch_size"),
+        (EngineError("the model failed: CUBLAS_STATUS_ALLOC_FAILED"), "optimize.batch_size"),
+        (
+            PlanError("TensorRT cannot build a plan: OutOfMemory"),
+            "optimize.batch_size",
+        ),
     ],
 )
 def test_what_the_machine_refuses_is_told_as_such(error, field):

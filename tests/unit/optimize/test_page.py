@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -55,6 +56,23 @@ def test_small_times_have_the_digits_that_tell_them_apart(value, text):
 def test_interval_is_told_when_there_were_rounds_enough_to_have_one():
     assert speedup(TIMING, rounds=5) == "2.00 (-)"
     assert speedup(TIMING, rounds=6) == "2.00 (1.50-2.50)"
+
+
+def test_there_is_no_ratio_between_devices():
+    apart = dataclasses.replace(TIMING, speedup=None, low=None, high=None)
+    assert speedup(apart, rounds=7) == "-"
+
+
+@pytest.mark.parametrize(
+    ("machine", "told"),
+    [
+        ({"cpu": "EPYC"}, "EPYC"),
+        ({"cpu": "EPYC", "gpu": "H100"}, "H100, EPYC"),
+        ({}, "an unknown processor"),
+    ],
+)
+def test_page_names_what_was_measured_on(machine, told):
+    assert page._machine(machine) == told
 
 
 def test_baselines_are_not_compared_by_the_size_of_a_file():

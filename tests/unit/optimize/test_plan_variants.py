@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,13 +13,16 @@ from bundle.engine.plan import PlanKey, plans_missing
 from bundle.engine.select import choose_variant
 from bundle.engine.tensorrt import TensorRTEngine
 from bundle.model import Model
-from optimize import measure
+from optimize import measure, variants, workshop
+from optimize.errors import MachineError, ParityError
 from optimize.optimizer import ModelOptimizer, Outcome
 from optimize.progress import StageProgress
+from optimize.proof import compare_shapes
 from optimize.recipe import IMAGE, recipes_for
 from optimize.report import report
 from optimize.schema import ExportConfig, OptimizeConfig, Target
-from optimize.timing import Contest, Timing
+from optimize.timing import Contest, summarize
+from optimize.variants import VariantMaker
 from tests.simulated_tensorrt import MARK, SimulatedTensorRT
 from tests.tiny_checkpoint import shared_checkpoint
 
@@ -54,19 +58,20 @@ def export(tmp_path, tmp_path_factory, monkeypatch):
 def won_by(faster: str | None):
     """A benchmark in which everyone is as fast as the baseline, but for one."""
 
-    def contest(contestants, batches, settings, *, threads, baseline, advance) -> Contest:
+    def contest(contestants, batches, settings, *, threads, baseline, apart, advance) -> Contest:
         contest.seen = {each.name: each for each in contestants}
-        figures = {"p50_ms": 1.0, "p99_ms": None, "samples_per_second": 1.0, "calls": 9}
-        timings = {
-            each.name: {
-                size: Timing(**figures, speedup=3.0 if each.name == faster else 1.0, low=1, high=3)
-                for size in batches
-            }
+        turns = {
+            each.name: dict.fromkeys(batches, [[1 if each.name == faster else 3] * 9] * 2)
             for each in contestants
         }
-        load = {"others": 0.0, "cores": 2}
         return Contest(
-            threads=1, rounds=2, baseline=baseline, timings=timings, failed={}, load=load
+            threads=1,
+            rounds=2,
+            baseline=baseline,
+            timings=summarize(turns, baseline=baseline, apart=apart),
+            failed={},
+            load={"others": 0.0, "cores": 2},
+            apart=apart,
         )
 
     return contest
@@ -82,13 +87,22 @@ def test_plan_is_a_variant_beside_the_graph_that_it_was_built_of(export, monkeyp
     assert (plan.format, plan.precision, plan.file) == ("tensorrt", "fp16", FILE)
     assert plan.certified, plan.gate.reason
     assert plan.gate.samples == graph.gate.samples
-    assert bundle.file(FILE).read_bytes() == MARK + bundle.file("fp16.onnx").read_bytes()
+    content = bundle.file(FILE).read_bytes()
+    assert content.startswith(MARK)
+    assert content.endswith(bundle.file("fp16.onnx").read_bytes())
     made = bundle.manifest.lineage["passes"]["fp16-tensorrt"]
-    assert made["steps"] == ["export:dynamo", "float16", "tensorrt"]
+    assert [step["name"] for step in made["steps"]] == ["export:dynamo", "float16", "tensorrt"]
+    built = made["steps"][-1]["parameters"]
+    assert (built["workspace_mb"], built["profile"]["image"][2]) == (4096, [64, 1, 8, 8])
     assert made["plan"] == {
         "tensorrt": "11.1.0.106", "gpu": "NVIDIA H100 80GB HBM3", "capability": "9.0",
     }  # fmt: skip
-    assert bundle.manifest.lineage["target"]["actual"] == "tensorrt"
+    target = bundle.manifest.lineage["target"]
+    assert (target["actual"], target["provider"]) == ("tensorrt", outcome.findings.target.provider)
+    if outcome.findings.target.elsewhere:
+        told = f"tensorrt (asked for: tensorrt), graphs judged on {target['provider']}"
+        assert told in report(outcome)
+        assert told in outcome.report.read_text(encoding="utf-8")
     assert ["image", (1, 1, 8, 8), (8, 1, 8, 8), (64, 1, 8, 8)] in tensorrt.calls("set_shape")
     assert "notice" not in capfd.readouterr().err
 
@@ -118,6 +132,68 @@ def test_texts_of_every_length_are_asked_of_plans_in_every_precision(export, mon
     assert tensorrt.calls("set_shape") == [
         [name, *shapes] for _ in plans for name in ("input_ids", "attention_mask")
     ]
+
+
+def test_export_of_each_exporter_is_compared_before_plans_are_built_of_it(export, monkeypatch):
+    """Texts are exported twice: fp32.onnx is not what TensorRT is given."""
+    SimulatedTensorRT(monkeypatch)
+    compared = []
+
+    def compare(subject, identity, load, **options):
+        compared.append(identity["graph"])
+        if len(compared) > 1:
+            raise ParityError("the exported model differs from the checkpoint by 7")
+        return compare_shapes(subject, identity, load, **options)
+
+    monkeypatch.setattr(workshop, "compare_shapes", compare)
+
+    fp32, plan = export("fp32-tensorrt", kind="texts").findings.candidates
+
+    assert len(set(compared)) == 2
+    assert fp32.certified
+    assert plan.verdict.result.reason == (
+        "failed: the exported model differs from the checkpoint by 7"
+    )
+
+
+def test_gpu_without_memory_is_no_verdict(export, monkeypatch):
+    SimulatedTensorRT(monkeypatch, memory=64)
+    with pytest.raises(MachineError, match="fp16-tensorrt: the memory is not enough: CUDA: out of"):
+        export("fp16-tensorrt")
+
+
+def test_assessment_of_a_plan_is_tensorrts_whatever_runs_the_graphs(monkeypatch):
+    maker = SimpleNamespace(_provider="cpu")
+    key = PlanKey(tensorrt="11", gpu="A", capability="8")
+    for plan, provider in ((key, "tensorrt"), (None, "cpu")):
+        graph = SimpleNamespace(sha256="a", plan=plan)
+        assert VariantMaker.identity(maker, graph) == {"graph": "a", "provider": provider}
+
+
+def test_graphs_in_onnx_runtimes_tensorrt_have_the_profile_and_caches_of_serving(
+    tmp_path, monkeypatch
+):
+    asked = {}
+    monkeypatch.setenv("TRAINYARD_CACHE", str(tmp_path))
+    monkeypatch.setattr(variants, "OnnxEngine", lambda path, **options: asked.update(options))
+    subject = SimpleNamespace(profile=lambda max_batch_size: f"up to {max_batch_size}")
+    settings = OptimizeConfig(threads=1)
+    settings.tensorrt.max_batch_size = 16
+    maker = VariantMaker(
+        subject, settings, forge=None, assessor=None, reference=None, compare=None,
+        provider="tensorrt",
+    )  # fmt: skip
+    graph = SimpleNamespace(path=tmp_path / "m.onnx", sha256="a" * 64, plan=None)
+
+    maker.engine(graph)
+    assert asked == {
+        "provider": "tensorrt", "threads": 1, "max_batch_size": 16, "profile": "up to 16",
+        "cache": tmp_path / "tensorrt" / ("a" * 16), "timings": tmp_path / "tensorrt",
+    }  # fmt: skip
+
+    asked.clear()
+    maker.engine(graph, provider="cpu")
+    assert asked == {"provider": "cpu", "threads": 1}
 
 
 def test_server_takes_the_plan_where_it_was_built_and_the_graph_elsewhere(export, monkeypatch):

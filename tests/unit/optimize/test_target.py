@@ -30,7 +30,10 @@ def machine(monkeypatch):
 def test_target_that_every_machine_has_is_taken_as_asked(target):
     resolved = resolve_target(target)
 
-    assert resolved.to_dict() == {"requested": target, "actual": target, "reason": ""}
+    assert resolved.to_dict() == {
+        "requested": target, "actual": target, "reason": "", "provider": "cpu",
+    }  # fmt: skip
+    assert resolved.describe() == f"{target} (asked for: {target})"
     assert resolved.notice is None
     assert resolved.provider == "cpu"
 
@@ -50,6 +53,7 @@ def test_target_that_cannot_run_here_falls_back_and_says_why(target):
         "requested": str(target),
         "actual": "cpu",
         "reason": resolved.reason,
+        "provider": "cpu",
     }
 
 
@@ -83,3 +87,6 @@ def test_target_is_the_best_that_runs(requested, running, expected, machine):
     resolved = resolve_target(requested)
 
     assert (resolved.actual, resolved.provider, resolved.reason) == expected
+    assert resolved.to_dict()["provider"] == resolved.provider
+    elsewhere = f"graphs judged on {resolved.provider}"
+    assert (elsewhere in resolved.describe()) == (resolved.actual != resolved.provider)

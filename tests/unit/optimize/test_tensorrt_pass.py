@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -103,6 +105,26 @@ def test_timings_of_another_gpu_are_left_and_new_ones_begun(tensorrt, tmp_path):
     given = [rest[0] for name, *rest in module.calls if name == "create_timing_cache"]
     assert given == [b"of another GPU", b""]
     assert (tmp_path / "timings").read_bytes() == b"timed"
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_plan_is_not_lost_to_a_file_of_timings_that_the_disk_refuses(
+    written, tensorrt, tmp_path, caplog, monkeypatch
+):
+    tensorrt()
+    (tmp_path / "file").write_bytes(b"")
+    cache = tmp_path / ("timings" if written else "file/timings")
+    if written:
+        cache.write_bytes(b"")
+
+        def refuse(self):
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(Path, "read_bytes", refuse)
+
+    assert built_by(timing_cache=cache).run(b"onnx") == b"the plan"
+
+    assert f"TensorRT's timings in {cache} are left out" in caplog.text
 
 
 def test_graph_that_is_not_taken_is_refused_in_the_parsers_words(tensorrt):

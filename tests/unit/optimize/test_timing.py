@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
+from optimize.tables import unmeasured
 from optimize.timing import Contest, bootstrap_interval, summarize
 
 MS = 1_000_000
@@ -30,6 +32,19 @@ def test_ratio_is_that_within_a_round_and_so_knows_no_drift():
     timing = contest().timings["int8"][1]
     assert timing.speedup == timing.low == timing.high == pytest.approx(2.0)
     assert contest().timings["torch"][1].speedup == 1.0
+
+
+def test_what_runs_apart_has_times_and_no_ratio():
+    timings = summarize(TURNS, baseline="torch", apart={"int8"})
+    found = dataclasses.replace(contest(), timings=timings, apart={"int8": "it runs elsewhere"})
+    assert timings["int8"][1].p50_ms == pytest.approx(40.0)
+    assert timings["int8"][1].speedup is None
+    assert (found.speed("int8"), found.speed("torch")) == (None, 1.0)
+    assert Contest.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    assert unmeasured(found) == [
+        "broken was not timed: EngineError: no",
+        "int8 has no ratio: it runs elsewhere",
+    ]
 
 
 def test_times_are_of_all_calls():

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import pytest
 
 from optimize.errors import OptimizeError
+from optimize.passes.base import Calibration, Material, Tuning
 from optimize.passes.quantize_static import QuantizeStatic, Scheme
-from optimize.schema import Ranges
+from optimize.passes.ranges import Ranges
+from tests.tiny_bundle import serialize
 from tests.unit.optimize.passes.conftest import material_of
 from tests.unit.optimize.passes.graphs import (
     answers,
@@ -71,6 +74,37 @@ def test_each_kind_of_ranges_cuts_what_it_says(image_graph, image_material, capf
     assert capfd.readouterr().out == ""  # an export's last line is the bundle's folder
 
 
+@pytest.mark.parametrize(
+    ("scheme", "low", "high", "zero_point"),
+    [
+        (Scheme.u8s8, -0.09, 0.79, 26),  # 10 % are left out at each end
+        (Scheme.s8s8, -0.68, 0.68, 0),  # the 20 % that are furthest from 0
+    ],
+)
+def test_percentile_is_the_share_of_values_that_the_range_holds(scheme, low, high, zero_point):
+    """Of values that lie evenly between -0.2 and 0.9: a percent of them is 0.011 wide."""
+    values = np.linspace(-0.2, 0.9, 1001, dtype=np.float32)[:, np.newaxis]
+    graph = serialize(
+        [onnx.helper.make_node("MatMul", ["x", "one"], ["y"])],
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["rows", 1])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["rows", 1])],
+        {"one": np.ones((1, 1), np.float32)},
+    )
+    samples = {"split": "train", "fingerprint": "5eed", "samples": 1001}
+    samples["batches"] = lambda: iter([{"x": values}])
+    material = Material(calibration=Calibration(**samples), tuning=Tuning(**samples))
+
+    quantized = QuantizeStatic(scheme=scheme, ranges=Ranges.percentile, percentile=80).run(
+        graph, material
+    )
+
+    steps = 255 if scheme is Scheme.u8s8 else 127
+    width = high - low if scheme is Scheme.u8s8 else high
+    assert scales(quantized)[0] == pytest.approx(width / steps, rel=0.02)
+    (points,) = zero_points(quantized).values()
+    assert min(abs(zero_point - point) for point in points) <= 1
+
+
 def test_activations_are_symmetric_when_made_for_tensorrt(image_graph, image_material):
     quantized = QuantizeStatic(scheme=Scheme.s8s8).run(image_graph, image_material)
     assert zero_points(quantized) == {onnx.TensorProto.INT8: {0}}
@@ -99,6 +133,7 @@ def test_static_quantizes_matrix_products_of_texts(outliers, text_graph, text_ma
     )
     batch = outliers.preprocessor.collate(outliers.rows)
     assert difference(text_graph, quantized, batch) < 0.3 * abs(answers(text_graph, batch)).max()
+    onnx.checker.check_model(onnx.load_model_from_string(quantized))  # in topological order
 
 
 @pytest.mark.parametrize(
