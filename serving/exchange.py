@@ -33,6 +33,15 @@ _REQUEST_ID, _ROUTING_KEY, _MODEL_VERSION = map(str.lower, (REQUEST_ID, ROUTING_
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
+def _given_twice(scope: Scope) -> frozenset[str]:
+    values: dict[str, set[bytes]] = {_MODEL_VERSION: set(), _ROUTING_KEY: set()}
+    for raw, value in scope["headers"]:
+        name = raw.decode("latin-1")
+        if name in values:
+            values[name].add(value)
+    return frozenset(name for name, found in values.items() if len(found) > 1)
+
+
 @dataclass(slots=True)
 class Exchange:
     """What is known of a request while it is answered."""
@@ -51,6 +60,8 @@ class Exchange:
     """Whether errors have that protocol's shape."""
     given: Mapping[str, str] = field(default_factory=dict)
     """The request's headers by their names in lower case; the first of those that are alike."""
+    twice: frozenset[str] = frozenset()
+    """Those of the headers that choose a version which came with two values."""
     departure: Departure | None = None
     """Of who has asked, where it is noticed."""
     routed: bool = False
@@ -73,6 +84,7 @@ class Exchange:
             name,
             RequestRecord(route),
             given=given,
+            twice=_given_twice(scope) if len(given) < len(scope["headers"]) else frozenset(),
             departure=scope.get(DEPARTURE),
             open_inference=path == "/v2" or path.startswith("/v2/"),
         )
@@ -82,7 +94,7 @@ class Exchange:
 
         Raises BadRequestError where one names another version than the other.
         """
-        header = self.given.get(_MODEL_VERSION)
+        header = self._once(_MODEL_VERSION)
         if given and header and given != header:
             raise BadRequestError(
                 f"the request names version {shorten(given)}, and {MODEL_VERSION} "
@@ -92,6 +104,11 @@ class Exchange:
             )
         return given or header or None
 
+    def _once(self, name: str) -> str | None:
+        if name in self.twice:
+            raise BadRequestError.of_field(name, "is given twice, with two values")
+        return self.given.get(name)
+
     @property
     def id(self) -> str | int:
         """What the body of the answer calls this request."""
@@ -99,9 +116,9 @@ class Exchange:
 
     def routing_key(self, given: str | None = None) -> str:
         """What keeps a user with one version: the header, the body's key, the API key's name; a
-        request without any of these is nobody's, and goes anywhere.
+        request without any of these is nobody's, and goes anywhere. Raises BadRequestError.
         """
-        return self.given.get(_ROUTING_KEY) or given or self.principal or self.request_id
+        return self._once(_ROUTING_KEY) or given or self.principal or self.request_id
 
     def choose(self, model: ModelInfo, *, routed: bool) -> None:
         """The model that answers is known, and who has chosen its version."""

@@ -72,6 +72,7 @@ class Intake:
             maximum=maximum,
             seconds=self._settings.timeout_ms / 1000,
             whole=whole,
+            remedy="send less at once, or raise --max-body-bytes",
         )
         body = await (reading if whole else self._arrivals.read(reading))
         if not encoding:

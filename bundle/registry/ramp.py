@@ -20,12 +20,19 @@ def next_stage(percent: float) -> float | None:
 
 
 def first_stage(name: str, number: int, routing: Routing) -> Routing:
-    """Raises RequestError unless there is a champion to be compared with."""
+    """Raises RequestError unless there is a champion, with traffic, to be compared with."""
     champion = routing.champion
     if champion is None or champion == number:
         raise RequestError(
             f"version {number} of {name!r} has no other champion to be compared with",
             field="version",
+        )
+    if champion not in routing.shares:
+        raise RequestError(
+            f"the champion of {name!r}, version {champion}, has no traffic, with which version "
+            f"{number} could be compared",
+            field="version",
+            remedy="promote the version that is to be compared with first",
         )
     return _at(champion, number, STAGES[0])
 

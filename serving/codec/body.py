@@ -80,9 +80,10 @@ async def read_body(
     maximum: int,
     seconds: float,
     whole: bool = False,
+    remedy: str = "send less at once",
 ) -> bytes:
-    """All of the body; `whole` if it has arrived. Raises TooLargeError, BodyTimeoutError or
-    ClientDisconnect.
+    """All of the body; `whole` if it has arrived. Raises TooLargeError, which has the remedy,
+    BodyTimeoutError or ClientDisconnect.
 
     A Content-Length over the maximum is refused before the body is asked for, any other body when
     it gets over the maximum.
@@ -91,12 +92,12 @@ async def read_body(
     if announced.isdecimal() and int(announced[:20]) > maximum:
         if headers.get("expect", "").lower() != "100-continue":  # who waits for it has sent nothing
             await _discard(receive, already=0)
-        raise _too_large(maximum)
+        raise _too_large(maximum, remedy)
     if whole:
-        return await _collect(receive, maximum)
+        return await _collect(receive, maximum, remedy)
     try:
         async with asyncio.timeout(seconds):
-            return await _collect(receive, maximum)
+            return await _collect(receive, maximum, remedy)
     except TimeoutError:
         raise BodyTimeoutError(
             f"the body did not arrive within {seconds * 1000:g} ms",
@@ -106,12 +107,12 @@ async def read_body(
         ) from None
 
 
-async def _collect(receive: Receive, maximum: int) -> bytes:
+async def _collect(receive: Receive, maximum: int, remedy: str) -> bytes:
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
         body: bytes = message.get("body", b"")
         if len(body) > maximum:
-            raise _too_large(maximum)
+            raise _too_large(maximum, remedy)
         return body
     chunks = bytearray()
     while True:
@@ -123,7 +124,7 @@ async def _collect(receive: Receive, maximum: int) -> bytes:
             chunks.clear()
             if message.get("more_body", False):
                 await _discard(receive, already=size)
-            raise _too_large(maximum)
+            raise _too_large(maximum, remedy)
         if not message.get("more_body", False):
             return bytes(chunks)
         message = await receive()
@@ -143,10 +144,10 @@ async def _discard(receive: Receive, *, already: int) -> None:
         return
 
 
-def _too_large(maximum: int) -> TooLargeError:
+def _too_large(maximum: int, remedy: str) -> TooLargeError:
     return TooLargeError(
         f"the body is larger than {maximum} bytes",
         code="body_too_large",
-        remedy="send less at once, or raise --max-body-bytes",
+        remedy=remedy,
         headers={"Connection": "close"},
     )

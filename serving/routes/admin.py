@@ -54,6 +54,8 @@ def admin_endpoints(calls: Calls, arrivals: Arrivals) -> list[Endpoint]:
     async def shadow(request: Request, exchange: Exchange) -> Response:
         body = await _body(request, arrivals, ("version", "percent", "dry_run"))
         given = body.get("version")
+        if given is None and "percent" in body:
+            raise BadRequestError.of_field("percent", "is there, but no version to have it")
         share = {"percent": _percent("percent", body["percent"])} if "percent" in body else {}
         return await change(
             request,

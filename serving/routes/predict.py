@@ -19,6 +19,7 @@ from serving.codec.request import (
     check_known,
     read_identity,
     read_options,
+    shorten,
     take_sample,
 )
 from serving.errors import (
@@ -47,6 +48,8 @@ JSON = "application/json"
 FORM = "multipart/form-data"
 IMAGES = ("image/png", "image/jpeg")
 TEXT = "text/plain"
+_CHOOSING = (b'"version"', b'"model"', b'"key"')
+"""Names of fields that say whom the request is for."""
 _ONE = '{"image": …}, {"text": …} or {"inputs": {…}}'
 _MANY = '{"instances": [{"image": …}, …]}'
 
@@ -183,7 +186,15 @@ class Predictor:
 
 
 def _query(request: Request) -> dict[str, str]:
-    return dict(request.query_params) if request.scope["query_string"] else {}
+    """Raises BadRequestError for a field that is given twice."""
+    if not request.scope["query_string"]:
+        return {}
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name in found:
+            raise BadRequestError.of_field(shorten(name), "is given twice", remedy="give it once")
+        found[name] = value
+    return found
 
 
 def _parse_json(
@@ -193,7 +204,9 @@ def _parse_json(
     _refuse_query(query)
     if encoding not in ("utf-8", "ascii"):
         raise UnsupportedMediaError(f"JSON in {encoding} is not read", remedy="send UTF-8")
-    return parse_object(body, example=example)
+    # What is there once cannot be given twice, and to look is cheaper than to parse again.
+    unique = any(body.count(name) > 1 for name in _CHOOSING)
+    return parse_object(body, example=example, unique=unique)
 
 
 def _refuse_query(query: Mapping[str, str]) -> None:

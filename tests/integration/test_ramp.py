@@ -132,6 +132,14 @@ def test_a_rehearsal_and_a_wrong_request_begin_nothing(registry):
     assert registry.routing("digits") == Routing(champion=1)
 
 
+def test_a_ramp_needs_a_champion_with_traffic_to_be_compared_with(registry):
+    registry.split("digits", {2: 100})
+    for number in (1, 2):
+        with pytest.raises(RequestError, match="no other champion|has no traffic"):
+            registry.ramp("digits", number)
+    assert registry.routing("digits") == Routing(champion=1, split={2: 100.0})
+
+
 def test_a_withdrawn_version_leaves_its_share_to_the_champion(registry, tmp_path):
     registry.register(image_parts(seed=3).write(tmp_path / "third").path)
     registry.split("digits", {1: 50, 2: 30, 3: 20})

@@ -114,7 +114,7 @@ def after_change(step, given_value, now):
         return Routing(champion=given_value)
     if step == "split":
         return Routing(champion=now.champion, split=given_value)
-    if step == "ramp" and given_value != now.champion:
+    if step == "ramp" and now.champion in {*now.shares} - {given_value}:
         return first_stage("m", given_value, now)
     if step == "advance" and now.ramp is not None:
         return advanced(now, now.ramp, seen=now.shares[now.ramp])

@@ -111,6 +111,7 @@ def test_models_versions_and_history_can_be_read(client):
         ("ramp", {"version": 0}, 400, "version"),
         ("shadow", {}, 400, "version"),
         ("shadow", {"version": 1, "percent": True}, 400, "percent"),
+        ("shadow", {"version": None, "percent": 5}, 400, "percent"),
         ("shadow", {"version": 1, "percent": 0}, 400, "percent"),
         ("shadow", {"version": 1, "percent": 1e-9}, 400, "percent"),
         ("shadow", {"version": 9}, 404, "version"),

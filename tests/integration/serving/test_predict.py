@@ -202,6 +202,26 @@ def test_a_version_is_taken_by_its_name(client, models):
     assert "moods" in unknown.json()["error"]["remedy"]
 
 
+@pytest.mark.parametrize(
+    ("path", "content", "kind"),
+    [
+        ("/predict", '{"version": "1", "version": "2", "text": "good"}', "application/json"),
+        ("/predict/batch", '{"key": "a", "instances": [], "key": "b"}', "application/json"),
+        ("/predict?version=2&version=1", "good", "text/plain"),
+    ],
+)
+def test_a_field_that_says_whom_a_request_is_for_is_given_once(client, path, content, kind):
+    response = client.post(path, content=content, headers={"Content-Type": kind})
+    assert response.status_code == 400
+    assert response.json()["error"]["message"] in ("version is given twice", "key is given twice")
+
+
+def test_names_of_fields_may_occur_in_what_is_sent(client):
+    text = 'good "version" of a "version"'
+    response = client.post("/predict", json={"text": text, "model": "moods"})
+    assert response.status_code == 200
+
+
 def test_request_ids_come_back_on_every_answer(client):
     sent = {"X-Request-Id": "my-id-1"}
     answers: list[httpx.Response] = [

@@ -18,11 +18,26 @@ def begin(request_id: str | None = None) -> Exchange:
     return Exchange.begin({"path": "/predict", "headers": named}, route="/predict")
 
 
+def with_headers(*headers: tuple[bytes, bytes]) -> Exchange:
+    return Exchange.begin({"path": "/predict", "headers": list(headers)}, route="/predict")
+
+
 def test_exchange_takes_the_first_of_headers_that_are_alike():
-    headers = [(b"x-routing-key", b"a"), (b"accept", b"*/*"), (b"x-routing-key", b"b")]
-    exchange = Exchange.begin({"path": "/predict", "headers": headers}, route="/predict")
-    assert exchange.given == {"x-routing-key": "a", "accept": "*/*"}
+    exchange = with_headers(
+        (b"accept", b"text/html"), (b"x-routing-key", b"a"), (b"accept", b"*/*"),
+        (b"x-routing-key", b"a"),
+    )  # fmt: skip
+    assert exchange.given == {"x-routing-key": "a", "accept": "text/html"}
     assert exchange.routing_key("body's") == "a"
+
+
+def test_a_header_that_chooses_a_version_and_comes_with_two_values_is_refused():
+    versions = with_headers((b"x-model-version", b"1"), (b"x-model-version", b"2"))
+    with pytest.raises(BadRequestError, match="x-model-version is given twice"):
+        versions.named_version(None)
+    keys = with_headers((b"x-routing-key", b"a"), (b"x-routing-key", b"b"))
+    with pytest.raises(BadRequestError, match="x-routing-key is given twice"):
+        keys.routing_key()
 
 
 def naming(version: str) -> Exchange:
