@@ -5,11 +5,6 @@ takes longer on a busy machine. So only batches of one size are compared with ea
 what ran in the same tick: how many of the champion's took longer than its 95th percentile was
 before that tick, and how many of the challenger's longer than `ratio` times as much. What only the
 champion ran is part of that percentile, what only the challenger ran says nothing.
-
-A tick may begin quiet and end busy, and then a size may be what the champion ran at first and the
-challenger afterwards. So by what factor the champion's requests of the tick, of whatever size, took
-longer than usual is granted to the challenger's batches as well. To grant more cannot make a good
-challenger look slower, whatever it depends on.
 """
 
 from __future__ import annotations
@@ -20,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from serving.routing.evidence import Evidence
-from serving.routing.outcomes import EDGES, RATIO, SIZE_RATIO
+from serving.routing.outcomes import EDGES, RATIO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,13 +66,12 @@ class Slowness:
     def add(self, champion: Durations, challenger: Durations) -> None:
         """What ran in one tick."""
         slower, no_slower = [], []
-        strain = self._strain(champion)
         for size, taken in champion.items():
             stratum = self._strata.setdefault(size, _Stratum())
             other = challenger.get(size)
             if other and stratum.known:
                 edge = _percentile(stratum.champion)
-                slower.append(_block(taken, edge, other, edge + self._farther + strain))
+                slower.append(_block(taken, edge, other, edge + self._farther))
                 no_slower.append(_block(taken, edge - 1, other, edge - 1 + self._safe))
                 _remember(stratum.challenger, other, most=CHALLENGER_BATCHES)
             _remember(stratum.champion, taken, most=CHAMPION_BATCHES)
@@ -85,19 +79,6 @@ class Slowness:
         self._no_slower.add(no_slower)
         for block in slower:
             self._compared += block[:, 1]
-
-    def _strain(self, champion: Durations) -> int:
-        """By how many edges the champion's requests are above what is usual for their size, where
-        the tail of them begins.
-        """
-        requests = np.zeros(2 * _ENTRIES)
-        for size, taken in champion.items():
-            stratum = self._strata.get(size)
-            if stratum is not None and stratum.known:
-                usual = _percentile(stratum.champion)
-                for entry, share in taken.items():
-                    requests[entry - usual + _ENTRIES] += share * SIZE_RATIO**size.samples
-        return max(0, _percentile(requests) - _ENTRIES)
 
     def is_slower(self, alpha: float) -> bool:
         """Whether it takes more than `ratio` times as long; ever wrong with at most alpha."""
