@@ -42,7 +42,7 @@ from serving.routes.predict import Predictor
 from serving.routes.probes import probe_endpoints
 from serving.routes.webhook import webhook_endpoints
 from serving.routing.messages import Result, Routes
-from serving.routing.recorder import TELL_SECONDS, Recorder
+from serving.routing.recorder import Recorder, until_next_tick
 from serving.routing.shadow import Shadows
 from serving.routing.shadow_metrics import ShadowMetrics
 from serving.routing.table import RoutingTable
@@ -215,7 +215,7 @@ class ApiProcess:
 
     async def _tell_outcomes(self) -> None:
         while True:
-            await asyncio.sleep(TELL_SECONDS)
+            await asyncio.sleep(until_next_tick())
             self._recorder.tell()
 
     def _refused(self, status: int, code: str) -> None:

@@ -377,8 +377,8 @@ def _fail(pending: Iterable[_Pending], reason: Callable[[], ServingError]) -> No
 
 def _settle(entry: _Pending, found: dict[str, Any], tensors: Tensors) -> None:
     if (share := found.get("share")) is not None:
-        run = Run(found.get("infer", 0.0), found["samples"], found["tokens"], share)
-        entry.request.runs.append(run)
+        seconds, failed = found.get("infer", 0.0), found["status"] != work.OK
+        entry.request.runs.append(Run(seconds, found["samples"], found["tokens"], share, failed))
     if found["status"] == work.OK:
         entry.request.answer(entry.index, Answer(tensors, found["queue"], found["infer"]))
     else:

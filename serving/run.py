@@ -16,3 +16,5 @@ class Run(NamedTuple):
     """Of its longest sample, to which the others were padded."""
     share: float = 1.0
     """Of the batch: its parts whose version a split may have chosen have one together."""
+    failed: bool = False
+    """Whether there is no answer to this part."""

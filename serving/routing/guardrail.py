@@ -1,26 +1,19 @@
 """Guardrail: whether a challenger may have more traffic, must lose it, or has to go on as it is.
 
-It may be asked after every request without being wrong more often for it. The share of failures
-has a confidence sequence: the values that a beta mixture of all others does not beat by 1/alpha,
-which with probability 1 - alpha hold the true one at all times (Ville's inequality; Robbins 1970;
-Howard et al. 2021, "Time-uniform, nonparametric, nonasymptotic confidence sequences"). It also
-holds the mean of what is between 0 and 1, such as the share of a batch that failed: a likelihood
-ratio is convex in it, so its mean is at most that of whole failures. `slowness` has the durations.
+It may be asked after every tick without being wrong more often for it: see `evidence`.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from serving.routing.failures import Failures
+from serving.routing.slowness import Slowness
+
 if TYPE_CHECKING:
     from serving.routing.outcomes import Outcomes
-    from serving.routing.slowness import Slowness
-
-_STEPS = 40
-"""Halvings of an interval of proportions."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +21,12 @@ class Policy:
     """How much worse a challenger may be, and how sure one has to be of it."""
 
     alpha: float = 0.01
-    """Most probability that a challenger that is no worse is ever rolled back."""
-    min_samples: int = 50
-    """Requests that either version must have answered or failed, before anything is decided."""
+    """Most probability that a challenger that is no worse is ever rolled back, and that one which
+    is not safe gets to the next stage."""
+    min_samples: int = 20
+    """Batches of either version that must have been compared, before anything is decided."""
     error_margin: float = 0.005
-    """By how much the share of failed requests may be higher before it is too high."""
+    """By how much the share of failures may be higher before it is too high."""
     advance_margin: float = 0.02
     """Up to which difference in that share the next stage is safe."""
     p95_ratio: float = 1.3
@@ -57,71 +51,42 @@ class Judgement:
     reason: str
 
 
-def judge(
-    champion: Outcomes, challenger: Outcomes, slowness: Slowness, policy: Policy
-) -> Judgement:
-    """All since the split was last changed, under the same load."""
-    fewest = min(champion.requests, challenger.requests)
-    if fewest < policy.min_samples:
-        return Judgement(Verdict.HOLD, f"{fewest} of {policy.min_samples} samples")
-    alpha = policy.alpha / 4
-    ours = _interval(champion.failed, champion.count, alpha)
-    theirs = _interval(challenger.failed, challenger.count, alpha)
-    if theirs[0] > ours[1] + policy.error_margin:
-        return Judgement(
-            Verdict.ROLLBACK,
-            f"at least {theirs[0]:.1%} of its requests fail, of the champion's at most "
-            f"{ours[1]:.1%}",
-        )
-    if slowness.is_slower(policy.alpha / 2):
-        return Judgement(
-            Verdict.ROLLBACK,
-            f"the 95th percentile of its batches is more than {policy.p95_ratio:g} times that of "
-            "the champion's batches of the same size",
-        )
-    if theirs[1] > ours[0] + policy.advance_margin:
-        return Judgement(Verdict.HOLD, "too few samples to tell the shares of failures apart")
-    if not slowness.is_safe(alpha):
-        return Judgement(
-            Verdict.HOLD, "too few batches of the same size to tell the 95th percentiles apart"
-        )
-    return Judgement(Verdict.ADVANCE, "no worse than the champion")
+class Guardrail:
+    """Of one challenger, from its first share of the traffic to its last."""
 
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._failures = Failures(margin=policy.error_margin, safe_margin=policy.advance_margin)
+        self._slowness = Slowness(ratio=policy.p95_ratio, safe_ratio=policy.advance_p95_ratio)
 
-def _interval(hits: float, count: float, alpha: float) -> tuple[float, float]:
-    """The confidence sequence of a proportion, as it stands after `count`."""
-    if count == 0:
-        return 0.0, 1.0
-    middle = min(1.0, hits / count)
-    return (
-        _bound(hits, count, alpha, inside=middle, outside=0.0),
-        _bound(hits, count, alpha, inside=middle, outside=1.0),
-    )
+    def add(self, champion: Outcomes, challenger: Outcomes) -> None:
+        """What both did in one tick."""
+        self._failures.add(champion, challenger)
+        self._slowness.add(champion.durations, challenger.durations)
 
+    def next_stage(self) -> None:
+        """The challenger has another share: whether it is safe has to be seen anew.
 
-def _bound(hits: float, count: float, alpha: float, *, inside: float, outside: float) -> float:
-    for _ in range(_STEPS):
-        middle = (inside + outside) / 2
-        if _excludes(hits, count, middle, alpha):
-            outside = middle
-        else:
-            inside = middle
-    return outside
+        That it is worse has been looked for all the time; were that begun anew too, every stage
+        would be another chance to be wrong.
+        """
+        self._failures.next_stage()
+        self._slowness.next_stage()
 
-
-def _excludes(hits: float, count: float, proportion: float, alpha: float) -> bool:
-    """Whether the mixture, Jeffreys' beta(1/2, 1/2), beats the proportion by 1/alpha."""
-    misses = max(0.0, count - hits)  # sums of shares may be off by a rounding
-    mixture = (
-        math.lgamma(hits + 0.5) + math.lgamma(misses + 0.5) - math.lgamma(count + 1.0)
-        - math.log(math.pi)
-    )  # fmt: skip
-    own = _log(proportion, hits) + _log(1.0 - proportion, misses)
-    return mixture - own >= -math.log(alpha)
-
-
-def _log(probability: float, times: float) -> float:
-    """Of so many independent events."""
-    if times == 0:
-        return 0.0
-    return times * math.log(probability) if probability > 0 else -math.inf
+    def judge(self) -> Judgement:
+        """As things stand."""
+        failures, slowness, policy = self._failures, self._slowness, self._policy
+        fewest = min(failures.compared, slowness.compared)
+        if failures.compared >= policy.min_samples and failures.are_more(policy.alpha / 2):
+            return Judgement(Verdict.ROLLBACK, failures.describe())
+        if slowness.compared >= policy.min_samples and slowness.is_slower(policy.alpha / 2):
+            return Judgement(Verdict.ROLLBACK, slowness.describe())
+        if fewest < policy.min_samples:
+            return Judgement(Verdict.HOLD, f"{fewest:.0f} of {policy.min_samples} batches compared")
+        if not failures.are_safe(policy.alpha):
+            return Judgement(Verdict.HOLD, "too few batches to tell the shares of failures apart")
+        if not slowness.is_safe(policy.alpha):
+            return Judgement(
+                Verdict.HOLD, "too few batches of the same size to tell the 95th percentiles apart"
+            )
+        return Judgement(Verdict.ADVANCE, "no worse than the champion")

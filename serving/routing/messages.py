@@ -77,6 +77,8 @@ class Observed:
     """API process → supervisor → watcher: how the versions of splits did, by name and version."""
 
     outcomes: dict[tuple[str, str], Outcomes]
+    tick: int
+    """When, by a clock that all processes have in common."""
 
 
 @dataclass(frozen=True)

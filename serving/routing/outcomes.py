@@ -1,7 +1,7 @@
 """Outcomes: how the requests of one version went, in counts that can be added up.
 
 The requests of a batch take equally long and often fail together, so they are one observation: each
-counts as its share of the batch.
+counts as its share of the batch, and a request in several parts as what these have of theirs.
 """
 
 from __future__ import annotations
@@ -39,6 +39,10 @@ class Size(NamedTuple):
     def of(cls, run: Run) -> Size:
         return cls(_level(run.samples), _level(run.tokens))
 
+    def __str__(self) -> str:
+        samples = _numbers(self.samples, "sample")
+        return f"{samples}, {_numbers(self.tokens, 'token')}" if self.tokens else samples
+
 
 Durations = dict[Size, dict[int, float]]
 """Batches by size and duration: entry i counts those above edge i-1, up to edge i."""
@@ -48,35 +52,38 @@ Durations = dict[Size, dict[int, float]]
 class Outcomes:
     """What says something about the version: what it answered, and what it failed."""
 
-    requests: int = 0
     ok: float = 0.0
     """Batches, as is `failed`."""
     failed: float = 0.0
     durations: Durations = field(default_factory=dict)
-    """Of what was answered."""
+    """Of what did not fail."""
 
     @property
     def count(self) -> float:
         return self.ok + self.failed
 
     def record(self, status: int, runs: Sequence[Run]) -> None:
-        """One request was answered; `runs` has its parts, as far as they ran."""
-        if status == OK:
-            self.requests += 1
-            for run in runs:
+        """One request was answered; `runs` has its parts, as far as they ran.
+
+        A fault is of the parts that failed; where all ran, or none did, it is of the whole.
+        """
+        if status not in (OK, FAULT):
+            return
+        failed = [run for run in runs if run.failed]
+        if status == FAULT and not failed:
+            self.failed += sum(run.share for run in runs) if runs else 1.0
+            return
+        self.failed += sum(run.share for run in failed)
+        for run in runs:
+            if not run.failed:
                 self.ok += run.share
                 self._took(Size.of(run), bisect_left(EDGES, run.seconds), run.share)
-        elif status == FAULT:
-            self.requests += 1
-            self.failed += min((run.share for run in runs), default=1.0)
 
     def overdue(self, share: float) -> None:
         """A part with that share of its batch ran until nobody waited for it any more."""
-        self.requests += 1
         self.failed += share
 
     def add(self, other: Outcomes) -> None:
-        self.requests += other.requests
         self.ok += other.ok
         self.failed += other.failed
         for size, taken in other.durations.items():
@@ -90,3 +97,11 @@ class Outcomes:
 
 def _level(number: int) -> int:
     return int(math.log(max(1, number)) / math.log(SIZE_RATIO) + 1e-9)
+
+
+def _numbers(level: int, noun: str) -> str:
+    """Those that are on the level."""
+    first, after = (math.ceil(SIZE_RATIO**step - 1e-6) for step in (level, level + 1))
+    if after <= first + 1:
+        return f"{first} {noun}" if first == 1 else f"{first} {noun}s"
+    return f"{first} to {after - 1} {noun}s"

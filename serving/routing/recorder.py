@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from serving.routing.messages import Observed
@@ -14,8 +15,13 @@ if TYPE_CHECKING:
     from serving.routing.table import RoutingTable
     from serving.served_model import ModelKey
 
-TELL_SECONDS = 1.0
-"""How often the supervisor is told."""
+TICK_SECONDS = 1.0
+"""How often the supervisor is told, by all API processes at the same time."""
+
+
+def until_next_tick() -> float:
+    """Seconds."""
+    return TICK_SECONDS - time.monotonic() % TICK_SECONDS
 
 
 class Recorder:
@@ -44,7 +50,7 @@ class Recorder:
         """Send what was seen since the last time."""
         if self._seen:
             seen, self._seen = self._seen, {}
-            self._send(Observed(seen))
+            self._send(Observed(seen, round(time.monotonic() / TICK_SECONDS)))
 
     def _of(self, key: ModelKey) -> Outcomes:
         return self._seen.setdefault(key, Outcomes())

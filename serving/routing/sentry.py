@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from serving.routing.guardrail import Judgement, Policy, Verdict, judge
+from serving.routing.guardrail import Guardrail, Judgement, Policy, Verdict
 from serving.routing.outcomes import Outcomes
-from serving.routing.slowness import Slowness
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,55 +27,76 @@ class Finding:
     judgement: Judgement
 
 
+@dataclass(frozen=True)
+class _Post:
+    """What is watched of one --model."""
+
+    name: str
+    split: Split
+    guardrails: dict[str, Guardrail]
+    """By challenger."""
+
+
 class Sentry:
-    """What was seen counts from the last change of the split: before it the load was another."""
+    """What all API processes have seen of a tick counts as one: a batch may have requests of each.
+
+    A tick is over when one of them tells of a later one.
+    """
 
     def __init__(self, policy: Policy | None = None) -> None:
         self._policy = policy or Policy()
-        self._split: dict[str, tuple[str, Split]] = {}
+        self._posts: dict[str, _Post] = {}
+        self._tick = 0
         self._seen: dict[tuple[str, str], Outcomes] = {}
-        self._slowness: dict[tuple[str, str], Slowness] = {}
-        """By --model and challenger."""
+        """In this tick."""
 
     def settled(self, wanted: Wanted) -> None:
-        """The split is served from now on."""
+        """The split is served from now on. A challenger that was in the one before is still the
+        same, in another stage; unless it is compared with another version.
+        """
         route = wanted.route
-        if route is None or self._split.get(wanted.uri) == (route.name, route.split):
+        if route is None:
             return
-        self._split[wanted.uri] = (route.name, route.split)
-        self._seen = {key: seen for key, seen in self._seen.items() if key[0] != route.name}
-        for other, (name, split) in self._split.items():
-            if name == route.name:
-                for version in split.challengers:
-                    self._slowness[other, version] = self._unknown()
+        name, split = route.name, route.split
+        before = self._posts.get(wanted.uri, _Post(name, split, {}))
+        same = (before.name, before.split.reference) == (name, split.reference)
+        kept = before.guardrails if same else {}
+        if before.split != split:
+            self._seen = {key: seen for key, seen in self._seen.items() if key[0] != name}
+            for guardrail in kept.values():
+                guardrail.next_stage()
+        guardrails = {
+            version: kept.get(version) or Guardrail(self._policy) for version in split.challengers
+        }
+        self._posts[wanted.uri] = _Post(name, split, guardrails)
 
-    def observed(self, message: Observed) -> None:
-        """An API process tells what it has answered since it last did."""
+    def observed(self, message: Observed) -> bool:
+        """An API process tells what it has answered since it last did; whether a tick is over."""
+        over = message.tick > self._tick
+        if over:
+            self._compare()
+            self._tick = message.tick
         for key, outcomes in message.outcomes.items():
             self._seen.setdefault(key, Outcomes()).add(outcomes)
-        nothing = Outcomes()
-        for uri, (name, split) in self._split.items():
-            one = message.outcomes.get((name, split.reference), nothing).durations
-            for version in split.challengers:
-                other = message.outcomes.get((name, version), nothing).durations
-                self._slowness[uri, version].add(one, other)
+        return over
 
-    def forget(self, uri: str) -> None:
-        """What was seen was judged: whoever gives the version traffic again, knows of it."""
-        self._split.pop(uri, None)  # and what was seen goes with the next one that is settled
+    def forget(self, uri: str, version: str) -> None:
+        """What it did was judged: whoever gives it traffic again, knows of it."""
+        self._posts[uri].guardrails.pop(version, None)
 
     def findings(self) -> Iterator[Finding]:
         """One for every challenger about which something can be said."""
-        for uri, (name, split) in list(self._split.items()):
-            for version in split.challengers:
-                judgement = judge(
-                    self._seen.get((name, split.reference), Outcomes()),
-                    self._seen.get((name, version), Outcomes()),
-                    self._slowness[uri, version],
-                    self._policy,
-                )
+        for uri, post in self._posts.items():
+            for version, guardrail in list(post.guardrails.items()):
+                judgement = guardrail.judge()
                 if judgement.verdict is not Verdict.HOLD:
-                    yield Finding(uri, version, split.shares[version], judgement)
+                    yield Finding(uri, version, post.split.shares[version], judgement)
 
-    def _unknown(self) -> Slowness:
-        return Slowness(ratio=self._policy.p95_ratio, safe_ratio=self._policy.advance_p95_ratio)
+    def _compare(self) -> None:
+        """The tick is over."""
+        nothing = Outcomes()
+        for post in self._posts.values():
+            champion = self._seen.get((post.name, post.split.reference), nothing)
+            for version, guardrail in post.guardrails.items():
+                guardrail.add(champion, self._seen.get((post.name, version), nothing))
+        self._seen = {}

@@ -118,9 +118,8 @@ class Watcher:
 
     def observed(self, message: Observed) -> None:
         """How versions did: one that is worse than the champion loses its traffic."""
-        if self._sentry is None:
+        if self._sentry is None or not self._sentry.observed(message):
             return
-        self._sentry.observed(message)
         for found in list(self._sentry.findings()):
             withdrawn = self._told[found.uri].withdrawn
             verdict = found.judgement.verdict
@@ -139,7 +138,7 @@ class Watcher:
         wanted = before.withdrawing({version})
         self._tell(wanted)
         if self._sentry is not None:
-            self._sentry.forget(uri)
+            self._sentry.forget(uri, version)
         name = "" if wanted.route is None else wanted.route.name
         self._metrics.withdrawn(name, version)
         fields = {"model": name, "version": version, "reason": reason}

@@ -1,6 +1,7 @@
 """A challenger that does worse than the champion loses its traffic by itself.
 
-Before anything is said of a 95th percentile each version has to have answered some 150 requests.
+Before anything is said of a 95th percentile the champion has to have run 20 batches of a size, and
+either version 20 more in the same seconds.
 The slow challengers are as fast as they can be without being taken for a busy machine.
 """
 

@@ -249,7 +249,7 @@ def test_who_asks_learns_what_the_batch_was_also_where_it_failed(tmp_path, statu
             found = answer(message.fields["id"], status, **fields)
             worker.link.send(REPLY, {"answers": [found]}, [{"y": np.zeros((1, 1))}])
             await asyncio.wait([asked])
-            assert runs == [Run(0.2 if status == OK else 0.0, 8, 3, 0.5)]
+            assert runs == [Run(0.2 if status == OK else 0.0, 8, 3, 0.5, failed=status != OK)]
             assert (asked.exception() is None) == (status == OK)
 
     asyncio.run(run())

@@ -24,7 +24,7 @@ from serving.routing.split import Split
 from serving.routing.wanted import Route, Wanted
 from serving.routing.watcher import Watcher
 from serving.routing.watcher_process import watch
-from tests.observed import bad_challenger
+from tests.observed import bad_challenger, whole_tick
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,7 +125,7 @@ def test_what_is_known_is_not_fetched_again(bench):
 def test_the_guardrail_and_the_operator_are_heard_while_a_version_is_fetched(bench):
     bench.registry.routing = Routing(champion=3)
     bench.watcher.poll()
-    bench.watch(bad_challenger(), Call(1, "list", "k", "r"), Stop())
+    bench.watch(*whole_tick(bad_challenger()), Call(1, "list", "k", "r"), Stop())
     assert bench.shares[0] == {"1": 100.0}
     assert bench.said[-1] == Result(1, -1, 200, {})
     assert not bench.registry.gates[3].is_set()

@@ -7,44 +7,38 @@ import queue
 import time
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from bundle.errors import NotFoundError, RegistryError
 from bundle.registry import Event, Routing
 from bundle.registry.record import new_event
-from bundle.uri import Resolved
 from serving.control import Stop
 from serving.metrics import MetricsCollector
 from serving.routing.backoff import FIRST_SECONDS, Backoff
 from serving.routing.last_known_good import LastKnownGood
-from serving.routing.messages import Look, Observed, Routes
+from serving.routing.messages import Look, Routes
 from serving.routing.outcomes import Outcomes
 from serving.routing.sentry import Sentry
 from serving.routing.slowness import FIRST_BATCHES
-from serving.routing.split import Split
 from serving.routing.table import RoutingTable
-from serving.routing.wanted import Refusal, Route, Wanted
 from serving.routing.watcher import Watcher
 from serving.routing.watcher_process import watch
 from serving.run import Run
-from tests.observed import bad_challenger
+from tests.observed import bad_challenger, settled_split, whole_tick
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from serving.routing.wanted import Refusal, Route, Wanted
 
 URI = "models:/m"
 
 
 def wanted(percent: dict[int, float], *, refused: tuple[Refusal, ...] = ()) -> Wanted:
-    return Wanted(
-        uri=URI,
-        sources=tuple(
-            Resolved(name="m", version=str(number), path=Path(f"/m/{number}"), bare=False)
-            for number in percent
-        ),
-        route=Route(name="m", salt="m", split=Split.of(percent, champion=min(percent))),
-        refused=refused,
-    )
+    return replace(settled_split(percent, uri=URI), refused=refused)
 
 
 class Registry:
@@ -108,6 +102,11 @@ class Bench:
 
     def send(self, message) -> None:
         self.told.append(message.wanted)
+
+    def saw(self, outcomes: dict[tuple[str, str], Outcomes]) -> None:
+        """An API process did, in one tick."""
+        for message in whole_tick(outcomes):
+            self.watcher.observed(message)
 
     @property
     def shares(self) -> dict[str, float]:
@@ -210,7 +209,7 @@ def test_a_model_that_the_registry_has_not_is_logged_once_and_the_registry_is_no
 
 
 def test_a_bad_challenger_loses_its_traffic_here_and_in_the_registry(bench):
-    bench.watcher.observed(bad_challenger())
+    bench.saw(bad_challenger())
     assert bench.shares == {"1": 100.0}
     assert bench.registry.withdrawn == ["2"]
     bench.watcher.poll()
@@ -218,19 +217,19 @@ def test_a_bad_challenger_loses_its_traffic_here_and_in_the_registry(bench):
 
 
 def test_an_operator_may_give_it_traffic_again_before_the_next_poll(bench):
-    bench.watcher.observed(bad_challenger())
+    bench.saw(bad_challenger())
     bench.registry.now = wanted({1: 90.0, 2: 10.0})
     bench.watcher.poll()
     assert bench.shares == {"1": 90.0, "2": 10.0}
     assert bench.registry.withdrawn == ["2"]
     bench.watcher.serves(bench.registry.now)
-    bench.watcher.observed(Observed({}))
+    bench.saw({})
     assert bench.shares == {"1": 90.0, "2": 10.0}
 
 
 def test_an_operator_may_do_so_too_where_the_registry_was_told_late(bench):
     bench.registry.away = True
-    bench.watcher.observed(bad_challenger())
+    bench.saw(bad_challenger())
     bench.registry.away = False
     bench.watcher.poll()
     bench.registry.now = wanted({1: 90.0, 2: 10.0})
@@ -241,10 +240,10 @@ def test_an_operator_may_do_so_too_where_the_registry_was_told_late(bench):
 
 def test_it_loses_it_here_while_the_registry_is_away_and_there_when_it_is_back(bench):
     bench.registry.away = True
-    bench.watcher.observed(bad_challenger())
+    bench.saw(bad_challenger())
     assert bench.shares == {"1": 100.0}
     bench.watcher.poll()
-    bench.watcher.observed(bad_challenger())
+    bench.saw(bad_challenger())
     assert len(bench.told) == 1
     bench.registry.away = False
     bench.watcher.poll()
@@ -258,7 +257,7 @@ def test_it_loses_it_here_while_the_registry_is_away_and_there_when_it_is_back(b
 
 def test_a_registry_that_may_only_be_read_is_followed_without_what_was_withdrawn(bench):
     bench.registry.read_only = True
-    bench.watcher.observed(bad_challenger())
+    bench.saw(bad_challenger())
     bench.registry.now = wanted({1: 60.0, 2: 10.0, 3: 30.0})
     bench.watcher.poll()
     assert bench.shares == {"1": 70.0, "3": 30.0}
@@ -267,7 +266,7 @@ def test_a_registry_that_may_only_be_read_is_followed_without_what_was_withdrawn
 
 def test_what_was_withdrawn_stays_so_for_the_watcher_that_takes_its_place(bench):
     bench.registry.read_only = True
-    bench.watcher.observed(bad_challenger())
+    bench.saw(bad_challenger())
     bench.start(bench.told[-1])
     bench.watcher.poll()
     assert bench.shares == {"1": 100.0}
@@ -294,7 +293,8 @@ def test_without_a_period_the_registry_is_told_again_until_it_is_back(bench, mon
 
     monkeypatch.setattr(bench.watcher, "poll", poll_and_be_back_the_third_time)
     bench.registry.away = True
-    inbox.put(bad_challenger())
+    for message in whole_tick(bad_challenger()):
+        inbox.put(message)
     watch(bench.watcher, None, inbox, None, period=0.0)
     assert bench.registry.withdrawn == ["2"]
     assert [later - earlier > 0.03 for earlier, later in pairwise(polls)] == [True, True]
@@ -302,7 +302,7 @@ def test_without_a_period_the_registry_is_told_again_until_it_is_back(bench, mon
 
 def test_a_champion_is_not_withdrawn_though_it_was_as_a_challenger(bench):
     bench.registry.read_only = True
-    bench.watcher.observed(bad_challenger())
+    bench.saw(bad_challenger())
     bench.registry.now = wanted({2: 100.0})
     bench.registry.read_only = False
     bench.watcher.poll()
@@ -316,30 +316,30 @@ def test_what_was_seen_before_the_split_changed_does_not_count(bench):
     good = Outcomes()
     for _ in range(300):
         good.record(200, [Run(0.01)])
-    bench.watcher.observed(Observed({("m", "1"): few.outcomes["m", "1"], ("m", "2"): good}))
+    bench.saw({("m", "1"): few["m", "1"], ("m", "2"): good})
     assert bench.told == []
 
 
 def test_of_a_split_in_three_the_one_that_is_bad_goes(tmp_path):
     bench = Bench(tmp_path, {1: 60.0, 2: 30.0, 3: 10.0})
-    bench.watcher.observed(bad_challenger())
+    bench.saw(bad_challenger())
     assert bench.shares == {"1": 90.0, "3": 10.0}
 
 
 def test_of_a_split_in_three_one_goes_while_the_other_may_have_more(tmp_path):
     bench = Bench(tmp_path, {1: 80.0, 2: 10.0, 3: 10.0})
-    bench.watcher.observed(first_batches())
-    good = good_challenger().outcomes["m", "1"]
-    bad = bad_challenger().outcomes["m", "2"]
-    bench.watcher.observed(Observed({("m", "1"): good, ("m", "2"): bad, ("m", "3"): good}))
+    bench.saw(first_batches())
+    good = good_challenger()["m", "1"]
+    bad = bad_challenger()["m", "2"]
+    bench.saw({("m", "1"): good, ("m", "2"): bad, ("m", "3"): good})
     assert bench.registry.withdrawn == ["2"]
     assert bench.registry.advanced == [("3", 10.0)]
 
 
 def test_of_a_split_in_three_both_go_that_are_bad(tmp_path):
     bench = Bench(tmp_path, {1: 80.0, 2: 10.0, 3: 10.0})
-    good, bad = bad_challenger().outcomes.values()
-    bench.watcher.observed(Observed({("m", "1"): good, ("m", "2"): bad, ("m", "3"): bad}))
+    good, bad = bad_challenger().values()
+    bench.saw({("m", "1"): good, ("m", "2"): bad, ("m", "3"): bad})
     assert bench.shares == {"1": 100.0}
     assert bench.registry.withdrawn == ["2", "3"]
 
@@ -347,47 +347,47 @@ def test_of_a_split_in_three_both_go_that_are_bad(tmp_path):
 def test_it_loses_it_also_where_the_registry_wants_what_cannot_be_fetched(bench):
     bench.registry.now = replace(wanted({3: 100.0}), sources=())
     bench.watcher.poll()
-    bench.watcher.observed(bad_challenger())
+    bench.saw(bad_challenger())
     assert bench.shares == {"1": 100.0}
 
 
-def good_challenger() -> Observed:
+def good_challenger() -> dict[tuple[str, str], Outcomes]:
     good = Outcomes()
     for _ in range(3000):
         good.record(200, [Run(0.01)])
-    return Observed({("m", "1"): good, ("m", "2"): good})
+    return {("m", "1"): good, ("m", "2"): good}
 
 
-def first_batches() -> Observed:
+def first_batches() -> dict[tuple[str, str], Outcomes]:
     """Of the champion: from then on its percentile is known."""
     first = Outcomes()
     for _ in range(FIRST_BATCHES):
         first.record(200, [Run(0.01)])
-    return Observed({("m", "1"): first})
+    return {("m", "1"): first}
 
 
 def test_a_good_challenger_advances_by_what_it_did_with_the_share_it_had(tmp_path):
     """Until the server has taken the next stage, what is still seen speaks for the one before."""
     bench = Bench(tmp_path, {1: 95.0, 2: 5.0})
-    bench.watcher.observed(first_batches())
+    bench.saw(first_batches())
     for _ in range(2):
-        bench.watcher.observed(good_challenger())
+        bench.saw(good_challenger())
         assert bench.shares == {"1": 75.0, "2": 25.0}
     assert bench.registry.advanced == [("2", 5.0), ("2", 5.0)]
     bench.watcher.serves(bench.registry.now)
-    bench.watcher.observed(first_batches())
+    bench.saw(first_batches())
     assert len(bench.registry.advanced) == 2
-    bench.watcher.observed(good_challenger())
+    bench.saw(good_challenger())
     assert bench.registry.advanced[-1] == ("2", 25.0)
 
 
 def test_a_ramp_that_may_not_go_on_is_asked_for_once_a_poll_and_logged_once(tmp_path, caplog):
     bench = Bench(tmp_path, {1: 95.0, 2: 5.0})
-    bench.watcher.observed(first_batches())
+    bench.saw(first_batches())
     bench.registry.read_only = True
     for asked in (1, 2):
         for _ in range(3):
-            bench.watcher.observed(good_challenger())
+            bench.saw(good_challenger())
         assert len(bench.registry.advanced) == asked
         bench.watcher.poll()
     assert bench.told == []
