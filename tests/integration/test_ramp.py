@@ -135,7 +135,7 @@ def test_a_rehearsal_and_a_wrong_request_begin_nothing(registry):
 def test_a_ramp_needs_a_champion_with_traffic_to_be_compared_with(registry):
     registry.split("digits", {2: 100})
     for number in (1, 2):
-        with pytest.raises(RequestError, match="no other champion|has no traffic"):
+        with pytest.raises(RequestError, match=r"no other champion|has no traffic"):
             registry.ramp("digits", number)
     assert registry.routing("digits") == Routing(champion=1, split={2: 100.0})
 
