@@ -10,7 +10,14 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from bundle.archive import open_bundle
-from bundle.errors import BundleError, IntegrityError, NotFoundError, RegistryError, RequestError
+from bundle.errors import (
+    BundleError,
+    IntegrityError,
+    NotFoundError,
+    RecordError,
+    RegistryError,
+    RequestError,
+)
 from bundle.model import Model
 from bundle.registry import ModelRegistry, Routing, record
 from bundle.registry.version import MANIFEST_SHA256
@@ -245,7 +252,7 @@ def test_shares_that_do_not_sum_to_100_change_nothing(three):
 def test_split_that_someone_else_wrote_is_an_error_with_a_remedy(three, tracking_uri):
     MlflowClient(tracking_uri).set_registered_model_tag("digits", "trainyard.split", "half")
 
-    with pytest.raises(RegistryError, match="unreadable split 'half'") as found:
+    with pytest.raises(RecordError, match="unreadable split 'half'") as found:
         three.routing("digits")
 
     assert "trainyard.split" in found.value.remedy
