@@ -11,6 +11,7 @@ TrainyardError                 something failed                                 
     ├── UnsafePathError        '..', an absolute path, a link, a device file
     ├── EngineError            the runtime refuses the model or cannot run as asked
     └── RegistryError          the registry cannot be reached, or refuses
+        └── RecordError        it answers, but what it keeps of one model cannot be read
 
 BaseException
 └── Stopped                    SIGTERM asked the command to end                       exit 143
@@ -95,6 +96,10 @@ class EngineError(BundleError):
 
 class RegistryError(BundleError):
     """The registry cannot be reached, or refuses."""
+
+
+class RecordError(RegistryError):
+    """The registry answers, but what it keeps of one model cannot be read."""
 
 
 def reworded(error: TrainyardError, old: str, new: str) -> TrainyardError:

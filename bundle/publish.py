@@ -12,7 +12,7 @@ from bundle.exchange import exchange
 from bundle.held import held_folder, sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _STAGED = ".tmp"
@@ -40,9 +40,19 @@ def staging(target: Path) -> Iterator[Path]:
 
 def sweep_staging(target: Path) -> None:
     """Remove what killed processes left where they were staging this target."""
-    staged = re.compile(re.escape(_hidden(target)) + "[0-9a-f]{16}" + re.escape(_STAGED))
+    _sweep_beginning(re.escape(_hidden(target)), target.parent)
+
+
+def sweep_folders(folders: Iterable[Path]) -> None:
+    """Remove what killed processes left in these folders, whatever they were staging there."""
+    for folder in folders:
+        _sweep_beginning(r"\..+\.", folder)
+
+
+def _sweep_beginning(pattern: str, folder: Path) -> None:
+    staged = re.compile(f"{pattern}[0-9a-f]{{16}}{re.escape(_STAGED)}")
     with suppress(OSError):  # no folder, or one that cannot be read
-        sweep(path for path in target.parent.iterdir() if staged.fullmatch(path.name))
+        sweep(path for path in folder.iterdir() if staged.fullmatch(path.name))
 
 
 def _hidden(target: Path) -> str:

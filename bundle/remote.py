@@ -12,6 +12,7 @@ from bundle.cache import caching, told_of
 from bundle.errors import BundleError, IntegrityError, NotFoundError, RequestError, TrainyardError
 from bundle.manifest import Manifest
 from bundle.paths import MANIFEST
+from bundle.publish import sweep_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +41,7 @@ def fetch_bundle(uri: str, cache: Path) -> Path:
             return open_bundle(target).path
         except BundleError:  # the cache is ours: what no longer verifies there is fetched again
             shutil.rmtree(target, ignore_errors=True)
+    sweep_folders([cache])
     with caching(target) as folder:
         (folder / MANIFEST).write_bytes(manifest_json)
         for name, entry in manifest.files.items():

@@ -14,6 +14,7 @@ from bundle.archive import open_bundle, sha256_file
 from bundle.cache import CACHE_VARIABLE
 from bundle.errors import BundleError, NotFoundError, RequestError
 from bundle.paths import MANIFEST
+from bundle.publish import sweep_folders
 from bundle.remote import fetch_bundle
 from bundle.version_number import version_number
 
@@ -135,8 +136,11 @@ def fetch_version(registry: ModelRegistry, name: str, number: int, *, cache: Pat
     and those of `open_bundle`.
     """
     sha256 = registry.get(name, number).bundle_sha256()
-    folder = cache / "models" / _folder_name(name) / str(number) / sha256
+    model = cache / "models" / _folder_name(name)
+    folder = model / str(number) / sha256
     _drop_if_damaged(folder)
+    if not folder.exists():
+        sweep_folders(model.glob("*"))
     path = registry.download(name, number, folder)
     return Resolved(name=name, version=str(number), path=path, bare=False)
 

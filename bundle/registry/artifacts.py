@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import mlflow.artifacts
@@ -9,15 +11,19 @@ from mlflow.exceptions import MlflowException
 
 from bundle.archive import Bundle, open_bundle, publish_or_reuse, sha256_file
 from bundle.cache import caching, told_of
-from bundle.errors import IntegrityError
+from bundle.errors import IntegrityError, RegistryError, TrainyardError, first_line
 from bundle.paths import MANIFEST
-from bundle.registry.store import already_exists
+from bundle.registry.store import MAX_REASON, already_exists
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 EXPERIMENT = "trainyard"
 """Holds the runs of bundles that are registered without a run of their own."""
+
+_FAILED_FILE = re.compile(r"##### File (.*) #####\n+(.*)")
+"""How MLflow's message tells of each file."""
 
 
 def upload(
@@ -45,8 +51,12 @@ def upload(
 
 
 def download(source: str, target: Path, *, manifest_sha256: str, tracking_uri: str) -> None:
-    """Fetch the folder at `source` and give it the target's name once it is verified."""
-    with caching(target) as folder:
+    """Fetch the folder at `source` and give it the target's name once it is verified.
+
+    Raises RegistryError that tells of the bundle where it cannot be fetched, and the errors of
+    `open_bundle`.
+    """
+    with _fetching(source), caching(target) as folder:
         fetched = mlflow.artifacts.download_artifacts(
             artifact_uri=source, dst_path=str(folder), tracking_uri=tracking_uri
         )
@@ -54,6 +64,25 @@ def download(source: str, target: Path, *, manifest_sha256: str, tracking_uri: s
             bundle = open_bundle(fetched)
             check_same(bundle, manifest_sha256)
         publish_or_reuse(bundle, target)
+
+
+@contextmanager
+def _fetching(source: str) -> Iterator[None]:
+    try:
+        yield
+    except TrainyardError:
+        raise
+    except Exception as error:  # storages have errors of their own
+        raise RegistryError(
+            f"the bundle {source} cannot be fetched: {_first_cause(error)[:MAX_REASON]}",
+            field="source",
+        ) from error
+
+
+def _first_cause(error: Exception) -> str:
+    """Of the files that MLflow could not fetch, the first one and why."""
+    found = _FAILED_FILE.search(str(error))
+    return first_line(error) if found is None else found.expand(r"\1: \2")
 
 
 def check_same(bundle: Bundle, manifest_sha256: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 
-from bundle.errors import ManifestError, NotFoundError, RegistryError, RequestError
+from bundle.errors import ManifestError, NotFoundError, RecordError, RequestError
 from bundle.fields import Fields, canonical_json, parse_json
 from bundle.registry.event import Event, read_events
 from bundle.registry.routing import Routing, Share, check_shadow, read_split
@@ -73,7 +73,7 @@ class ModelRecord:
         )
 
     def routing(self) -> Routing:
-        """Raises RegistryError for a split that nobody of ours wrote."""
+        """Raises RecordError for a split that nobody of ours wrote."""
         return _read_routing(self.entity())
 
     def events(self) -> list[Event]:
@@ -262,7 +262,7 @@ def _read_routing(entity: Any) -> Routing:
 
 
 def _read_tag(entity: Any, tag: str, read: Callable[[Fields], T]) -> T | None:
-    """None where the model has no such tag. Raises RegistryError."""
+    """None where the model has no such tag. Raises RecordError."""
     text = entity.tags.get(tag)
     if not text:
         return None
@@ -270,7 +270,7 @@ def _read_tag(entity: Any, tag: str, read: Callable[[Fields], T]) -> T | None:
         return read(Fields(parse_json(text, name=tag)))
     except (ManifestError, RequestError) as error:
         noun = tag.rpartition(".")[2]
-        raise RegistryError(
+        raise RecordError(
             f"model {entity.name!r} has an unreadable {noun} {text!r}: {error}",
             field=tag,
             remedy=f"delete the model's tag {tag} in MLflow",

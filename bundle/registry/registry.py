@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from bundle.archive import Bundle, open_bundle, sha256_file
 from bundle.command import describe
-from bundle.errors import ManifestError, NotFoundError, RegistryError, RequestError
+from bundle.errors import ManifestError, NotFoundError, RecordError, RequestError
 from bundle.manifest import check_model_name
 from bundle.paths import MANIFEST
 from bundle.registry.artifacts import check_same, download, upload
@@ -38,8 +38,8 @@ class ModelRegistry:
     """Over the MLflow client; the bundle's folder travels as the plain artifacts of a run.
 
     `tracking_uri`: else the environment's MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.
-    Every method raises RegistryError where the registry fails, and NotFoundError for a model,
-    version or alias that it does not have.
+    Every method raises RegistryError where the registry fails, its RecordError where one model's
+    routing cannot be read, and NotFoundError for a model, version or alias that it does not have.
     """
 
     def __init__(self, tracking_uri: str | None = None) -> None:
@@ -258,7 +258,7 @@ def _summary(record: ModelRecord) -> RegisteredModel:
     """One that nobody can read hides no other."""
     try:
         return record.summary()
-    except RegistryError as error:
+    except RecordError as error:
         return RegisteredModel(
             name=record.name, aliases={}, routing=Routing(), versions=(), error=describe(error)
         )

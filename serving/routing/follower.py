@@ -58,7 +58,8 @@ class Follower:
         self._ramp: int | None = None
 
     def poll(self) -> Wanted:
-        """Equal to the last one if nothing has changed. Raises RegistryError or NotFoundError.
+        """Equal to the last one if nothing has changed. Raises RegistryError or NotFoundError;
+        RecordError is of this model alone.
 
         A version that is on its way is not among the sources yet. One that cannot be fetched is
         among the refused, and tried again after a while, or as soon as the model's routing changes.

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bundle.command import describe
-from bundle.errors import RegistryError, TrainyardError
+from bundle.errors import NotFoundError, RecordError, TrainyardError
 from serving.routing.guardrail import Verdict
 from serving.routing.messages import Polled
 
@@ -76,13 +76,13 @@ class Watcher:
             began = time.monotonic()
             try:
                 wanted = self._judged(uri, follower)
-            except RegistryError as error:
+            except (NotFoundError, RecordError) as error:  # it answers, and others are followed
+                self._warn("a model cannot be followed: what is served stays", uri, error)
+                continue
+            except TrainyardError as error:
                 problem = describe(error)
                 if time.monotonic() - began > HANGING_SECONDS:
                     break  # it would not answer for the others, and the guardrail waits meanwhile
-                continue
-            except TrainyardError as error:  # it answers, and has not what this one asks for
-                self._warn("a model cannot be followed: what is served stays", uri, error)
                 continue
             self._warned.pop(uri, None)
             self._store.touch(uri)

@@ -10,7 +10,14 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from bundle.archive import open_bundle
-from bundle.errors import BundleError, IntegrityError, NotFoundError, RegistryError, RequestError
+from bundle.errors import (
+    BundleError,
+    IntegrityError,
+    NotFoundError,
+    RecordError,
+    RegistryError,
+    RequestError,
+)
 from bundle.model import Model
 from bundle.registry import ModelRegistry, Routing, record
 from bundle.registry.version import MANIFEST_SHA256
@@ -245,7 +252,7 @@ def test_shares_that_do_not_sum_to_100_change_nothing(three):
 def test_split_that_someone_else_wrote_is_an_error_with_a_remedy(three, tracking_uri):
     MlflowClient(tracking_uri).set_registered_model_tag("digits", "trainyard.split", "half")
 
-    with pytest.raises(RegistryError, match="unreadable split 'half'") as found:
+    with pytest.raises(RecordError, match="unreadable split 'half'") as found:
         three.routing("digits")
 
     assert "trainyard.split" in found.value.remedy
@@ -283,12 +290,26 @@ def test_download_of_damaged_artifacts_leaves_nothing(spoil, three, tmp_path):
     assert list((tmp_path / "there").iterdir()) == []
 
 
-def test_download_of_missing_artifacts_is_an_error_of_the_registry(three, tmp_path):
-    shutil.rmtree(three.get("digits", 1).source)
+@pytest.mark.parametrize(
+    ("spoil", "reason"), [("link", "model.onnx: Invalid path"), ("gone", "No such artifact")]
+)
+def test_download_that_fails_tells_of_the_bundle_and_not_of_the_registry(
+    spoil, reason, three, tmp_path
+):
+    source = Path(three.get("digits", 1).source)
+    if spoil == "link":
+        (source / "model.onnx").rename(tmp_path / "elsewhere.onnx")
+        (source / "model.onnx").symlink_to(tmp_path / "elsewhere.onnx")
+    else:
+        shutil.rmtree(source)
 
-    with pytest.raises(RegistryError, match="No such"):
+    with pytest.raises(RegistryError) as found:
         three.download("digits", 1, tmp_path / "there")
 
+    message = str(found.value)
+    assert message.startswith(f"the bundle {source} cannot be fetched: ")
+    assert reason in message
+    assert not any(part in message for part in (three.uri, "failures", "#"))
     assert not (tmp_path / "there").exists()
 
 

@@ -45,6 +45,15 @@ def test_remote_bundle_is_not_fetched_again(remote, tmp_path):
     assert resolve(URI, cache=tmp_path) == first
 
 
+def test_next_fetch_removes_what_a_killed_one_left(remote, tmp_path):
+    left = tmp_path / "remote" / f".{'a' * 64}.{'0' * 16}.tmp"
+    left.mkdir(parents=True)
+
+    path = resolve(URI, cache=tmp_path).path
+
+    assert list(left.parent.iterdir()) == [path]
+
+
 def test_damaged_cache_is_fetched_again(remote, tmp_path):
     path = resolve(URI, cache=tmp_path).path
     (path / "model.onnx").write_bytes(b"damaged")

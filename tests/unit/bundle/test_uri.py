@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from bundle.archive import sha256_file
 from bundle.errors import NotFoundError, RequestError
-from bundle.uri import default_cache, resolve
+from bundle.publish import staging
+from bundle.uri import default_cache, fetch_version, resolve
 from tests.tiny_bundle import tensor_model
 
 
@@ -106,3 +108,30 @@ def test_cache_is_where_the_environment_says(monkeypatch):
     assert default_cache() == Path("/fast/trainyard")
     monkeypatch.setenv("TRAINYARD_CACHE", "/models")
     assert default_cache() == Path("/models")
+
+
+class Registry:
+    """Each version has a hash of its own; what is fetched is an empty folder."""
+
+    def get(self, name: str, number: int) -> SimpleNamespace:
+        return SimpleNamespace(bundle_sha256=lambda: f"{number:064x}")
+
+    def download(self, name: str, number: int, folder: Path) -> Path:
+        folder.mkdir(parents=True)
+        return folder
+
+
+def test_next_fetch_of_a_model_removes_what_killed_ones_left_of_any_version(tmp_path):
+    model = tmp_path / "models" / "digits"
+    left = [model / str(number) / f".{number:064x}.{'0' * 16}.tmp" for number in (1, 2)]
+    theirs = [model / "1" / "kept.tmp", tmp_path / "models" / "other" / "1" / left[0].name]
+    for folder in (*left, *theirs):
+        (folder / "bundle").mkdir(parents=True)
+
+    with staging(model / "1" / f"{1:064x}") as living:
+        path = fetch_version(Registry(), "digits", 2, cache=tmp_path).path
+        assert living.exists()
+
+    assert path.exists()
+    assert not any(folder.exists() for folder in left)
+    assert all(folder.exists() for folder in theirs)

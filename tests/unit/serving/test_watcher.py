@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bundle.errors import NotFoundError, RegistryError
+from bundle.errors import NotFoundError, RecordError, RegistryError
 from bundle.registry import Event, Routing
 from bundle.registry.record import new_event
 from serving.control import Stop
@@ -183,29 +183,39 @@ def test_the_age_of_what_is_known_is_told_only_where_the_clock_asks(tmp_path, pe
     assert bool(told) == periodic
 
 
-def test_a_model_that_the_registry_has_not_is_logged_once_and_the_registry_is_no_older(
-    tmp_path, caplog
+@pytest.mark.parametrize(
+    "error",
+    [
+        NotFoundError("model 'a' has no alias 'canary'"),
+        RecordError("model 'a' has an unreadable split '[]'"),
+    ],
+)
+def test_a_model_that_cannot_be_followed_is_logged_once_and_others_are_as_fresh_as_before(
+    error, tmp_path, caplog
 ):
-    polled = []
+    polled, told = [], []
 
-    class Gone:
+    class Unfollowed:
         def poll(self) -> Wanted:
-            raise NotFoundError("model 'a' has no alias 'canary'")
+            raise error
 
+    other = Registry({1: 100.0})
     watcher = Watcher(
-        {"models:/a": Gone()},
-        known=(),
+        {"models:/a": Unfollowed(), URI: other},
+        known=(other.now,),
         store=LastKnownGood(tmp_path, registry_uri="x"),
-        control=None,
+        control=SimpleNamespace(send=told.append),
         metrics=SimpleNamespace(registry_polled=polled.append),
         sentry=None,
         periodic=True,
     )
+    other.now = wanted({2: 100.0})
     for _ in range(3):
         watcher.poll()
     assert len(polled) == 3
+    assert [message.wanted for message in told] == [other.now]
     [record] = caplog.records
-    assert record.fields == {"model": "models:/a", "reason": "model 'a' has no alias 'canary'"}
+    assert record.fields == {"model": "models:/a", "reason": str(error)}
 
 
 def test_a_bad_challenger_loses_its_traffic_here_and_in_the_registry(bench):
