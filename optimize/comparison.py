@@ -15,7 +15,7 @@ from bundle.engine.openvino import openvino_missing
 from bundle.engine.plan import PlanKey
 from bundle.engine.providers import PROVIDERS
 from bundle.engine.select import shape_profile
-from bundle.errors import TrainyardError
+from bundle.errors import RequestError, TrainyardError
 from bundle.golden import read_golden
 from bundle.tensor import DYNAMIC
 from optimize import toolchain
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from bundle.archive import Bundle
     from bundle.engine.profile import ShapeProfile
-    from bundle.manifest import Variant
+    from bundle.manifest import Manifest, Variant
     from bundle.tensor import TensorSpec
     from optimize.reference import Tensors
     from optimize.schema import BenchmarkConfig
@@ -93,9 +93,11 @@ def compare(
     """Time the variant, which is ONNX, in every runtime that can be had here.
 
     `checkpoint`: the same weights for torch. Plans are built in `workspace`.
-    Raises OptimizeError if not even ONNX Runtime on the CPU can be timed.
+    Raises OptimizeError if not even ONNX Runtime on the CPU can be timed, and RequestError for a
+    checkpoint of other weights.
     """
     manifest = bundle.manifest
+    _check_same(checkpoint, manifest)
     chosen = manifest.variant(variant)
     graph = bundle.file(chosen.file or "")
     sizes = sorted(set(settings.batch_sizes))
@@ -116,6 +118,22 @@ def compare(
     return Comparison(
         model=manifest.name, variant=variant, contest=contest, missing={**missing, **contest.failed}
     )
+
+
+def _check_same(checkpoint: Path | None, manifest: Manifest) -> None:
+    """Of a bundle that does not say what it was made of anything is taken."""
+    made_of = manifest.lineage.get("checkpoint")
+    expected = made_of.get("sha256") if isinstance(made_of, dict) else None
+    if checkpoint is None or expected is None:
+        return
+    found = sha256_file(checkpoint)
+    if found != expected:
+        raise RequestError(
+            f"checkpoint={checkpoint} (sha256 {found[:12]}…) is not the one that the bundle was "
+            f"made of (sha256 {expected[:12]}…)",
+            field="checkpoint",
+            remedy="give the bundle's own checkpoint, or none",
+        )
 
 
 class _MissingError(TrainyardError):

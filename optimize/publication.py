@@ -5,8 +5,10 @@ Each step accepts what the same export did before it was killed, so that it can 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,7 @@ from bundle.registry.version import EXPORT_METRICS
 from optimize.request import TAKEN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from bundle.manifest import Manifest
     from bundle.registry import ModelVersion
@@ -71,12 +73,13 @@ def register(
     """
     registry = ModelRegistry(tracking_uri)
     try:
-        version = _registered(registry, bundle, name)
-        if version is not None:
-            progress.notice(f"this bundle is version {version.number} of {name} already")
-            return version
-        with progress.stage(f"register {name}"):
-            return registry.register(bundle.path, name=name, run_id=run_id)
+        with _alone(bundle):
+            version = _registered(registry, bundle, name)
+            if version is not None:
+                progress.notice(f"this bundle is version {version.number} of {name} already")
+                return version
+            with progress.stage(f"register {name}"):
+                return registry.register(bundle.path, name=name, run_id=run_id)
     except NotFoundError:
         if run_id is None:
             raise
@@ -89,6 +92,18 @@ def register(
     except RegistryError:
         progress.notice(f"the bundle {bundle.path} is complete, but not registered")
         raise
+
+
+@contextmanager
+def _alone(bundle: Bundle) -> Iterator[None]:
+    """While this goes on, no other process registers the bundle in that folder."""
+    descriptor = os.open(bundle.path, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a disk without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _registered(registry: ModelRegistry, bundle: Bundle, name: str) -> ModelVersion | None:

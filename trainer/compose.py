@@ -16,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from bundle.command import describe
@@ -53,6 +53,7 @@ def hydra_command(
 
         def job(cfg: DictConfig) -> Any:
             try:
+                _refuse_unknown(cfg)
                 return main(cfg)
             except Exception as error:
                 failures.append(error)
@@ -124,9 +125,11 @@ def compose(
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
-            return hydra.compose(config_name, overrides=list(overrides))
+            cfg = hydra.compose(config_name, overrides=list(overrides))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise explain(error) from error
+    _refuse_unknown(cfg)
+    return cfg
 
 
 def run_folder() -> Path:
@@ -172,18 +175,36 @@ def _omegaconf_cause(error: BaseException | None) -> OmegaConfBaseException | No
     return None
 
 
+def _refuse_unknown(cfg: DictConfig, path: str = "") -> None:
+    """Hydra's `+` adds a field also to what a dataclass describes, where nothing would read it."""
+    kind = OmegaConf.get_type(cfg)
+    known = [item.name for item in fields(kind)] if is_dataclass(kind) else None
+    for key in map(str, cfg):
+        field = f"{path}{key}"
+        if known is not None and key not in known:
+            raise _no_such(field, known)
+        if not OmegaConf.is_missing(cfg, key) and not OmegaConf.is_interpolation(cfg, key):
+            inner = cfg[key]
+            if isinstance(inner, DictConfig):
+                _refuse_unknown(inner, f"{field}.")
+
+
 def _unknown_field(error: OmegaConfBaseException, field: str | None) -> ConfigError:
-    """Raised for a key that no dataclass has; the nearest ones are suggested."""
-    key = (field or str(error.key)).rpartition(".")[2]
+    """Raised for a key that no dataclass has."""
     known: list[str] = []
     if is_dataclass(error.object_type):
         known = [item.name for item in fields(error.object_type)]
     elif isinstance(error.parent_node, DictConfig):
         known = [str(name) for name in error.parent_node]
-    prefix = (field or "").rpartition(".")[0]
+    return _no_such(field or str(error.key), known)
+
+
+def _no_such(field: str, known: Sequence[str]) -> ConfigError:
+    """The nearest ones are suggested."""
+    prefix, _, key = field.rpartition(".")
     near = [f"{prefix}.{name}".lstrip(".") for name in difflib.get_close_matches(key, known, n=2)]
     remedy = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}"
-    return ConfigError(f"{field or key}: there is no such field", field=field, remedy=remedy)
+    return ConfigError(f"{field}: there is no such field", field=field, remedy=remedy)
 
 
 def _unknown_option(error: MissingConfigException) -> ConfigError:

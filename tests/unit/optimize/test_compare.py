@@ -11,7 +11,7 @@ from bundle.engine.plan import plans_missing
 from bundle.errors import NotFoundError, RequestError
 from optimize.compare import main
 from optimize.comparison import BASELINE
-from tests.tiny_bundle import image_model, text_parts
+from tests.tiny_bundle import image_model, image_parts, text_parts
 
 ABSENT = {
     "onnxruntime cuda": provider_missing("cuda"),
@@ -69,3 +69,11 @@ def test_wrong_argument_is_refused_by_name(arguments, message, tmp_path):
 def test_model_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(NotFoundError, match=r"gone\.onnx"):
         main([str(tmp_path / "gone.onnx")])
+
+
+def test_checkpoint_of_other_weights_is_refused(tmp_path):
+    image_parts(checkpoint={"sha256": "0" * 64}).write(tmp_path / "bundle")
+    (tmp_path / "other.ckpt").write_bytes(b"other")
+    with pytest.raises(RequestError, match="is not the one that the bundle was made of") as caught:
+        main([str(tmp_path / "bundle"), "--checkpoint", str(tmp_path / "other.ckpt")])
+    assert caught.value.field == "checkpoint"

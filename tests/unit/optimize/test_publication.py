@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -66,6 +67,19 @@ def test_bundle_that_has_a_version_gets_no_second_one_and_another_bundle_does(
     first = image_parts().write(tmp_path / "first")
     second = image_parts(checkpoint={"sha256": "1"}).write(tmp_path / "second")
     assert [version(each) for each in (first, first, second, first)] == [1, 1, 2, 1]
+
+
+def test_exports_of_one_bundle_at_the_same_time_make_one_version(tmp_path, tracking_uri):
+    bundle = image_parts().write(tmp_path / "bundle")
+
+    def version(_: int) -> int:
+        return register(
+            bundle, name="digits", run_id=None, tracking_uri=None, progress=StageProgress()
+        ).number
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(version, range(4))) == {1}
+    assert len(ModelRegistry().versions("digits")) == 1
 
 
 def test_notice_is_given_when_a_registered_version_cannot_be_recorded(

@@ -148,3 +148,18 @@ def test_command_names_the_folder_that_cannot_be_made(tmp_path, monkeypatch):
         hydra_command("train", lambda _: None, schemas=register_schemas)()
     assert caught.value.field == "hydra.run.dir"
     assert str(tmp_path / "file") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "added", "field", "remedy"),
+    [
+        ("train", "+nonsense=1", "nonsense", "known: "),
+        ("train", "+trainer.max_epoch=1", "trainer.max_epoch", "trainer.max_epochs"),
+        ("export", "+optimize.gate.bugdet=0.5", "optimize.gate.bugdet", "optimize.gate.budget"),
+    ],
+)
+def test_a_field_that_nothing_reads_cannot_be_added_either(config, added, field, remedy):
+    with pytest.raises(ConfigError, match="there is no such field") as caught:
+        compose(config, [added], schemas=_register)
+    assert caught.value.field == field
+    assert remedy in caught.value.remedy
