@@ -230,7 +230,7 @@ def test_a_challenger_that_takes_twice_as_long_is_caught_in_batches_of_whatever_
     model.registry.split(NAME, {1: 100 - percent, 2: percent})
     with model.serve("--api-processes", "1") as server, server.client() as client:
         eventually(lambda: watcher_pid(server) > 0, seconds=200)
-        answers, seconds = press(server, seconds=120)
+        answers, seconds = press(server, seconds=270)
         sizes = {number: round(batch_samples(server, number), 1) for number in "12"}
         found = rolled_back(server)
         print(
