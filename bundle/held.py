@@ -31,12 +31,28 @@ def _hold(make: Callable[[], Path]) -> tuple[Path, int]:
     while True:
         path = make()
         with contextlib.suppress(FileNotFoundError):  # swept between the two: make another
-            descriptor = os.open(path, os.O_RDONLY)
-            with contextlib.suppress(OSError):  # a disk without locks: nobody sweeps there
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            descriptor = _lock(path)
             if path.exists():
                 return path, descriptor
             os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """While this goes on, no other process has the folder locked."""
+    descriptor = _lock(path)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(path: Path) -> int:
+    """The descriptor that holds the lock until it is closed."""
+    descriptor = os.open(path, os.O_RDONLY)
+    with contextlib.suppress(OSError):  # a disk without locks: nobody minds them there
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
 
 
 def sweep(folders: Iterable[Path]) -> None:

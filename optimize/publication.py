@@ -5,10 +5,8 @@ Each step accepts what the same export did before it was killed, so that it can 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +14,7 @@ from mlflow.entities import Metric
 
 from bundle.archive import Bundle, publish_or_reuse, sha256_file, write_bundle
 from bundle.errors import NotFoundError, RegistryError, RequestError
+from bundle.held import locked
 from bundle.paths import MANIFEST
 from bundle.publish import staging, sweep_staging
 from bundle.registry import ModelRegistry
@@ -24,7 +23,7 @@ from bundle.registry.version import EXPORT_METRICS
 from optimize.request import TAKEN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from bundle.manifest import Manifest
     from bundle.registry import ModelVersion
@@ -73,7 +72,7 @@ def register(
     """
     registry = ModelRegistry(tracking_uri)
     try:
-        with _alone(bundle):
+        with locked(bundle.path):  # exports at the same time register it once
             version = _registered(registry, bundle, name)
             if version is not None:
                 progress.notice(f"this bundle is version {version.number} of {name} already")
@@ -92,18 +91,6 @@ def register(
     except RegistryError:
         progress.notice(f"the bundle {bundle.path} is complete, but not registered")
         raise
-
-
-@contextmanager
-def _alone(bundle: Bundle) -> Iterator[None]:
-    """While this goes on, no other process registers the bundle in that folder."""
-    descriptor = os.open(bundle.path, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # a disk without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _registered(registry: ModelRegistry, bundle: Bundle, name: str) -> ModelVersion | None:
