@@ -97,7 +97,7 @@ def compare(
     checkpoint of other weights.
     """
     manifest = bundle.manifest
-    _check_same(checkpoint, manifest)
+    weights = None if checkpoint is None else _weights(checkpoint, manifest)
     chosen = manifest.variant(variant)
     graph = bundle.file(chosen.file or "")
     sizes = sorted(set(settings.batch_sizes))
@@ -111,7 +111,7 @@ def compare(
         },
         "tensorrt": partial(_plan, graph, chosen, profile=profile, workspace=workspace),
         **{f"openvino {each}": partial(_openvino, graph, chosen, each) for each in OPENVINO},
-        **{f"torch {each}": partial(_torch, checkpoint, each) for each in ("cpu", "cuda")},
+        **{f"torch {each}": partial(_torch, weights, each) for each in ("cpu", "cuda")},
     }
     contestants, missing = _accept(offers)
     contest = run_contest(contestants, batches, settings, threads=threads, baseline=BASELINE)
@@ -120,20 +120,22 @@ def compare(
     )
 
 
-def _check_same(checkpoint: Path | None, manifest: Manifest) -> None:
-    """Of a bundle that does not say what it was made of anything is taken."""
+def _weights(checkpoint: Path, manifest: Manifest) -> tuple[Path, str]:
+    """The checkpoint and its sha256. Of a bundle that does not say what it was made of any will do.
+
+    Raises RequestError.
+    """
     made_of = manifest.lineage.get("checkpoint")
     expected = made_of.get("sha256") if isinstance(made_of, dict) else None
-    if checkpoint is None or expected is None:
-        return
     found = sha256_file(checkpoint)
-    if found != expected:
+    if expected is not None and found != expected:
         raise RequestError(
             f"checkpoint={checkpoint} (sha256 {found[:12]}…) is not the one that the bundle was "
             f"made of (sha256 {expected[:12]}…)",
             field="checkpoint",
             remedy="give the bundle's own checkpoint, or none",
         )
+    return checkpoint, found
 
 
 class _MissingError(TrainyardError):
@@ -194,18 +196,19 @@ def _openvino(graph: Path, variant: Variant, precision: str, name: str) -> Conte
     )
 
 
-def _torch(checkpoint: Path | None, provider: str, name: str) -> Contestant:
-    if checkpoint is None:
+def _torch(weights: tuple[Path, str] | None, provider: str, name: str) -> Contestant:
+    if weights is None:
         raise _MissingError("no checkpoint was given with --checkpoint")
     import torch  # seconds, and only needed where there is a checkpoint
 
     if provider == "cuda" and not torch.cuda.is_available():
         raise _MissingError("torch finds no CUDA device")
+    path, sha256 = weights
     return Contestant(
         name=name,
         kind=Kind.torch,
-        path=checkpoint,
-        sha256=sha256_file(checkpoint),
+        path=path,
+        sha256=sha256,
         provider=provider,
     )
 
