@@ -117,26 +117,38 @@ def cache(tmp_path_factory) -> str:
     return str(tmp_path_factory.mktemp("cache"))
 
 
+def exported(
+    checkpoint: Any, settings: OptimizeConfig, *, cache: Any, folder: str, gate: Any, **options: Any
+) -> Outcome:
+    """Judged, and neither timed nor registered."""
+    settings.cache.folder = cache
+    settings.benchmark.enabled = False
+    for field, value in gate.items():
+        setattr(settings.gate, field, value)
+    config = ExportConfig(
+        checkpoint=str(checkpoint),
+        output=folder,
+        register=None,
+        target=Target.cpu,
+        optimize=settings,
+    )
+    return ModelOptimizer(config, progress=StageProgress(), **options).run()
+
+
 @pytest.fixture
 def export(digits, cache, tmp_path, monkeypatch):
     """Export the digits with these recipes."""
     monkeypatch.chdir(tmp_path)
 
     def run(*recipes: Recipe, folder: str = "b", gate: Any = None, **changes: Any) -> Outcome:
-        settings = OptimizeConfig(**{"threads": 1, **changes})
-        settings.cache.folder = cache
-        settings.benchmark.enabled = False
-        for field, value in (LENIENT if gate is None else gate).items():
-            setattr(settings.gate, field, value)
-        config = ExportConfig(
-            checkpoint=str(digits),
-            output=folder,
-            register=None,
-            target=Target.cpu,
-            optimize=settings,
+        return exported(
+            digits,
+            OptimizeConfig(**{"threads": 1, **changes}),
+            cache=cache,
+            folder=folder,
+            gate=LENIENT if gate is None else gate,
+            recipes=lambda *_: recipes,
         )
-        chosen = ModelOptimizer(config, progress=StageProgress(), recipes=lambda *_: recipes)
-        return chosen.run()
 
     return run
 
@@ -401,17 +413,8 @@ def test_ranges_are_learned_as_the_config_says(digits, cache, tmp_path, monkeypa
 
     def export(ranges: Ranges, folder: str) -> bytes:
         settings = OptimizeConfig(threads=1, recipes=["int8-static"])
-        settings.cache.folder, settings.benchmark.enabled = cache, False
         settings.calibration.ranges, settings.calibration.percentile = ranges, 99.0
-        vars(settings.gate).update(LENIENT)
-        config = ExportConfig(
-            checkpoint=str(digits),
-            output=folder,
-            register=None,
-            target=Target.cpu,
-            optimize=settings,
-        )
-        outcome = ModelOptimizer(config, progress=StageProgress()).run()
+        outcome = exported(digits, settings, cache=cache, folder=folder, gate=LENIENT)
         assert verdict(outcome, "int8-static")[0]
         return outcome.bundle.file("int8-static.onnx").read_bytes()
 
