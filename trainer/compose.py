@@ -176,12 +176,16 @@ def _omegaconf_cause(error: BaseException | None) -> OmegaConfBaseException | No
 
 
 def _refuse_unknown(cfg: DictConfig, path: str = "") -> None:
-    """Hydra's `+` adds a field also to what a dataclass describes, where nothing would read it."""
+    """Hydra's `+` adds a field also to what a dataclass describes, where nothing would read it.
+
+    What names a `_target_` hands its fields to that constructor, which refuses unknown ones itself.
+    """
     kind = OmegaConf.get_type(cfg)
-    known = [item.name for item in fields(kind)] if is_dataclass(kind) else None
+    known = [item.name for item in fields(kind)] if is_dataclass(kind) else []
+    checked = bool(known) and "_target_" not in known
     for key in map(str, cfg):
         field = f"{path}{key}"
-        if known is not None and key not in known:
+        if checked and key not in known:
             raise _no_such(field, known)
         if not OmegaConf.is_missing(cfg, key) and not OmegaConf.is_interpolation(cfg, key):
             inner = cfg[key]

@@ -163,3 +163,7 @@ def test_a_field_that_nothing_reads_cannot_be_added_either(config, added, field,
         compose(config, [added], schemas=_register)
     assert caught.value.field == field
     assert remedy in caught.value.remedy
+
+
+def test_a_constructor_may_be_given_more_than_the_schema_names():
+    assert compose("train", ["+optim.amsgrad=true"], schemas=_register).optim.amsgrad is True
