@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from bundle.fields import Fields, parse_json
 from bundle.registry.routing import Routing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 WITHDRAW = "withdraw"
 ROLLBACK = "rollback"
@@ -30,15 +30,18 @@ class Event:
     action: str
     before: Routing
     after: Routing
+    pending: bool = False
+    """Whether it is yet to come about: written before the change, so that a kill loses no event."""
 
     def to_dict(self) -> dict[str, Any]:
-        return {
+        document = {
             "time": self.time.isoformat(timespec="microseconds"),
             "who": self.who,
             "action": self.action,
             "from": self.before.to_dict(),
             "to": self.after.to_dict(),
         }
+        return document | ({"pending": True} if self.pending else {})
 
     @classmethod
     def from_json(cls, text: str) -> Event:
@@ -55,17 +58,31 @@ class Event:
             action=WITHDRAW if (who, action) == (_GUARDRAIL, ROLLBACK) else action,
             before=Routing.from_fields(fields.nested("from")),
             after=Routing.from_fields(fields.nested("to")),
+            pending="pending" in fields and fields.boolean("pending"),
         )
         fields.done()
         return event
 
 
-def read_events(texts: Sequence[str]) -> list[Event]:
-    """The events, oldest first; what cannot be read is left out."""
+def read_events(texts: Sequence[str], *, now: Callable[[], Routing]) -> list[Event]:
+    """The events, oldest first; what cannot be read is left out.
+
+    A pending one is what has come of it by the next event, or by `now`; nothing, if that is how it
+    was before.
+    """
     events = []
     for text in texts:
         try:
             events.append(Event.from_json(text))
         except ManifestError:
             continue
-    return sorted(events, key=lambda event: event.time)
+    events.sort(key=lambda event: event.time)
+    settled: list[Event] = []
+    for index, event in enumerate(events):
+        if not event.pending:
+            settled.append(event)
+            continue
+        reached = events[index + 1].before if index + 1 < len(events) else now()
+        if reached != event.before:
+            settled.append(replace(event, after=reached, pending=False))
+    return settled

@@ -78,7 +78,9 @@ class ModelRecord:
 
     def events(self) -> list[Event]:
         """Oldest first."""
-        return read_events(list(_event_tags(self.entity()).values()))
+        entity = self.entity()
+        texts = list(_event_tags(entity).values())
+        return read_events(texts, now=lambda: _read_routing(entity))
 
     def check_exist(self, numbers: Sequence[int]) -> None:
         """Raise NotFoundError for a number that is no version."""
@@ -98,7 +100,8 @@ class ModelRecord:
         before = self.routing()
         if before.champion is None:
             self._client.set_registered_model_alias(self.name, CHAMPION, str(number))
-        self._keep(self._event("register", before, self.routing()))
+        event = self._event("register", before, self.routing())
+        self._keep(event, key=_event_key(event))
 
     def change(
         self, action: str, after: Routing, *, dry_run: bool, who: str | None = None
@@ -119,11 +122,14 @@ class ModelRecord:
     ) -> Event:
         """Where a new champion gets everything, it has everything from the first write on.
 
-        MLflow writes one alias or tag at a time, and whoever looks in between sees it so.
+        MLflow writes one alias or tag at a time, and whoever looks in between sees it so; so does
+        the history, if whoever writes is killed there.
         """
         event = self._event(action, before, after, who=who)
         if dry_run or before == after:
             return event
+        key = _event_key(event)
+        self._write(key, replace(event, pending=True).to_dict())
         if after.champion is not None and after.champion != before.champion:
             if before.split and not after.split:
                 self._write(_SPLIT_TAG, {str(after.champion): WHOLE})  # till the alias has moved
@@ -134,7 +140,7 @@ class ModelRecord:
                 self._write(tag, document)
             elif document is None and old[tag] is not None:
                 self._client.delete_registered_model_tag(self.name, tag)
-        self._keep(event)
+        self._keep(event, key=key)
         return event
 
     def _write(self, tag: str, document: Any) -> None:
@@ -166,11 +172,9 @@ class ModelRecord:
             event = replace(event, time=earlier[-1].time + TICK)
         return event
 
-    def _keep(self, event: Event) -> None:
+    def _keep(self, event: Event, *, key: str) -> None:
         """One tag an event, so that two writers never overwrite each other's."""
-        fields = event.to_dict()
-        key = f"{_EVENT_TAG}{event.time:%Y%m%dT%H%M%S.%f}.{os.urandom(3).hex()}"
-        self._write(key, fields)
+        self._write(key, event.to_dict())
         for old in sorted(_event_tags(self.entity()))[:-MAX_EVENTS]:
             self._client.delete_registered_model_tag(self.name, old)
 
@@ -180,6 +184,10 @@ def new_event(action: str, before: Routing, after: Routing, *, who: str | None =
     return Event(
         time=datetime.now(UTC), who=who or _ourselves(), action=action, before=before, after=after
     )
+
+
+def _event_key(event: Event) -> str:
+    return f"{_EVENT_TAG}{event.time:%Y%m%dT%H%M%S.%f}.{os.urandom(3).hex()}"
 
 
 def _ourselves() -> str:

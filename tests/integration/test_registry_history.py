@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from bundle.registry import ModelRegistry, Routing, record
 from tests.tiny_bundle import image_parts
@@ -65,3 +67,55 @@ def test_the_oldest_events_are_dropped_when_an_earlier_writers_clock_was_ahead(
         Routing(champion=3),
         Routing(champion=4),
     ]
+
+
+class Killed(BaseException):
+    """No `except Exception` may see it, as none sees a SIGKILL."""
+
+
+WRITES = (
+    "set_registered_model_alias",
+    "set_registered_model_tag",
+    "delete_registered_model_tag",
+)
+
+
+def _die(patch, after: int) -> None:
+    """At the write after so many."""
+    left = iter(range(after))
+
+    def dying(write):
+        def die(*arguments):
+            if next(left, None) is None:
+                raise Killed
+            return write(*arguments)
+
+        return die
+
+    for name in WRITES:
+        patch.setattr(MlflowClient, name, dying(getattr(MlflowClient, name)))
+
+
+@pytest.mark.parametrize("writes", range(6))
+@pytest.mark.parametrize("begin", ["split", "ramp"])
+def test_a_kill_at_any_write_leaves_a_history_that_is_true(four, begin, writes):
+    if begin == "split":
+        four.split("digits", {1: 50, 2: 50})
+    else:
+        four.ramp("digits", 2)
+    before, known = four.routing("digits"), len(four.history("digits"))
+
+    with pytest.MonkeyPatch.context() as patch, suppress(Killed):
+        _die(patch, writes)
+        four.promote("digits", 3, who="key:boss")
+
+    changed = four.routing("digits") != before
+    events = four.history("digits")
+    assert len(events) == known + changed
+    if changed:
+        assert (events[-1].who, events[-1].action) == ("key:boss", "promote")
+        assert (events[-1].before, events[-1].after) == (before, four.routing("digits"))
+        assert four.rollback("digits").after == before.traffic
+    four.promote("digits", 4)
+    assert four.history("digits")[-1].after == Routing(champion=4)
+    assert len(four.history("digits")) == known + 1 + 2 * changed

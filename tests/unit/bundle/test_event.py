@@ -26,6 +26,7 @@ from bundle.registry.routing import Routing
             champion=st.integers(1),
             split=st.dictionaries(st.integers(1, 10**18 - 1), st.floats(0, 100)),
         ),
+        pending=st.booleans(),
     )
 )
 def test_event_survives_its_json(event):
@@ -42,13 +43,13 @@ def test_events_come_in_the_order_of_time_and_unreadable_ones_are_left_out():
     found = [event(seconds=seconds) for seconds in range(3)]
     texts = [json.dumps(one.to_dict()) for one in found]
 
-    assert read_events([texts[2], "{", texts[0], "[]", texts[1]]) == found
+    assert read_events([texts[2], "{", texts[0], "[]", texts[1]], now=Routing) == found
 
 
 def test_what_the_guardrail_once_kept_as_a_rollback_is_read_as_a_withdrawal():
     kept = [event("rollback", who="guardrail"), event("rollback", who="me", seconds=1)]
 
-    found = read_events([json.dumps(one.to_dict()) for one in kept])
+    found = read_events([json.dumps(one.to_dict()) for one in kept], now=Routing)
 
     assert [one.action for one in found] == ["withdraw", "rollback"]
 
