@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
+import time
 from typing import TYPE_CHECKING, Any
 
 from serving.errors import (
@@ -50,6 +51,7 @@ class Calls:
             request_id=exchange.request_id,
             model=model,
             arguments=arguments,
+            expires=time.monotonic() + self._seconds,
         )
         future = self._waiting[call.id] = asyncio.get_running_loop().create_future()
         try:

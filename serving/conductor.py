@@ -63,6 +63,8 @@ class Conductor:
         """Whether somebody asked for a look at the registry while nobody could take one."""
         self._calls: dict[int, Call] = {}
         """What the watcher has been asked, and has not answered."""
+        self._held_calls: list[Call] = []
+        """What it is to be asked when there is one again."""
         self._settled: dict[str, Wanted] = {w.uri: w for w in fleet.settled}
         self._count_shares(Routes(fleet.routes))
 
@@ -77,9 +79,14 @@ class Conductor:
 
     def ready(self, slot: Slot) -> None:
         """A process that was started hears now."""
-        if slot.kind == WATCHER and self._look_owed:
+        if slot.kind != WATCHER:
+            return
+        if self._look_owed:
             self._look_owed = False
             self._board.offer(WATCHER, Look())
+        calls, self._held_calls = self._held_calls, []
+        for call in calls:
+            self._forward(call)
 
     def hear(self, slot: Slot, message: object) -> None:
         """Something that is not about the process itself."""
@@ -107,7 +114,7 @@ class Conductor:
         elif isinstance(message, (Observed, Look)):
             self._board.offer(WATCHER, message)
         elif isinstance(message, Call):
-            self._forward(slot, message)
+            self._forward(replace(message, process=slot.index))
         elif isinstance(message, Result):
             self._calls.pop(message.id, None)
             asking = self._board.find(API, message.process)
@@ -152,14 +159,13 @@ class Conductor:
     def _now(self) -> Routes:
         return Routes(self._fleet.routes, self._fleet.refused)
 
-    def _forward(self, slot: Slot, call: Call) -> None:
-        call = replace(call, process=slot.index)
+    def _forward(self, call: Call) -> None:
         watcher = self._board.find(WATCHER, 0)
         if watcher is not None:
             self._calls[call.id] = call
             self._board.send(watcher, call)
         elif self._fleet.wanted:
-            self._refuse(call, 503, "nothing asks the registry at the moment", "try again")
+            self._held_calls.append(call)
         else:
             remedy = "serve models:/NAME, or use models.py"
             self._refuse(call, 404, "this server follows no registry", remedy)

@@ -92,6 +92,10 @@ class Supervisor:
         polled = [start.polled_at for start in starts if not start.wanted.pinned]
         if polled and settings.poll_seconds > 0:  # else its age would say nothing
             self._metrics.registry_polled(min(polled))
+        self._serving = False
+        """Whether all API processes and workers have been ready: who dies from then on is replaced,
+        and is no reason not to start.
+        """
         self._announced = False
         self._plan: DrainPlan | None = None
         self._signalled_at = 0.0
@@ -228,9 +232,15 @@ class Supervisor:
         self._conductor.ready(slot)
         if slot.kind in (WORKER, SHADOW):
             self.tell(API, self._up(slot))
-        if not self._announced and all(
-            other.ready for other in self._slots if other.kind in (API, WORKER)
-        ):
+        self._announce()
+
+    def _announce(self) -> None:
+        """Once, when requests are answered and the registry is followed; a watcher that does not
+        start is not waited for.
+        """
+        self._serving = self._serving or all(s.ready for s in self._slots if s.kind in (API, WORKER))
+        watched = all(s.ready or s.failures for s in self._slots if s.kind == WATCHER)
+        if self._serving and watched and not self._announced and self._plan is None:
             self._announced = True
             print(f"ready {self._url}", file=sys.stderr, flush=True)
 
@@ -245,7 +255,7 @@ class Supervisor:
             self._metrics.left(child.process.pid or 0)  # as it was told
             return
         survivable = self._conductor.buried(slot) or slot.kind in (WATCHER, SHADOW)
-        if not self._announced and not survivable:
+        if not self._serving and not survivable:
             raise (
                 child.reason.error()
                 if child.reason is not None
@@ -255,6 +265,7 @@ class Supervisor:
             )
         self._metrics.death(slot.kind, child.process.pid or 0)
         self._replace(slot, child)
+        self._announce()
 
     def _replace(self, slot: Slot, child: Child) -> None:
         delay = slot.plan_restart(child)
@@ -297,7 +308,7 @@ class Supervisor:
 
     def _drain(self, plan: DrainPlan) -> int:
         """API processes finish, then workers leave. Returns the exit code."""
-        if not self._announced:
+        if not any(slot.ready for slot in self._slots if slot.kind == API):
             return 0
         self._listener.close()
         self.tell(API, Drain(plan))

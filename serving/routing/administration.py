@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
-from bundle.errors import ConflictError, NotFoundError, RequestError, TrainyardError
+from bundle.errors import ConflictError, NotFoundError, RegistryError, RequestError, TrainyardError
 from serving.logs import AUDIT
 from serving.routing.messages import Call, Result
 
@@ -42,6 +43,7 @@ class Administration:
     def answer(self, call: Call) -> Result:
         """What came of it; a change is in the log, whether it was allowed or not."""
         try:
+            _check_awaited(call)
             status, document = 200, self._actions[call.action](call)
         except TrainyardError as error:
             status = _status(error)
@@ -69,6 +71,12 @@ def _change(act: Callable[..., Event], *names: str) -> Callable[[Call], Any]:
         return event.to_dict()
 
     return change
+
+
+def _check_awaited(call: Call) -> None:
+    """Raise RegistryError where whoever asked was told that it has not been answered."""
+    if time.monotonic() > call.expires:
+        raise RegistryError("nobody waits for this any more: nothing was done")
 
 
 def _status(error: TrainyardError) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,8 @@ class Call:
     request_id: str
     model: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
+    expires: float = math.inf
+    """From when on nobody waits for an answer, on time.monotonic's clock: then it is not done."""
     process: int = -1
     """Which API process asks; the supervisor fills it in."""
 

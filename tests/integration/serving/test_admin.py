@@ -16,7 +16,6 @@ from tests.followed_model import (
     events,
     version,
     versions,
-    watcher_pid,
 )
 from tests.running_server import eventually
 
@@ -33,7 +32,6 @@ def server(model):
     """Looks at the registry once an hour: what it does sooner it does because it was told."""
     arguments = ("--poll-seconds", "3600")
     with model.serve(*arguments, admin=True, environment={VARIABLE: SECRET}) as server:
-        eventually(lambda: watcher_pid(server) > 0)
         yield server
 
 

@@ -34,7 +34,6 @@ from tests.followed_model import (
     events,
     version,
     versions,
-    watcher_pid,
 )
 from tests.running_server import RunningServer, eventually
 
@@ -134,7 +133,6 @@ def test_a_challenger_that_takes_twice_as_long_is_caught_within_two_minutes(
         model.serve("--api-processes", "1", "--batch-size", "1") as server,
         server.client() as client,
     ):
-        eventually(lambda: watcher_pid(server) > 0, seconds=200)
         answers, seconds = send(server, client, any_pixel, seconds=120)
         found = rolled_back(server)
         print(f"{percent} percent: {dict(answers)}, after {seconds:.1f} s: {found}")
@@ -156,7 +154,6 @@ def test_a_challenger_that_is_the_same_goes_on(tmp_path, empty_registry):
         model.serve("--api-processes", "1", "--batch-size", "1") as server,
         server.client() as client,
     ):
-        eventually(lambda: watcher_pid(server) > 0, seconds=200)
         answers, _ = send(server, client, any_pixel, seconds=120)
         print(dict(answers))
         assert rolled_back(server) is None
@@ -210,7 +207,6 @@ def test_a_challenger_that_is_the_same_goes_on_whoever_has_the_larger_batches(
         model.register(growing_parts(GROWTH))
     model.registry.split(NAME, {1: 100 - percent, 2: percent})
     with model.serve("--api-processes", "1") as server:
-        eventually(lambda: watcher_pid(server) > 0, seconds=200)
         answers, _ = press(server, seconds=90)
         sizes = {number: round(batch_samples(server, number), 1) for number in "12"}
         print(f"{percent} percent: {dict(answers)}, samples a batch {sizes}")
@@ -229,7 +225,6 @@ def test_a_challenger_that_takes_twice_as_long_is_caught_in_batches_of_whatever_
     model.register(growing_parts(2 * GROWTH))
     model.registry.split(NAME, {1: 100 - percent, 2: percent})
     with model.serve("--api-processes", "1") as server, server.client() as client:
-        eventually(lambda: watcher_pid(server) > 0, seconds=200)
         answers, seconds = press(server, seconds=270)
         sizes = {number: round(batch_samples(server, number), 1) for number in "12"}
         found = rolled_back(server)
@@ -249,7 +244,6 @@ def test_clients_that_do_not_wait_do_not_roll_back_a_version(tmp_path, empty_reg
         model.register(slow_parts(ROUNDS))
     model.registry.split(NAME, {1: 50, 2: 50})
     with model.serve("--api-processes", "1") as server, server.client() as client:
-        eventually(lambda: watcher_pid(server) > 0, seconds=200)
         key = next(str(key) for key in range(100) if version(client, key=str(key)) == "2")
         other = next(str(key) for key in range(100) if version(client, key=str(key)) == "1")
         for _ in range(60):
@@ -278,7 +272,6 @@ def test_a_version_that_runs_until_the_servers_limit_is_caught(tmp_path, empty_r
         model.serve("--api-processes", "2", "--timeout-ms", "1000") as server,
         server.client() as client,
     ):
-        eventually(lambda: watcher_pid(server) > 0, seconds=200)
         answers, seconds = press(server, seconds=480)
         found = rolled_back(server)
         print(f"{dict(answers)}, after {seconds:.1f} s: {found}")
@@ -297,7 +290,6 @@ def test_a_challenger_that_fails_a_fifth_of_its_requests_is_gone_within_a_minute
     model.register(failing_parts())
     model.registry.split(NAME, {1: 100 - percent, 2: percent})
     with model.serve("--api-processes", "2") as server, server.client() as client:
-        eventually(lambda: watcher_pid(server) > 0, seconds=200)
         answers, seconds = send(
             server, client, lambda number: UNLUCKY if number % 5 == 0 else 0, seconds=60
         )

@@ -8,12 +8,22 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import psutil
 import pytest
 
 from bundle.registry import ModelRegistry
-from tests.running_server import ROOT, eventually, run_until_exit, running_server, start
+from tests.followed_model import ADMIN_KEY, NAME, FollowedModel, ask, events
+from tests.running_server import (
+    ROOT,
+    RunningServer,
+    eventually,
+    run_until_exit,
+    running_server,
+    start,
+)
 
 BLOCKED = (
     "torch",
@@ -233,3 +243,66 @@ def test_ctrl_c_while_the_registry_is_waited_for_is_told_in_one_line(tmp_path):
             process.send_signal(signal.SIGINT)
             assert process.wait(20) == 128 + signal.SIGINT, (tmp_path / "serve.log").read_text()
     expect_one_line((tmp_path / "serve.log").read_text(), "interrupted")
+
+
+LATE_WATCHER = """
+import pathlib, sys, time
+
+folder = pathlib.Path(__file__).parent
+if "--multiprocessing-fork" in sys.orig_argv:
+    if (folder / "resolved").exists():
+        while not (folder / "go").exists():
+            time.sleep(0.01)
+    (folder / "resolved").touch()
+"""
+"""The first process that is spawned finds the models; the second one, the watcher, comes late."""
+
+
+@pytest.fixture
+def late(tmp_path, empty_registry, free_tcp_port):
+    """A server that answers and does not follow the registry yet, with its log."""
+    (tmp_path / "sitecustomize.py").write_text(LATE_WATCHER)
+    model = FollowedModel.create(tmp_path, empty_registry, versions=2)
+    environment = {
+        **model.environment,
+        "PYTHONPATH": str(tmp_path),
+        "TRAINYARD_API_KEYS": f"boss:predict+metrics+admin:{ADMIN_KEY}",
+    }
+    log = tmp_path / "late.log"
+    arguments = ["--model", f"models:/{NAME}", "--port", str(free_tcp_port), "--threads", "1"]
+    process = start(arguments, log_file=log, environment=environment)
+    server = RunningServer(process, f"http://127.0.0.1:{free_tcp_port}", log)
+    try:
+        eventually(lambda: _answers(server), seconds=200)
+        yield server
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _answers(server: RunningServer) -> bool:
+    assert server.process.poll() is None, server.log
+    try:
+        with server.client() as client:
+            return client.get("/health/ready").status_code == 200
+    except httpx.ConnectError:
+        return False
+
+
+def test_the_server_is_ready_when_it_follows_the_registry(late, tmp_path):
+    headers = {"X-API-Key": ADMIN_KEY}
+    with late.client() as client, ThreadPoolExecutor() as pool:
+        assert ask(client, headers=headers).status_code == 200
+        call = pool.submit(httpx.get, f"{late.url}/admin/models", headers=headers, timeout=60)
+        time.sleep(0.3)
+        assert not call.done()
+        assert "ready http" not in late.log
+        (tmp_path / "go").touch()
+        eventually(lambda: f"ready {late.url}" in late.log)
+        assert [found["name"] for found in call.result().json()["models"]] == [NAME]
+
+
+def test_the_server_drains_also_before_it_follows_the_registry(late):
+    late.signal(signal.SIGTERM)
+    assert late.wait() == 0
+    assert [event["clean"] for event in events(late, "stopped")] == [True]

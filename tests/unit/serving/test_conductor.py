@@ -60,18 +60,29 @@ def told(caplog):
     caplog.set_level(logging.INFO)
 
 
-@pytest.mark.parametrize(("wanted", "status"), [(("models:/digits",), 503), ((), 404)])
-def test_what_admins_ask_for_is_worth_another_try_only_where_a_registry_is_followed(
-    wanted, status, caplog
-):
+def test_what_admins_ask_for_is_refused_where_no_registry_is_followed(caplog):
     board = Board(API)
-    conductor_of(board, *wanted).hear(Slot(API, 0), CALL)
+    conductor_of(board).hear(Slot(API, 0), CALL)
     [result] = board.sent
-    assert (result.id, result.status) == (7, status)
-    assert ("try again" in result.document["remedy"]) == bool(wanted)
+    assert (result.id, result.status) == (7, 404)
+    assert "try again" not in result.document["remedy"]
     assert [(line.fields["principal"], line.fields["status"]) for line in audited(caplog)] == [
-        ("boss", status)
+        ("boss", 404)
     ]
+
+
+def test_what_admins_ask_for_waits_for_a_watcher():
+    board = Board(API)
+    conductor = conductor_of(board, "models:/digits")
+    conductor.hear(Slot(API, 0), CALL)
+    conductor.hear(Slot(API, 1), replace(CALL, id=8))
+    assert board.sent == []
+    board.hear.add(WATCHER)
+    conductor.ready(Slot(WATCHER, 0))
+    conductor.ready(Slot(WATCHER, 0))
+    assert board.sent == [replace(CALL, process=0), replace(CALL, id=8, process=1)]
+    conductor.buried(Slot(WATCHER, 0))
+    assert [result.id for result in board.sent[2:]] == [7, 8]
 
 
 def test_what_the_watcher_was_asked_is_answered_when_it_dies(caplog):

@@ -1,0 +1,42 @@
+"""What admins ask for, done to the registry only as long as they wait for it."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import pytest
+
+from serving.routing.administration import Administration
+from serving.routing.messages import Call
+
+
+class Registry:
+    """Counts how often it is changed."""
+
+    def __init__(self) -> None:
+        self.changed = 0
+
+    def rollback(self, name, **_):
+        self.changed += 1
+        raise AssertionError("a real one answers with an event")
+
+    promote = split = ramp = shadow = rollback
+
+
+@pytest.mark.parametrize("action", ["rollback", "list"])
+def test_what_nobody_waits_for_any_more_is_not_done(action):
+    registry = Registry()
+    call = Call(1, action, "boss", "r", model="digits", expires=time.monotonic() - 0.001)
+    result = Administration(registry).answer(call)
+    assert (result.id, result.status) == (1, 503)
+    assert "nothing was done" in result.document["message"]
+    assert registry.changed == 0
+
+
+def test_what_is_waited_for_is_done():
+    registry = Registry()
+    for expires in (math.inf, time.monotonic() + 60):
+        with pytest.raises(AssertionError, match="event"):
+            Administration(registry).answer(Call(1, "rollback", "boss", "r", expires=expires))
+    assert registry.changed == 2
