@@ -20,7 +20,17 @@ def next_stage(percent: float) -> float | None:
 
 
 def first_stage(name: str, number: int, routing: Routing) -> Routing:
-    """Raises RequestError unless there is a champion, with traffic, to be compared with."""
+    """A version that has more than the first stage already keeps it, so that nobody is moved back.
+
+    Raises RequestError unless there is a champion, with traffic, to be compared with, and no ramp.
+    """
+    if routing.ramp is not None:
+        raise RequestError(
+            f"a ramp of {name!r} to version {routing.ramp} is under way, with "
+            f"{routing.shares[routing.ramp]:g} percent",
+            field="version",
+            remedy=f"let it go on; or end it: models.py rollback {name}",
+        )
     champion = routing.champion
     if champion is None or champion == number:
         raise RequestError(
@@ -34,7 +44,7 @@ def first_stage(name: str, number: int, routing: Routing) -> Routing:
             field="version",
             remedy="promote the version that is to be compared with first",
         )
-    return _at(champion, number, STAGES[0])
+    return _at(champion, number, max(STAGES[0], routing.shares.get(number, 0.0)))
 
 
 def advanced(routing: Routing, number: int, *, seen: float) -> Routing | None:
@@ -54,4 +64,4 @@ def advanced(routing: Routing, number: int, *, seen: float) -> Routing | None:
 def _at(champion: int, number: int, stage: float) -> Routing:
     if stage >= WHOLE:
         return Routing(champion=number)
-    return Routing(champion=champion, split={champion: WHOLE - stage, number: stage}, ramp=number)
+    return Routing(champion=champion, split={champion: round(WHOLE - stage, 2), number: stage}, ramp=number)

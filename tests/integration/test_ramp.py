@@ -134,6 +134,27 @@ def test_a_rehearsal_and_a_wrong_request_begin_nothing(registry):
     assert registry.routing("digits") == Routing(champion=1)
 
 
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_ramp_that_goes_on_is_not_begun_again(registry, tmp_path, number):
+    registry.register(image_parts(seed=3).write(tmp_path / "third").path)
+    registry.ramp("digits", 2)
+    registry.advance("digits", 2, seen=1.0)
+    before = registry.routing("digits")
+    with pytest.raises(RequestError, match="to version 2 is under way, with 5 percent") as caught:
+        registry.ramp("digits", number)
+    assert (caught.value.field, registry.routing("digits")) == ("version", before)
+
+
+@pytest.mark.parametrize(("percent", "then"), [(0.5, 5), (10.07, 25), (25, 100), (99.99, 100)])
+def test_a_ramp_moves_nobody_back_who_has_the_version_already(registry, percent, then):
+    registry.split("digits", {1: 100 - percent, 2: percent})
+    assert registry.ramp("digits", 2).after.shares[2] == max(1, percent)
+    assert sum(registry.routing("digits").shares.values()) == 100
+    registry.advance("digits", 2, seen=share(registry), who="ramp")
+    assert share(registry) == then
+    assert registry.rollback("digits").after.shares[2] == percent
+
+
 def test_a_ramp_needs_a_champion_with_traffic_to_be_compared_with(registry):
     registry.split("digits", {2: 100})
     for number in (1, 2):
