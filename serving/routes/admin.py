@@ -95,6 +95,7 @@ def admin_endpoints(calls: Calls, arrivals: Arrivals) -> list[Endpoint]:
         Endpoint("/admin/models", "GET", reading("list"), ADMIN),
         Endpoint(model, "GET", reading("versions"), ADMIN),
         Endpoint(f"{model}/history", "GET", reading("history"), ADMIN),
+        Endpoint(f"{model}/challengers", "GET", reading("challengers"), ADMIN),
         Endpoint(f"{model}/versions/{{version}}", "GET", reading("show"), ADMIN),
         Endpoint(f"{model}/promote", "POST", promote, ADMIN),
         Endpoint(f"{model}/split", "POST", split, ADMIN),

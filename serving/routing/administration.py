@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bundle.registry import Event, ModelRegistry
+    from serving.routing.sentry import Finding
 
 audit = logging.getLogger(AUDIT)
 
@@ -23,7 +24,10 @@ CHANGES = ("promote", "split", "rollback", "ramp", "shadow")
 class Administration:
     """The same as `models.py`, for whoever has a key of scope admin."""
 
-    def __init__(self, registry: ModelRegistry) -> None:
+    def __init__(
+        self, registry: ModelRegistry, *, judgements: Callable[[str], list[Finding]]
+    ) -> None:
+        """`judgements`: what the server's guardrail thinks of a model's challengers."""
         self._actions: dict[str, Callable[[Call], Any]] = {
             "list": lambda _: {"models": [m.to_dict() for m in registry.models()]},
             "versions": lambda call: {
@@ -32,6 +36,9 @@ class Administration:
             "show": lambda call: registry.get(call.model, call.arguments["version"]).to_dict(),
             "history": lambda call: {
                 "history": [event.to_dict() for event in registry.history(call.model)]
+            },
+            "challengers": lambda call: {
+                "challengers": [found.to_dict() for found in judgements(call.model)]
             },
             "promote": _change(registry.promote, "version"),
             "split": _change(registry.split, "shares"),

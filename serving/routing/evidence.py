@@ -65,8 +65,12 @@ class Evidence:
 
     def suffices(self, alpha: float) -> bool:
         """However often it is asked, it is ever wrong with a probability of at most alpha."""
+        return self.share(alpha) >= 1
+
+    def share(self, alpha: float) -> float:
+        """How much of what suffices there is, in logarithms: less than 0 where it speaks against."""
         mean = np.logaddexp.reduce(self._logs) - math.log(len(self._logs))
-        return bool(mean >= -math.log(alpha))
+        return float(mean / -math.log(alpha))
 
     def _nearest(self, count: Floats, other_count: Floats) -> Floats:
         """The champion's proportion in the nearest pair; the challenger's is `margin` higher.

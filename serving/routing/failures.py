@@ -73,9 +73,9 @@ class Failures:
         """Whether it fails more often, by `margin`; ever wrong with at most alpha."""
         return self._more.suffices(alpha)
 
-    def are_safe(self, alpha: float) -> bool:
-        """Whether it fails less often, by `safe_margin`; wrong with at most alpha."""
-        return self._no_more.suffices(alpha)
+    def safety(self, alpha: float) -> float:
+        """From 1 on it fails less often, by `safe_margin`; wrong with at most alpha."""
+        return self._no_more.share(alpha)
 
     def describe(self) -> str:
         """Of what was compared last."""

@@ -57,6 +57,11 @@ class Follower:
         self._attempt = 0
         self._ramp: int | None = None
 
+    @property
+    def model(self) -> str:
+        """Its name in the registry."""
+        return self._source.name
+
     def poll(self) -> Wanted:
         """Equal to the last one if nothing has changed. Raises RegistryError or NotFoundError;
         RecordError is of this model alone.

@@ -83,10 +83,12 @@ class Guardrail:
             return Judgement(Verdict.ROLLBACK, slowness.describe())
         if fewest < policy.min_samples:
             return Judgement(Verdict.HOLD, f"{fewest:.0f} of {policy.min_samples} batches compared")
-        if not failures.are_safe(policy.alpha):
-            return Judgement(Verdict.HOLD, "too few batches to tell the shares of failures apart")
-        if not slowness.is_safe(policy.alpha):
-            return Judgement(
-                Verdict.HOLD, "too few batches of the same size to tell the 95th percentiles apart"
-            )
-        return Judgement(Verdict.ADVANCE, "no worse than the champion")
+        safety = failures.safety(policy.alpha), slowness.safety(policy.alpha)
+        if min(safety) >= 1:
+            return Judgement(Verdict.ADVANCE, "no worse than the champion")
+        known = [int(100 * min(1.0, max(0.0, share))) for share in safety]
+        return Judgement(
+            Verdict.HOLD,
+            f"of the evidence that it is no worse there is {known[0]}% for failures and "
+            f"{known[1]}% for durations, of batches of sizes that both have",
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from serving.routing.guardrail import Guardrail, Judgement, Policy, Verdict
 from serving.routing.outcomes import Outcomes
@@ -25,6 +25,14 @@ class Finding:
     percent: float
     """What it had of the traffic when it did what is judged."""
     judgement: Judgement
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "version": self.version,
+            "percent": self.percent,
+            "verdict": self.judgement.verdict.value,
+            "reason": self.judgement.reason,
+        }
 
 
 @dataclass(frozen=True)
@@ -85,12 +93,21 @@ class Sentry:
         self._posts[uri].guardrails.pop(version, None)
 
     def findings(self) -> Iterator[Finding]:
-        """One for every challenger about which something can be said."""
-        for uri, post in self._posts.items():
-            for version, guardrail in list(post.guardrails.items()):
-                judgement = guardrail.judge()
-                if judgement.verdict is not Verdict.HOLD:
-                    yield Finding(uri, version, post.split.shares[version], judgement)
+        """One for every challenger that is to have more traffic, or to lose it."""
+        for uri in self._posts:
+            for found in self.judgements(uri):
+                if found.judgement.verdict is not Verdict.HOLD:
+                    yield found
+
+    def judgements(self, uri: str) -> list[Finding]:
+        """Of every challenger of the model, as things stand."""
+        post = self._posts.get(uri)
+        if post is None:
+            return []
+        return [
+            Finding(uri, version, post.split.shares[version], guardrail.judge())
+            for version, guardrail in post.guardrails.items()
+        ]
 
     def _compare(self) -> None:
         """The tick is over."""

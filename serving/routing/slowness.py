@@ -84,9 +84,9 @@ class Slowness:
         """Whether it takes more than `ratio` times as long; ever wrong with at most alpha."""
         return self._slower.suffices(alpha)
 
-    def is_safe(self, alpha: float) -> bool:
-        """Whether it takes less than `safe_ratio` times as long; wrong with at most alpha."""
-        return self._no_slower.suffices(alpha)
+    def safety(self, alpha: float) -> float:
+        """From 1 on it takes less than `safe_ratio` times as long; wrong with at most alpha."""
+        return self._no_slower.share(alpha)
 
     def describe(self) -> str:
         """Of the size of which most was compared, among those in which it is slower."""

@@ -128,6 +128,21 @@ class Watcher:
             elif verdict is Verdict.ADVANCE and self._advance(found):
                 self.poll()
 
+    def judgements(self, model: str) -> list[Finding]:
+        """What is thought of each challenger of the registered model; none if nobody judges.
+
+        Raises NotFoundError if the model is not followed.
+        """
+        uris = [uri for uri, follower in self._followers.items() if follower.model == model]
+        if not uris:
+            raise NotFoundError(
+                f"this server does not follow the model {model!r}",
+                field="model",
+                remedy="ask the server whose traffic the challenger has",
+            )
+        sentry = self._sentry
+        return [] if sentry is None else [f for uri in uris for f in sentry.judgements(uri)]
+
     def _withdraw(self, uri: str, version: str, reason: str) -> None:
         """Here first, since the registry may be away; it is told now or at a later poll.
 

@@ -79,7 +79,7 @@ def run_watcher(start: WatcherStart) -> None:
     start.control.send(Ready())
     watch(
         watcher,
-        Administration(registry),
+        Administration(registry, judgements=watcher.judgements),
         inbox,
         start.control,
         period=start.settings.poll_seconds,

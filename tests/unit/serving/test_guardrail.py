@@ -366,3 +366,15 @@ def test_durations_are_counted_at_their_edges():
     for seconds in (0.0, EDGES[0], EDGES[-1], 1e6):
         outcomes.record(200, [Run(seconds)])
     assert outcomes.durations == {ALONE: {0: 2.0, len(EDGES) - 1: 1.0, len(EDGES): 1.0}}
+
+
+def test_the_reason_tells_how_much_evidence_is_there_until_all_of_it_is():
+    guardrail, seen = Guardrail(POLICY), []
+    while guardrail.judge().verdict is not Verdict.ADVANCE:
+        guardrail.add(of_size(1, 0.01, 20), of_size(1, 0.01, 2))
+        found = re.search(r"(\d+)% for failures and (\d+)% for durations", guardrail.judge().reason)
+        seen += [tuple(map(int, found.groups()))] if found else []
+    assert min(seen) == seen[0]
+    assert all(min(pair) < 100 for pair in seen)
+    assert max(max(pair) for pair in seen) <= 100
+    assert len({*seen}) > 5

@@ -51,6 +51,8 @@ class Registry:
         self.withdrawn: list[str] = []
         self.advanced: list[tuple[str, float]] = []
 
+    model = "m"
+
     def poll(self) -> Wanted:
         self._check()
         return self.now
@@ -468,3 +470,15 @@ def test_a_process_takes_a_route_when_it_knows_all_of_its_versions():
     table.update(Routes(()), [])
     assert table.shares("m") == {}
     assert table.route("m") is None
+
+
+def test_what_is_thought_of_a_challenger_can_be_asked_for(bench):
+    [found] = bench.watcher.judgements("m")
+    assert found.to_dict() == {
+        "version": "2",
+        "percent": 10.0,
+        "verdict": "hold",
+        "reason": "0 of 20 batches compared",
+    }
+    with pytest.raises(NotFoundError, match="does not follow the model 'other'"):
+        bench.watcher.judgements("other")
