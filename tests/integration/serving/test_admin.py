@@ -128,6 +128,18 @@ def test_a_field_that_is_given_twice_changes_nothing(client):
     assert client.get(f"/admin/models/{NAME}").json() == before
 
 
+def test_what_is_thought_of_challengers_can_be_read(client):
+    post(client, "promote", version=1)
+    post(client, "ramp", version=2)
+    path = f"/admin/models/{NAME}/challengers"
+    eventually(lambda: bool(client.get(path).json()["challengers"]))
+    [found] = client.get(path).json()["challengers"]
+    assert (found["version"], found["percent"], found["verdict"]) == ("2", 1.0, "hold")
+    assert "of 20 batches" in found["reason"]
+    assert post(client, "rollback").json()["to"]["champion"] == 1
+    assert client.get("/admin/models/nothing/challengers").status_code == 404
+
+
 def test_a_model_that_is_not_registered_is_404(client):
     assert client.get("/admin/models/nothing/history").status_code == 404
 

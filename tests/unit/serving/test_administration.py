@@ -38,5 +38,7 @@ def test_what_is_waited_for_is_done():
     registry = Registry()
     for expires in (math.inf, time.monotonic() + 60):
         with pytest.raises(AssertionError, match="event"):
-            Administration(registry, judgements=list).answer(Call(1, "rollback", "boss", "r", expires=expires))
+            Administration(registry, judgements=list).answer(
+                Call(1, "rollback", "boss", "r", expires=expires)
+            )
     assert registry.changed == 2
