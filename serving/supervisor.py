@@ -238,7 +238,8 @@ class Supervisor:
         """Once, when requests are answered and the registry is followed; a watcher that does not
         start is not waited for.
         """
-        self._serving = self._serving or all(s.ready for s in self._slots if s.kind in (API, WORKER))
+        vital = [slot for slot in self._slots if slot.kind in (API, WORKER)]
+        self._serving = self._serving or all(slot.ready for slot in vital)
         watched = all(s.ready or s.failures for s in self._slots if s.kind == WATCHER)
         if self._serving and watched and not self._announced and self._plan is None:
             self._announced = True

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 WITHDRAW = "withdraw"
 ROLLBACK = "rollback"
-ACTIONS = ("register", "promote", "split", "ramp", WITHDRAW, ROLLBACK, "shadow")
+PROMOTE = "promote"
+RAMP = "ramp"
+ACTIONS = ("register", PROMOTE, "split", RAMP, WITHDRAW, ROLLBACK, "shadow")
 
 _GUARDRAIL = "guardrail"
 """Whose withdrawals were kept as rollbacks, before they had an action of their own."""
@@ -64,19 +66,22 @@ class Event:
         return event
 
 
+def read_event(text: str) -> Event | None:
+    """None for what cannot be read."""
+    try:
+        return Event.from_json(text)
+    except ManifestError:
+        return None
+
+
 def read_events(texts: Sequence[str], *, now: Callable[[], Routing]) -> list[Event]:
     """The events, oldest first; what cannot be read is left out.
 
     A pending one is what has come of it by the next event, or by `now`; nothing, if that is how it
     was before.
     """
-    events = []
-    for text in texts:
-        try:
-            events.append(Event.from_json(text))
-        except ManifestError:
-            continue
-    events.sort(key=lambda event: event.time)
+    found = filter(None, map(read_event, texts))
+    events = sorted(found, key=lambda event: event.time)
     settled: list[Event] = []
     for index, event in enumerate(events):
         if not event.pending:

@@ -6,7 +6,7 @@ it to the next one.
 
 from __future__ import annotations
 
-from bundle.errors import RequestError
+from bundle.errors import ConflictError, RequestError
 from bundle.registry.routing import Routing
 from bundle.shares import WHOLE
 
@@ -22,10 +22,11 @@ def next_stage(percent: float) -> float | None:
 def first_stage(name: str, number: int, routing: Routing) -> Routing:
     """A version that has more than the first stage already keeps it, so that nobody is moved back.
 
-    Raises RequestError unless there is a champion, with traffic, to be compared with, and no ramp.
+    Raises ConflictError while another ramp goes on, and RequestError unless there is a champion
+    with traffic to be compared with, and nobody else.
     """
     if routing.ramp is not None:
-        raise RequestError(
+        raise ConflictError(
             f"a ramp of {name!r} to version {routing.ramp} is under way, with "
             f"{routing.shares[routing.ramp]:g} percent",
             field="version",
@@ -43,6 +44,14 @@ def first_stage(name: str, number: int, routing: Routing) -> Routing:
             f"{number} could be compared",
             field="version",
             remedy="promote the version that is to be compared with first",
+        )
+    others = sorted(routing.shares.keys() - {champion, number})
+    if others:
+        raise RequestError(
+            f"version {' and '.join(map(str, others))} of {name!r} has traffic too, and a ramp is "
+            f"between version {number} and the champion alone",
+            field="version",
+            remedy=f"split the traffic between versions {champion} and {number} first",
         )
     return _at(champion, number, max(STAGES[0], routing.shares.get(number, 0.0)))
 
@@ -64,4 +73,6 @@ def advanced(routing: Routing, number: int, *, seen: float) -> Routing | None:
 def _at(champion: int, number: int, stage: float) -> Routing:
     if stage >= WHOLE:
         return Routing(champion=number)
-    return Routing(champion=champion, split={champion: round(WHOLE - stage, 2), number: stage}, ramp=number)
+    return Routing(
+        champion=champion, split={champion: round(WHOLE - stage, 2), number: stage}, ramp=number
+    )

@@ -15,7 +15,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 
 from bundle.errors import ManifestError, NotFoundError, RecordError, RequestError
 from bundle.fields import Fields, canonical_json, parse_json
-from bundle.registry.event import Event, read_events
+from bundle.registry.event import Event, read_event, read_events
 from bundle.registry.routing import Routing, Share, check_shadow, read_split
 from bundle.registry.version import ModelVersion, RegisteredModel
 from bundle.shares import WHOLE, check_shares
@@ -82,6 +82,12 @@ class ModelRecord:
         texts = list(_event_tags(entity).values())
         return read_events(texts, now=lambda: _read_routing(entity))
 
+    def unfinished(self) -> Event | None:
+        """The last change, if whoever made it was killed before it was recorded as done; `after` is
+        what it was to bring about. The same change once more brings that to its end.
+        """
+        return self._unfinished()[1]
+
     def check_exist(self, numbers: Sequence[int]) -> None:
         """Raise NotFoundError for a number that is no version."""
         self.entity()
@@ -98,10 +104,13 @@ class ModelRecord:
         """Make a new version the candidate, and the champion if there is none."""
         self._set_candidate(number)
         before = self.routing()
+        event = self._event("register", before, before)
+        key = _event_key(event)
         if before.champion is None:
+            event = replace(event, after=replace(before, champion=number))
+            self._write(key, replace(event, pending=True).to_dict())
             self._client.set_registered_model_alias(self.name, CHAMPION, str(number))
-        event = self._event("register", before, self.routing())
-        self._keep(event, key=_event_key(event))
+        self._keep(event, key=key)
 
     def change(
         self, action: str, after: Routing, *, dry_run: bool, who: str | None = None
@@ -125,10 +134,14 @@ class ModelRecord:
         MLflow writes one alias or tag at a time, and whoever looks in between sees it so; so does
         the history, if whoever writes is killed there.
         """
-        event = self._event(action, before, after, who=who)
-        if dry_run or before == after:
+        key, event = self._unfinished()
+        if event is None or (event.action, event.after) != (action, after):
+            event = self._event(action, before, after, who=who)
+            key = _event_key(event)
+            if before == after:
+                return event
+        if dry_run:
             return event
-        key = _event_key(event)
         self._write(key, replace(event, pending=True).to_dict())
         if after.champion is not None and after.champion != before.champion:
             if before.split and not after.split:
@@ -142,6 +155,15 @@ class ModelRecord:
                 self._client.delete_registered_model_tag(self.name, tag)
         self._keep(event, key=key)
         return event
+
+    def _unfinished(self) -> tuple[str, Event | None]:
+        """With the key of its tag."""
+        tags = _event_tags(self.entity())
+        key = max(tags, default="")
+        last = read_event(tags[key]) if key else None
+        if last is None or not last.pending:
+            return key, None
+        return key, replace(last, pending=False)
 
     def _write(self, tag: str, document: Any) -> None:
         self._client.set_registered_model_tag(self.name, tag, canonical_json(document))

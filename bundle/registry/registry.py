@@ -15,7 +15,7 @@ from bundle.errors import ManifestError, NotFoundError, RecordError, RequestErro
 from bundle.manifest import check_model_name
 from bundle.paths import MANIFEST
 from bundle.registry.artifacts import check_same, download, upload
-from bundle.registry.event import ROLLBACK, WITHDRAW, Event
+from bundle.registry.event import PROMOTE, RAMP, ROLLBACK, WITHDRAW, Event
 from bundle.registry.ramp import advanced, first_stage
 from bundle.registry.record import ModelRecord, all_pages
 from bundle.registry.rollback import previous_routing
@@ -129,7 +129,7 @@ class ModelRegistry:
         with self._store.writing(missing=_no_model(name)) as client:
             record = ModelRecord(client, name)
             record.check_exist([number])
-            return record.redirect("promote", Routing(champion=number), dry_run=dry_run, who=who)
+            return record.redirect(PROMOTE, Routing(champion=number), dry_run=dry_run, who=who)
 
     def split(
         self,
@@ -158,7 +158,7 @@ class ModelRegistry:
             record = ModelRecord(client, name)
             record.check_exist([number])
             after = first_stage(name, number, record.routing())
-            return record.redirect("ramp", after, dry_run=dry_run, who=who)
+            return record.redirect(RAMP, after, dry_run=dry_run, who=who)
 
     def advance(
         self, name: str, number: int, *, seen: float, who: str | None = None
@@ -167,10 +167,13 @@ class ModelRegistry:
         with self._store.writing(missing=_no_model(name)) as client:
             record = ModelRecord(client, name)
             record.check_exist([number])
+            half = record.unfinished()
+            if half is not None and half.before.ramp == number and half.who == who:
+                return record.redirect(half.action, half.after, dry_run=False, who=who)
             after = advanced(record.routing(), number, seen=seen)
             if after is None:
                 return None
-            action = "promote" if after.champion == number else "ramp"
+            action = PROMOTE if after.champion == number else RAMP
             return record.redirect(action, after, dry_run=False, who=who)
 
     def shadow(
@@ -204,6 +207,9 @@ class ModelRegistry:
         """
         with self._store.writing(missing=_no_model(name)) as client:
             record = ModelRecord(client, name)
+            half = record.unfinished()
+            if half is not None and half.action == ROLLBACK:
+                return record.redirect(ROLLBACK, half.after, dry_run=dry_run, who=who)
             previous = previous_routing(record.events(), record.routing(), record.numbers())
             if previous is None:
                 raise RequestError(

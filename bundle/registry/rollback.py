@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bundle.errors import ConflictError
-from bundle.registry.event import ROLLBACK, WITHDRAW
+from bundle.registry.event import PROMOTE, RAMP, ROLLBACK, WITHDRAW
+from bundle.shares import WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -70,14 +71,17 @@ def _changes(events: Sequence[Event], current: Routing) -> list[_Change]:
 def _begins(event: Event) -> bool:
     """Whether it is a change of its own, and no stage of a ramp that goes on or ends."""
     before, after = event.before, event.after
-    if before.ramp is not None and before.ramp in (after.ramp, _whole(after)):
+    if before.ramp is not None and _goes_on(event, before.ramp):
         return False
     return before.traffic != after.traffic or after.ramp is not None
 
 
-def _whole(routing: Routing) -> int | None:
-    """The champion that has all of the traffic."""
-    return None if routing.traffic.split else routing.champion
+def _goes_on(event: Event, ramp: int) -> bool:
+    """Whether the ramp did, or came to its end; also where that was killed in the middle."""
+    after = event.after
+    if event.action == PROMOTE:
+        return after.shares == {ramp: WHOLE}
+    return after.ramp == ramp or (event.action == RAMP and after.ramp is None)
 
 
 def _after_withdrawal(changes: list[_Change], event: Event) -> list[_Change]:

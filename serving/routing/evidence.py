@@ -68,7 +68,7 @@ class Evidence:
         return self.share(alpha) >= 1
 
     def share(self, alpha: float) -> float:
-        """How much of what suffices there is, in logarithms: less than 0 where it speaks against."""
+        """How much of what suffices there is, in logarithms; below 0 it speaks against."""
         mean = np.logaddexp.reduce(self._logs) - math.log(len(self._logs))
         return float(mean / -math.log(alpha))
 

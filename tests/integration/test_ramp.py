@@ -140,9 +140,19 @@ def test_a_ramp_that_goes_on_is_not_begun_again(registry, tmp_path, number):
     registry.ramp("digits", 2)
     registry.advance("digits", 2, seen=1.0)
     before = registry.routing("digits")
-    with pytest.raises(RequestError, match="to version 2 is under way, with 5 percent") as caught:
+    with pytest.raises(ConflictError, match="to version 2 is under way, with 5 percent") as caught:
         registry.ramp("digits", number)
     assert (caught.value.field, registry.routing("digits")) == ("version", before)
+
+
+def test_a_ramp_is_between_two_versions(registry, tmp_path):
+    """The users of a third one would be moved."""
+    registry.register(image_parts(seed=3).write(tmp_path / "third").path)
+    registry.split("digits", {1: 80, 2: 10, 3: 10})
+    for number, other in ((2, 3), (3, 2)):
+        with pytest.raises(RequestError, match=f"version {other} of 'digits' has traffic too"):
+            registry.ramp("digits", number)
+    assert registry.routing("digits").ramp is None
 
 
 @pytest.mark.parametrize(("percent", "then"), [(0.5, 5), (10.07, 25), (25, 100), (99.99, 100)])

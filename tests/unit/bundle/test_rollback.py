@@ -116,7 +116,7 @@ def test_rollback_goes_on_after_what_was_changed_behind_the_history_was_undone()
 
 @pytest.mark.parametrize("stages", [1, 2, 3, 4])
 def test_rollback_undoes_a_whole_ramp_whatever_stage_it_is_at(stages):
-    before = champion(1, v1=50, v3=50)
+    before = champion(1, v1=99.5, v2=0.5)
     found = story(champion(9), champion(1), before)
     for _ in range(stages):
         found.ramp(2)
