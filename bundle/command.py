@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import atexit
 import os
+import re
 import signal
 import sys
 import traceback
 from typing import TYPE_CHECKING, NoReturn
 
 from bundle.errors import RequestError, Stopped, TrainyardError
+from bundle.quotation import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +21,11 @@ TRACEBACK_VARIABLE = "TRAINYARD_TRACEBACK"
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
+LONGEST_WORD = 200
+LONGEST_MESSAGE = 1_000
+"""Characters of what argparse says, which repeats the arguments."""
+_LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD + 1},}}")
+
 
 class CommandParser(argparse.ArgumentParser):
     """Raises RequestError for arguments that it does not take, where argparse would print its usage
@@ -26,7 +33,8 @@ class CommandParser(argparse.ArgumentParser):
     """
 
     def error(self, message: str) -> NoReturn:
-        raise RequestError(message, remedy=f"see {self.prog} --help")
+        words = _LONG_WORD.sub(lambda word: shorten(word[0], LONGEST_WORD), message)
+        raise RequestError(shorten(words, LONGEST_MESSAGE), remedy=f"see {self.prog} --help")
 
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:

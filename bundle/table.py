@@ -8,6 +8,8 @@ import unicodedata
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from bundle.quotation import escaped
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -22,8 +24,9 @@ def format_table(
     """The header, a rule and the rows; columns are as wide as their widest cell.
 
     Where that is more than `width` altogether, the widest cells go on in the lines below.
+    What cannot be seen, or would move the cursor, is written as an escape.
     """
-    cells = [list(header), *(list(row) for row in rows)]
+    cells = [[escaped(cell) for cell in row] for row in (header, *rows)]
     columns = list(zip(*cells, strict=True))
     widths = [max(map(_width, column)) for column in columns]
     if width is not None:

@@ -15,6 +15,7 @@ from bundle.cache import CACHE_VARIABLE
 from bundle.errors import BundleError, NotFoundError, RequestError
 from bundle.paths import MANIFEST
 from bundle.publish import sweep_folders
+from bundle.quotation import escaped, quoted, shorten
 from bundle.remote import fetch_bundle
 from bundle.version_number import version_number
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _NAMED = re.compile(r"(?P<name>[^=/\\:@]+)=(?P<uri>.+)")
 _REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number>[^/@]+))?")
 _CHAMPION = "champion"
+_LONGEST_SHOWN = 200
 _SHORT = 12
 """Digits of a hash that name the version of what no registry has numbered."""
 
@@ -66,7 +68,7 @@ def registered(uri: str) -> Registered | None:
     return Registered(
         name=match["name"],
         alias=match["alias"] or _CHAMPION,
-        number=None if text is None else version_number(text) or _refuse(uri),
+        number=None if text is None else version_number(text) or _refuse(uri, number=text),
         given_name=given,
     )
 
@@ -159,9 +161,10 @@ def _from_registry(uri: str, *, tracking_uri: str | None, cache: Path) -> Resolv
     return fetch_version(registry, wanted.name, number, cache=cache)
 
 
-def _refuse(uri: str) -> NoReturn:
+def _refuse(uri: str, *, number: str | None = None) -> NoReturn:
+    why = "" if number is None else f": {quoted(number)} is not the number of one"
     raise RequestError(
-        f"{uri} does not name a version in the registry",
+        f"{escaped(shorten(uri, _LONGEST_SHOWN))} does not name a version in the registry{why}",
         field="model",
         remedy="write models:/NAME, models:/NAME@ALIAS or models:/NAME/NUMBER",
     )

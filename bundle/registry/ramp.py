@@ -33,9 +33,11 @@ def first_stage(name: str, number: int, routing: Routing) -> Routing:
         )
     champion = routing.champion
     if champion is None or champion == number:
+        is_it = "no champion" if champion is None else "no other champion"
         raise RequestError(
-            f"version {number} of {name!r} has no other champion to be compared with",
+            f"version {number} of {name!r} has {is_it} to be compared with",
             field="version",
+            remedy="promote another version first, or ramp another one",
         )
     if champion not in routing.shares:
         raise RequestError(
@@ -64,4 +66,6 @@ def advanced(routing: Routing, number: int, *, seen: float) -> Routing | None:
 def _at(champion: int, number: int, stage: float) -> Routing:
     if stage >= WHOLE:
         return Routing(champion=number)
-    return Routing(champion=champion, split={champion: round(WHOLE - stage, 2), number: stage}, ramp=number)
+    return Routing(
+        champion=champion, split={champion: round(WHOLE - stage, 2), number: stage}, ramp=number
+    )

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from bundle.command import run_command
+from bundle.command import CommandParser, run_command
 from bundle.errors import BundleError, Interrupted, RequestError, Stopped
 
 
@@ -20,6 +20,15 @@ def failing(error):
         raise error
 
     return main
+
+
+def test_arguments_are_not_repeated_in_full():
+    parser = CommandParser(prog="x")
+    parser.add_argument("--n", type=int)
+    for arguments in (["--n", "9" * 5_000], ["a" * 5_000], ["a"] * 5_000):
+        with pytest.raises(RequestError, match="…") as found:
+            parser.parse_args(arguments)
+        assert len(str(found.value)) <= 1_000
 
 
 @pytest.mark.parametrize(("returned", "code"), [(None, 0), (0, 0), (3, 3)])

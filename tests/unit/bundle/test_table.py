@@ -67,3 +67,13 @@ def test_only_a_terminal_has_a_width(monkeypatch, terminal, width):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
     monkeypatch.setenv("COLUMNS", "72")
     assert terminal_width() == width
+
+
+def test_control_characters_break_no_table():
+    text = format_table(("A", "B"), [("tab\tand\nline", "\x1b[31mred"), ("x", "y")])
+    assert text.splitlines() == [
+        "A               B",
+        "--------------  -----------",
+        r"tab\tand\nline  \x1b[31mred",
+        "x               y",
+    ]
