@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import atexit
 import os
-import re
 import signal
 import sys
 import traceback
 from typing import TYPE_CHECKING, NoReturn
 
 from bundle.errors import RequestError, Stopped, TrainyardError
-from bundle.quotation import shorten
+from bundle.quotation import shorten, shorten_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +23,8 @@ BROKEN_PIPE = 141
 LONGEST_WORD = 200
 LONGEST_MESSAGE = 1_000
 """Characters of what argparse says, which repeats the arguments."""
-_LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD + 1},}}")
+LONGEST_PATH = 1_000
+"""Characters of one word of any message: paths are to be whole, and nothing fills the screen."""
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -33,8 +33,8 @@ class CommandParser(argparse.ArgumentParser):
     """
 
     def error(self, message: str) -> NoReturn:
-        words = _LONG_WORD.sub(lambda word: shorten(word[0], LONGEST_WORD), message)
-        raise RequestError(shorten(words, LONGEST_MESSAGE), remedy=f"see {self.prog} --help")
+        shown = shorten(shorten_words(message, LONGEST_WORD), LONGEST_MESSAGE)
+        raise RequestError(shown, remedy=f"see {self.prog} --help")
 
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:
@@ -75,7 +75,7 @@ def describe(error: TrainyardError) -> str:
 
 
 def _report(message: str) -> None:
-    print("error:", " ".join(message.split()), file=sys.stderr)
+    print("error:", " ".join(shorten_words(message, LONGEST_PATH).split()), file=sys.stderr)
 
 
 def _print_traceback_if_asked() -> bool:

@@ -20,7 +20,7 @@ from bundle.models_report import (
     version_table,
 )
 from bundle.quotation import quoted
-from bundle.shares import check_shadow_percent, check_shares
+from bundle.shares import WHOLE, check_shadow_percent, check_shares
 from bundle.version_number import HOW_TO_WRITE, is_alias, version_number
 
 if TYPE_CHECKING:
@@ -49,9 +49,16 @@ def _check(options: argparse.Namespace) -> None:
     if options.name is not None:
         check_asked_name(options.name)
     if options.run is _split:
-        options.shares = check_shares(_read_shares(options.shares))
+        options.shares = _read_shares(options.shares)
+        check_shares(options.shares)
     if options.run is _shadow:
-        check_shadow_percent(options.percent)
+        check_shadow_percent(WHOLE if options.percent is None else options.percent)
+        if options.off and options.percent is not None:
+            raise RequestError(
+                "--off ends a shadow, and --percent is one's share",
+                field="percent",
+                remedy="give one of them",
+            )
         if options.off == (options.number is not None):
             raise RequestError(
                 "a shadow is either a NUMBER or --off", field="number", remedy="give one of them"
@@ -86,9 +93,8 @@ def _ramp(registry: ModelRegistry, options: argparse.Namespace) -> Report:
 
 
 def _shadow(registry: ModelRegistry, options: argparse.Namespace) -> Report:
-    event = registry.shadow(
-        options.name, options.number, percent=options.percent, dry_run=options.dry_run
-    )
+    percent = WHOLE if options.percent is None else options.percent
+    event = registry.shadow(options.name, options.number, percent=percent, dry_run=options.dry_run)
     return _change(event, options)
 
 
@@ -194,7 +200,7 @@ def _parser() -> CommandParser:
     shadow.add_argument("name", metavar="NAME")
     shadow.add_argument("number", metavar="NUMBER", type=_version_number, nargs="?")
     shadow.add_argument(
-        "--percent", type=_given_percent, default=100.0, help="share of the requests (default: all)"
+        "--percent", type=_given_percent, help="share of the requests (default: all)"
     )
     shadow.add_argument("--off", action="store_true", help="ask none any more")
     rollback = add("rollback", _rollback, "Undo the last promotion, split or ramp.", changes=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ FIRST, LAST = 3, 9
 def shorten(text: str, limit: int = LIMIT) -> str:
     """A text from outside, short enough to be sent back."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def shorten_words(text: str, limit: int) -> str:
+    """The text with each of its words short enough."""
+    return re.sub(r"\S+", lambda word: shorten(word[0], limit), text)
 
 
 def quoted(text: str, limit: int = LIMIT) -> str:

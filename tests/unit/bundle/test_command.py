@@ -45,6 +45,15 @@ def test_command_prints_one_line_with_the_remedy_when_the_request_is_wrong(capsy
     )
 
 
+def test_a_word_that_would_fill_the_screen_is_cut(capsys):
+    code, told = ending(
+        failing(RequestError(f"x={'9' * 5_000} is wrong", remedy="mend it")), capsys
+    )
+    assert code == 2
+    assert told.endswith("9… is wrong; mend it\n")
+    assert len(told) < 1_100
+
+
 def test_command_exits_with_1_when_a_bundle_is_wrong(capsys):
     assert ending(failing(BundleError("broken")), capsys) == (1, "error: broken\n")
 

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from bundle.quotation import LIMIT, escaped, listed, quoted, shorten
+from bundle.quotation import LIMIT, escaped, listed, quoted, shorten, shorten_words
 
 
 def test_a_long_text_is_cut_and_says_so():
     assert shorten("a" * LIMIT) == "a" * LIMIT
     assert shorten("a" * 5_000) == "a" * (LIMIT - 1) + "…"
     assert shorten("abcdef", 4) == "abc…"
+
+
+def test_every_word_is_cut_and_the_blanks_stay():
+    assert shorten_words("ab abcdef\n abcd", 4) == "ab abc…\n abcd"
 
 
 def test_what_is_quoted_is_short_and_in_one_line():
