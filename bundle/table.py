@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 GAP = "  "
 NARROWEST = 8
 """Columns of text that a cell keeps, however narrow the terminal is."""
+LONGEST_RULE = 80
+"""Columns under a heading, where one cell goes on for pages."""
 
 
 def format_table(
@@ -34,7 +36,7 @@ def format_table(
             max(_width(word) for cell in column for word in cell.split()) for column in columns
         ]
         widths = _fitted(widths, words, room=width - len(GAP) * (len(widths) - 1))
-    rule = ["-" * width for width in widths]
+    rule = ["-" * min(width, LONGEST_RULE) for width in widths]
     return "\n".join(
         _line(line, widths)
         for row in (cells[0], rule, *cells[1:])
