@@ -11,6 +11,7 @@ import traceback
 from typing import TYPE_CHECKING, NoReturn
 
 from bundle.errors import RequestError, Stopped, TrainyardError
+from bundle.quotation import shorten, shorten_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +20,12 @@ TRACEBACK_VARIABLE = "TRAINYARD_TRACEBACK"
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
+LONGEST_WORD = 200
+LONGEST_MESSAGE = 1_000
+"""Characters of what argparse says, which repeats the arguments."""
+LONGEST_PATH = 1_000
+"""Characters of one word of any message: paths are to be whole, and nothing fills the screen."""
+
 
 class CommandParser(argparse.ArgumentParser):
     """Raises RequestError for arguments that it does not take, where argparse would print its usage
@@ -26,7 +33,8 @@ class CommandParser(argparse.ArgumentParser):
     """
 
     def error(self, message: str) -> NoReturn:
-        raise RequestError(message, remedy=f"see {self.prog} --help")
+        shown = shorten(shorten_words(message, LONGEST_WORD), LONGEST_MESSAGE)
+        raise RequestError(shown, remedy=f"see {self.prog} --help")
 
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:
@@ -67,7 +75,7 @@ def describe(error: TrainyardError) -> str:
 
 
 def _report(message: str) -> None:
-    print("error:", " ".join(message.split()), file=sys.stderr)
+    print("error:", " ".join(shorten_words(message, LONGEST_PATH).split()), file=sys.stderr)
 
 
 def _print_traceback_if_asked() -> bool:

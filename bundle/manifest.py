@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bundle.errors import ManifestError, NotFoundError, UnsafePathError
 from bundle.fields import Fields, canonical_json, parse_json
 from bundle.golden_entry import Golden, GoldenAnswers
+from bundle.model_name import check_model_name
 from bundle.paths import check_relative_name
 from bundle.preprocessing.config import PreprocessingConfig
 from bundle.tensor import DYNAMIC, TensorSpec
@@ -29,7 +29,6 @@ __all__ = [
     "Manifest",
     "TensorSpec",
     "Variant",
-    "check_model_name",
 ]
 
 SCHEMA = 2
@@ -37,25 +36,6 @@ SCHEMA = 2
 SCHEMA_WITHOUT_ANSWERS = 1
 TASKS = ("image-classification", "text-classification", "tensor")
 UNLABELLED_TASK = "tensor"
-
-_NAME_FORBIDS = re.compile(r"""[/\\:@=%?#'"`]""")
-
-
-def check_model_name(name: str, *, field: str = "name") -> str:
-    """A name that a registry, a URL and a folder can all carry. Raises ManifestError."""
-    if (
-        not name.isprintable()
-        or name != name.strip()
-        or name in ("", ".", "..")
-        or len(name.encode()) > 200
-        or _NAME_FORBIDS.search(name)
-    ):
-        raise ManifestError(
-            f"{field}={name!r} cannot name a model",
-            field=field,
-            remedy="use at most 200 letters, digits, '.', '_' and '-'",
-        )
-    return name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bundle.command import CommandParser
 from bundle.errors import RequestError
 from bundle.loading import loading
+from bundle.model_name import check_asked_name
 from bundle.models_report import (
     describe_change,
     describe_version,
@@ -17,7 +19,9 @@ from bundle.models_report import (
     model_table,
     version_table,
 )
-from bundle.version_number import version_number
+from bundle.quotation import quoted
+from bundle.shares import WHOLE, check_shadow_percent, check_shares
+from bundle.version_number import HOW_TO_WRITE, is_alias, version_number
 
 if TYPE_CHECKING:
     from bundle.registry import Event, ModelRegistry
@@ -30,6 +34,7 @@ Subcommand = Callable[["ModelRegistry", argparse.Namespace], Report]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand on the registry that MLFLOW_TRACKING_URI names."""
     options = _parser().parse_args(arguments)
+    _check(options)
     with loading():  # MLflow takes seconds, for which --help and a typing error need not wait
         from bundle.registry import ModelRegistry
 
@@ -37,6 +42,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     document, text = run(ModelRegistry(), options)
     print(json.dumps(document, indent=2, ensure_ascii=False) if options.json else text)
     return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse at once what no registry has to be asked about, which takes seconds."""
+    if options.name is not None:
+        check_asked_name(options.name)
+    if options.run is _split:
+        options.shares = _read_shares(options.shares)
+        check_shares(options.shares)
+    if options.run is _shadow:
+        check_shadow_percent(WHOLE if options.percent is None else options.percent)
+        if options.off and options.percent is not None:
+            raise RequestError(
+                "--off ends a shadow, and --percent is one's share",
+                field="percent",
+                remedy="give one of them",
+            )
+        if options.off == (options.number is not None):
+            raise RequestError(
+                "a shadow is either a NUMBER or --off", field="number", remedy="give one of them"
+            )
 
 
 def _list(registry: ModelRegistry, options: argparse.Namespace) -> Report:
@@ -58,8 +84,8 @@ def _promote(registry: ModelRegistry, options: argparse.Namespace) -> Report:
 
 
 def _split(registry: ModelRegistry, options: argparse.Namespace) -> Report:
-    shares = _read_shares(options.shares)
-    return _change(registry.split(options.name, shares, dry_run=options.dry_run), options)
+    event = registry.split(options.name, options.shares, dry_run=options.dry_run)
+    return _change(event, options)
 
 
 def _ramp(registry: ModelRegistry, options: argparse.Namespace) -> Report:
@@ -67,13 +93,8 @@ def _ramp(registry: ModelRegistry, options: argparse.Namespace) -> Report:
 
 
 def _shadow(registry: ModelRegistry, options: argparse.Namespace) -> Report:
-    if options.off == (options.number is not None):
-        raise RequestError(
-            "a shadow is either a NUMBER or --off", field="number", remedy="give one of them"
-        )
-    event = registry.shadow(
-        options.name, options.number, percent=options.percent, dry_run=options.dry_run
-    )
+    percent = WHOLE if options.percent is None else options.percent
+    event = registry.shadow(options.name, options.number, percent=percent, dry_run=options.dry_run)
     return _change(event, options)
 
 
@@ -99,10 +120,14 @@ def _read_shares(texts: Sequence[str]) -> dict[int, float]:
         version, percent = version_number(number), _percent(share.removesuffix("%"))
         if version is None or percent is None:
             raise RequestError(
-                f"{text!r} is not a share", field="split", remedy="write NUMBER=PERCENT, as in 3=10"
+                f"{quoted(text)} is not a share",
+                field="shares",
+                remedy="write NUMBER=PERCENT, as in 3=10",
             )
         if version in shares:
-            raise RequestError(f"version {version} has two shares", field="split")
+            raise RequestError(
+                f"version {version} has two shares", field="shares", remedy="give each version one"
+            )
         shares[version] = percent
     return shares
 
@@ -110,7 +135,7 @@ def _read_shares(texts: Sequence[str]) -> dict[int, float]:
 def _percent(text: str) -> float | None:
     """None for what is no number, or written as only Python does."""
     try:
-        return float(text) if text.isascii() and "_" not in text else None
+        return float(text) if text.isascii() and not re.search(r"[_\s]", text) else None
     except ValueError:
         return None
 
@@ -119,16 +144,21 @@ def _given_percent(text: str) -> float:
     """As `_version_number`."""
     percent = _percent(text)
     if percent is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of percent")
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a number of percent")
     return percent
 
 
 def _version_number(text: str) -> int:
     """Raises ArgumentTypeError, which argparse puts the argument's name before."""
     number = version_number(text)
+    if number is None and is_alias(text):
+        raise argparse.ArgumentTypeError(
+            f"{quoted(text)} is not the number of a version: if it is an alias, "
+            "models.py show NAME ALIAS tells which number has it"
+        )
     if number is None:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not the number of a version, which models.py list NAME shows"
+            f"{quoted(text)} is not the number of a version: {HOW_TO_WRITE}"
         )
     return number
 
@@ -170,7 +200,7 @@ def _parser() -> CommandParser:
     shadow.add_argument("name", metavar="NAME")
     shadow.add_argument("number", metavar="NUMBER", type=_version_number, nargs="?")
     shadow.add_argument(
-        "--percent", type=_given_percent, default=100.0, help="share of the requests (default: all)"
+        "--percent", type=_given_percent, help="share of the requests (default: all)"
     )
     shadow.add_argument("--off", action="store_true", help="ask none any more")
     rollback = add("rollback", _rollback, "Undo the last promotion, split or ramp.", changes=True)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bundle.quotation import shorten
 from bundle.table import format_table, terminal_width
 
 if TYPE_CHECKING:
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from bundle.registry import Event, ModelVersion, RegisteredModel, Routing
 
 NOTHING = "-"
+MOST_METRICS = 3
+"""Of a version in the list."""
+STAGES = ("test", "", "val")
+MEASURES = ("accuracy", "f1", "loss")
 
 
 def model_table(models: Sequence[RegisteredModel]) -> str:
@@ -63,7 +68,14 @@ def describe_version(version: ModelVersion) -> str:
     """One line a fact, the bundle's own facts after the registry's."""
     facts: dict[str, Any] = version.to_dict()
     facts |= facts.pop("metadata")
-    return _table(("FIELD", "VALUE"), [(key, _value(value)) for key, value in facts.items()])
+    rows = []
+    for key, value in facts.items():
+        several = key == "metrics" and isinstance(value, Mapping) and value
+        entries = sorted(value.items()) if several else []
+        rows += [(f"{key}.{name}", _value(entry)) for name, entry in entries] or [
+            (key, _value(value))
+        ]
+    return _table(("FIELD", "VALUE"), rows)
 
 
 def describe_change(name: str, event: Event, *, dry_run: bool) -> str:
@@ -128,9 +140,25 @@ def _size(size: Any) -> str:
 
 
 def _metrics(metrics: Any) -> str:
+    """The few that versions are chosen by; `show` has all of them."""
     if not isinstance(metrics, Mapping) or not metrics:
         return NOTHING
-    return " ".join(f"{name}={_value(value)}" for name, value in sorted(metrics.items()))
+    ranked = _by_rank(metrics)
+    shown = [f"{shorten(name)}={shorten(_value(value))}" for name, value in ranked[:MOST_METRICS]]
+    more = len(ranked) - len(shown)
+    return " ".join(shown + ([f"+{more}"] if more else []))
+
+
+def _by_rank(metrics: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The measures of quality first, each of the test and then of validation; the rest by name."""
+
+    def rank(entry: tuple[str, Any]) -> tuple[int, str]:
+        stage, _, measure = entry[0].rpartition("/")
+        if measure not in MEASURES or stage not in STAGES:
+            return len(MEASURES) * len(STAGES), entry[0]
+        return MEASURES.index(measure) * len(STAGES) + STAGES.index(stage), entry[0]
+
+    return sorted(metrics.items(), key=rank)
 
 
 def _value(value: Any) -> str:

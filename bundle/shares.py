@@ -39,8 +39,9 @@ def check_shares(shares: Mapping[int, float]) -> dict[int, float]:
     for number, share in shares.items():
         if not math.isfinite(share) or not 0 <= share <= WHOLE:
             raise RequestError(
-                f"version {number} has a share of {share:g} percent; it must be from 0 to 100",
+                f"version {number} has a share of {share:g} percent",
                 field=f"shares.{number}",
+                remedy="give from 0 to 100 percent",
             )
         if 0 < share < LEAST:
             raise RequestError(
@@ -56,6 +57,16 @@ def check_shares(shares: Mapping[int, float]) -> dict[int, float]:
             remedy="give shares that sum to 100",
         )
     return _in_hundredths({number: share for number, share in sorted(shares.items()) if share > 0})
+
+
+def check_shadow_percent(percent: float) -> float:
+    """The percent of the requests that a shadow is asked. Raises RequestError for what is none."""
+    if not LEAST <= percent <= WHOLE:
+        raise RequestError(
+            f"a shadow of {percent:g} percent is none; it must be from {LEAST:g} to 100",
+            field="percent",
+        )
+    return percent
 
 
 def _in_hundredths(shares: Mapping[int, float]) -> dict[int, float]:

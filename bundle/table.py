@@ -8,12 +8,16 @@ import unicodedata
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from bundle.quotation import escaped
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 GAP = "  "
 NARROWEST = 8
 """Columns of text that a cell keeps, however narrow the terminal is."""
+LONGEST_RULE = 80
+"""Columns under a heading, where one cell goes on for pages."""
 
 
 def format_table(
@@ -22,8 +26,9 @@ def format_table(
     """The header, a rule and the rows; columns are as wide as their widest cell.
 
     Where that is more than `width` altogether, the widest cells go on in the lines below.
+    What cannot be seen, or would move the cursor, is written as an escape.
     """
-    cells = [list(header), *(list(row) for row in rows)]
+    cells = [[escaped(cell) for cell in row] for row in (header, *rows)]
     columns = list(zip(*cells, strict=True))
     widths = [max(map(_width, column)) for column in columns]
     if width is not None:
@@ -31,7 +36,7 @@ def format_table(
             max(_width(word) for cell in column for word in cell.split()) for column in columns
         ]
         widths = _fitted(widths, words, room=width - len(GAP) * (len(widths) - 1))
-    rule = ["-" * width for width in widths]
+    rule = ["-" * min(width, LONGEST_RULE) for width in widths]
     return "\n".join(
         _line(line, widths)
         for row in (cells[0], rule, *cells[1:])

@@ -15,8 +15,9 @@ from bundle.cache import CACHE_VARIABLE
 from bundle.errors import BundleError, NotFoundError, RequestError
 from bundle.paths import MANIFEST
 from bundle.publish import sweep_folders
+from bundle.quotation import escaped, quoted, shorten
 from bundle.remote import fetch_bundle
-from bundle.version_number import version_number
+from bundle.version_number import is_alias, version_number
 
 if TYPE_CHECKING:
     from bundle.registry import ModelRegistry
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _NAMED = re.compile(r"(?P<name>[^=/\\:@]+)=(?P<uri>.+)")
 _REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number>[^/@]+))?")
 _CHAMPION = "champion"
+_LONGEST_SHOWN = 200
+_REMEDY = "give a bundle folder, an .onnx file, models:/NAME@ALIAS or s3://BUCKET/PREFIX"
 _SHORT = 12
 """Digits of a hash that name the version of what no registry has numbered."""
 
@@ -62,11 +65,15 @@ def registered(uri: str) -> Registered | None:
     match = _REGISTERED.fullmatch(uri)
     if match is None:
         _refuse(uri)
-    text = match["number"]
+    text, alias = match["number"], match["alias"]
+    if alias is not None and not is_alias(alias):
+        _refuse(uri, why=f"{quoted(alias)} is no alias")
+    if text is not None and version_number(text) is None:
+        _refuse(uri, why=f"{quoted(text)} is not the number of one")
     return Registered(
         name=match["name"],
-        alias=match["alias"] or _CHAMPION,
-        number=None if text is None else version_number(text) or _refuse(uri),
+        alias=alias or _CHAMPION,
+        number=None if text is None else version_number(text),
         given_name=given,
     )
 
@@ -105,22 +112,35 @@ def default_cache() -> Path:
 
 def _split_name(uri: str) -> tuple[str | None, str]:
     match = _NAMED.fullmatch(uri)
-    if match is None or Path(uri).exists():
+    if match is None or _exists(Path(uri)):
         return None, uri
     return match["name"], match["uri"]
 
 
+def _exists(path: Path) -> bool:
+    """Raises RequestError for what no file system takes as a name."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise RequestError(
+            f"{escaped(shorten(str(path), _LONGEST_SHOWN))} cannot be a path: {error.strerror}",
+            field="model",
+            remedy=_REMEDY,
+        ) from error
+
+
 def _from_path(path: Path) -> Resolved:
+    exists = _exists(path)
     if path.is_dir():
         manifest = path / MANIFEST
         if not manifest.is_file():
             raise NotFoundError(f"{path} is not a bundle: it has no {MANIFEST}", field="model")
         return Resolved(name=None, version=_short_hash(manifest), path=path, bare=False)
-    if not path.exists():
+    if not exists:
         raise NotFoundError(
             f"there is no model at {path}",
             field="model",
-            remedy="give a bundle folder, an .onnx file, models:/NAME@ALIAS or s3://BUCKET/PREFIX",
+            remedy=_REMEDY,
         )
     if path.suffix != ".onnx":
         raise RequestError(
@@ -159,9 +179,10 @@ def _from_registry(uri: str, *, tracking_uri: str | None, cache: Path) -> Resolv
     return fetch_version(registry, wanted.name, number, cache=cache)
 
 
-def _refuse(uri: str) -> NoReturn:
+def _refuse(uri: str, *, why: str = "") -> NoReturn:
+    shown = escaped(shorten(uri, _LONGEST_SHOWN))
     raise RequestError(
-        f"{uri} does not name a version in the registry",
+        f"{shown} does not name a version in the registry{why and f': {why}'}",
         field="model",
         remedy="write models:/NAME, models:/NAME@ALIAS or models:/NAME/NUMBER",
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bundle.archive import check_free, open_bundle
 from bundle.errors import BundleError, ManifestError, RequestError
-from bundle.manifest import check_model_name
+from bundle.model_name import check_model_name
 from optimize.passes.export import Lane
 from optimize.schema import Exporter
 

@@ -13,8 +13,8 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from bundle.errors import InputError
+from bundle.quotation import shorten
 from serving.access import AccessLog
-from serving.codec.request import shorten
 from serving.dispatch import ClientGoneError
 from serving.errors import (
     BadRequestError,

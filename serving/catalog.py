@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from bundle.quotation import quoted
 from serving.errors import UnknownTargetError
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Catalog:
             return next(iter(self._first))
         if name is None or name not in self._first:
             raise UnknownTargetError(
-                f"there is no model {name!r}",
+                "there is no model" if name is None else f"there is no model {quoted(name)}",
                 code="model_not_found",
                 field="model",
                 remedy=f"the models are {', '.join(sorted(self._first))}",
@@ -83,7 +84,7 @@ class Catalog:
             return served
         versions = ", ".join(number for model, number in self._models if model == found)
         raise UnknownTargetError(
-            f"the model {found!r} has no version {version!r} here",
+            f"the model {found!r} has no version {quoted(version or '')} here",
             code="version_not_found",
             field="version",
             remedy=f"the versions served are {versions}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import os
 import shutil
@@ -60,7 +59,7 @@ def main() -> int:
     for warning in filter(None, (start.warning for start in starts)):
         log.warning(warning)
     for refusal in (refusal for start in starts for refusal in start.wanted.refused):
-        log.error("a version is refused", extra={"fields": dataclasses.asdict(refusal)})
+        log.error("a version is refused", extra={"fields": refusal.log_fields()})
     with _private_folder() as directory:
         metrics = directory / "metrics"
         metrics.mkdir()

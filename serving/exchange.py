@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
+from bundle.quotation import shorten
 from serving.codec.json import dump
-from serving.codec.request import shorten
 from serving.departure import DEPARTURE
 from serving.errors import BadRequestError
 from serving.metrics import RequestRecord

@@ -13,6 +13,8 @@ from bundle.shares import WHOLE
 STAGES = (1.0, 5.0, 25.0, WHOLE)
 """Percent of the traffic that a challenger has, one stage after the other."""
 
+_PROMOTE = "promote the version that it is to be compared with first"
+
 
 def next_stage(percent: float) -> float | None:
     """The share after this one; None if there is no more to be had."""
@@ -34,16 +36,18 @@ def first_stage(name: str, number: int, routing: Routing) -> Routing:
         )
     champion = routing.champion
     if champion is None or champion == number:
+        other = "" if champion is None else "other "
         raise RequestError(
-            f"version {number} of {name!r} has no other champion to be compared with",
+            f"version {number} of {name!r} has no {other}champion to be compared with",
             field="version",
+            remedy=_PROMOTE if champion is None else f"ramp another version, or {_PROMOTE}",
         )
     if champion not in routing.shares:
         raise RequestError(
             f"the champion of {name!r}, version {champion}, has no traffic, with which version "
             f"{number} could be compared",
             field="version",
-            remedy="promote the version that is to be compared with first",
+            remedy=_PROMOTE,
         )
     others = sorted(routing.shares.keys() - {champion, number})
     if others:

@@ -8,48 +8,49 @@ import re
 import socket
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
-
-from bundle.errors import ManifestError, NotFoundError, RecordError, RequestError
-from bundle.fields import Fields, canonical_json, parse_json
+from bundle.errors import NotFoundError, RequestError
+from bundle.fields import canonical_json
+from bundle.model_name import check_asked_name
+from bundle.quotation import listed, quoted
 from bundle.registry.event import Event, read_event, read_events
-from bundle.registry.routing import Routing, Share, check_shadow, read_split
+from bundle.registry.tags import (
+    CHAMPION,
+    EVENT_TAG,
+    SPLIT_TAG,
+    event_tags,
+    read_routing,
+    routing_tags,
+)
 from bundle.registry.version import ModelVersion, RegisteredModel
-from bundle.shares import WHOLE, check_shares
+from bundle.shares import WHOLE
+from bundle.version_number import is_alias, version_number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-T = TypeVar("T")
+    from bundle.registry.routing import Routing
 
-CHAMPION = "champion"
 CANDIDATE = "candidate"
 MAX_EVENTS = 200
 """Events kept of one model; older ones are dropped, and with them the way back past them."""
 TICK = timedelta(microseconds=1)
 """How much later an event is than the last one where the writer's clock is behind."""
 
-_SPLIT_TAG = "trainyard.split"
-_RAMP_TAG = "trainyard.ramp"
-"""The version, and the percent that the ramp gave it: a split of other shares is no stage of it."""
-_SHADOW_TAG = "trainyard.shadow"
-_EVENT_TAG = "trainyard.event."
-
 
 class ModelRecord:
-    """Reads MLflow anew at each call; its errors are MLflow's own, for the store to translate."""
+    """Reads MLflow anew at each call; its errors are MLflow's own, for the store to translate.
+
+    Raises NotFoundError for a name that nobody may ask for.
+    """
 
     def __init__(self, client: Any, name: str) -> None:
         self._client = client
         self.name = name
 
     def entity(self) -> Any:
-        if not _is_name(self.name):
-            raise MlflowException(f"no model is named {self.name!r}", RESOURCE_DOES_NOT_EXIST)
-        return self._client.get_registered_model(self.name)
+        return self._client.get_registered_model(check_asked_name(self.name))
 
     def numbers(self) -> list[int]:
         """The version numbers, rising."""
@@ -68,19 +69,19 @@ class ModelRecord:
         return RegisteredModel(
             name=self.name,
             aliases={alias: int(number) for alias, number in entity.aliases.items()},
-            routing=_read_routing(entity),
+            routing=read_routing(entity),
             versions=tuple(self.numbers()),
         )
 
     def routing(self) -> Routing:
         """Raises RecordError for a split that nobody of ours wrote."""
-        return _read_routing(self.entity())
+        return read_routing(self.entity())
 
     def events(self) -> list[Event]:
         """Oldest first."""
         entity = self.entity()
-        texts = list(_event_tags(entity).values())
-        return read_events(texts, now=lambda: _read_routing(entity))
+        texts = list(event_tags(entity).values())
+        return read_events(texts, now=lambda: read_routing(entity))
 
     def unfinished(self) -> Event | None:
         """The last change, if whoever made it was killed before it was recorded as done; `after` is
@@ -89,16 +90,48 @@ class ModelRecord:
         return self._unfinished()[1]
 
     def check_exist(self, numbers: Sequence[int]) -> None:
-        """Raise NotFoundError for a number that is no version."""
+        """Raise NotFoundError for a number that is no version, and where there is none at all."""
         self.entity()
         existing = self.numbers()
+        if not existing:
+            raise NotFoundError(
+                f"model {self.name!r} has no versions yet",
+                field="version",
+                remedy=f"register a bundle: python export.py run=latest register={self.name}",
+            )
         for number in numbers:
             if number not in existing:
                 raise NotFoundError(
                     f"model {self.name!r} has no version {number}",
                     field="version",
-                    remedy=f"its versions are {', '.join(map(str, existing)) or 'none yet'}",
+                    remedy=f"its versions are {listed(existing)}",
                 )
+
+    def find(self, version: str) -> int:
+        """The number of a version that is given by number or alias.
+
+        Raises NotFoundError, or RequestError for what is neither of them.
+        """
+        number = version_number(version)
+        if number is not None:
+            return number
+        aliases = self.entity().aliases
+        remedy = (
+            f"its versions are {listed(self.numbers())}, and its aliases {listed(sorted(aliases))}"
+        )
+        if not is_alias(version):
+            raise RequestError(
+                f"version={quoted(version)} is neither the number of a version nor an alias",
+                field="version",
+                remedy=remedy,
+            )
+        if version not in aliases:
+            raise NotFoundError(
+                f"model {self.name!r} has no alias {quoted(version)}",
+                field="version",
+                remedy=remedy,
+            )
+        return int(aliases[version])
 
     def add(self, number: int) -> None:
         """Make a new version the candidate, and the champion if there is none."""
@@ -145,10 +178,10 @@ class ModelRecord:
         self._write(key, replace(event, pending=True).to_dict())
         if after.champion is not None and after.champion != before.champion:
             if before.split and not after.split:
-                self._write(_SPLIT_TAG, {str(after.champion): WHOLE})  # till the alias has moved
+                self._write(SPLIT_TAG, {str(after.champion): WHOLE})  # till the alias has moved
             self._client.set_registered_model_alias(self.name, CHAMPION, str(after.champion))
-        old = _tags(before)
-        for tag, document in _tags(after).items():
+        old = routing_tags(before)
+        for tag, document in routing_tags(after).items():
             if document is not None and document != old[tag]:
                 self._write(tag, document)
             elif document is None and old[tag] is not None:
@@ -158,7 +191,7 @@ class ModelRecord:
 
     def _unfinished(self) -> tuple[str, Event | None]:
         """With the key of its tag."""
-        tags = _event_tags(self.entity())
+        tags = event_tags(self.entity())
         key = max(tags, default="")
         last = read_event(tags[key]) if key else None
         if last is None or not last.pending:
@@ -197,7 +230,7 @@ class ModelRecord:
     def _keep(self, event: Event, *, key: str) -> None:
         """One tag an event, so that two writers never overwrite each other's."""
         self._write(key, event.to_dict())
-        for old in sorted(_event_tags(self.entity()))[:-MAX_EVENTS]:
+        for old in sorted(event_tags(self.entity()))[:-MAX_EVENTS]:
             self._client.delete_registered_model_tag(self.name, old)
 
 
@@ -209,7 +242,7 @@ def new_event(action: str, before: Routing, after: Routing, *, who: str | None =
 
 
 def _event_key(event: Event) -> str:
-    return f"{_EVENT_TAG}{event.time:%Y%m%dT%H%M%S.%f}.{os.urandom(3).hex()}"
+    return f"{EVENT_TAG}{event.time:%Y%m%dT%H%M%S.%f}.{os.urandom(3).hex()}"
 
 
 def _ourselves() -> str:
@@ -218,14 +251,6 @@ def _ourselves() -> str:
     except (KeyError, OSError):  # a container's user may have no name
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
-
-
-def _is_name(text: str) -> bool:
-    """False for what no model can be named, and MLflow or its database would fail at."""
-    try:
-        return bool(text.encode())
-    except UnicodeEncodeError:  # half a surrogate pair
-        return False
 
 
 def _filter_by_name(name: str) -> str:
@@ -263,49 +288,3 @@ def _to_version(found: Any, aliases: Mapping[str, Any]) -> ModelVersion:
         source=found.source,
         tags=dict(found.tags),
     )
-
-
-def _tags(routing: Routing) -> dict[str, Any]:
-    """The routing but for the champion, which is an alias, as JSON by tag."""
-    document = routing.to_dict()
-    ramp = routing.ramp
-    stage = None if ramp is None else Share(number=ramp, percent=routing.split[ramp]).to_dict()
-    return {
-        _SPLIT_TAG: document["split"],
-        _RAMP_TAG: stage,
-        _SHADOW_TAG: document.get("shadow"),
-    }
-
-
-def _read_routing(entity: Any) -> Routing:
-    champion = entity.aliases.get(CHAMPION)
-    split = _read_tag(entity, _SPLIT_TAG, lambda fields: check_shares(read_split(fields))) or {}
-    ramp = _read_tag(entity, _RAMP_TAG, Share.from_fields)
-    return Routing(
-        champion=None if champion is None else int(champion),
-        split=split,
-        ramp=ramp.number if ramp is not None and split.get(ramp.number) == ramp.percent else None,
-        shadow=_read_tag(
-            entity, _SHADOW_TAG, lambda fields: check_shadow(Share.from_fields(fields))
-        ),
-    )
-
-
-def _read_tag(entity: Any, tag: str, read: Callable[[Fields], T]) -> T | None:
-    """None where the model has no such tag. Raises RecordError."""
-    text = entity.tags.get(tag)
-    if not text:
-        return None
-    try:
-        return read(Fields(parse_json(text, name=tag)))
-    except (ManifestError, RequestError) as error:
-        noun = tag.rpartition(".")[2]
-        raise RecordError(
-            f"model {entity.name!r} has an unreadable {noun} {text!r}: {error}",
-            field=tag,
-            remedy=f"delete the model's tag {tag} in MLflow",
-        ) from error
-
-
-def _event_tags(entity: Any) -> dict[str, str]:
-    return {key: text for key, text in entity.tags.items() if key.startswith(_EVENT_TAG)}

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlflow.exceptions import MlflowException
 
-from bundle.archive import Bundle, open_bundle, sha256_file
+from bundle.archive import open_bundle, sha256_file
 from bundle.command import describe
-from bundle.errors import ManifestError, NotFoundError, RecordError, RequestError
-from bundle.manifest import check_model_name
+from bundle.errors import (
+    ManifestError,
+    NotFoundError,
+    RecordError,
+    RegistryError,
+    RequestError,
+)
+from bundle.model_name import check_model_name
 from bundle.paths import MANIFEST
+from bundle.quotation import escaped, listed, quoted
 from bundle.registry.artifacts import check_same, download, upload
 from bundle.registry.event import PROMOTE, RAMP, ROLLBACK, WITHDRAW, Event
 from bundle.registry.ramp import advanced, first_stage
@@ -22,16 +30,15 @@ from bundle.registry.rollback import previous_routing
 from bundle.registry.routing import Routing, Share, check_shadow, check_unanswering
 from bundle.registry.store import MlflowStore, already_exists
 from bundle.registry.version import (
-    EXPORT_METRICS,
     ModelVersion,
     RegisteredModel,
+    version_metrics,
     version_tags,
 )
 from bundle.shares import WHOLE, check_shares
-from bundle.version_number import version_number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 
 class ModelRegistry:
@@ -62,7 +69,8 @@ class ModelRegistry:
         sha256 = sha256_file(bundle.path / MANIFEST)
         missing = NotFoundError(f"there is no run {run_id}")
         with self._store.writing(missing=missing, create=True) as client:
-            metrics = _metrics(client, bundle, run_id)
+            recorded = {} if run_id is None else client.get_run(run_id).data.metrics
+            metrics = version_metrics(bundle.manifest, recorded=recorded)
             source, run_id = upload(
                 client,
                 bundle,
@@ -85,8 +93,7 @@ class ModelRegistry:
     def models(self) -> list[RegisteredModel]:
         """Every registered model, by name; one that cannot be read says why."""
         with self._store.reading() as client:
-            found = all_pages(client.search_registered_models)
-            return [_summary(ModelRecord(client, name)) for name in sorted(m.name for m in found)]
+            return [_summary(ModelRecord(client, name)) for name in _names(client)]
 
     def model(self, name: str) -> RegisteredModel:
         with self._store.reading(missing=_no_model(name)) as client:
@@ -99,23 +106,13 @@ class ModelRegistry:
 
     def versions(self, name: str) -> list[ModelVersion]:
         """Every version of the model, by number."""
-        with self._store.reading(missing=_no_model(name)) as client:
-            return ModelRecord(client, name).versions()
+        with self._asking(name) as record:
+            return record.versions()
 
     def get(self, name: str, version: int | str) -> ModelVersion:
         """The version of that number, or of that alias."""
-        with self._store.reading(missing=_no_model(name)) as client:
-            record = ModelRecord(client, name)
-            number = version if isinstance(version, int) else version_number(version)
-            if number is None:
-                aliases = record.entity().aliases
-                if version not in aliases:
-                    raise NotFoundError(
-                        f"model {name!r} has no alias {version!r}",
-                        field="version",
-                        remedy=f"its aliases are {', '.join(sorted(aliases)) or 'none yet'}",
-                    )
-                number = int(aliases[version])
+        with self._asking(name) as record:
+            number = version if isinstance(version, int) else record.find(version)
             record.check_exist([number])
             return record.version(number)
 
@@ -126,8 +123,7 @@ class ModelRegistry:
 
         `who` is kept in the history; None for the user of this process.
         """
-        with self._store.writing(missing=_no_model(name)) as client:
-            record = ModelRecord(client, name)
+        with self._changing(name) as record:
             record.check_exist([number])
             return record.redirect(PROMOTE, Routing(champion=number), dry_run=dry_run, who=who)
 
@@ -141,8 +137,7 @@ class ModelRegistry:
     ) -> Event:
         """Share the traffic, in percent by version number; the champion stays who it is."""
         wanted = check_shares(shares)
-        with self._store.writing(missing=_no_model(name)) as client:
-            record = ModelRecord(client, name)
+        with self._changing(name) as record:
             record.check_exist(list(shares))
             after = Routing(champion=record.routing().champion, split=wanted)
             return record.redirect("split", after, dry_run=dry_run, who=who)
@@ -154,8 +149,7 @@ class ModelRegistry:
 
         Raises RequestError unless there is a champion to be compared with.
         """
-        with self._store.writing(missing=_no_model(name)) as client:
-            record = ModelRecord(client, name)
+        with self._changing(name) as record:
             record.check_exist([number])
             after = first_stage(name, number, record.routing())
             return record.redirect(RAMP, after, dry_run=dry_run, who=who)
@@ -164,8 +158,7 @@ class ModelRegistry:
         self, name: str, number: int, *, seen: float, who: str | None = None
     ) -> Event | None:
         """Take a ramp that gives the version `seen` percent to its next stage, if it still does."""
-        with self._store.writing(missing=_no_model(name)) as client:
-            record = ModelRecord(client, name)
+        with self._changing(name) as record:
             record.check_exist([number])
             half = record.unfinished()
             if half is not None and half.before.ramp == number and half.who == who:
@@ -189,8 +182,7 @@ class ModelRegistry:
 
         Raises RequestError for a version that has a share of the traffic.
         """
-        with self._store.writing(missing=_no_model(name)) as client:
-            record = ModelRecord(client, name)
+        with self._changing(name) as record:
             routing = record.routing()
             shadow = None
             if number is not None:
@@ -205,8 +197,8 @@ class ModelRegistry:
 
         Raises RequestError if the history has none, ConflictError if the guardrail was first.
         """
-        with self._store.writing(missing=_no_model(name)) as client:
-            record = ModelRecord(client, name)
+        with self._changing(name) as record:
+            record.check_exist([])
             half = record.unfinished()
             if half is not None and half.action == ROLLBACK:
                 return record.redirect(ROLLBACK, half.after, dry_run=dry_run, who=who)
@@ -224,8 +216,7 @@ class ModelRegistry:
 
         None if it has nothing, or is that one itself.
         """
-        with self._store.writing(missing=_no_model(name)) as client:
-            record = ModelRecord(client, name)
+        with self._changing(name) as record:
             after = record.routing().without(number)
             if after is None:
                 return None
@@ -233,8 +224,8 @@ class ModelRegistry:
 
     def history(self, name: str) -> list[Event]:
         """The last events, oldest first."""
-        with self._store.reading(missing=_no_model(name)) as client:
-            return ModelRecord(client, name).events()
+        with self._asking(name) as record:
+            return record.events()
 
     def download(self, name: str, number: int, destination: Path | str) -> Path:
         """Fetch the version's bundle and verify it; `destination` has all of it, or is untouched.
@@ -252,6 +243,30 @@ class ModelRegistry:
             download(source, target, manifest_sha256=sha256, tracking_uri=self.uri)
         return target
 
+    @contextmanager
+    def _asking(self, name: str) -> Iterator[ModelRecord]:
+        missing = _no_model(name)
+        with self._naming_others(missing), self._store.reading(missing=missing) as client:
+            yield ModelRecord(client, name)
+
+    @contextmanager
+    def _changing(self, name: str) -> Iterator[ModelRecord]:
+        missing = _no_model(name)
+        with self._naming_others(missing), self._store.writing(missing=missing) as client:
+            yield ModelRecord(client, name)
+
+    @contextmanager
+    def _naming_others(self, missing: NotFoundError) -> Iterator[None]:
+        """Whoever asks for a model that is not there is told which there are."""
+        try:
+            yield
+        except NotFoundError as error:
+            if error is missing:
+                with suppress(RegistryError), self._store.reading() as client:
+                    names = [escaped(name) for name in _names(client)]
+                    missing.remedy = f"its models are {listed(names)}"
+            raise
+
     def _ensure_model(self, client: Any, name: str) -> None:
         try:
             self._store.retry(lambda: client.create_registered_model(name))
@@ -260,11 +275,15 @@ class ModelRegistry:
                 raise
 
 
+def _names(client: Any) -> list[str]:
+    return sorted(model.name for model in all_pages(client.search_registered_models))
+
+
 def _summary(record: ModelRecord) -> RegisteredModel:
-    """One that nobody can read hides no other."""
+    """One that nobody can read, or ask for, hides no other."""
     try:
         return record.summary()
-    except RecordError as error:
+    except (RecordError, NotFoundError) as error:
         return RegisteredModel(
             name=record.name, aliases={}, routing=Routing(), versions=(), error=describe(error)
         )
@@ -277,21 +296,9 @@ def _checked_name(name: str) -> str:
         raise RequestError(str(error), field="name", remedy=error.remedy) from error
 
 
-def _metrics(client: Any, bundle: Bundle, run_id: str | None) -> dict[str, float]:
-    """What the lineage says, and over it what the run recorded last of the training."""
-    lineage = bundle.manifest.lineage
-    metrics: dict[str, float] = {}
-    for holder in (lineage.get("checkpoint"), lineage):
-        if isinstance(holder, dict) and isinstance(holder.get("metrics"), dict):
-            metrics |= holder["metrics"]
-    if run_id is not None:
-        recorded = client.get_run(run_id).data.metrics
-        metrics |= {k: v for k, v in recorded.items() if not k.startswith(EXPORT_METRICS)}
-    return metrics
-
-
 def _no_model(name: str) -> NotFoundError:
     return NotFoundError(
-        f"there is no model {name!r} in the registry",
+        f"there is no model {quoted(name)} in the registry",
+        field="name",
         remedy="python models.py list tells which there are",
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bundle.errors import RequestError
-from bundle.shares import LEAST, WHOLE, reference, withdrawn
+from bundle.shares import WHOLE, check_shadow_percent, reference, withdrawn
 from bundle.version_number import version_number
 
 if TYPE_CHECKING:
@@ -103,19 +103,13 @@ def read_split(fields: Fields) -> dict[int, float]:
         number = version_number(key)
         if number is None:
             raise fields.error(key, "is not a version number")
-        if number in split:
-            raise fields.error(key, f"names version {number} once more")
         split[number] = fields.number(key)
     return split
 
 
 def check_shadow(shadow: Share) -> Share:
     """The shadow. Raises RequestError for a share that is none."""
-    if not LEAST <= shadow.percent <= WHOLE:
-        raise RequestError(
-            f"a shadow of {shadow.percent:g} percent is none; it must be from {LEAST:g} to 100",
-            field="percent",
-        )
+    check_shadow_percent(shadow.percent)
     return shadow
 
 

@@ -137,6 +137,17 @@ def version_tags(
     return {PREFIX + key: _encode(value) for key, value in facts.items()}
 
 
+def version_metrics(manifest: Manifest, *, recorded: Mapping[str, float]) -> dict[str, float]:
+    """What the lineage says, and over it what the run recorded last of the training."""
+    lineage = manifest.lineage
+    metrics: dict[str, float] = {}
+    for holder in (lineage.get("checkpoint"), lineage):
+        if isinstance(holder, dict) and isinstance(holder.get("metrics"), dict):
+            metrics |= holder["metrics"]
+    own = {name: value for name, value in recorded.items() if not name.startswith(EXPORT_METRICS)}
+    return metrics | own
+
+
 def _key(name: str) -> str:
     return _UNSAFE_IN_KEY.sub("_", name)[:100]
 

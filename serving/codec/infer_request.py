@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bundle.quotation import shorten
 from serving.codec.datatype import DATATYPES, storage, unpack_strings
 from serving.codec.json import parse_object
-from serving.codec.request import LOWEST_PRIORITY, shorten, whole
+from serving.codec.request import LOWEST_PRIORITY, whole
 from serving.codec.tensors import flat_array
 from serving.errors import BadRequestError, NotSupportedError
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from bundle.quotation import shorten
 from serving.codec.depth import check_depth
 from serving.codec.request import (
     OPTION_FIELDS,
@@ -17,7 +18,6 @@ from serving.codec.request import (
     PredictRequest,
     Sample,
     check_known,
-    shorten,
     take_sample,
 )
 from serving.errors import BadRequestError, TooLargeError

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bundle.quotation import shorten
 from serving.errors import BadRequestError
 
 if TYPE_CHECKING:
@@ -112,11 +113,6 @@ def take_sample(fields: Mapping[str, Any], *, path: str = "") -> tuple[str, Any]
             remedy=f"send one of {', '.join(SAMPLE_FIELDS)}",
         )
     return found[0], fields[found[0]]
-
-
-def shorten(text: str, limit: int = 64) -> str:
-    """A text from outside, short enough to be sent back."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _text(name: str, value: object) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
-from bundle.version_number import version_number
+from bundle.quotation import shorten
+from bundle.version_number import HOW_TO_WRITE, version_number
 from serving.application import Endpoint
 from serving.codec.body import read_body
 from serving.codec.json import dump, parse_object
-from serving.codec.request import check_known, shorten
+from serving.codec.request import check_known
 from serving.errors import BadRequestError
 from serving.guard import ADMIN
 
@@ -121,7 +123,10 @@ def _number(name: str, value: object) -> int:
     text = str(value) if type(value) is int else value
     number = version_number(text) if isinstance(text, str) else None
     if number is None:
-        raise BadRequestError.of_field(name, "must be the number of a version")
+        shown = shorten(json.dumps(value, ensure_ascii=False))
+        raise BadRequestError.of_field(
+            name, f"must be the number of a version, not {shown}", remedy=HOW_TO_WRITE
+        )
     return number
 
 
@@ -132,10 +137,7 @@ def _shares(body: Mapping[str, Any]) -> dict[int, float]:
     found = {}
     for key, percent in shares.items():
         field = f"shares.{shorten(key)}"
-        number = _number(field, key)
-        if number in found:
-            raise BadRequestError.of_field(field, f"names version {number} once more")
-        found[number] = _percent(field, percent)
+        found[_number(field, key)] = _percent(field, percent)
     return found
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
+from bundle.quotation import shorten
 from serving.application import Endpoint
 from serving.codec.body import MediaType, decode_text
 from serving.codec.json import dump, parse_object, read_batch, read_single
@@ -19,7 +20,6 @@ from serving.codec.request import (
     check_known,
     read_identity,
     read_options,
-    shorten,
     take_sample,
 )
 from serving.errors import (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bundle.command import describe
 from bundle.errors import NotFoundError, RegistryError, TrainyardError
+from bundle.quotation import quoted
 from bundle.registry.routing import Routing
 from bundle.shares import WHOLE
 from bundle.uri import registered
@@ -143,7 +144,7 @@ class Follower:
             return model.routing
         if alias not in model.aliases:
             raise NotFoundError(
-                f"model {model.name!r} has no alias {alias!r}",
+                f"model {model.name!r} has no alias {quoted(alias)}",
                 field="model",
                 remedy=f"its aliases are {', '.join(sorted(model.aliases)) or 'none yet'}",
             )

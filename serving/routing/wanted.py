@@ -51,6 +51,10 @@ class Refusal:
     version: str
     reason: str
 
+    def log_fields(self) -> dict[str, str]:
+        """The model is its name, as in every line of the log."""
+        return {"model": self.name, "version": self.version, "reason": self.reason}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:

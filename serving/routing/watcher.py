@@ -211,10 +211,7 @@ class Watcher:
         known = {refusal.version for refusal in self._told[wanted.uri].refused}
         for refusal in wanted.refused:
             if refusal.version not in known:
-                fields = {"model": refusal.name, "version": refusal.version}
-                log.error(
-                    "a version is refused", extra={"fields": {**fields, "reason": refusal.reason}}
-                )
+                log.error("a version is refused", extra={"fields": refusal.log_fields()})
         self._told[wanted.uri] = wanted
         self._control.send(Polled(wanted))
 

@@ -111,7 +111,7 @@ def test_list_of_one_model_shows_its_versions(models):
 def test_show_tells_everything_of_a_version(number, models, registry):
     text = models("show", "digits", number)
 
-    assert 'metrics {"accuracy": 0.9875}' in " ".join(text.split())
+    assert "metrics.accuracy 0.9875" in " ".join(text.split())
     assert json.loads(models("show", "digits", number, "--json")) == json.loads(
         json.dumps(registry.get("digits", 1).to_dict())
     )
@@ -212,10 +212,16 @@ def test_history_shows_who_changed_what(models, registry):
         (["1=5_0", "2=50"], "'1=5_0' is not a share"),
         (["1=\u0665\u0660", "2=50"], "'1=\u0665\u0660' is not a share"),
         (["1_0=100"], "'1_0=100' is not a share"),
-        (["9" * 5000 + "=100"], "9=100' is not a share"),
+        (["01=50", "2=50"], "'01=50' is not a share"),
+        (["2.0=100"], r"'2\.0=100' is not a share"),
+        (["1= 100"], "'1= 100' is not a share"),
+        (["9" * 5000 + "=100"], "'9{63}…' is not a share"),
         (["1=50", "1=50"], "version 1 has two shares"),
         (["1=50", "2=40"], "sum to 90"),
         (["1=nan"], "share of nan"),
+        (["1=inf"], "share of inf"),
+        (["1=-5", "2=105"], "share of -5"),
+        (["1=1e-9", "2=100"], "share of 1e-09 percent, which is nobody"),
     ],
 )
 def test_split_refuses_what_is_no_share(shares, message, models):
@@ -223,9 +229,34 @@ def test_split_refuses_what_is_no_share(shares, message, models):
         models("split", "digits", *shares)
 
 
-def test_unknown_version_is_refused(models):
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("split", "digits", "1=nan"),
+        ("split", "digits", "1=-5", "2=105"),
+        ("split", "digits", "1=50"),
+        ("split", "digits", "02=100"),
+        ("shadow", "digits", "2", "--percent", "nan"),
+        ("shadow", "digits", "2", "--off"),
+        ("shadow", "digits", "--off", "--percent", "5"),
+        ("promote", "digits", "2.0"),
+        ("rollback", "two\tnames"),
+        ("list", " digits"),
+    ],
+)
+def test_what_is_wrong_in_itself_is_refused_before_the_registry_is_looked_for(
+    arguments, monkeypatch
+):
+    monkeypatch.setattr(models_command, "loading", lambda: pytest.fail("MLflow was loaded"))
+    with pytest.raises(RequestError):
+        models_command.main(arguments)
+
+
+@pytest.mark.parametrize("arguments", [("promote", "9"), ("split", "9=0", "1=100"), ("ramp", "9")])
+def test_unknown_version_is_refused(arguments, models):
+    action, *rest = arguments
     with pytest.raises(NotFoundError, match="no version 9"):
-        models("promote", "digits", "9")
+        models(action, "digits", *rest)
 
 
 @pytest.mark.parametrize("arguments", [("list",), ("promote",), ("rollback",), ("history",)])
@@ -235,10 +266,103 @@ def test_name_that_no_model_can_have_is_unknown(arguments, models):
         models(*arguments, "a/b", *number)
 
 
-@pytest.mark.parametrize("number", ["0", "-1", "candidate", "²", "9" * 5000])
+NUMBERS = ["0", "-1", "02", "2.0", " 2", "2 ", "v2", "latest", "candidate", "²", "9" * 5000]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
 def test_what_is_no_number_of_a_version_is_refused(number, models):
-    with pytest.raises(RequestError, match="is not the number of a version"):
+    with pytest.raises(RequestError, match="is not the number of a version: ") as found:
         models("promote", "digits", number)
+    assert len(str(found.value)) < 250
+    assert ("show NAME ALIAS" in str(found.value)) == (number == "candidate")
+
+
+@pytest.mark.parametrize("number", ["", "02", "2.0", " 2", "v2", "latest", "9" * 5000])
+def test_show_takes_a_number_or_an_alias_and_nothing_like_one(number, models):
+    with pytest.raises(RequestError, match="neither the number of a version nor an alias") as found:
+        models("show", "digits", number)
+    assert found.value.field == "version"
+    assert found.value.remedy == "its versions are 1, 2, and its aliases candidate, champion"
+    assert len(str(found.value)) < 150
+
+
+def test_show_lists_the_aliases_where_there_is_no_such_one(models):
+    with pytest.raises(NotFoundError, match=r"has no alias 'a{63}…'") as found:
+        models("show", "digits", "a" * 5000)
+    assert found.value.remedy == "its versions are 1, 2, and its aliases candidate, champion"
+
+
+CHANGES = {
+    "promote": ("1",),
+    "split": ("1=100",),
+    "ramp": ("1",),
+    "shadow": ("1",),
+    "rollback": (),
+}
+
+
+@pytest.mark.parametrize("action", [*CHANGES, "list", "history"])
+def test_an_unknown_model_is_told_which_there_are(action, models):
+    with pytest.raises(NotFoundError, match="no model 'digit' in the registry") as found:
+        models(action, "digit", *CHANGES.get(action, ()))
+    assert (found.value.field, found.value.remedy) == ("name", "its models are digits")
+
+
+@pytest.mark.parametrize("action", CHANGES)
+def test_a_model_without_versions_says_how_to_get_one(action, models, tracking_uri):
+    MlflowClient(tracking_uri).create_registered_model("empty")
+    with pytest.raises(NotFoundError, match="model 'empty' has no versions yet") as found:
+        models(action, "empty", *CHANGES[action])
+    assert "register=empty" in found.value.remedy
+
+
+def test_a_ramp_of_the_champion_says_what_to_do(models):
+    with pytest.raises(RequestError, match="no other champion") as found:
+        models("ramp", "digits", "1")
+    assert found.value.remedy is not None
+    assert found.value.remedy.startswith("ramp another version, or promote")
+
+
+@pytest.mark.parametrize("name", ["tab\tname", "line\nname", "\x1b[31mred", " digits", "a\u202eb"])
+def test_a_name_that_hides_what_it_is_breaks_no_table_and_is_asked_for_by_nobody(
+    name, models, tracking_uri
+):
+    client = MlflowClient(tracking_uri)
+    client.create_registered_model(name)
+    client.create_model_version(name, "/nowhere")
+    lines = models("list").splitlines()
+    assert len(lines) == 4
+    assert all(line.isprintable() for line in lines)
+    assert [line for line in lines[2:] if line.startswith("digits ")]
+    assert "rename it in MLflow" in " ".join(lines)
+    assert {entry["name"] for entry in json.loads(models("list", "--json"))} == {"digits", name}
+    for action, arguments in CHANGES.items():
+        with pytest.raises(NotFoundError, match="can be asked for") as found:
+            models(action, name, *arguments)
+        assert found.value.field == "name"
+
+
+MANY = {f"val/class_{number}_recall": 0.5 for number in range(40)}
+MANY |= {"epoch": 3, "train/loss": 0.2, "val/accuracy": 0.98, "test/accuracy": 0.97, "val/f1": 0.96}
+
+
+def test_the_list_has_the_metrics_that_versions_are_chosen_by(models, registry, tmp_path):
+    registry.register(image_parts(metrics=MANY).write(tmp_path / "many").path)
+    lines = models("list", "digits").splitlines()
+    assert lines[-1].endswith(" test/accuracy=0.97 val/accuracy=0.98 val/f1=0.96 +42")
+    assert max(map(len, lines)) < 130
+    assert lines[2].endswith(" accuracy=0.9875")
+    documents = json.loads(models("list", "digits", "--json"))
+    assert documents[-1]["metadata"]["metrics"] == MANY
+    shown = dict(line.split(None, 1) for line in models("show", "digits", "3").splitlines())
+    assert {name: float(shown[f"metrics.{name}"]) for name in MANY} == MANY
+
+
+def test_the_list_of_versions_fits_into_a_terminal(models, registry, tmp_path, monkeypatch):
+    registry.register(image_parts(metrics=MANY).write(tmp_path / "many").path)
+    monkeypatch.setattr("bundle.models_report.terminal_width", lambda: 80)
+    assert max(map(len, models("list", "digits").splitlines())) <= 80
+    assert max(map(len, models("show", "digits", "3").splitlines())) <= 80
 
 
 def command(*arguments, root, cwd, **environment):

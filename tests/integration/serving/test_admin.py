@@ -95,6 +95,12 @@ def test_models_versions_and_history_can_be_read(client):
     [
         ("promote", {}, 400, "version"),
         ("promote", {"version": "two"}, 400, "version"),
+        ("promote", {"version": "02"}, 400, "version"),
+        ("promote", {"version": "2.0"}, 400, "version"),
+        ("promote", {"version": 2.0}, 400, "version"),
+        ("promote", {"version": " 2"}, 400, "version"),
+        ("promote", {"version": "candidate"}, 400, "version"),
+        ("promote", {"version": "9" * 5000}, 400, "version"),
         ("promote", {"version": "\u0662"}, 400, "version"),
         ("promote", {"version": 10**30}, 400, "version"),
         ("promote", {"version": True}, 400, "version"),
@@ -119,6 +125,15 @@ def test_a_wrong_request_is_told_its_field(client, action, body, status, field):
     answer = post(client, action, **body)
     assert answer.status_code == status
     assert answer.json()["error"]["field"] == field
+    assert len(answer.content) < 500
+
+
+@pytest.mark.parametrize("version", ["02", "2.0", "%202", "v2", "9" * 5000])
+def test_a_version_in_a_path_is_a_number_or_an_alias(client, version):
+    answer = client.get(f"/admin/models/{NAME}/versions/{version}")
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "version")
+    assert "aliases candidate, champion" in answer.json()["error"]["remedy"]
+    assert len(answer.content) < 500
 
 
 def test_a_field_that_is_given_twice_changes_nothing(client):
@@ -141,7 +156,13 @@ def test_what_is_thought_of_challengers_can_be_read(client):
 
 
 def test_a_model_that_is_not_registered_is_404(client):
-    assert client.get("/admin/models/nothing/history").status_code == 404
+    answer = client.get("/admin/models/nothing/history")
+    assert answer.status_code == 404
+    assert answer.json()["error"]["remedy"] == f"its models are {NAME}"
+    for name in ("tab%09name", "%20", f"{NAME}%0A"):
+        answer = client.post(f"/admin/models/{name}/promote", json={"version": 1})
+        assert answer.status_code == 404
+        assert "can be asked for" in answer.json()["error"]["message"]
 
 
 def test_without_a_key_of_the_scope_nothing_is_told(server):

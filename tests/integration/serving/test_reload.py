@@ -124,6 +124,26 @@ def test_a_refused_version_at_the_start_is_an_error_only_where_nothing_else_is_k
     assert "Traceback" not in log
 
 
+def test_a_refusal_at_the_start_is_logged_by_the_same_keys_as_later(model):
+    with model.serve():
+        eventually(lambda: kept(model))
+    bad = model.register()
+    damage.cut_short(model.artifacts(bad))
+    model.registry.promote(NAME, bad)
+    with model.serve() as server:
+        eventually(lambda: events(server, "a version is refused"))
+        later = model.register()
+        damage.cut_short(model.artifacts(later))
+        model.registry.promote(NAME, later)
+        eventually(lambda: len(events(server, "a version is refused")) == 2)
+        found = events(server, "a version is refused")
+    assert [(event["model"], event["version"]) for event in found] == [
+        (NAME, str(bad)),
+        (NAME, str(later)),
+    ]
+    assert found[0].keys() == found[1].keys()
+
+
 @pytest.mark.parametrize("whole", [True, False])
 def test_nobody_answers_in_the_place_of_a_bad_version_where_nothing_was_served_before(model, whole):
     bad = model.register(wrong_golden() if whole else None)

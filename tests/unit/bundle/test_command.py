@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from bundle.command import run_command
+from bundle.command import CommandParser, run_command
 from bundle.errors import BundleError, Interrupted, RequestError, Stopped
 
 
@@ -22,6 +22,15 @@ def failing(error):
     return main
 
 
+def test_arguments_are_not_repeated_in_full():
+    parser = CommandParser(prog="x")
+    parser.add_argument("--n", type=int)
+    for arguments in (["--n", "9" * 5_000], ["a" * 5_000], ["a"] * 5_000):
+        with pytest.raises(RequestError, match="…") as found:
+            parser.parse_args(arguments)
+        assert len(str(found.value)) <= 1_000
+
+
 @pytest.mark.parametrize(("returned", "code"), [(None, 0), (0, 0), (3, 3)])
 def test_command_exits_with_what_main_returns(returned, code, capsys):
     assert ending(lambda: returned, capsys) == (code, "")
@@ -34,6 +43,15 @@ def test_command_prints_one_line_with_the_remedy_when_the_request_is_wrong(capsy
         2,
         "error: devices=8, but 0 GPUs were found; use devices=1\n",
     )
+
+
+def test_a_word_that_would_fill_the_screen_is_cut(capsys):
+    code, told = ending(
+        failing(RequestError(f"x={'9' * 5_000} is wrong", remedy="mend it")), capsys
+    )
+    assert code == 2
+    assert told.endswith("9… is wrong; mend it\n")
+    assert len(told) < 1_100
 
 
 def test_command_exits_with_1_when_a_bundle_is_wrong(capsys):

@@ -17,8 +17,8 @@ from bundle.manifest import (
     Manifest,
     TensorSpec,
     Variant,
-    check_model_name,
 )
+from bundle.model_name import check_model_name
 from bundle.preprocessing.config import ImageConfig, TextConfig
 from bundle.tensor import DTYPES
 

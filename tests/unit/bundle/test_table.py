@@ -67,3 +67,18 @@ def test_only_a_terminal_has_a_width(monkeypatch, terminal, width):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
     monkeypatch.setenv("COLUMNS", "72")
     assert terminal_width() == width
+
+
+def test_a_cell_that_goes_on_for_pages_has_no_such_rule():
+    header, rule, row = format_table(("A", "B"), [("a", "b" * 5_000)]).splitlines()
+    assert (header, rule, row) == ("A  B", f"-  {'-' * 80}", f"a  {'b' * 5_000}")
+
+
+def test_control_characters_break_no_table():
+    text = format_table(("A", "B"), [("tab\tand\nline", "\x1b[31mred"), ("x", "y")])
+    assert text.splitlines() == [
+        "A               B",
+        "--------------  -----------",
+        r"tab\tand\nline  \x1b[31mred",
+        "x               y",
+    ]

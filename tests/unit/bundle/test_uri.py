@@ -8,7 +8,7 @@ import pytest
 from bundle.archive import sha256_file
 from bundle.errors import NotFoundError, RequestError
 from bundle.publish import staging
-from bundle.uri import default_cache, fetch_version, resolve
+from bundle.uri import default_cache, fetch_version, registered, resolve
 from tests.tiny_bundle import tensor_model
 
 
@@ -135,3 +135,32 @@ def test_next_fetch_of_a_model_removes_what_killed_ones_left_of_any_version(tmp_
     assert path.exists()
     assert not any(folder.exists() for folder in left)
     assert all(folder.exists() for folder in theirs)
+
+
+@pytest.mark.parametrize(
+    ("uri", "why"),
+    [
+        ("models:/digits/02", "'02' is not the number of one"),
+        ("models:/digits/2.0", "'2.0' is not the number of one"),
+        ("models:/digits/ 2", "' 2' is not the number of one"),
+        ("models:/digits@02", "'02' is no alias"),
+        ("models:/digits@v2", "'v2' is no alias"),
+        ("models:/digits@latest", "'latest' is no alias"),
+        ("models:/digits/" + "9" * 5_000, "…' is not the number of one"),
+        ("models:/" + "d" * 5_000 + "/02", "'02' is not the number of one"),
+    ],
+)
+def test_what_is_only_like_a_number_or_an_alias_names_no_version(uri, why):
+    with pytest.raises(RequestError, match="does not name a version in the registry: ") as found:
+        registered(uri)
+    assert why in str(found.value)
+    assert found.value.field == "model"
+    assert len(str(found.value)) < 400
+
+
+@pytest.mark.parametrize("uri", ["x" * 5_000, "name=" + "x" * 5_000])
+def test_what_no_file_system_takes_as_a_path_is_a_wrong_request(uri):
+    with pytest.raises(RequestError, match="cannot be a path: ") as found:
+        resolve(uri)
+    assert found.value.field == "model"
+    assert len(str(found.value)) < 300

@@ -232,6 +232,10 @@ def test_catalog_finds_by_name_and_version_and_takes_the_first_for_none(folder):
     assert caught.value.remedy == "the models are moods, shades"
     with pytest.raises(UnknownTargetError, match="no version '9'"):
         catalog.find("shades", "9")
+    for target in (("n" * 5_000, None), ("shades", "9" * 5_000)):
+        with pytest.raises(UnknownTargetError) as caught:
+            catalog.find(*target)
+        assert len(str(caught.value)) < 150
 
 
 def test_catalog_tells_when_what_has_left_is_needed_no_more(folder):
