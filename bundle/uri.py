@@ -17,14 +17,13 @@ from bundle.paths import MANIFEST
 from bundle.publish import sweep_folders
 from bundle.quotation import escaped, quoted, shorten
 from bundle.remote import fetch_bundle
-from bundle.version_number import is_alias, version_number
+from bundle.version_number import CHAMPION, is_alias, version_number
 
 if TYPE_CHECKING:
     from bundle.registry import ModelRegistry
 
 _NAMED = re.compile(r"(?P<name>[^=/\\:@]+)=(?P<uri>.+)")
 _REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number>[^/@]+))?")
-_CHAMPION = "champion"
 _LONGEST_SHOWN = 200
 _REMEDY = "give a bundle folder, an .onnx file, models:/NAME@ALIAS or s3://BUCKET/PREFIX"
 _SHORT = 12
@@ -72,7 +71,7 @@ def registered(uri: str) -> Registered | None:
         _refuse(uri, why=f"{quoted(text)} is not the number of one")
     return Registered(
         name=match["name"],
-        alias=alias or _CHAMPION,
+        alias=alias or CHAMPION,
         number=None if text is None else version_number(text),
         given_name=given,
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+CHAMPION = "champion"
+"""The alias of the version that answers where no split says otherwise."""
 MAX_DIGITS = 18
 """What has more is no number that a registry's database could hold."""
 HOW_TO_WRITE = "write it as models.py list NAME shows it: digits alone, from 1 on, no zero in front"

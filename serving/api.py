@@ -232,6 +232,7 @@ class ApiProcess:
     def _end_all(self) -> None:
         self._dispatcher.fail_all(_stopping)
         self._arrivals.stop(_stopping)
+        self._calls.fail_all(_stopping)
 
     def _stop_accepting(self, plan: DrainPlan) -> None:
         left = max(0.0, plan.deadline - time.monotonic())

@@ -70,6 +70,12 @@ class Calls:
             raise _error(result)
         return result.document
 
+    def fail_all(self, reason: Callable[[], ServingError]) -> None:
+        """Answer everything that waits with an error."""
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(reason())
+
     def answered(self, result: Result) -> None:
         """The answer to one of them; nobody waits for it any more if it comes too late."""
         future = self._waiting.get(result.id)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from serving.routing.administration import write_down
+from serving.routing.administration import refusal, too_late
 from serving.routing.messages import (
     Call,
     Hold,
@@ -27,29 +28,15 @@ if TYPE_CHECKING:
     from serving.routing.fleet import Fleet
     from serving.routing.wanted import Wanted
     from serving.slot import Slot
+    from serving.switchboard import Switchboard
 
 log = logging.getLogger(__name__)
 
 DIED = "the process died while it loaded this version"
 
 
-class Switchboard(Protocol):
-    """Where messages to processes go."""
-
-    def tell(self, kind: str, message: object) -> None:
-        """To all processes of that kind."""
-
-    def offer(self, kind: str, message: object) -> None:
-        """The same, but lost where a process is not ready, or does not listen."""
-
-    def send(self, slot: Slot, message: object) -> None: ...
-
-    def find(self, kind: str, index: int) -> Slot | None:
-        """The slot, if a process fills it that is ready to hear."""
-
-
 class Conductor:
-    """Part of the supervisor; has no clock and no threads."""
+    """Part of the supervisor; has no threads."""
 
     def __init__(self, fleet: Fleet, *, board: Switchboard, metrics: MetricsCollector) -> None:
         self._fleet = fleet
@@ -63,8 +50,9 @@ class Conductor:
         """Whether somebody asked for a look at the registry while nobody could take one."""
         self._calls: dict[int, Call] = {}
         """What the watcher has been asked, and has not answered."""
-        self._held_calls: list[Call] = []
+        self._waiting: list[Call] = []
         """What it is to be asked when there is one again."""
+        self._draining = False
         self._settled: dict[str, Wanted] = {w.uri: w for w in fleet.settled}
         self._count_shares(Routes(fleet.routes))
 
@@ -84,7 +72,14 @@ class Conductor:
         if self._look_owed:
             self._look_owed = False
             self._board.offer(WATCHER, Look())
-        calls, self._held_calls = self._held_calls, []
+        calls, self._waiting = self._waiting, []
+        for call in calls:
+            self._forward(call)
+
+    def drain(self) -> None:
+        """The server stops: no other watcher comes."""
+        self._draining = True
+        calls, self._waiting = self._waiting, []
         for call in calls:
             self._forward(call)
 
@@ -117,9 +112,7 @@ class Conductor:
             self._forward(replace(message, process=slot.index))
         elif isinstance(message, Result):
             self._calls.pop(message.id, None)
-            asking = self._board.find(API, message.process)
-            if asking is not None:
-                self._board.send(asking, message)
+            self._answer(message)
 
     def buried(self, slot: Slot) -> bool:
         """A process is dead. Returns whether a version was its death, which is refused now."""
@@ -130,6 +123,7 @@ class Conductor:
             refused = self._fleet.lost(slot.index)
         else:
             if slot.kind == WATCHER:
+                self._look_owed = True  # it may have heard of one, or have changed something
                 self._drop_calls()
             return False
         self._log_refused(refused)
@@ -164,25 +158,35 @@ class Conductor:
         if watcher is not None:
             self._calls[call.id] = call
             self._board.send(watcher, call)
+        elif self._fleet.wanted and self._draining:
+            self._answer(
+                refusal(call, 503, "the server stops: nothing was done", "ask another server")
+            )
         elif self._fleet.wanted:
-            self._held_calls.append(call)
+            self._drop_expired()
+            self._waiting.append(call)
         else:
             remedy = "serve models:/NAME, or use models.py"
-            self._refuse(call, 404, "this server follows no registry", remedy)
+            self._answer(refusal(call, 404, "this server follows no registry", remedy))
+
+    def _drop_expired(self) -> None:
+        """Of those that wait: nobody waits for an answer to them any more."""
+        now = time.monotonic()
+        for call in [call for call in self._waiting if call.expires <= now]:
+            self._waiting.remove(call)
+            self._answer(too_late(call))
 
     def _drop_calls(self) -> None:
         """The process that was asked is dead: nobody will answer these."""
         calls, self._calls = self._calls, {}
         for call in calls.values():
             message = "the process that asks the registry died; the change may have been made"
-            self._refuse(call, 503, message, "look whether it was, and try again")
+            self._answer(refusal(call, 503, message, "look whether it was, and try again"))
 
-    def _refuse(self, call: Call, status: int, message: str, remedy: str) -> None:
-        document = {"message": message, "remedy": remedy}
-        write_down(call, status, document)
-        asking = self._board.find(API, call.process)
+    def _answer(self, result: Result) -> None:
+        asking = self._board.find(API, result.process)
         if asking is not None:
-            self._board.send(asking, Result(call.id, call.process, status, document))
+            self._board.send(asking, result)
 
     def _log_refused(self, refused: list[tuple[Wanted, Resolved, str]]) -> None:
         for wanted, source, reason in refused:

@@ -19,7 +19,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 PROVIDERS = ("auto", "cpu", "cuda", "tensorrt", "openvino")
 NO_FALLBACK = "none"
 FALLBACKS = (NO_FALLBACK, "cpu")
-ROLLBACK = "rollback"
+ROLLBACK, OFF = "rollback", "off"
 
 
 def _number(default: float, minimum: float, maximum: float) -> Any:
@@ -86,7 +86,7 @@ class Settings:
     poll_seconds: float = _number(10.0, 0, 86_400)
     """Longest time between two looks at the registry for models:/NAME and models:/NAME@ALIAS, in
     seconds; 0 looks at the start only."""
-    guardrail: str = _choice(ROLLBACK, (ROLLBACK, "off"))
+    guardrail: str = _choice(ROLLBACK, (ROLLBACK, OFF))
     """rollback: a challenger that fails more often or takes longer than the champion loses its
     traffic, here and in the registry; off: nothing is judged."""
     max_models: int = _number(0, 0, 10_000)

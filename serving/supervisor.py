@@ -5,10 +5,8 @@ It runs in the parent, without threads, and blocks until a process, a pipe or a 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import multiprocessing
-import select
 import signal
 import sys
 import time
@@ -28,6 +26,7 @@ from serving.server import TrainyardServer
 from serving.settings import ROLLBACK
 from serving.signals import signals_as_bytes, signals_held
 from serving.slot import API, SHADOW, WATCHER, WORKER, Child, Slot
+from serving.switchboard import Switchboard
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +43,8 @@ STOP_SECONDS = 3.0
 """How long after the deadline API processes may take to leave."""
 WORKER_STOP_SECONDS = 1.0
 """How long a worker may take to leave, once nobody waits for what it does."""
+WATCHER_STOP_SECONDS = 2.0
+"""How long the watcher may take, which may be writing to the registry."""
 
 REPEAT_SECONDS = 1.0
 """A second signal within this time is the first one once more, by way of the process group."""
@@ -80,7 +81,6 @@ class Supervisor:
                 variant=settings.variant,
             ),
         )
-        self._conductor = Conductor(self._fleet, board=self, metrics=self._metrics)
         self._server = TrainyardServer(settings, directory=directory, keys=keys, secret=secret)
         self._slots = [Slot(API, index) for index in range(settings.api_processes)]
         self._slots += [Slot(WORKER, index) for index in range(settings.workers)]
@@ -89,6 +89,8 @@ class Supervisor:
             looks = settings.poll_seconds > 0 or any_admin(keys) or bool(secret)
             if looks or settings.guardrail == ROLLBACK:
                 self._slots.append(Slot(WATCHER, 0))
+        self._board = Switchboard(self._slots)
+        self._conductor = Conductor(self._fleet, board=self._board, metrics=self._metrics)
         polled = [start.polled_at for start in starts if not start.wanted.pinned]
         if polled and settings.poll_seconds > 0:  # else its age would say nothing
             self._metrics.registry_polled(min(polled))
@@ -158,39 +160,11 @@ class Supervisor:
         if slot.kind == API:
             for other in self._slots:
                 if other.kind in (WORKER, SHADOW) and other.ready:
-                    self.send(slot, self._up(other))
+                    self._board.send(slot, self._up(other))
 
     def _up(self, slot: Slot) -> WorkerUp | ShadowUp:
         address = self._server.address(slot.name, generation=slot.generation)
         return WorkerUp(address) if slot.kind == WORKER else ShadowUp(address)
-
-    def tell(self, kind: str, message: object) -> None:
-        """To all processes of that kind."""
-        for slot in self._slots:
-            if slot.kind == kind:
-                self.send(slot, message)
-
-    def offer(self, kind: str, message: object) -> None:
-        """The same, but lost where a process is not ready, or does not listen."""
-        for slot in self._slots:
-            if slot.kind == kind and slot.child is not None and slot.ready:
-                room = select.poll()
-                room.register(slot.child.control, select.POLLOUT)
-                if room.poll(0):
-                    self.send(slot, message)
-
-    def find(self, kind: str, index: int) -> Slot | None:
-        """The slot, if a process fills it that is ready to hear."""
-        for slot in self._slots:
-            if (slot.kind, slot.index) == (kind, index) and slot.ready:
-                return slot
-        return None
-
-    def send(self, slot: Slot, message: object) -> None:
-        """To a process that may be dying: then its end says so, and there is nothing to add."""
-        if slot.child is not None:
-            with contextlib.suppress(OSError):
-                slot.child.control.send(message)
 
     def _step(self, until: float | None) -> None:
         """Wait for something to happen, and see to it."""
@@ -231,7 +205,7 @@ class Supervisor:
         log.info("process ready", extra={"fields": fields})
         self._conductor.ready(slot)
         if slot.kind in (WORKER, SHADOW):
-            self.tell(API, self._up(slot))
+            self._board.tell(API, self._up(slot))
         self._announce()
 
     def _announce(self) -> None:
@@ -251,6 +225,8 @@ class Supervisor:
         child.control.close()
         slot.child = None
         if self._plan is not None:
+            if slot.kind == WATCHER:
+                self._conductor.buried(slot)
             return
         if slot.kind == SHADOW and not self._fleet.shadows:
             self._metrics.left(child.process.pid or 0)  # as it was told
@@ -284,7 +260,7 @@ class Supervisor:
                 if slot.child is None and slot.restart_at is None and self._fleet.shadows:
                     self._start(slot)
                 elif slot.ready and not self._fleet.shadows:
-                    self.send(slot, Stop())
+                    self._board.send(slot, Stop())
 
     def _next_restart(self) -> float | None:
         return min((s.restart_at for s in self._slots if s.restart_at is not None), default=None)
@@ -312,12 +288,14 @@ class Supervisor:
         if not any(slot.ready for slot in self._slots if slot.kind == API):
             return 0
         self._listener.close()
-        self.tell(API, Drain(plan))
+        self._board.tell(API, Drain(plan))
+        self._conductor.drain()
         clean = self._wait_for(API, until=plan.deadline + STOP_SECONDS)
-        self.tell(WATCHER, Stop())
-        self.tell(SHADOW, Stop())
-        self.tell(WORKER, Stop())
+        self._board.tell(WATCHER, Stop())
+        self._board.tell(SHADOW, Stop())
+        self._board.tell(WORKER, Stop())
         self._wait_for(WORKER, until=time.monotonic() + WORKER_STOP_SECONDS)
+        self._wait_for(WATCHER, until=time.monotonic() + WATCHER_STOP_SECONDS)
         log.info("stopped", extra={"fields": {"clean": clean}})
         return 0 if clean else 1
 

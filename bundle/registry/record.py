@@ -16,7 +16,6 @@ from bundle.model_name import check_asked_name
 from bundle.quotation import listed, quoted
 from bundle.registry.event import Event, read_event, read_events
 from bundle.registry.tags import (
-    CHAMPION,
     EVENT_TAG,
     SPLIT_TAG,
     event_tags,
@@ -25,7 +24,7 @@ from bundle.registry.tags import (
 )
 from bundle.registry.version import ModelVersion, RegisteredModel
 from bundle.shares import WHOLE
-from bundle.version_number import is_alias, version_number
+from bundle.version_number import CHAMPION, is_alias, version_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,13 +9,13 @@ from bundle.fields import Fields, parse_json
 from bundle.quotation import quoted
 from bundle.registry.routing import Routing, Share, check_shadow, read_split
 from bundle.shares import check_shares
+from bundle.version_number import CHAMPION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
 
-CHAMPION = "champion"
 """The alias."""
 SPLIT_TAG = "trainyard.split"
 _RAMP_TAG = "trainyard.ramp"

@@ -6,7 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from bundle.errors import ConflictError, NotFoundError, RegistryError, RequestError, TrainyardError
+from bundle.errors import ConflictError, NotFoundError, RequestError, TrainyardError
 from serving.logs import AUDIT
 from serving.routing.messages import Call, Result
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bundle.registry import Event, ModelRegistry
-    from serving.routing.sentry import Finding
 
 audit = logging.getLogger(AUDIT)
 
@@ -25,7 +24,7 @@ class Administration:
     """The same as `models.py`, for whoever has a key of scope admin."""
 
     def __init__(
-        self, registry: ModelRegistry, *, judgements: Callable[[str], list[Finding]]
+        self, registry: ModelRegistry, *, judgements: Callable[[str], Mapping[str, Any]]
     ) -> None:
         """`judgements`: what the server's guardrail thinks of a model's challengers."""
         self._actions: dict[str, Callable[[Call], Any]] = {
@@ -37,9 +36,7 @@ class Administration:
             "history": lambda call: {
                 "history": [event.to_dict() for event in registry.history(call.model)]
             },
-            "challengers": lambda call: {
-                "challengers": [found.to_dict() for found in judgements(call.model)]
-            },
+            "challengers": lambda call: judgements(call.model),
             "promote": _change(registry.promote, "version"),
             "split": _change(registry.split, "shares"),
             "ramp": _change(registry.ramp, "version"),
@@ -49,8 +46,9 @@ class Administration:
 
     def answer(self, call: Call) -> Result:
         """What came of it; a change is in the log, whether it was allowed or not."""
+        if time.monotonic() > call.expires:
+            return too_late(call)
         try:
-            _check_awaited(call)
             status, document = 200, self._actions[call.action](call)
         except TrainyardError as error:
             status = _status(error)
@@ -59,9 +57,10 @@ class Administration:
         return Result(call.id, call.process, status, document)
 
     @staticmethod
-    def changed(call: Call) -> bool:
+    def changed(call: Call, result: Result) -> bool:
         """Whether the registry may have other routes than before the call."""
-        return call.action in CHANGES and not call.arguments.get("dry_run")
+        tried = result.status in (200, 503) and not call.arguments.get("dry_run")
+        return tried and call.action in CHANGES
 
 
 def _change(act: Callable[..., Event], *names: str) -> Callable[[Call], Any]:
@@ -80,18 +79,24 @@ def _change(act: Callable[..., Event], *names: str) -> Callable[[Call], Any]:
     return change
 
 
-def _check_awaited(call: Call) -> None:
-    """Raise RegistryError where whoever asked was told that it has not been answered."""
-    if time.monotonic() > call.expires:
-        raise RegistryError("nobody waits for this any more: nothing was done")
-
-
 def _status(error: TrainyardError) -> int:
     if isinstance(error, NotFoundError):
         return 404
     if isinstance(error, ConflictError):
         return 409
     return 400 if isinstance(error, RequestError) else 503
+
+
+def too_late(call: Call) -> Result:
+    """Whoever asked was told that it has not been answered, and may have asked again."""
+    return refusal(call, 504, "nobody waits for this any more: nothing was done", "ask again")
+
+
+def refusal(call: Call, status: int, message: str, remedy: str) -> Result:
+    """The answer to what is not even tried, written down like any other."""
+    document = {"message": message, "remedy": remedy}
+    write_down(call, status, document)
+    return Result(call.id, call.process, status, document)
 
 
 def write_down_refused(

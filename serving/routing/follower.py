@@ -11,6 +11,7 @@ from bundle.quotation import quoted
 from bundle.registry.routing import Routing
 from bundle.shares import WHOLE
 from bundle.uri import registered
+from bundle.version_number import CHAMPION
 from serving.routing.backoff import BRIEF_SECONDS, FIRST_SECONDS, Backoff
 from serving.routing.split import Split
 from serving.routing.wanted import CHALLENGER, Refusal, Route, Shadow, Wanted
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from bundle.registry import Event, ModelRegistry, RegisteredModel
     from bundle.uri import Resolved
     from serving.routing.messages import Fetched
-
-CHAMPION = "champion"
 
 
 class Follower:

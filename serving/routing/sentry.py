@@ -28,6 +28,7 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         return {
+            "uri": self.uri,
             "version": self.version,
             "percent": self.percent,
             "verdict": self.judgement.verdict.value,

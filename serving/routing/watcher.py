@@ -6,12 +6,13 @@ import logging
 import time
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bundle.command import describe
 from bundle.errors import NotFoundError, RecordError, TrainyardError
 from serving.routing.guardrail import Verdict
 from serving.routing.messages import Polled
+from serving.settings import OFF, ROLLBACK
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -125,11 +126,12 @@ class Watcher:
             verdict = found.judgement.verdict
             if verdict is Verdict.ROLLBACK and found.version not in withdrawn:
                 self._withdraw(found.uri, found.version, found.judgement.reason)
+                self.poll()  # what was on its way is wanted still
             elif verdict is Verdict.ADVANCE and self._advance(found):
                 self.poll()
 
-    def judgements(self, model: str) -> list[Finding]:
-        """What is thought of each challenger of the registered model; none if nobody judges.
+    def judgements(self, model: str) -> dict[str, Any]:
+        """What is thought of each challenger of the registered model, as JSON, and whether at all.
 
         Raises NotFoundError if the model is not followed.
         """
@@ -141,7 +143,10 @@ class Watcher:
                 remedy="ask the server whose traffic the challenger has",
             )
         sentry = self._sentry
-        return [] if sentry is None else [f for uri in uris for f in sentry.judgements(uri)]
+        if sentry is None:
+            return {"guardrail": OFF, "challengers": []}
+        found = [judged.to_dict() for uri in uris for judged in sentry.judgements(uri)]
+        return {"guardrail": ROLLBACK, "challengers": found}
 
     def _withdraw(self, uri: str, version: str, reason: str) -> None:
         """Here first, since the registry may be away; it is told now or at a later poll.

@@ -121,6 +121,7 @@ def watch(
         elif isinstance(message, NotTaken):
             watcher.not_taken(message)
         elif isinstance(message, Call):
-            control.send(administration.answer(message))
-            if administration.changed(message):
+            result = administration.answer(message)
+            control.send(result)
+            if administration.changed(message, result):
                 watcher.poll()

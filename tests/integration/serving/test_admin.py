@@ -148,6 +148,7 @@ def test_what_is_thought_of_challengers_can_be_read(client):
     post(client, "ramp", version=2)
     path = f"/admin/models/{NAME}/challengers"
     eventually(lambda: bool(client.get(path).json()["challengers"]))
+    assert client.get(path).json()["guardrail"] == "rollback"
     [found] = client.get(path).json()["challengers"]
     assert (found["version"], found["percent"], found["verdict"]) == ("2", 1.0, "hold")
     assert "of 20 batches" in found["reason"]

@@ -303,6 +303,12 @@ def test_the_server_is_ready_when_it_follows_the_registry(late, tmp_path):
 
 
 def test_the_server_drains_also_before_it_follows_the_registry(late):
-    late.signal(signal.SIGTERM)
-    assert late.wait() == 0
+    headers = {"X-API-Key": ADMIN_KEY}
+    with ThreadPoolExecutor() as pool:
+        call = pool.submit(httpx.get, f"{late.url}/admin/models", headers=headers, timeout=60)
+        time.sleep(0.3)
+        late.signal(signal.SIGTERM)
+        assert late.wait() == 0
+        assert call.result().status_code == 503
+        assert "the server stops" in call.result().json()["error"]["message"]
     assert [event["clean"] for event in events(late, "stopped")] == [True]

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from serving.routing.administration import Administration
-from serving.routing.messages import Call
+from serving.routing.messages import Call, Result
 
 
 class Registry:
@@ -29,7 +29,7 @@ def test_what_nobody_waits_for_any_more_is_not_done(action):
     registry = Registry()
     call = Call(1, action, "boss", "r", model="digits", expires=time.monotonic() - 0.001)
     result = Administration(registry, judgements=list).answer(call)
-    assert (result.id, result.status) == (1, 503)
+    assert (result.id, result.status) == (1, 504)
     assert "nothing was done" in result.document["message"]
     assert registry.changed == 0
 
@@ -42,3 +42,18 @@ def test_what_is_waited_for_is_done():
                 Call(1, "rollback", "boss", "r", expires=expires)
             )
     assert registry.changed == 2
+
+
+@pytest.mark.parametrize(
+    ("call", "status", "changed"),
+    [
+        (Call(1, "promote", "boss", "r"), 200, True),
+        (Call(1, "promote", "boss", "r"), 503, True),
+        (Call(1, "promote", "boss", "r"), 409, False),
+        (Call(1, "promote", "boss", "r"), 504, False),
+        (Call(1, "promote", "boss", "r", arguments={"dry_run": True}), 200, False),
+        (Call(1, "list", "boss", "r"), 200, False),
+    ],
+)
+def test_the_registry_is_looked_at_after_what_may_have_changed_it(call, status, changed):
+    assert Administration.changed(call, Result(1, 0, status, {})) == changed

@@ -28,3 +28,15 @@ def test_who_is_not_answered_in_time_is_told_to_repeat_only_what_changes_nothing
     assert caught.value.code == "registry_away"
     assert caught.value.remedy == remedy
     assert [call.action for call in sent] == [action]
+
+
+def test_what_is_not_answered_when_the_server_ends_is_answered_with_an_error():
+    async def ask() -> None:
+        calls = Calls(lambda _: None)
+        asked = asyncio.ensure_future(calls.ask(Exchange("r", RequestRecord("/admin")), "list"))
+        await asyncio.sleep(0)
+        calls.fail_all(lambda: UnavailableError("it ends", code="stopping"))
+        await asked
+
+    with pytest.raises(UnavailableError, match="it ends"):
+        asyncio.run(ask())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -83,6 +84,34 @@ def test_what_admins_ask_for_waits_for_a_watcher():
     assert board.sent == [replace(CALL, process=0), replace(CALL, id=8, process=1)]
     conductor.buried(Slot(WATCHER, 0))
     assert [result.id for result in board.sent[2:]] == [7, 8]
+
+
+def test_what_nobody_waits_for_any_more_is_dropped_and_written_down(caplog):
+    board = Board(API)
+    conductor = conductor_of(board, "models:/digits")
+    conductor.hear(Slot(API, 0), replace(CALL, expires=time.monotonic() - 1))
+    conductor.hear(Slot(API, 0), replace(CALL, id=8))
+    assert [(result.id, result.status) for result in board.sent] == [(7, 504)]
+    assert [line.fields["status"] for line in audited(caplog)] == [504]
+
+
+def test_a_server_that_stops_answers_what_waits_for_a_watcher(caplog):
+    board = Board(API)
+    conductor = conductor_of(board, "models:/digits")
+    conductor.hear(Slot(API, 0), CALL)
+    conductor.drain()
+    conductor.hear(Slot(API, 0), replace(CALL, id=8))
+    assert [(result.id, result.status) for result in board.sent] == [(7, 503), (8, 503)]
+    assert "nothing was done" in board.sent[0].document["message"]
+    assert len(audited(caplog)) == 2
+
+
+def test_a_watcher_that_takes_anothers_place_looks_at_once():
+    board = Board(WATCHER)
+    conductor = conductor_of(board, "models:/digits")
+    conductor.buried(Slot(WATCHER, 0))
+    conductor.ready(Slot(WATCHER, 0))
+    assert board.offered == [Look()]
 
 
 def test_what_the_watcher_was_asked_is_answered_when_it_dies(caplog):

@@ -95,7 +95,7 @@ class Bench:
     def answer(self, call: Call) -> Result:
         return Result(call.id, call.process, 200, {})
 
-    def changed(self, call: Call) -> bool:
+    def changed(self, call: Call, result: Result) -> bool:
         return call.action != "list"
 
     def watch(self, *messages: object) -> None:

@@ -60,7 +60,9 @@ class Registry:
     def withdraw(self, version: str, *, who: str) -> None:
         self._check_writable()
         self.withdrawn.append(version)
-        self.now = wanted({1: 100.0})
+        route = self.now.route
+        if version in route.split.challengers:
+            self.now = self.now.with_route(replace(route, split=route.split.without(version)))
 
     def advance(self, version: str, *, seen: float, who: str) -> Event | None:
         self.advanced.append((version, seen))
@@ -473,12 +475,27 @@ def test_a_process_takes_a_route_when_it_knows_all_of_its_versions():
 
 
 def test_what_is_thought_of_a_challenger_can_be_asked_for(bench):
-    [found] = bench.watcher.judgements("m")
-    assert found.to_dict() == {
-        "version": "2",
-        "percent": 10.0,
-        "verdict": "hold",
-        "reason": "0 of 20 batches compared",
+    assert bench.watcher.judgements("m") == {
+        "guardrail": "rollback",
+        "challengers": [
+            {
+                "uri": URI,
+                "version": "2",
+                "percent": 10.0,
+                "verdict": "hold",
+                "reason": "0 of 20 batches compared",
+            }
+        ],
     }
     with pytest.raises(NotFoundError, match="does not follow the model 'other'"):
         bench.watcher.judgements("other")
+
+
+def test_what_is_on_its_way_while_a_challenger_is_withdrawn_is_wanted_still(bench):
+    """The registry gives the challenger nothing any more, and so has nothing to be told."""
+    bench.registry.now = wanted({3: 100.0})
+    bench.watcher.poll()
+    bench.saw(bad_challenger())
+    assert bench.told[1].route.split.shares == {"1": 100.0}
+    assert bench.shares == {"3": 100.0}
+    assert not bench.watcher.owing
