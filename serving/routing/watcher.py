@@ -125,8 +125,8 @@ class Watcher:
             withdrawn = self._told[found.uri].withdrawn
             verdict = found.judgement.verdict
             if verdict is Verdict.ROLLBACK and found.version not in withdrawn:
-                self._withdraw(found.uri, found.version, found.judgement.reason)
-                self.poll()  # what was on its way is wanted still
+                if self._withdraw(found.uri, found.version, found.judgement.reason):
+                    self.poll()  # what was on its way is wanted still
             elif verdict is Verdict.ADVANCE and self._advance(found):
                 self.poll()
 
@@ -148,8 +148,8 @@ class Watcher:
         found = [judged.to_dict() for uri in uris for judged in sentry.judgements(uri)]
         return {"guardrail": ROLLBACK, "challengers": found}
 
-    def _withdraw(self, uri: str, version: str, reason: str) -> None:
-        """Here first, since the registry may be away; it is told now or at a later poll.
+    def _withdraw(self, uri: str, version: str, reason: str) -> bool:
+        """Here first, since the registry may be away; it is told now, or else at a later poll.
 
         Where the registry wants a route that cannot be taken, what answers is the one before.
         """
@@ -169,6 +169,8 @@ class Watcher:
             log.warning(
                 "the registry is not told yet", extra={"fields": {"reason": describe(error)}}
             )
+            return False
+        return True
 
     def _tell_registry(self, uri: str, version: str) -> None:
         """What it says of the version from then on holds."""
