@@ -227,6 +227,19 @@ def test_export_is_refused_when_the_bundle_is_there_already(digits, export):
     assert open_bundle(first.bundle).manifest.name == "second"
 
 
+@pytest.mark.parametrize(
+    "wrong", ["output=''", "output=file/below", "optimize.cache.folder=/proc/x", "name=''"]
+)
+def test_folder_that_cannot_be_written_is_refused_before_the_work(wrong, digits, export, tmp_path):
+    (tmp_path / "file").touch()
+    before = set(tmp_path.iterdir())
+    done = export(f"checkpoint={digits}", "register=false", PLAIN, wrong)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.splitlines()[-1].startswith(f"error: {wrong.partition('=')[0]}")
+    assert "samples" not in done.err
+    assert set(tmp_path.iterdir()) == before
+
+
 def test_other_folder_is_never_overwritten(digits, export, tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "thesis.txt").write_text("all of it", encoding="utf-8")
