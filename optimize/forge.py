@@ -239,7 +239,12 @@ def watch(material: Material) -> tuple[Material, list[Source]]:
     replaced: dict[str, Any] = {}
     for use in ("calibration", "tuning"):
         samples = getattr(material, use)
-        source = Source(use=use, split=samples.split, fingerprint=samples.fingerprint)
+        source = Source(
+            use=use,
+            split=samples.split,
+            fingerprint=samples.fingerprint,
+            samples=samples.samples,
+        )
         replaced[use] = replace(samples, batches=noting(source, samples.batches))
     return replace(material, **replaced), read
 

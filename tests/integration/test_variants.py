@@ -174,9 +174,11 @@ def test_int8_is_certified_shipped_and_held_to_its_own_golden_answers(export):
     assert (quantize["version"], quantize["parameters"]) == (QUANTIZE.version, {
         **QUANTIZE.parameters(), "operators": list(QUANTIZE.operators),
     })  # fmt: skip
-    assert {(source["use"], source["split"]) for source in made["sources"]} == {
-        ("calibration", "train")
-    }
+    (source,) = made["sources"]
+    assert (source["use"], source["split"], source["samples"]) == ("calibration", "train", 512)
+    gate = bundle.manifest.variant("variant").gate
+    assert bundle.manifest.lineage["data"]["samples"] == gate.samples
+    assert (gate.budget, gate.agreement_limit, gate.batch_flips_limit) == tuple(LENIENT.values())
     page = outcome.report.read_text(encoding="utf-8")
     assert "| variant |" in page
     assert reason in page

@@ -33,7 +33,7 @@ def test_only_what_is_read_counts_as_a_source():
     assert sources == []
     for _ in range(2):
         assert len(list(watched.tuning.batches())) == 2
-    assert sources == [Source(use="tuning", split="val", fingerprint="t")]
+    assert sources == [Source(use="tuning", split="val", fingerprint="t", samples=4)]
     list(watched.calibration.batches())
     assert {source.use for source in sources} == {"tuning", "calibration"}
 
