@@ -71,7 +71,7 @@ class Comparison:
         sizes = list(self.contest.timings[self.contest.baseline])
         header = ["runtime", *(f"batch {size}" for size in sizes)]
         rows = [
-            [name, *(_cell(by_size[size], rounds=self.contest.rounds) for size in sizes)]
+            [name, *(_cell(by_size[size]) for size in sizes)]
             for name, by_size in self.contest.timings.items()
         ]
         rows += [
@@ -232,5 +232,5 @@ def _ones(spec: TensorSpec, size: int) -> np.ndarray[Any, np.dtype[Any]]:
     return np.ones(shape, dtype=spec.dtype)
 
 
-def _cell(timing: Timing, *, rounds: int) -> str:
-    return f"{milliseconds(timing.p50_ms)} ms, {rate(timing)}/s, x {speedup(timing, rounds=rounds)}"
+def _cell(timing: Timing) -> str:
+    return f"{milliseconds(timing.p50_ms)} ms, {rate(timing)}/s, x {speedup(timing)}"

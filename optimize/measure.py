@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _BUSY = 0.1
 """Share of the cores in others' hands from which on times are not to be trusted."""
-VERSION = 4
+VERSION = 5
 """Raised when the same contestants would be measured otherwise."""
 TORCH_FP32 = "torch fp32"
 TORCH_BF16 = "torch bf16"

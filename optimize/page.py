@@ -10,6 +10,7 @@ from bundle.atomic_file import staged, write_json
 from bundle.errors import BundleError
 from optimize import tables
 from optimize.pictures import draw_frontier
+from optimize.timing import ROUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,7 +89,7 @@ def _speed(findings: Findings) -> list[str]:
         "",
         (
             f"Medians of {contest.rounds} interleaved rounds with {contest.threads} threads; in "
-            f"brackets the bootstrap's 95 % interval of the ratio, from {tables.ROUNDS} rounds on. "
+            f"brackets the bootstrap's 95 % interval of the ratio, from {ROUNDS} rounds on. "
             "Samples/s is over all of the time, slow calls included, and no inverse of the median. "
             f"Measured {occasion.get('measured', 'at an unknown time')} on "
             f"{_machine(occasion.get('machine', {}))}; other processes "

