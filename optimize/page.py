@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from bundle.manifest import Manifest
     from optimize.findings import Findings
+    from optimize.timing import Contest
     from optimize.variants import Candidate
 
 SUFFIX = ".report"
@@ -83,22 +84,22 @@ def _speed(findings: Findings) -> list[str]:
     contest, occasion = findings.contest, findings.occasion or {}
     if contest is None:
         return []
-    load = contest.load
     lines = [
         *tables.markdown(*tables.speed_table(findings)),
         "",
+        *(f"**{line}.**\n" for line in tables.doubt(contest, remedy=tables.ANEW)),
         (
-            f"Medians of {contest.rounds} interleaved rounds with {contest.threads} threads; in "
-            f"brackets the bootstrap's 95 % interval of the ratio, from {ROUNDS} rounds on. "
-            "Samples/s is over all of the time, slow calls included, and no inverse of the median. "
-            f"Measured {occasion.get('measured', 'at an unknown time')} on "
-            f"{_machine(occasion.get('machine', {}))}; other processes "
-            f"used {load['others']:.0%} of {load['cores']} cores meanwhile."
+            f"{tables.circumstances(contest)} In brackets is the bootstrap's 95 % interval of the "
+            f"ratio, from {ROUNDS} rounds on. Samples/s is over all of the time, slow calls "
+            "included, and no inverse of the median. Measured "
+            f"{occasion.get('measured', 'at an unknown time')} on "
+            f"{_machine(occasion.get('machine', {}))}."
         ),
         "",
-        *tables.markdown(*_tails(findings)),
+        *tables.markdown(*_tails(contest)),
+        "",
     ]
-    return lines + [f"- {line}" for line in tables.unmeasured(contest)]
+    return lines + [f"- {line}" for line in tables.unmeasured(findings)]
 
 
 def _machine(found: Mapping[str, str]) -> str:
@@ -107,22 +108,23 @@ def _machine(found: Mapping[str, str]) -> str:
     return ", ".join(named) or "an unknown processor"
 
 
-def _tails(findings: Findings) -> tables.Table:
-    rows = [
-        [
-            name,
-            str(size),
-            tables.milliseconds(t.p50_ms),
-            tables.milliseconds(t.p99_ms),
-            tables.rate(t),
-        ]
-        for name, by_size in (findings.contest.timings if findings.contest else {}).items()
-        for size, t in by_size.items()
-    ]
+def _tails(contest: Contest) -> tables.Table:
+    rows = []
+    for name, by_size in contest.timings.items():
+        for size, timing in by_size.items():
+            figures = (
+                tables.milliseconds(timing.p50_ms),
+                tables.milliseconds(timing.p99_ms),
+                tables.rate(timing),
+            )
+            cells = (tables.measured(figure, contest) for figure in figures)
+            rows.append([name, str(size), *cells])
     return ["form", "batch", "p50, ms", "p99, ms", "samples/s"], rows
 
 
 def _data(manifest: Manifest, findings: Findings) -> dict[str, Any]:
+    contest = findings.contest
+    timed = () if contest is None else contest.timings
     return {
         "name": manifest.name,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -131,9 +133,12 @@ def _data(manifest: Manifest, findings: Findings) -> dict[str, Any]:
         "split": findings.split,
         "checkpoint_bytes": findings.checkpoint_bytes,
         "frontier": sorted(findings.frontier),
-        "variants": [_variant(candidate) for candidate in findings.candidates],
+        "variants": [
+            {**_variant(candidate), "timed": candidate.name in timed}
+            for candidate in findings.candidates
+        ],
         "baselines": [asdict(each) for each in findings.baselines],
-        "benchmark": None if findings.contest is None else findings.contest.to_dict(),
+        "benchmark": None if contest is None else {**contest.to_dict(), "busy": contest.busy},
         "occasion": findings.occasion,
     }
 

@@ -14,6 +14,10 @@ Table = tuple[list[str], list[list[str]]]
 """The header and the rows."""
 NOTHING = "-"
 CHOSEN = "default"
+ANEW = "measure on an idle machine, with optimize.benchmark.anew=true"
+"""The remedy where figures of an export are not to be believed."""
+DOUBT = "?"
+"""Behind every figure that was measured while others had the machine."""
 
 
 def gate_table(findings: Findings) -> Table:
@@ -50,16 +54,15 @@ def speed_table(findings: Findings) -> Table:
     header = ["form", *(f"batch {each}, ms" for each in sizes)]
     header += [f"x {contest.baseline}, batch {each}" for each in sizes] + ["samples/s", "best"]
     frontier = findings.frontier
-    rows = [
-        [
-            name,
+    rows = []
+    for name, by_size in contest.timings.items():
+        figures = [
             *(milliseconds(by_size[each].p50_ms) for each in sizes),
             *(speedup(by_size[each]) for each in sizes),
             rate(max(by_size.values(), key=lambda timing: timing.samples_per_second)),
             "yes" if name in frontier else "",
         ]
-        for name, by_size in contest.timings.items()
-    ]
+        rows.append([name, *(measured(figure, contest) for figure in figures)])
     return header, rows
 
 
@@ -70,15 +73,51 @@ def reasons(findings: Findings) -> list[str]:
         for candidate in findings.candidates
         if not candidate.certified
     ]
-    return lines + ([] if findings.contest is None else unmeasured(findings.contest))
+    return lines + unmeasured(findings)
 
 
-def unmeasured(contest: Contest) -> list[str]:
-    """Who has no times, or no ratio, and why; a line each."""
+def unmeasured(findings: Findings) -> list[str]:
+    """Who has no times, or no ratio, and why; a line each, where others were timed."""
+    contest = findings.contest
+    if contest is None:
+        return []
+    never = {
+        each.name: "it could not be made" if each.graph is None else "it could not be run"
+        for each in findings.candidates
+        if each.assessment is None
+    }
     return [
-        *(f"{name} was not timed: {reason}" for name, reason in contest.failed.items()),
+        *(
+            f"{name} was not timed: {reason}"
+            for name, reason in {**never, **contest.failed}.items()
+        ),
         *(f"{name} has no ratio: {reason}" for name, reason in contest.apart.items()),
     ]
+
+
+def circumstances(contest: Contest) -> str:
+    """In one sentence: how it was measured, and what else the machine did."""
+    return (
+        f"Medians of {contest.rounds} interleaved rounds with {contest.threads} threads; other "
+        f"processes used {contest.load['others']:.0%} of {contest.load['cores']} cores meanwhile."
+    )
+
+
+def doubt(contest: Contest, *, remedy: str) -> list[str]:
+    """What its mark means, where figures bear it."""
+    if not contest.busy:
+        return []
+    told = (
+        f"{DOUBT}: measured while other processes used {contest.load['others']:.0%} of the cores; "
+        f"neither these figures nor what was chosen by them are to be believed: {remedy}"
+    )
+    return [told]
+
+
+def measured(figure: str, contest: Contest) -> str:
+    """A cell: the figure, marked where it is not to be believed."""
+    marked = contest.busy and figure not in ("", NOTHING)
+    return f"{figure}{DOUBT}" if marked else figure
 
 
 def speedup(timing: Timing) -> str:

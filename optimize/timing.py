@@ -14,6 +14,8 @@ ROUNDS = 6
 """Fewer give no 95 % interval of a median: all of it lies above or below them more often than that,
 2 / 2^n of the time.
 """
+BUSY = 0.1
+"""Share of the cores in others' hands from which on times are not to be trusted."""
 TAIL_CALLS = 100
 """Fewer have no 99th percentile: it would be their slowest."""
 _RESAMPLES = 2000
@@ -54,6 +56,11 @@ class Contest:
     """What else the machine did."""
     apart: Mapping[str, str] = field(default_factory=dict)
     """Contestant → why its times are not compared with the baseline's."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether others had so much of the machine that no figure is to be believed."""
+        return bool(self.load["others"] > BUSY)
 
     def speed(self, name: str) -> float | None:
         """Times as fast as the baseline, the geometric mean over batch sizes; None: not timed, or
