@@ -73,6 +73,7 @@ def _page(manifest: Manifest, findings: Findings, *, picture: Path | None) -> st
     ]
     for candidate in findings.candidates:
         lines += [f"- **{candidate.name}**: {candidate.verdict.result.reason}"]
+    lines += [f"- {line}" for line in tables.kept_in_float32(findings)]
     if findings.contest is not None:
         lines += ["", "## Speed", "", *_speed(findings)]
     if picture is not None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from optimize.passes.base import FLOAT32
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from optimize.findings import Findings
     from optimize.timing import Contest, Timing
@@ -73,7 +75,23 @@ def reasons(findings: Findings) -> list[str]:
         for candidate in findings.candidates
         if not candidate.certified
     ]
-    return lines + unmeasured(findings)
+    return lines + kept_in_float32(findings) + unmeasured(findings)
+
+
+def kept_in_float32(findings: Findings) -> list[str]:
+    """Which layers a search has spared, a line each variant."""
+    return [
+        f"{candidate.name}: {len(note['layers'])} of {note['of']} layers stay in float32: "
+        + ", ".join(map(_layer, note["layers"]))
+        for candidate in findings.candidates
+        if candidate.graph is not None
+        for step in candidate.graph.steps
+        if (note := step.notes.get(FLOAT32))
+    ]
+
+
+def _layer(found: Mapping[str, str | None]) -> str:
+    return f"{found['node']} ({found['weight']})" if found["weight"] else f"{found['node']}"
 
 
 def unmeasured(findings: Findings) -> list[str]:

@@ -10,9 +10,16 @@ import pytest
 from optimize import page
 from optimize.comparison import Comparison
 from optimize.findings import standings
+from optimize.forge import Step
 from optimize.page import PICTURE, _speed, _tails, write_report
 from optimize.pictures import draw_frontier
-from optimize.tables import circumstances, milliseconds, speed_table, speedup
+from optimize.tables import (
+    circumstances,
+    kept_in_float32,
+    milliseconds,
+    speed_table,
+    speedup,
+)
 from optimize.timing import Contest, Timing
 
 TIMING = Timing(
@@ -56,6 +63,24 @@ def test_small_times_have_the_digits_that_tell_them_apart(value, text):
 def test_interval_is_told_when_there_were_rounds_enough_to_have_one():
     assert speedup(TIMING) == "2.00 (1.50-2.50)"
     assert speedup(dataclasses.replace(TIMING, low=None, high=None)) == "2.00"
+
+
+def test_layers_that_stay_in_float32_are_named():
+    layers = [{"node": "conv_1", "weight": "stem.weight"}, {"node": "add_7", "weight": None}]
+    steps = [
+        Step(name="fuse", version=1, parameters={}, found=True),
+        Step(
+            name="mixed", version=1, parameters={}, found=True,
+            notes={"float32": {"of": 9, "layers": layers}},
+        ),
+    ]  # fmt: skip
+    candidates = [
+        SimpleNamespace(name="broken", graph=None),
+        SimpleNamespace(name="int8-mixed", graph=SimpleNamespace(steps=steps)),
+    ]
+    assert kept_in_float32(SimpleNamespace(candidates=candidates)) == [
+        "int8-mixed: 2 of 9 layers stay in float32: conv_1 (stem.weight), add_7"
+    ]
 
 
 def test_there_is_no_ratio_between_devices():
