@@ -45,7 +45,8 @@ class GoldenConfig:
     """The examples that travel with the bundle and prove it wherever it is loaded."""
 
     samples: int = 4
-    """Raw samples kept, from the held-out data."""
+    """Raw samples kept, from the held-out data. They are the first batch of the three that the
+    manifest counts in `golden.count`."""
     atol: float = 1e-3
     """Largest absolute difference from the golden logits that a server accepts; wide enough for
     another CPU or a GPU's TF32, narrow enough to see a wrong model."""

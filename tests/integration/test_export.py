@@ -102,6 +102,8 @@ def test_bundle_proves_itself_as_a_server_would_check_it(bundle):
     config = bundle.manifest.preprocessing
     assert config is not None
     check_golden(bundle, load_engine(bundle), create_preprocessor(config, assets=bundle.path))
+    assert bundle.manifest.golden.count == 3
+    assert len(read_samples(bundle)) == 4
 
 
 def test_bundle_answers_as_the_checkpoint_does(bundle, checkpoint):
