@@ -140,6 +140,12 @@ def _weights(checkpoint: Path, manifest: Manifest) -> tuple[Path, str]:
 
     Raises RequestError.
     """
+    if not checkpoint.is_file():
+        raise RequestError(
+            f"checkpoint={checkpoint}: there is no such file",
+            field="checkpoint",
+            remedy="give the bundle's own checkpoint, or none",
+        )
     made_of = manifest.lineage.get("checkpoint")
     expected = made_of.get("sha256") if isinstance(made_of, dict) else None
     found = sha256_file(checkpoint)

@@ -21,6 +21,7 @@ from optimize.recipe import Recipe, recipes_for
 from optimize.reference import torch_threads
 from optimize.request import (
     cache_folder,
+    check_length,
     checked_name,
     chosen_recipes,
     free_output,
@@ -108,6 +109,7 @@ class ModelOptimizer:
             suitable = self._recipes(target.actual, restored.task)
             recipes = chosen_recipes(suitable, self._settings, target=target)
             subject = self._load(restored)
+            check_length(self._settings, subject.max_length)
             workshop = Workshop(
                 subject,
                 self._settings,

@@ -98,9 +98,9 @@ def _speed(findings: Findings) -> list[str]:
         ),
         "",
         *tables.markdown(*_tails(contest)),
-        "",
     ]
-    return lines + [f"- {line}" for line in tables.unmeasured(findings)]
+    left_out = [f"- {line}" for line in tables.unmeasured(findings)]
+    return [*lines, *([""] if left_out else []), *left_out]
 
 
 def _machine(found: Mapping[str, str]) -> str:

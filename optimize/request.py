@@ -81,8 +81,17 @@ def given_output(config: ExportConfig) -> Path | None:
 
 
 def _writable_output(output: Path, config: ExportConfig) -> Path:
-    """A bundle gets its name in the folder around it, and its report is written beside it."""
+    """A bundle gets its name in the folder around it, and its report is written beside it. It may
+    not be a folder that the cache fills meanwhile.
+    """
     place = Path(os.path.realpath(output))
+    cache = config.optimize.cache.folder
+    if cache is not None and Path(os.path.realpath(cache)).is_relative_to(place):
+        raise RequestError(
+            f"output={output} holds the cache, optimize.cache.folder={cache}",
+            field="output",
+            remedy="choose another folder",
+        )
     check_writable(place.parent, field="output", value=output)
     if config.target is not Target.none:
         check_writable(place.with_name(place.name + SUFFIX), field="output", value=output)
@@ -125,6 +134,24 @@ def _made_of(folder: Path, name: str, checkpoint_sha256: str) -> bool:
         and isinstance(origin, dict)
         and origin.get("sha256") == checkpoint_sha256
     )
+
+
+def check_length(settings: OptimizeConfig, max_length: int | None) -> None:
+    """`max_length`: the longest text that the model takes, None for images. Raises RequestError."""
+    bench = settings.benchmark
+    if bench.length is None or not bench.enabled:
+        return
+    field = "optimize.benchmark.length"
+    if max_length is None:
+        raise RequestError(
+            f"{field}={bench.length}: the model takes no texts", field=field, remedy="leave it out"
+        )
+    if bench.length > max_length:
+        raise RequestError(
+            f"{field}={bench.length}: the model takes no more than {max_length} tokens",
+            field=field,
+            remedy=f"use {max_length} or fewer",
+        )
 
 
 def chosen_recipes(

@@ -242,6 +242,13 @@ def check(config: ExportConfig) -> None:
         raise RequestError(
             f"{field}={bench.batch_sizes} must hold one size or more, each 1 or more", field=field
         )
+    if len(set(bench.batch_sizes)) < len(bench.batch_sizes):
+        field = "optimize.benchmark.batch_sizes"
+        raise RequestError(
+            f"{field}={bench.batch_sizes} names a size more than once",
+            field=field,
+            remedy="name each size once",
+        )
 
 
 def register_schemas() -> None:

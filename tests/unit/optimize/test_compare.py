@@ -62,6 +62,7 @@ def test_every_runtime_is_timed_or_listed_with_its_reason(tmp_path, capsys):
         (["--output", "/proc/x/y.json"], "output=/proc/x/y.json: nothing can be written in /proc"),
         (["--output", "model.onnx/y.json"], "output=model.onnx/y.json: nothing can be written"),
         (["--output", "."], r"--output \.: a folder has that name"),
+        (["--checkpoint", "gone.ckpt"], "checkpoint=gone.ckpt: there is no such file"),
         (["--threads", "0"], "--threads 0"),
         (["--threads", "9999"], "--threads 9999 must be"),
         (["--variant", "int9"], "no variant 'int9'"),

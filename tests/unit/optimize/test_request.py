@@ -10,12 +10,20 @@ from optimize.passes.export import Lane
 from optimize.recipe import Recipe
 from optimize.request import (
     cache_folder,
+    check_length,
     chosen_recipes,
     free_output,
     given_output,
     registered_name,
 )
-from optimize.schema import CacheConfig, ExportConfig, Exporter, OptimizeConfig, Target
+from optimize.schema import (
+    BenchmarkConfig,
+    CacheConfig,
+    ExportConfig,
+    Exporter,
+    OptimizeConfig,
+    Target,
+)
 from optimize.target import ResolvedTarget
 from tests.tiny_bundle import image_parts
 
@@ -93,6 +101,28 @@ def test_output_of_an_empty_name_is_not_taken_for_the_default(output):
     with pytest.raises(RequestError, match="output is empty") as caught:
         given_output(ExportConfig(output=output))
     assert "output=null" in caught.value.remedy
+
+
+@pytest.mark.parametrize("cache", ["b", "b/cache"])
+def test_output_is_refused_when_the_cache_would_fill_it(cache, tmp_path):
+    settings = OptimizeConfig(cache=CacheConfig(folder=str(tmp_path / cache)))
+    with pytest.raises(RequestError, match=r"holds the cache, optimize\.cache\.folder="):
+        given_output(ExportConfig(output=str(tmp_path / "b"), optimize=settings))
+    beside = ExportConfig(output=str(tmp_path / "b" / "c"), optimize=settings)
+    assert given_output(beside) == tmp_path / "b" / "c"
+
+
+@pytest.mark.parametrize(
+    ("max_length", "message"), [(None, "takes no texts"), (64, "takes no more than 64 tokens")]
+)
+def test_length_of_timed_texts_is_refused_when_the_model_cannot_take_it(max_length, message):
+    settings = OptimizeConfig(benchmark=BenchmarkConfig(length=65))
+    with pytest.raises(RequestError, match=message) as caught:
+        check_length(settings, max_length)
+    assert caught.value.field == "optimize.benchmark.length"
+    check_length(settings, 65)
+    check_length(OptimizeConfig(), max_length)
+    check_length(OptimizeConfig(benchmark=BenchmarkConfig(enabled=False, length=65)), max_length)
 
 
 def test_output_is_refused_when_its_report_cannot_be_written(tmp_path):
