@@ -38,7 +38,7 @@ class GateResult:
     """Whether an answer is the same alone and in company, as measured."""
     reason: str = ""
     agreement_limit: float | None = None
-    """Smallest accepted agreement. A manifest that has limits besides the budget is of schema 3."""
+    """Smallest accepted agreement. With limits besides the budget, a manifest is of schema 3."""
     batch_flips_limit: float | None = None
     """Largest accepted share of answers that are others in company than alone."""
 
