@@ -5,11 +5,11 @@
 
 Weights are as they are drawn: speed does not depend on them. Every form takes host arrays and
 returns host arrays, copies included, ONNX Runtime by I/O binding; the forms take turns, and the
-tables show medians, the ratio to eager torch fp32 with its 95 % interval, and how far the answers
-differ from its own: a form that answers otherwise is not timed. Float32 products may take TF32, and
-convolutions in torch are channels-last, on all sides alike. Then each model is asked through
-`serve.py`, against its bare engine. The exit code is 1 where a form of torch or of ONNX Runtime is
-missing on a GPU.
+tables show medians, the ratio to eager torch fp32 with its 95 % interval (from 6 rounds on), and
+how far the answers differ from its own: a form that answers otherwise is not timed. Float32
+products may take TF32, and convolutions in torch are channels-last, on all sides alike. Then each
+model is asked through `serve.py`, against its bare engine. The exit code is 1 where a form of torch
+or of ONNX Runtime is missing on a GPU.
 `--device cpu --quick` shows on any machine, with small models, that it works; its figures mean
 nothing.
 """
@@ -150,11 +150,12 @@ def _measure(subject: Subject, args: argparse.Namespace) -> dict[str, Any]:
         for name, taken in take_turns(sides, rounds=args.rounds).items():
             turns[name][size] = [turn.nanoseconds for turn in taken]
     timings = summarize(turns, baseline=BASELINE)
-    table = _table(subject, timings, ready.differences, rounds=args.rounds)
-    print(f"\n{subject.name}, {subject.unit}\n{table}")
+    table = _table(subject, timings, ready.differences)
+    print(f"\n{subject.title} ({subject.unit})\n{table}")
     print(*(f"{name} is missing: {why}" for name, why in ready.missing.items()), sep="\n")
     return {
         "unit": subject.unit,
+        "toy": subject.toy,
         "forms": {
             name: {str(size): asdict(timing) for size, timing in by_size.items()}
             for name, by_size in timings.items()
@@ -164,9 +165,7 @@ def _measure(subject: Subject, args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _table(
-    subject: Subject, timings: Timings, differences: Mapping[str, float], *, rounds: int
-) -> str:
+def _table(subject: Subject, timings: Timings, differences: Mapping[str, float]) -> str:
     header = [
         "form",
         "batch",
@@ -183,7 +182,7 @@ def _table(
             milliseconds(timing.p50_ms),
             milliseconds(timing.p99_ms),
             rate(timing),
-            speedup(timing, rounds=rounds),
+            speedup(timing),
             f"{differences[name]:.1e}",
         ]
         for name, by_size in timings.items()
@@ -208,7 +207,7 @@ def _over_http(
     except (NotStartedError, TrainyardError, SystemExit) as error:
         print(f"{subject.name} over HTTP is skipped: {error}", flush=True)
         return {"skipped": str(error)}
-    print(table_of_scenario(f"{subject.name} over HTTP", found), flush=True)
+    print(table_of_scenario(f"{subject.title} over HTTP", found), flush=True)
     return found
 
 

@@ -18,11 +18,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Interval:
-    """A median and its 95 % bootstrap interval."""
+    """A median and its 95 % bootstrap interval, which one value alone does not have."""
 
     median: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+
+    def shown(self, form: Callable[[float], str]) -> str:
+        """For people; `form` writes a number."""
+        if self.low is None or self.high is None:
+            return form(self.median)
+        return f"{form(self.median)} [{form(self.low)}, {form(self.high)}]"
 
 
 def take_turns(sides: Mapping[str, Callable[[], T]], *, rounds: int) -> dict[str, list[T]]:
@@ -37,6 +43,8 @@ def take_turns(sides: Mapping[str, Callable[[], T]], *, rounds: int) -> dict[str
 
 def interval(values: Sequence[float]) -> Interval:
     """Of the median; the resampling is the same in every run."""
+    if len(values) == 1:
+        return Interval(values[0], None, None)
     low, high = bootstrap_interval(np.asarray(values, dtype=np.float64))
     return Interval(statistics.median(values), low, high)
 

@@ -243,7 +243,7 @@ def print_table(figures: dict[str, Any]) -> None:
 
 
 def _shown(value: Interval) -> str:
-    return f"{value.median:.3f} [{value.low:.3f}, {value.high:.3f}]"
+    return value.shown("{:.3f}".format)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ class Golden:
     atol: float
     rtol: float
     answers: dict[str, GoldenAnswers] = field(default_factory=dict)
-    """Those of other variants, by name. A manifest without any is of schema 1."""
+    """Those of other variants, by name. With any, a manifest is of schema 2 at least."""
 
     def __post_init__(self) -> None:
         if self.count < 1:

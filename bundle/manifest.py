@@ -31,8 +31,9 @@ __all__ = [
     "Variant",
 ]
 
-SCHEMA = 2
+SCHEMA = 3
 """The newest that is read. A manifest is written in the oldest that can express it."""
+SCHEMA_WITHOUT_LIMITS = 2
 SCHEMA_WITHOUT_ANSWERS = 1
 TASKS = ("image-classification", "text-classification", "tensor")
 UNLABELLED_TASK = "tensor"
@@ -144,9 +145,8 @@ class Manifest:
 
     def to_dict(self) -> dict[str, Any]:
         """The manifest's document; every value is JSON."""
-        newer = self.golden is not None and self.golden.answers
         return {
-            "schema": SCHEMA if newer else SCHEMA_WITHOUT_ANSWERS,
+            "schema": self._schema(),
             "name": self.name,
             "task": self.task,
             "labels": list(self.labels),
@@ -154,11 +154,17 @@ class Manifest:
             "outputs": [spec.to_dict() for spec in self.outputs],
             "preprocessing": None if self.preprocessing is None else self.preprocessing.to_dict(),
             "default_variant": self.default_variant,
-            "variants": [asdict(variant) for variant in self.variants],
+            "variants": [variant.to_dict() for variant in self.variants],
             "golden": None if self.golden is None else self.golden.to_dict(),
             "lineage": self.lineage,
             "files": {name: asdict(entry) for name, entry in self.files.items()},
         }
+
+    def _schema(self) -> int:
+        if any(variant.gate.has_limits for variant in self.variants):
+            return SCHEMA
+        answers = self.golden is not None and self.golden.answers
+        return SCHEMA_WITHOUT_LIMITS if answers else SCHEMA_WITHOUT_ANSWERS
 
     def to_json(self) -> str:
         try:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from bundle.errors import ManifestError
 
@@ -16,6 +16,7 @@ PLAN_FORMAT = "tensorrt"
 """A plan of TensorRT, which one kind of GPU and one version run."""
 FORMATS = ("onnx", PLAN_FORMAT)
 
+_LIMITS = ("agreement_limit", "batch_flips_limit")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -36,15 +37,29 @@ class GateResult:
     batch_invariant: bool | None = None
     """Whether an answer is the same alone and in company, as measured."""
     reason: str = ""
+    agreement_limit: float | None = None
+    """Smallest accepted agreement. With limits besides the budget, a manifest is of schema 3."""
+    batch_flips_limit: float | None = None
+    """Largest accepted share of answers that are others in company than alone."""
 
     def __post_init__(self) -> None:
-        for name in ("budget", "delta", "bound", "agreement"):
+        for name in ("budget", "delta", "bound", "agreement", *_LIMITS):
             value = getattr(self, name)
             if value is None:
                 continue
             if not math.isfinite(value):
                 raise ManifestError(f"gate.{name}={value} is not finite", field=f"gate.{name}")
             object.__setattr__(self, name, float(value))  # one number has one JSON
+
+    @property
+    def has_limits(self) -> bool:
+        """Besides the budget."""
+        return any(getattr(self, name) is not None for name in _LIMITS)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON, without limits that it does not have."""
+        value = asdict(self)
+        return {key: each for key, each in value.items() if key not in _LIMITS or each is not None}
 
     @classmethod
     def from_fields(cls, fields: Fields) -> GateResult:
@@ -56,6 +71,7 @@ class GateResult:
             agreement=fields.optional("agreement", fields.number),
             batch_invariant=fields.optional("batch_invariant", fields.boolean),
             reason=fields.text("reason"),
+            **{name: fields.number(name) for name in _LIMITS if name in fields},
         )
         fields.done()
         return gate
@@ -86,6 +102,9 @@ class Variant:
                 f"expected one of {', '.join(FORMATS)}",
                 field="variants.format",
             )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "gate": self.gate.to_dict()}
 
     @classmethod
     def from_fields(cls, fields: Fields) -> Variant:

@@ -69,16 +69,13 @@ def run_contest(
                 processes[each.name] = process
             except OptimizeError as error:
                 failed[each.name] = reason_of(error)
+                _check_baseline(baseline, failed)
             advance(1)
         meter = LoadMeter([process.pid for process in processes.values()])
-        turns = _take_turns(processes, list(batches), settings, failed, advance)
-        load = meter.stop()
-    if baseline in failed:
-        raise OptimizeError(
-            f"the baseline {baseline} cannot be timed: {failed[baseline]}",
-            field="optimize.benchmark",
-            remedy="use optimize.benchmark.enabled=false",
+        turns = _take_turns(
+            processes, list(batches), settings, baseline=baseline, failed=failed, advance=advance
         )
+        load = meter.stop()
     return Contest(
         threads=threads,
         rounds=settings.rounds,
@@ -90,10 +87,22 @@ def run_contest(
     )
 
 
+def _check_baseline(baseline: str, failed: Mapping[str, str]) -> None:
+    """At once: without it the others' turns would be for nothing."""
+    if baseline in failed:
+        raise OptimizeError(
+            f"the baseline {baseline} cannot be timed: {failed[baseline]}",
+            field="optimize.benchmark",
+            remedy="use optimize.benchmark.enabled=false",
+        )
+
+
 def _take_turns(
     processes: dict[str, _Process],
     sizes: Sequence[int],
     settings: BenchmarkConfig,
+    *,
+    baseline: str,
     failed: dict[str, str],
     advance: Callable[[int], None],
 ) -> dict[str, dict[int, list[list[int]]]]:
@@ -113,6 +122,7 @@ def _take_turns(
                     )
                 except OptimizeError as error:
                     failed[name] = reason_of(error)
+                    _check_baseline(baseline, failed)
                     del turns[name]
                     continue
                 turns[name][size].append(answer)

@@ -2,7 +2,8 @@
 
     python -m optimize.compare BUNDLE|model.onnx [--batch-sizes 1,8,32] [--output FILE] …
 
-The table goes to stdout; `--output FILE` keeps all figures as JSON, and the table beside it (.md).
+The table goes to stdout, and under it what it was measured by; `--output FILE` keeps all figures as
+JSON, and what was printed beside it (.md).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from bundle.command import run_command
 from bundle.engine.cores import available_cores
 from bundle.errors import RequestError
 from optimize.comparison import compare
+from optimize.folders import check_writable
 from optimize.schema import BenchmarkConfig
 from optimize.scratch import scratch
 
@@ -40,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         rounds=_at_least("--rounds", arguments.rounds, 2),
         seconds=_seconds(arguments.seconds),
     )
-    threads = _at_least("--threads", arguments.threads, 1)
+    threads = _threads(arguments.threads)
     output = _output(arguments.output)
     with scratch("compare") as workspace:
         comparison = compare(
@@ -51,12 +53,12 @@ def main(argv: list[str] | None = None) -> int:
             workspace=workspace,
             checkpoint=arguments.checkpoint,
         )
-    table = comparison.table()
+    text = comparison.text()
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps(comparison.to_dict(), indent=2) + "\n")
-        output.with_suffix(TABLE).write_text(table + "\n")
-    print(table)
+        output.with_suffix(TABLE).write_text(text + "\n")
+    print(text)
     return 0
 
 
@@ -88,10 +90,20 @@ def _onnx_variant(bundle: Bundle, name: str | None) -> Variant:
     if name is not None and bundle.manifest.variant(name) in usable:
         return bundle.manifest.variant(name)
     raise RequestError(
-        f"variant={name} of {bundle.manifest.name!r} is no ONNX graph",
+        f"{bundle.manifest.name!r} has no ONNX graph"
+        if name is None
+        else f"--variant {name} {_why_not(bundle.manifest.variant(name))}",
         field="variant",
-        remedy=f"choose one of {', '.join(each.name for each in usable) or 'another bundle'}",
+        remedy=f"choose one of {', '.join(each.name for each in usable)}"
+        if usable
+        else "choose another bundle",
     )
+
+
+def _why_not(variant: Variant) -> str:
+    if variant.file is None:
+        return f"was refused and has no file: {variant.gate.reason}"
+    return f"is of format {variant.format}, and no ONNX graph"
 
 
 def _sizes(text: str) -> list[int]:
@@ -113,6 +125,17 @@ def _at_least(flag: str, value: int, least: int) -> int:
     return value
 
 
+def _threads(value: int) -> int:
+    """More than there are cores would be timed as the cores' taking turns."""
+    if value > available_cores():
+        raise RequestError(
+            f"--threads {value} must be {available_cores()} or fewer",
+            field="threads",
+            remedy="as many as this process has cores",
+        )
+    return _at_least("--threads", value, 1)
+
+
 def _seconds(value: float) -> float:
     if not (value >= 0 and math.isfinite(value)):
         raise RequestError(f"--seconds {value} must be a number of 0 or more", field="seconds")
@@ -120,13 +143,21 @@ def _seconds(value: float) -> float:
 
 
 def _output(path: Path | None) -> Path | None:
-    """Raises RequestError where the table would take the place of the figures."""
+    """Raises RequestError where the table would take the place of the figures, and where nothing
+    can be written.
+    """
     if path is not None and path.suffix == TABLE:
         raise RequestError(
             f"--output {path} is where the table goes, and not the figures",
             field="output",
             remedy=f"use --output {path.with_suffix('.json')}: the table is written beside it",
         )
+    if path is not None:
+        if path.is_dir() or path.with_suffix(TABLE).is_dir():
+            raise RequestError(
+                f"--output {path}: a folder has that name", field="output", remedy="name a file"
+            )
+        check_writable(path.parent, field="output", value=path)
     return path
 
 

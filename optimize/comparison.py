@@ -22,7 +22,15 @@ from optimize import toolchain
 from optimize.benchmark import run_contest
 from optimize.contestant import Contestant, Kind
 from optimize.passes.tensorrt import TensorRTPass
-from optimize.tables import markdown, milliseconds, rate, speedup
+from optimize.tables import (
+    circumstances,
+    doubt,
+    markdown,
+    measured,
+    milliseconds,
+    rate,
+    speedup,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,15 +71,22 @@ class Comparison:
             "machine": toolchain.machine(),
             "packages": toolchain.packages(),
             **self.contest.to_dict(),
+            "busy": self.contest.busy,
             "missing": self.missing,
         }
 
+    def text(self) -> str:
+        """In Markdown: the table, and how it came about."""
+        told = f"{self.model}, variant {self.variant}. {circumstances(self.contest)}"
+        lines = [f"{each}.\n" for each in doubt(self.contest, remedy="measure on an idle machine")]
+        return "\n".join([self.table(), "", *lines, told])
+
     def table(self) -> str:
-        """In Markdown: a row a runtime."""
+        """A row a runtime."""
         sizes = list(self.contest.timings[self.contest.baseline])
         header = ["runtime", *(f"batch {size}" for size in sizes)]
         rows = [
-            [name, *(_cell(by_size[size], rounds=self.contest.rounds) for size in sizes)]
+            [name, *(measured(_cell(by_size[size]), self.contest) for size in sizes)]
             for name, by_size in self.contest.timings.items()
         ]
         rows += [
@@ -125,6 +140,12 @@ def _weights(checkpoint: Path, manifest: Manifest) -> tuple[Path, str]:
 
     Raises RequestError.
     """
+    if not checkpoint.is_file():
+        raise RequestError(
+            f"checkpoint={checkpoint}: there is no such file",
+            field="checkpoint",
+            remedy="give the bundle's own checkpoint, or none",
+        )
     made_of = manifest.lineage.get("checkpoint")
     expected = made_of.get("sha256") if isinstance(made_of, dict) else None
     found = sha256_file(checkpoint)
@@ -232,5 +253,5 @@ def _ones(spec: TensorSpec, size: int) -> np.ndarray[Any, np.dtype[Any]]:
     return np.ones(shape, dtype=spec.dtype)
 
 
-def _cell(timing: Timing, *, rounds: int) -> str:
-    return f"{milliseconds(timing.p50_ms)} ms, {rate(timing)}/s, x {speedup(timing, rounds=rounds)}"
+def _cell(timing: Timing) -> str:
+    return f"{milliseconds(timing.p50_ms)} ms, {rate(timing)}/s, x {speedup(timing)}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -47,10 +47,17 @@ class Step:
     """As JSON: with the name and the version all that it depended on, besides what it read."""
     found: bool
     """Whether the cache had it."""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """What it has chosen, as JSON."""
 
     def to_dict(self) -> dict[str, Any]:
         """As the lineage records it, which does not depend on what was in the cache."""
-        return {"name": self.name, "version": self.version, "parameters": dict(self.parameters)}
+        return {
+            "name": self.name,
+            "version": self.version,
+            "parameters": dict(self.parameters),
+            **({"notes": dict(self.notes)} if self.notes else {}),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,9 +184,11 @@ class Forge:
 
         def run() -> tuple[bytes, dict[str, Any]]:
             watched, sources = watch(material)
+            notes: dict[str, Any] = {}
+            watched = replace(watched, note=notes.__setitem__)
             with self._progress.stage(f"{variant}: {each.name}"):
                 content = each.run(graph.path.read_bytes(), watched)
-            return content, {"sources": [asdict(source) for source in sources]}
+            return content, {"sources": [asdict(source) for source in sources], "notes": notes}
 
         try:
             entry = self._cache.get_or_make(key, run)
@@ -194,7 +203,13 @@ class Forge:
             reason = text[0] if text else "no reason was given"
             raise OptimizeError(f"{each.name}: {type(error).__name__}: {reason}") from error
         sources = (*graph.sources, *(Source(**facts) for facts in entry.facts["sources"]))
-        step = Step(name=each.name, version=each.version, parameters=parameters, found=entry.found)
+        step = Step(
+            name=each.name,
+            version=each.version,
+            parameters=parameters,
+            found=entry.found,
+            notes=entry.facts["notes"],
+        )
         made = self._store(entry.content, (*graph.steps, step), plan=plan)
         return replace(made, sources=tuple(dict.fromkeys(sources)))
 
@@ -239,7 +254,12 @@ def watch(material: Material) -> tuple[Material, list[Source]]:
     replaced: dict[str, Any] = {}
     for use in ("calibration", "tuning"):
         samples = getattr(material, use)
-        source = Source(use=use, split=samples.split, fingerprint=samples.fingerprint)
+        source = Source(
+            use=use,
+            split=samples.split,
+            fingerprint=samples.fingerprint,
+            samples=samples.samples,
+        )
         replaced[use] = replace(samples, batches=noting(source, samples.batches))
     return replace(material, **replaced), read
 

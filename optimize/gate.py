@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +25,8 @@ class Source:
     """"calibration" or "tuning"."""
     split: str
     fingerprint: str
+    samples: int
+    """As many as were drawn; a pass that looks at fewer has that among its parameters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +81,7 @@ def certify_by_parity(
             evaluation,
             reference=reference,
             candidate=candidate,
-            budget=None,
+            settings=None,
             batch_invariant=invariance.holds,
             reason="; ".join(f"{check.name}: {check.text}" for check in checks),
         ),
@@ -106,8 +108,8 @@ def judge(
     """
     if invariance is None or not np.isfinite(evaluation.logits[candidate]).all():
         finite = Check(name="finite", passed=False, text="an output holds NaN or infinity")
-        result = GateResult(
-            budget=settings.budget,
+        result = replace(
+            _limits(settings),
             samples=len(evaluation.labels),
             reason=f"not certified: {finite.text}",
         )
@@ -127,7 +129,7 @@ def judge(
             evaluation,
             reference=reference,
             candidate=candidate,
-            budget=settings.budget,
+            settings=settings,
             batch_invariant=invariance.holds,
             reason=f"{'not certified' if failed else 'certified'}: {reason}",
         ),
@@ -215,20 +217,30 @@ def _result(
     *,
     reference: str,
     candidate: str,
-    budget: float | None,
+    settings: GateConfig | None,
     batch_invariant: bool,
     reason: str,
 ) -> GateResult:
+    """`settings`: what was asked for; None of what is proved by its logits."""
     gains, losses = _discordance(evaluation, reference, candidate)
     samples = len(evaluation.labels)
-    return GateResult(
-        budget=budget,
+    return replace(
+        GateResult() if settings is None else _limits(settings),
         samples=samples,
         delta=(gains - losses) / samples,
         bound=paired_lower_bound(gains=gains, losses=losses, samples=samples),
         agreement=evaluation.agreement(candidate, reference),
         batch_invariant=batch_invariant,
         reason=reason,
+    )
+
+
+def _limits(settings: GateConfig) -> GateResult:
+    """What is asked for, and nothing found yet."""
+    return GateResult(
+        budget=settings.budget,
+        agreement_limit=settings.agreement,
+        batch_flips_limit=settings.batch_flips,
     )
 
 

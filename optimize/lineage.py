@@ -47,7 +47,11 @@ def describe_export(
         "checkpoint": describe_checkpoint(subject.restored),
         "export": {"exporter": str(lane), "opset": settings.opset},
         "target": findings.target.to_dict(),
-        "data": {"split": held_out.split, "fingerprint": held_out.fingerprint},
+        "data": {
+            "split": held_out.split,
+            "fingerprint": held_out.fingerprint,
+            "samples": len(held_out.labels),
+        },
         "versions": versions(),
         "selection": {
             "measured": findings.contest is not None,

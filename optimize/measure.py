@@ -17,6 +17,7 @@ from optimize.benchmark import run_contest
 from optimize.contestant import Contestant, Kind
 from optimize.machine import machine_errors
 from optimize.probes import timing_batch
+from optimize.tables import ANEW
 from optimize.timing import Contest
 
 if TYPE_CHECKING:
@@ -31,9 +32,7 @@ if TYPE_CHECKING:
     from optimize.subject import Subject
     from optimize.variants import Candidate
 
-_BUSY = 0.1
-"""Share of the cores in others' hands from which on times are not to be trusted."""
-VERSION = 4
+VERSION = 5
 """Raised when the same contestants would be measured otherwise."""
 TORCH_FP32 = "torch fp32"
 TORCH_BF16 = "torch bf16"
@@ -193,10 +192,10 @@ def _measure(
 
     entry = cache.get_or_make(key, run, anew=bench.anew, worth_keeping=_whole)
     contest = Contest.from_dict(json.loads(entry.content))
-    if contest.load["others"] > _BUSY:
+    if contest.busy:
         progress.notice(
             f"other processes used {contest.load['others']:.0%} of the cores while the variants "
-            "were timed: measure on an idle machine, with optimize.benchmark.anew=true"
+            f"were timed: {ANEW}"
         )
     return contest, {**entry.facts, "found": entry.found, "machine": toolchain.machine()}
 

@@ -21,9 +21,11 @@ from optimize.recipe import Recipe, recipes_for
 from optimize.reference import torch_threads
 from optimize.request import (
     cache_folder,
+    check_length,
     checked_name,
     chosen_recipes,
     free_output,
+    given_output,
     registered_name,
 )
 from optimize.schema import Target
@@ -92,6 +94,7 @@ class ModelOptimizer:
 
         The output folder is then as it was, unless it is the registry that fails.
         """
+        given_output(self._config)
         registered = registered_name(self._config)
         if registered is not None:
             MlflowStore(self._config.tracking.uri).check_writable()
@@ -101,11 +104,12 @@ class ModelOptimizer:
         ):
             restored = self._restore(workspace)
             target = self._target()
-            name = checked_name(self._config.name or str(restored.config.name), field="name")
+            name = self._name(restored)
             output = free_output(self._config, name, checkpoint_sha256=restored.sha256)
             suitable = self._recipes(target.actual, restored.task)
             recipes = chosen_recipes(suitable, self._settings, target=target)
             subject = self._load(restored)
+            check_length(self._settings, subject.max_length)
             workshop = Workshop(
                 subject,
                 self._settings,
@@ -145,6 +149,10 @@ class ModelOptimizer:
                 workspace=workspace,
             )
             return restore(path)
+
+    def _name(self, restored: Restored) -> str:
+        given = self._config.name
+        return checked_name(str(restored.config.name) if given is None else given, field="name")
 
     def _target(self) -> ResolvedTarget:
         target = resolve_target(self._config.target)

@@ -10,6 +10,7 @@ from bundle.atomic_file import staged, write_json
 from bundle.errors import BundleError
 from optimize import tables
 from optimize.pictures import draw_frontier
+from optimize.timing import ROUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from bundle.manifest import Manifest
     from optimize.findings import Findings
+    from optimize.timing import Contest
     from optimize.variants import Candidate
 
 SUFFIX = ".report"
@@ -71,6 +73,7 @@ def _page(manifest: Manifest, findings: Findings, *, picture: Path | None) -> st
     ]
     for candidate in findings.candidates:
         lines += [f"- **{candidate.name}**: {candidate.verdict.result.reason}"]
+    lines += [f"- {line}" for line in tables.kept_in_float32(findings)]
     if findings.contest is not None:
         lines += ["", "## Speed", "", *_speed(findings)]
     if picture is not None:
@@ -82,22 +85,22 @@ def _speed(findings: Findings) -> list[str]:
     contest, occasion = findings.contest, findings.occasion or {}
     if contest is None:
         return []
-    load = contest.load
     lines = [
         *tables.markdown(*tables.speed_table(findings)),
         "",
+        *(f"**{line}.**\n" for line in tables.doubt(contest, remedy=tables.ANEW)),
         (
-            f"Medians of {contest.rounds} interleaved rounds with {contest.threads} threads; in "
-            f"brackets the bootstrap's 95 % interval of the ratio, from {tables.ROUNDS} rounds on. "
-            "Samples/s is over all of the time, slow calls included, and no inverse of the median. "
-            f"Measured {occasion.get('measured', 'at an unknown time')} on "
-            f"{_machine(occasion.get('machine', {}))}; other processes "
-            f"used {load['others']:.0%} of {load['cores']} cores meanwhile."
+            f"{tables.circumstances(contest)} In brackets is the bootstrap's 95 % interval of the "
+            f"ratio, from {ROUNDS} rounds on. Samples/s is over all of the time, slow calls "
+            "included, and no inverse of the median. Measured "
+            f"{occasion.get('measured', 'at an unknown time')} on "
+            f"{_machine(occasion.get('machine', {}))}."
         ),
         "",
-        *tables.markdown(*_tails(findings)),
+        *tables.markdown(*_tails(contest)),
     ]
-    return lines + [f"- {line}" for line in tables.unmeasured(contest)]
+    left_out = [f"- {line}" for line in tables.unmeasured(findings)]
+    return [*lines, *([""] if left_out else []), *left_out]
 
 
 def _machine(found: Mapping[str, str]) -> str:
@@ -106,22 +109,23 @@ def _machine(found: Mapping[str, str]) -> str:
     return ", ".join(named) or "an unknown processor"
 
 
-def _tails(findings: Findings) -> tables.Table:
-    rows = [
-        [
-            name,
-            str(size),
-            tables.milliseconds(t.p50_ms),
-            tables.milliseconds(t.p99_ms),
-            tables.rate(t),
-        ]
-        for name, by_size in (findings.contest.timings if findings.contest else {}).items()
-        for size, t in by_size.items()
-    ]
+def _tails(contest: Contest) -> tables.Table:
+    rows = []
+    for name, by_size in contest.timings.items():
+        for size, timing in by_size.items():
+            figures = (
+                tables.milliseconds(timing.p50_ms),
+                tables.milliseconds(timing.p99_ms),
+                tables.rate(timing),
+            )
+            cells = (tables.measured(figure, contest) for figure in figures)
+            rows.append([name, str(size), *cells])
     return ["form", "batch", "p50, ms", "p99, ms", "samples/s"], rows
 
 
 def _data(manifest: Manifest, findings: Findings) -> dict[str, Any]:
+    contest = findings.contest
+    timed = () if contest is None else contest.timings
     return {
         "name": manifest.name,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -130,9 +134,12 @@ def _data(manifest: Manifest, findings: Findings) -> dict[str, Any]:
         "split": findings.split,
         "checkpoint_bytes": findings.checkpoint_bytes,
         "frontier": sorted(findings.frontier),
-        "variants": [_variant(candidate) for candidate in findings.candidates],
+        "variants": [
+            {**_variant(candidate), "timed": candidate.name in timed}
+            for candidate in findings.candidates
+        ],
         "baselines": [asdict(each) for each in findings.baselines],
-        "benchmark": None if findings.contest is None else findings.contest.to_dict(),
+        "benchmark": None if contest is None else {**contest.to_dict(), "busy": contest.busy},
         "occasion": findings.occasion,
     }
 

@@ -62,7 +62,8 @@ def draw_frontier(findings: Findings, path: Path, *, title: str) -> Path | None:
             ha="center",
             va="center",
         )
-    axes.set_xlabel(f"median latency, batch {size}, {contest.threads} threads, ms")
+    busy = ", on a busy machine: not to be believed" if contest.busy else ""
+    axes.set_xlabel(f"median latency, batch {size}, {contest.threads} threads, ms{busy}")
     axes.set_xscale("log")
     axes.set_ylabel("answers that are the original's, %")
     axes.set_title(f"{title}: area is size; outlined: on the Pareto frontier")

@@ -151,9 +151,10 @@ def gate_metrics(manifest: Manifest, contest: Contest | None) -> dict[str, float
             "batch_invariant": None if gate.batch_invariant is None else +gate.batch_invariant,
             "bytes": float(variant.bytes) if variant.file else None,
         }
-        for size, timing in (
-            {} if contest is None else contest.timings.get(variant.name, {})
-        ).items():
+        timings = {} if contest is None else contest.timings.get(variant.name, {})
+        if contest is not None and timings:
+            values["load_of_others"] = contest.load["others"]
+        for size, timing in timings.items():
             values[f"p50_ms_batch_{size}"] = timing.p50_ms
             values[f"p99_ms_batch_{size}"] = timing.p99_ms
             values[f"samples_per_second_batch_{size}"] = timing.samples_per_second

@@ -57,5 +57,6 @@ def _variants(outcome: Outcome) -> list[str]:
     lines = ["", format_table(*tables.gate_table(findings))]
     if findings.contest is not None:
         lines += ["", format_table(*tables.speed_table(findings))]
+        lines += tables.doubt(findings.contest, remedy=tables.ANEW)
     why = tables.reasons(findings)
     return [*lines, *([""] if why else []), *why, ""]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING
 from bundle.archive import check_free, open_bundle
 from bundle.errors import BundleError, ManifestError, RequestError
 from bundle.model_name import check_model_name
+from optimize.folders import check_writable
+from optimize.page import SUFFIX
 from optimize.passes.export import Lane
-from optimize.schema import Exporter
+from optimize.schema import Exporter, Target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +44,9 @@ def registered_name(config: ExportConfig) -> str | None:
 
 
 def cache_folder(settings: OptimizeConfig) -> Path | None:
-    """None keeps nothing. Raises RequestError for a name that is none."""
+    """None keeps nothing. Raises RequestError for a name that is none, and where it cannot be
+    written.
+    """
     folder = settings.cache.folder
     if folder is None:
         return None
@@ -51,7 +56,52 @@ def cache_folder(settings: OptimizeConfig) -> Path | None:
             field="optimize.cache.folder",
             remedy="name a folder, or use optimize.cache.folder=null to keep nothing",
         )
+    check_writable(
+        Path(folder),
+        field="optimize.cache.folder",
+        value=folder,
+        remedy="name another folder, or use optimize.cache.folder=null to keep nothing",
+    )
     return Path(folder)
+
+
+def given_output(config: ExportConfig) -> Path | None:
+    """The folder that was asked for; None: one that is named for the model. Raises RequestError
+    where no bundle can be written.
+    """
+    if config.output is None:
+        return None
+    if not config.output.strip():
+        raise RequestError(
+            "output is empty",
+            field="output",
+            remedy=f"name a folder, or use output=null for one in {BUNDLES}",
+        )
+    return _writable_output(Path(config.output), config)
+
+
+def _writable_output(output: Path, config: ExportConfig) -> Path:
+    """A bundle gets its name in the folder around it, and its report is written beside it. It may
+    not be a folder that the cache fills meanwhile.
+    """
+    place = Path(os.path.realpath(output))
+    cache = config.optimize.cache.folder
+    if cache is not None and Path(os.path.realpath(cache)).is_relative_to(place):
+        raise RequestError(
+            f"output={output} holds the cache, optimize.cache.folder={cache}",
+            field="output",
+            remedy="choose another folder",
+        )
+    check_writable(place.parent, field="output", value=output)
+    if config.target is not Target.none:
+        check_writable(place.with_name(place.name + SUFFIX), field="output", value=output)
+    if output.exists() and not output.is_dir():
+        raise RequestError(
+            f"output={output} exists and is not a folder",
+            field="output",
+            remedy="choose another folder",
+        )
+    return output
 
 
 def free_output(config: ExportConfig, name: str, *, checkpoint_sha256: str) -> Path:
@@ -60,14 +110,9 @@ def free_output(config: ExportConfig, name: str, *, checkpoint_sha256: str) -> P
     A bundle of this checkpoint may lie there: it can be what this very command made before it was
     killed, which only the finished bundle shows.
     """
-    given = config.output
-    output = Path(given) if given else BUNDLES / f"{name}-{checkpoint_sha256[:8]}"
-    if output.exists() and not output.is_dir():
-        raise RequestError(
-            f"output={output} exists and is not a folder",
-            field="output",
-            remedy="choose another folder",
-        )
+    output = given_output(config)
+    if output is None:
+        output = _writable_output(BUNDLES / f"{name}-{checkpoint_sha256[:8]}", config)
     if config.overwrite:
         check_free(output, overwrite=True)
     elif (
@@ -91,6 +136,24 @@ def _made_of(folder: Path, name: str, checkpoint_sha256: str) -> bool:
     )
 
 
+def check_length(settings: OptimizeConfig, max_length: int | None) -> None:
+    """`max_length`: the longest text that the model takes, None for images. Raises RequestError."""
+    bench = settings.benchmark
+    if bench.length is None or not bench.enabled:
+        return
+    field = "optimize.benchmark.length"
+    if max_length is None:
+        raise RequestError(
+            f"{field}={bench.length}: the model takes no texts", field=field, remedy="leave it out"
+        )
+    if bench.length > max_length:
+        raise RequestError(
+            f"{field}={bench.length}: the model takes no more than {max_length} tokens",
+            field=field,
+            remedy=f"use {max_length} or fewer",
+        )
+
+
 def chosen_recipes(
     suitable: Sequence[Recipe], settings: OptimizeConfig, *, target: ResolvedTarget
 ) -> list[Recipe]:
@@ -103,6 +166,13 @@ def chosen_recipes(
     wanted = settings.recipes
     if wanted is None:
         return list(suitable)
+    twice = [name for name in wanted if wanted.count(name) > 1]
+    if twice:
+        raise RequestError(
+            f"optimize.recipes={list(wanted)} names {twice[0]!r} more than once",
+            field="optimize.recipes",
+            remedy="name each recipe once",
+        )
     names = [recipe.name for recipe in suitable]
     unknown = [name for name in wanted if name not in names]
     if unknown and not names:

@@ -45,7 +45,8 @@ class GoldenConfig:
     """The examples that travel with the bundle and prove it wherever it is loaded."""
 
     samples: int = 4
-    """Raw samples kept, from the held-out data."""
+    """Raw samples kept, from the held-out data. They are the first batch of the three that the
+    manifest counts in `golden.count`."""
     atol: float = 1e-3
     """Largest absolute difference from the golden logits that a server accepts; wide enough for
     another CPU or a GPU's TF32, narrow enough to see a wrong model."""
@@ -240,6 +241,13 @@ def check(config: ExportConfig) -> None:
         field = "optimize.benchmark.batch_sizes"
         raise RequestError(
             f"{field}={bench.batch_sizes} must hold one size or more, each 1 or more", field=field
+        )
+    if len(set(bench.batch_sizes)) < len(bench.batch_sizes):
+        field = "optimize.benchmark.batch_sizes"
+        raise RequestError(
+            f"{field}={bench.batch_sizes} names a size more than once",
+            field=field,
+            remedy="name each size once",
         )
 
 

@@ -58,13 +58,14 @@ def choose(standings: Sequence[Standing], *, fallback: str, margin: float) -> Ch
     best = min(near, key=lambda each: (-(each.agreement or 0.0), each.bytes))
     if len(timed) == 1:
         return Choice(name=best.name, reason="the only certified variant that was timed")
-    if len(near) == 1:
-        return Choice(name=best.name, reason="the fastest certified variant")
-    others = ", ".join(each.name for each in near if each is not best)
-    return Choice(
-        name=best.name,
-        reason=f"as fast as {others} within {margin:.0%}, and ahead in agreement or size",
-    )
+    reason = "the fastest certified variant"
+    if len(near) > 1:
+        others = ", ".join(each.name for each in near if each is not best)
+        reason = f"as fast as {others} within {margin:.0%}, and ahead in agreement or size"
+    left_out = [each.name for each in standings if each.certified and each.speed is None]
+    if left_out:
+        reason += f"; {', '.join(left_out)} had no ratio to be chosen by"
+    return Choice(name=best.name, reason=reason)
 
 
 def pareto(standings: Sequence[Standing]) -> set[str]:

@@ -56,7 +56,7 @@ def locate(
     store = _RunStore(tracking_uri)
     if version is not None:
         return store.download_of_version(version, workspace)
-    return store.download(run or LATEST, workspace)
+    return store.download(LATEST if run is None else run, workspace)
 
 
 def _file(checkpoint: str) -> Path:

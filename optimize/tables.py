@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from optimize.passes.base import FLOAT32
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from optimize.findings import Findings
     from optimize.timing import Contest, Timing
@@ -14,10 +16,10 @@ Table = tuple[list[str], list[list[str]]]
 """The header and the rows."""
 NOTHING = "-"
 CHOSEN = "default"
-ROUNDS = 6
-"""Fewer give no 95 % interval of a median: all of it lies above or below them more often than that,
-2 / 2^n of the time.
-"""
+ANEW = "measure on an idle machine, with optimize.benchmark.anew=true"
+"""The remedy where figures of an export are not to be believed."""
+DOUBT = "?"
+"""Behind every figure that was measured while others had the machine."""
 
 
 def gate_table(findings: Findings) -> Table:
@@ -54,16 +56,15 @@ def speed_table(findings: Findings) -> Table:
     header = ["form", *(f"batch {each}, ms" for each in sizes)]
     header += [f"x {contest.baseline}, batch {each}" for each in sizes] + ["samples/s", "best"]
     frontier = findings.frontier
-    rows = [
-        [
-            name,
+    rows = []
+    for name, by_size in contest.timings.items():
+        figures = [
             *(milliseconds(by_size[each].p50_ms) for each in sizes),
-            *(speedup(by_size[each], rounds=contest.rounds) for each in sizes),
+            *(speedup(by_size[each]) for each in sizes),
             rate(max(by_size.values(), key=lambda timing: timing.samples_per_second)),
             "yes" if name in frontier else "",
         ]
-        for name, by_size in contest.timings.items()
-    ]
+        rows.append([name, *(measured(figure, contest) for figure in figures)])
     return header, rows
 
 
@@ -74,23 +75,76 @@ def reasons(findings: Findings) -> list[str]:
         for candidate in findings.candidates
         if not candidate.certified
     ]
-    return lines + ([] if findings.contest is None else unmeasured(findings.contest))
+    return lines + kept_in_float32(findings) + unmeasured(findings)
 
 
-def unmeasured(contest: Contest) -> list[str]:
-    """Who has no times, or no ratio, and why; a line each."""
+def kept_in_float32(findings: Findings) -> list[str]:
+    """Which layers a search has spared, a line each variant."""
     return [
-        *(f"{name} was not timed: {reason}" for name, reason in contest.failed.items()),
+        f"{candidate.name}: {len(note['layers'])} of {note['of']} layers stay in float32: "
+        + ", ".join(map(_layer, note["layers"]))
+        for candidate in findings.candidates
+        if candidate.graph is not None
+        for step in candidate.graph.steps
+        if (note := step.notes.get(FLOAT32))
+    ]
+
+
+def _layer(found: Mapping[str, str | None]) -> str:
+    return f"{found['node']} ({found['weight']})" if found["weight"] else f"{found['node']}"
+
+
+def unmeasured(findings: Findings) -> list[str]:
+    """Who has no times, or no ratio, and why; a line each, where others were timed."""
+    contest = findings.contest
+    if contest is None:
+        return []
+    never = {
+        each.name: "it could not be made" if each.graph is None else "it could not be run"
+        for each in findings.candidates
+        if each.assessment is None
+    }
+    return [
+        *(
+            f"{name} was not timed: {reason}"
+            for name, reason in {**never, **contest.failed}.items()
+        ),
         *(f"{name} has no ratio: {reason}" for name, reason in contest.apart.items()),
     ]
 
 
-def speedup(timing: Timing, *, rounds: int) -> str:
+def circumstances(contest: Contest) -> str:
+    """In one sentence: how it was measured, and what else the machine did."""
+    return (
+        f"Medians of {contest.rounds} interleaved rounds with {contest.threads} threads; other "
+        f"processes used {contest.load['others']:.0%} of {contest.load['cores']} cores meanwhile."
+    )
+
+
+def doubt(contest: Contest, *, remedy: str) -> list[str]:
+    """What its mark means, where figures bear it."""
+    if not contest.busy:
+        return []
+    told = (
+        f"{DOUBT}: measured while other processes used {contest.load['others']:.0%} of the cores; "
+        f"neither these figures nor what was chosen by them are to be believed: {remedy}"
+    )
+    return [told]
+
+
+def measured(figure: str, contest: Contest) -> str:
+    """A cell: the figure, marked where it is not to be believed."""
+    marked = contest.busy and figure not in ("", NOTHING)
+    return f"{figure}{DOUBT}" if marked else figure
+
+
+def speedup(timing: Timing) -> str:
     """The ratio, where there is one, and, where it was seen often enough, its 95 % interval."""
     if timing.speedup is None:
         return NOTHING
-    interval = f"{timing.low:.2f}-{timing.high:.2f}" if rounds >= ROUNDS else NOTHING
-    return f"{timing.speedup:.2f} ({interval})"
+    if timing.low is None or timing.high is None:
+        return f"{timing.speedup:.2f}"
+    return f"{timing.speedup:.2f} ({timing.low:.2f}-{timing.high:.2f})"
 
 
 def rate(timing: Timing) -> str:

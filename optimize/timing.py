@@ -10,6 +10,12 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+ROUNDS = 6
+"""Fewer give no 95 % interval of a median: all of it lies above or below them more often than that,
+2 / 2^n of the time.
+"""
+BUSY = 0.1
+"""Share of the cores in others' hands from which on times are not to be trusted."""
 TAIL_CALLS = 100
 """Fewer have no 99th percentile: it would be their slowest."""
 _RESAMPLES = 2000
@@ -30,7 +36,7 @@ class Timing:
     """How many times as fast as the baseline: the median over rounds of the ratio of medians; None
     on another device than the baseline's."""
     low: float | None
-    """The bootstrap's 95 % interval of `speedup`."""
+    """The bootstrap's 95 % interval of `speedup`; None of fewer rounds than have one."""
     high: float | None
     calls: int
 
@@ -50,6 +56,11 @@ class Contest:
     """What else the machine did."""
     apart: Mapping[str, str] = field(default_factory=dict)
     """Contestant → why its times are not compared with the baseline's."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether others had so much of the machine that no figure is to be believed."""
+        return bool(self.load["others"] > BUSY)
 
     def speed(self, name: str) -> float | None:
         """Times as fast as the baseline, the geometric mean over batch sizes; None: not timed, or
@@ -115,10 +126,11 @@ def _summarize(
 
 def _ratio(
     rounds: Sequence[Sequence[int]], reference: Sequence[Sequence[int]]
-) -> tuple[float, float, float]:
+) -> tuple[float, float | None, float | None]:
     own = np.array([np.median(each) for each in rounds])
     ratios = np.array([np.median(each) for each in reference]) / own  # (rounds,)
-    return float(np.median(ratios)), *bootstrap_interval(ratios)
+    low, high = bootstrap_interval(ratios) if len(ratios) >= ROUNDS else (None, None)
+    return float(np.median(ratios)), low, high
 
 
 def bootstrap_interval(

@@ -45,7 +45,14 @@ class Subject:
     """Of the pictures, in pixels."""
     length: int = 0
     """Of the texts, in tokens."""
+    toy: bool = False
+    """Whether it is a small model of the kind, whose figures mean nothing."""
     _exports: dict[Lane, bytes] = field(default_factory=dict, compare=False)
+
+    @property
+    def title(self) -> str:
+        """Its name, for a table."""
+        return f"a toy in place of {self.name}: its figures mean nothing" if self.toy else self.name
 
     def batch(self, size: int) -> Tensors:
         """Pictures, or texts that fill their length; the same in every run."""
@@ -108,7 +115,7 @@ def subjects(*, small: bool) -> tuple[Subject, ...]:
     sizes: dict[str, Any] = (
         {"width": 32, "layers": 1, "heads": 2, "feed_forward": 64} if small else {}
     )
-    length = 8 if small else 128
+    side, length = (32, 8) if small else (224, 128)
     resnet = ResNet(
         num_classes=CLASSES, channels=3, blocks=blocks, widths=widths, bottleneck=True,
         mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225),
@@ -118,6 +125,6 @@ def subjects(*, small: bool) -> tuple[Subject, ...]:
         max_positions=512, **sizes,
     )  # fmt: skip
     return (
-        Subject("resnet50", "images", IMAGE_TASK, resnet.eval(), side=32 if small else 224),
-        Subject("bert-base", "sequences", TEXT_TASK, bert.eval(), length=length),
+        Subject("resnet50", "images", IMAGE_TASK, resnet.eval(), side=side, toy=small),
+        Subject("bert-base", "sequences", TEXT_TASK, bert.eval(), length=length, toy=small),
     )

@@ -62,7 +62,7 @@ def markdown(figures: Mapping[str, Any]) -> str:
 def _cell(share: Interval, rounds: list[dict[str, float]]) -> str:
     p99 = interval([seen["p99_ms"] for seen in rounds]).median
     cpu = interval([seen["cpu_per_1000"] for seen in rounds]).median
-    return f"{share.median:.2f} [{share.low:.2f}, {share.high:.2f}] · {p99:.0f} · {cpu:.2f}"
+    return f"{share.shown('{:.2f}'.format)} · {p99:.0f} · {cpu:.2f}"
 
 
 def insert(text: str, page: Path) -> None:

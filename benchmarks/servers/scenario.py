@@ -79,7 +79,7 @@ def table(name: str, found: Mapping[str, Any]) -> str:
         )
         lines.append(f"  {side:<10} {' · '.join(figures)}")
     for claim, value in found["claims"].items():
-        span = shown(Interval(value["median"], value["low"], value["high"]))
+        span = Interval(value["median"], value["low"], value["high"]).shown(_round)
         aim = (
             f"   aim {value['aim']}: {'met' if value['met'] else 'MISSED'}" if value["aim"] else ""
         )
@@ -101,10 +101,6 @@ LABELS = {
     "goodput": "good answers, of the peak",
     "busiest_percent": "busiest process, % of a core",
 }
-
-
-def shown(value: Interval) -> str:
-    return f"{_round(value.median)} [{_round(value.low)}, {_round(value.high)}]"
 
 
 def _round(value: float) -> str:

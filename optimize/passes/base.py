@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 CALIBRATION_SPLIT = "train"
 TUNING_SPLIT = "val"
+FLOAT32 = "float32"
+"""A pass's note of what it left in float32, of how many layers:
+`{"of": 9, "layers": [{"node": "…", "weight": "…"}]}`, the weight null where there is none.
+"""
 LEARNED_FROM = (CALIBRATION_SPLIT, TUNING_SPLIT)
 """The splits of which a variant may be made: real samples of these, and nothing made up."""
 
@@ -52,6 +56,10 @@ class TransformerShape:
     hidden_size: int
 
 
+def _unheard(name: str, value: object) -> None:
+    """Where nobody asks what a pass has chosen."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Material:
     """What a pass may look at besides the graph."""
@@ -61,6 +69,8 @@ class Material:
     transformer: TransformerShape | None = None
     """None for models that are no transformers."""
     threads: int | None = None
+    note: Callable[[str, object], None] = _unheard
+    """Takes by name, as JSON, what a pass has chosen, for the lineage and the report."""
 
 
 class GraphPass(Protocol):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+import onnx
+
 from optimize.errors import OptimizeError
-from optimize.passes.base import GraphPass
+from optimize.passes.base import FLOAT32, GraphPass
 from optimize.passes.samples import check_provenance
 from optimize.passes.sensitivity import distortions, most_sensitive
 
@@ -74,7 +76,21 @@ class Mixed:
                 f"none of the {len(candidates)} layers stays in float32, of which {self.limit:.0%} "
                 f"may and only what moves the answers does: it would be {self.quantizer.name} alone"
             )
-        return quantize(kept)
+        mixed = quantize(kept)
+        layers = _layers(mixed, kept)
+        material.note(FLOAT32, {"of": len(candidates), "layers": layers})
+        return mixed
+
+
+def _layers(graph: bytes, names: Collection[str]) -> list[dict[str, str | None]]:
+    """Those nodes of the graph, and the weights that they have."""
+    content = onnx.load_model_from_string(graph).graph
+    weights = {tensor.name for tensor in content.initializer if len(tensor.dims) > 1}
+    return [
+        {"node": node.name, "weight": next((each for each in node.input if each in weights), None)}
+        for node in content.node
+        if node.name in names
+    ]
 
 
 def _first(tuning: Tuning, samples: int) -> Iterator[Tensors]:

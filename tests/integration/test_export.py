@@ -102,6 +102,8 @@ def test_bundle_proves_itself_as_a_server_would_check_it(bundle):
     config = bundle.manifest.preprocessing
     assert config is not None
     check_golden(bundle, load_engine(bundle), create_preprocessor(config, assets=bundle.path))
+    assert bundle.manifest.golden.count == 3
+    assert len(read_samples(bundle)) == 4
 
 
 def test_bundle_answers_as_the_checkpoint_does(bundle, checkpoint):
@@ -225,6 +227,19 @@ def test_export_is_refused_when_the_bundle_is_there_already(digits, export):
         *("output=b", "register=false", "name=second", "overwrite=true", FAST, PLAIN),
     )
     assert open_bundle(first.bundle).manifest.name == "second"
+
+
+@pytest.mark.parametrize(
+    "wrong", ["output=''", "output=file/below", "optimize.cache.folder=/proc/x", "name=''"]
+)
+def test_folder_that_cannot_be_written_is_refused_before_the_work(wrong, digits, export, tmp_path):
+    (tmp_path / "file").touch()
+    before = set(tmp_path.iterdir())
+    done = export(f"checkpoint={digits}", "register=false", PLAIN, wrong)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.splitlines()[-1].startswith(f"error: {wrong.partition('=')[0]}")
+    assert "samples" not in done.err
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_other_folder_is_never_overwritten(digits, export, tmp_path):

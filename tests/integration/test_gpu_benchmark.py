@@ -42,6 +42,8 @@ def test_every_form_is_timed_or_missing_with_its_reason_when_quick(tmp_path):
         "bert-base": "sequences",
     }
     for name, each in found["models"].items():
+        assert f"a toy in place of {name}: its figures mean nothing" in ended.stdout
+        assert each["toy"]
         assert set(each["forms"]) == FORMS, each["missing"]
         assert set(each["missing"]) == PLANS
         if plans_missing() is not None:
@@ -49,6 +51,7 @@ def test_every_form_is_timed_or_missing_with_its_reason_when_quick(tmp_path):
         for form, sizes in each["forms"].items():
             assert set(sizes) == {"1", "2"}
             assert min(timing["samples_per_second"] for timing in sizes.values()) > 0
+            assert {timing["low"] for timing in sizes.values()} == {None}  # of one round
             assert each["differences"][form] < 0.1
         if SERVED:
             (served,) = each["http"]["sides"]["http"]

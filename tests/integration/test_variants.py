@@ -174,9 +174,11 @@ def test_int8_is_certified_shipped_and_held_to_its_own_golden_answers(export):
     assert (quantize["version"], quantize["parameters"]) == (QUANTIZE.version, {
         **QUANTIZE.parameters(), "operators": list(QUANTIZE.operators),
     })  # fmt: skip
-    assert {(source["use"], source["split"]) for source in made["sources"]} == {
-        ("calibration", "train")
-    }
+    (source,) = made["sources"]
+    assert (source["use"], source["split"], source["samples"]) == ("calibration", "train", 512)
+    gate = bundle.manifest.variant("variant").gate
+    assert bundle.manifest.lineage["data"]["samples"] == gate.samples
+    assert (gate.budget, gate.agreement_limit, gate.batch_flips_limit) == tuple(LENIENT.values())
     page = outcome.report.read_text(encoding="utf-8")
     assert "| variant |" in page
     assert reason in page
@@ -386,9 +388,12 @@ def test_measured_export_chooses_reports_and_records(
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     assert report["benchmark"]["timings"]["variant"]["8"]["calls"] >= 3
     assert [variant["bytes"] is None for variant in report["variants"]] == [False, False, True]
+    assert [variant["timed"] for variant in report["variants"]] == [True, True, False]
+    assert report["benchmark"]["busy"] == contest.busy
     page = (folder / "report.md").read_text(encoding="utf-8")
     assert "other processes used" in page
     assert "failed: broken: RuntimeError: out of luck" in page
+    assert "- no was not timed: it could not be made" in page
 
     version = ModelRegistry(tracking_uri).get("digits-mlp", 1)
     assert version.metadata["variant.variant"]["gate"]["samples"] == 179
@@ -399,6 +404,8 @@ def test_measured_export_chooses_reports_and_records(
     assert metrics["optimize/variant/speedup_batch_8"] == pytest.approx(
         contest.timings["variant"][8].speedup
     )
+    assert metrics["optimize/variant/load_of_others"] == contest.load["others"]
+    assert "optimize/no/load_of_others" not in metrics
     artifacts = {item.path for item in client.list_artifacts(version.run_id, "optimize")}
     assert artifacts == {f"optimize/{path.name}" for path in folder.iterdir()}
 

@@ -25,6 +25,13 @@ def test_interval_holds_the_median_and_no_more_than_the_values():
     assert 1.0 <= found.low < 3.0 < found.high <= 100.0
 
 
+def test_one_round_has_no_interval():
+    found = interval([2.0])
+    assert (found.median, found.low, found.high) == (2.0, None, None)
+    assert found.shown("{:.1f}".format) == "2.0"
+    assert interval([2.0, 2.0]).shown("{:.1f}".format) == "2.0 [2.0, 2.0]"
+
+
 def test_ratio_refuses_rounds_that_one_side_missed():
     with pytest.raises(ValueError, match="shorter"):
         ratio([1.0, 2.0], [1.0])

@@ -132,6 +132,22 @@ def test_manifest_has_the_keys_that_users_rely_on():
     }
 
 
+def test_limits_of_the_gate_are_there_where_it_had_some_and_need_the_newest_schema():
+    limited = GateResult(budget=0.005, agreement_limit=0.98, batch_flips_limit=0)
+    (fp32,) = example().variants
+    manifest = replace(example(), variants=(replace(fp32, gate=limited),))
+
+    document = manifest.to_dict()
+    assert document["schema"] == SCHEMA == 3
+    assert document["variants"][0]["gate"] == {
+        **example().to_dict()["variants"][0]["gate"],
+        "budget": 0.005,
+        "agreement_limit": 0.98,
+        "batch_flips_limit": 0.0,
+    }
+    assert Manifest.from_json(manifest.to_json()) == manifest
+
+
 def changed(path, value):
     document = example(
         golden=Golden(count=1, atol=0, rtol=0),
@@ -179,6 +195,7 @@ def changed(path, value):
         (("variants", 0, "certified"), 1, "variants[0].certified"),
         (("variants", 0, "gate"), None, "variants[0].gate"),
         (("variants", 0, "gate", "samples"), True, "variants[0].gate.samples"),
+        (("variants", 0, "gate", "agreement_limit"), "1", "variants[0].gate.agreement_limit"),
         (("golden", "count"), 0, "golden.count"),
         (("golden", "atol"), -1, "golden.atol"),
         (("golden", "tensors"), "gone.npz", "files"),
@@ -267,7 +284,7 @@ INT8_ANSWERS = GoldenAnswers(tensors="golden-int8.npz", atol=1, rtol=0)
 def test_manifest_is_of_the_schema_that_can_express_it():
     plain, newer = answering().to_dict(), answering(int8=INT8_ANSWERS).to_dict()
 
-    assert (plain["schema"], newer["schema"]) == (1, SCHEMA)
+    assert (plain["schema"], newer["schema"]) == (1, 2)
     assert "answers" not in plain["golden"]
     assert Manifest.from_dict(newer) == answering(int8=INT8_ANSWERS)
     assert "golden-int8.npz" in answering(int8=INT8_ANSWERS).referenced_files()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from bundle.engine.availability import provider_missing
 from bundle.engine.plan import plans_missing
 from bundle.errors import NotFoundError, RequestError
+from bundle.manifest import GateResult, Variant
 from optimize.compare import main
 from optimize.comparison import BASELINE
 from tests.tiny_bundle import image_model, image_parts, text_parts
@@ -36,7 +38,9 @@ def test_every_runtime_is_timed_or_listed_with_its_reason(tmp_path, capsys):
     figures = json.loads(output.read_text())
     assert set(figures["timings"][BASELINE]) == {"1", "3"}
     assert figures["timings"][BASELINE]["3"]["p50_ms"] > 0
-    assert figures["threads"] == 1
+    assert (figures["threads"], figures["rounds"]) == (1, 2)
+    assert figures["busy"] == (figures["load"]["others"] > 0.1)
+    assert "Medians of 2 interleaved rounds with 1 threads; other processes used" in table
     for name, reason in ABSENT.items():
         if reason is not None:
             assert figures["missing"][name] == reason
@@ -55,11 +59,17 @@ def test_every_runtime_is_timed_or_listed_with_its_reason(tmp_path, capsys):
         (["--seconds", "inf"], "--seconds inf"),
         (["--seconds", "-1"], "--seconds -1"),
         (["--output", "x.md"], "--output x.md is where the table goes"),
+        (["--output", "/proc/x/y.json"], "output=/proc/x/y.json: nothing can be written in /proc"),
+        (["--output", "model.onnx/y.json"], "output=model.onnx/y.json: nothing can be written"),
+        (["--output", "."], r"--output \.: a folder has that name"),
+        (["--checkpoint", "gone.ckpt"], "checkpoint=gone.ckpt: there is no such file"),
         (["--threads", "0"], "--threads 0"),
+        (["--threads", "9999"], "--threads 9999 must be"),
         (["--variant", "int9"], "no variant 'int9'"),
     ],
 )
-def test_wrong_argument_is_refused_by_name(arguments, message, tmp_path):
+def test_wrong_argument_is_refused_by_name(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "model.onnx").write_bytes(image_model())
 
     with pytest.raises(RequestError, match=message):
@@ -69,6 +79,17 @@ def test_wrong_argument_is_refused_by_name(arguments, message, tmp_path):
 def test_model_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(NotFoundError, match=r"gone\.onnx"):
         main([str(tmp_path / "gone.onnx")])
+
+
+def test_variant_without_a_graph_is_refused_in_its_own_words(tmp_path):
+    parts = image_parts()
+    refused = Variant(name="int8", file=None, gate=GateResult(reason="not certified: 3 pt lost"))
+    variants = (*parts.manifest.variants, refused)
+    manifest = dataclasses.replace(parts.manifest, variants=variants)
+    dataclasses.replace(parts, manifest=manifest).write(tmp_path / "bundle")
+    with pytest.raises(RequestError, match="int8 was refused and has no file: not cert") as caught:
+        main([str(tmp_path / "bundle"), "--variant", "int8"])
+    assert caught.value.remedy == f"choose one of {parts.manifest.default_variant}"
 
 
 def test_checkpoint_of_other_weights_is_refused(tmp_path):

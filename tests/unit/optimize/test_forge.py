@@ -33,7 +33,7 @@ def test_only_what_is_read_counts_as_a_source():
     assert sources == []
     for _ in range(2):
         assert len(list(watched.tuning.batches())) == 2
-    assert sources == [Source(use="tuning", split="val", fingerprint="t")]
+    assert sources == [Source(use="tuning", split="val", fingerprint="t", samples=4)]
     list(watched.calibration.batches())
     assert {source.use for source in sources} == {"tuning", "calibration"}
 
@@ -68,6 +68,7 @@ def test_pass_is_done_again_for_other_material_only_if_it_learns_from_it(learns,
             return {"kind": ("a", "b")}
 
         def run(self, graph, material):
+            material.note("chosen", ["a"])
             return graph + b"!"
 
     Pass.learns = learns
@@ -80,5 +81,10 @@ def test_pass_is_done_again_for_other_material_only_if_it_learns_from_it(learns,
     ]
 
     assert [step.found for step in made] == [False, True, not learns]
-    told = {"name": "pass", "version": 3, "parameters": {"kind": ["a", "b"]}}
+    told = {
+        "name": "pass",
+        "version": 3,
+        "parameters": {"kind": ["a", "b"]},
+        "notes": {"chosen": ["a"]},  # also where it was found
+    }
     assert [step.to_dict() for step in made] == [told] * 3

@@ -26,7 +26,7 @@ def test_certificate_reports_what_was_measured():
     assert verdict.certified
     assert (gate.samples, gate.delta, gate.agreement) == (4, 0.25, 0.75)
     assert gate.bound == paired_lower_bound(gains=1, losses=0, samples=4)
-    assert gate.budget is None
+    assert (gate.budget, gate.has_limits) == (None, False)
     assert gate.batch_invariant is False
     assert "2.0e-06" in gate.reason
     assert "1 of 4 answers change in a batch of 2" in gate.reason
@@ -34,7 +34,7 @@ def test_certificate_reports_what_was_measured():
 
 CLASSES = 4
 COMPANY = Invariance(samples=600, max_abs_diff=0.0, flips=0, company=32)
-CALIBRATED = Source(use="calibration", split="train", fingerprint="f")
+CALIBRATED = Source(use="calibration", split="train", fingerprint="f", samples=512)
 
 
 def answers(samples=4000, *, gained=0, lost=0, changed=0) -> Evaluation:
@@ -83,11 +83,19 @@ def test_variant_is_certified_when_everything_is_shown():
     assert verdict.certified
     assert failed(verdict) == []
     result = verdict.result
-    assert (result.budget, result.samples, result.batch_invariant) == (0.005, 4000, True)
+    assert (result.samples, result.batch_invariant) == (4000, True)
     assert result.delta == pytest.approx(-0.0005)
     assert -0.005 < result.bound < result.delta
     assert result.agreement == pytest.approx(1 - 18 / 4000)
     assert result.reason.startswith("certified: every output is finite; calibration on the train")
+
+
+@pytest.mark.parametrize("invariance", [COMPANY, None])
+def test_every_limit_is_told_whatever_was_found(invariance):
+    limits = {"budget": 0.01, "agreement": 0.9, "batch_flips": 0.02}
+    result = verdict_on(answers(), invariance=invariance, **limits).result
+    found = (result.budget, result.agreement_limit, result.batch_flips_limit)
+    assert found == tuple(limits.values())
 
 
 def test_variant_is_refused_when_it_loses_accuracy():
@@ -134,14 +142,14 @@ def test_few_flips_are_certified_and_told():
 
 
 def test_variant_is_refused_when_it_was_calibrated_on_noise():
-    noise = Source(use="calibration", split="noise", fingerprint="f")
+    noise = Source(use="calibration", split="noise", fingerprint="f", samples=512)
     verdict = verdict_on(answers(), sources=(CALIBRATED, noise))
     assert failed(verdict) == ["provenance"]
     assert "calibration samples are of split 'noise'" in verdict.result.reason
 
 
 def test_variant_is_refused_when_it_learned_from_the_samples_it_is_judged_on():
-    own = Source(use="tuning", split="test", fingerprint="f")
+    own = Source(use="tuning", split="test", fingerprint="f", samples=512)
     assert failed(verdict_on(answers(), sources=(own,))) == ["provenance"]
 
 

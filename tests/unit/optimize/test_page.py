@@ -10,9 +10,16 @@ import pytest
 from optimize import page
 from optimize.comparison import Comparison
 from optimize.findings import standings
-from optimize.page import PICTURE, write_report
+from optimize.forge import Step
+from optimize.page import PICTURE, _speed, _tails, write_report
 from optimize.pictures import draw_frontier
-from optimize.tables import milliseconds, speedup
+from optimize.tables import (
+    circumstances,
+    kept_in_float32,
+    milliseconds,
+    speed_table,
+    speedup,
+)
 from optimize.timing import Contest, Timing
 
 TIMING = Timing(
@@ -34,8 +41,8 @@ def test_picture_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
         path.write_bytes(b"half of it")
         raise OSError("the disk is full")
 
-    contest = SimpleNamespace(timings={}, threads=1)
-    findings = SimpleNamespace(contest=contest, candidates=(), baselines=(), frontier=set())
+    timed = SimpleNamespace(timings={}, threads=1, busy=True)
+    findings = SimpleNamespace(contest=timed, candidates=(), baselines=(), frontier=set())
     picture = draw_frontier(findings, tmp_path / PICTURE, title="m")
     before = picture.read_bytes()
     assert before.startswith(b"\x89PNG")
@@ -54,13 +61,31 @@ def test_small_times_have_the_digits_that_tell_them_apart(value, text):
 
 
 def test_interval_is_told_when_there_were_rounds_enough_to_have_one():
-    assert speedup(TIMING, rounds=5) == "2.00 (-)"
-    assert speedup(TIMING, rounds=6) == "2.00 (1.50-2.50)"
+    assert speedup(TIMING) == "2.00 (1.50-2.50)"
+    assert speedup(dataclasses.replace(TIMING, low=None, high=None)) == "2.00"
+
+
+def test_layers_that_stay_in_float32_are_named():
+    layers = [{"node": "conv_1", "weight": "stem.weight"}, {"node": "add_7", "weight": None}]
+    steps = [
+        Step(name="fuse", version=1, parameters={}, found=True),
+        Step(
+            name="mixed", version=1, parameters={}, found=True,
+            notes={"float32": {"of": 9, "layers": layers}},
+        ),
+    ]  # fmt: skip
+    candidates = [
+        SimpleNamespace(name="broken", graph=None),
+        SimpleNamespace(name="int8-mixed", graph=SimpleNamespace(steps=steps)),
+    ]
+    assert kept_in_float32(SimpleNamespace(candidates=candidates)) == [
+        "int8-mixed: 2 of 9 layers stay in float32: conv_1 (stem.weight), add_7"
+    ]
 
 
 def test_there_is_no_ratio_between_devices():
     apart = dataclasses.replace(TIMING, speedup=None, low=None, high=None)
-    assert speedup(apart, rounds=7) == "-"
+    assert speedup(apart) == "-"
 
 
 @pytest.mark.parametrize(
@@ -81,18 +106,47 @@ def test_baselines_are_not_compared_by_the_size_of_a_file():
     assert not standing.shipped
 
 
-@pytest.mark.parametrize(("rounds", "interval"), [(5, "-"), (6, "1.50-2.50")])
-def test_comparison_has_the_cells_of_the_report(rounds, interval):
-    contest = Contest(
+def contest(*, others: float) -> Contest:
+    return Contest(
         threads=1,
-        rounds=rounds,
+        rounds=6,
         baseline="b",
         timings={"b": {1: TIMING}},
         failed={},
-        load={},
+        load={"others": others, "cores": 2},
     )
-    comparison = Comparison(model="m", variant="fp32", contest=contest, missing={"c": "a | b"})
-    assert comparison.table().splitlines()[2:] == [
-        f"| b | 0.0213 ms, 1/s, x 2.00 ({interval}) |",
+
+
+def compared(*, others: float) -> list[str]:
+    found = contest(others=others)
+    comparison = Comparison(model="m", variant="fp32", contest=found, missing={"c": "a | b"})
+    return comparison.text().splitlines()[2:]
+
+
+def test_comparison_has_the_cells_of_the_report_and_tells_how_it_was_made():
+    assert compared(others=0.04) == [
+        "| b | 0.0213 ms, 1/s, x 2.00 (1.50-2.50) |",
         "| c | not available: a \\| b |",
+        "",
+        f"m, variant fp32. {circumstances(contest(others=0.04))}",
     ]
+    assert circumstances(contest(others=0.04)) == (
+        "Medians of 6 interleaved rounds with 1 threads; other processes used 4% of 2 cores "
+        "meanwhile."
+    )
+
+
+def test_figures_of_a_busy_machine_are_marked_in_every_row():
+    told = "?: measured while other processes used 60% of the cores; neither these figures nor"
+    busy = compared(others=0.6)
+    assert busy[0] == "| b | 0.0213 ms, 1/s, x 2.00 (1.50-2.50)? |"
+    assert busy[3].startswith(told)
+    for others, mark in ((0.6, "?"), (0.1, "")):
+        found = contest(others=others)
+        findings = SimpleNamespace(contest=found, candidates=(), frontier={"b"})
+        assert speed_table(findings)[1] == [
+            ["b", f"0.0213{mark}", f"2.00 (1.50-2.50){mark}", f"1{mark}", f"yes{mark}"]
+        ]
+        assert _tails(found)[1] == [["b", "1", f"0.0213{mark}", "-", f"1{mark}"]]
+        lines = "\n".join(_speed(SimpleNamespace(**vars(findings), occasion=None)))
+        assert (told in lines) == bool(mark)

@@ -5,10 +5,25 @@ from dataclasses import replace
 import pytest
 
 from bundle.errors import RequestError
+from optimize.page import SUFFIX
 from optimize.passes.export import Lane
 from optimize.recipe import Recipe
-from optimize.request import cache_folder, chosen_recipes, free_output, registered_name
-from optimize.schema import CacheConfig, ExportConfig, Exporter, OptimizeConfig, Target
+from optimize.request import (
+    cache_folder,
+    check_length,
+    chosen_recipes,
+    free_output,
+    given_output,
+    registered_name,
+)
+from optimize.schema import (
+    BenchmarkConfig,
+    CacheConfig,
+    ExportConfig,
+    Exporter,
+    OptimizeConfig,
+    Target,
+)
 from optimize.target import ResolvedTarget
 from tests.tiny_bundle import image_parts
 
@@ -41,6 +56,15 @@ def test_recipe_is_refused_when_there_is_none_of_that_name():
     assert caught.value.remedy == "choose among one, two, three"
 
 
+def test_recipe_is_refused_when_it_is_named_twice():
+    with pytest.raises(RequestError, match="names 'one' more than once") as caught:
+        chosen(recipes=["one", "two", "one"])
+    assert (caught.value.field, caught.value.remedy) == (
+        "optimize.recipes",
+        "name each recipe once",
+    )
+
+
 def test_recipes_are_refused_when_the_target_has_none():
     with pytest.raises(RequestError, match="target=cpu makes fp32 alone"):
         chosen_recipes((), OptimizeConfig(recipes=["one"]), target=TARGET)
@@ -50,6 +74,62 @@ def test_cache_is_in_no_folder_of_an_empty_name():
     with pytest.raises(RequestError, match=r"optimize\.cache\.folder is empty"):
         cache_folder(OptimizeConfig(cache=CacheConfig(folder="")))
     assert cache_folder(OptimizeConfig(cache=CacheConfig(folder=None))) is None
+
+
+@pytest.mark.parametrize("place", ["/proc/x", "{}/file", "{}/file/below", "{}/" + 300 * "x"])
+def test_folders_are_refused_by_name_when_nothing_can_be_written_in_them(place, tmp_path):
+    (tmp_path / "file").touch()
+    folder = place.format(tmp_path)
+    with pytest.raises(RequestError, match=rf"optimize\.cache\.folder={folder}") as caught:
+        cache_folder(OptimizeConfig(cache=CacheConfig(folder=folder)))
+    assert "optimize.cache.folder=null" in caught.value.remedy
+    with pytest.raises(RequestError, match=f"output={folder}") as caught:
+        given_output(ExportConfig(output=folder))
+    assert (caught.value.field, caught.value.remedy) == ("output", "choose another folder")
+
+
+def test_folders_are_looked_at_and_left_alone(tmp_path):
+    for folder in (tmp_path, tmp_path / "new" / "deep"):
+        assert cache_folder(OptimizeConfig(cache=CacheConfig(folder=str(folder)))) == folder
+        assert given_output(ExportConfig(output=str(folder))) == folder
+    assert list(tmp_path.iterdir()) == []
+    assert given_output(ExportConfig()) is None
+
+
+@pytest.mark.parametrize("output", ["", " "])
+def test_output_of_an_empty_name_is_not_taken_for_the_default(output):
+    with pytest.raises(RequestError, match="output is empty") as caught:
+        given_output(ExportConfig(output=output))
+    assert "output=null" in caught.value.remedy
+
+
+@pytest.mark.parametrize("cache", ["b", "b/cache"])
+def test_output_is_refused_when_the_cache_would_fill_it(cache, tmp_path):
+    settings = OptimizeConfig(cache=CacheConfig(folder=str(tmp_path / cache)))
+    with pytest.raises(RequestError, match=r"holds the cache, optimize\.cache\.folder="):
+        given_output(ExportConfig(output=str(tmp_path / "b"), optimize=settings))
+    beside = ExportConfig(output=str(tmp_path / "b" / "c"), optimize=settings)
+    assert given_output(beside) == tmp_path / "b" / "c"
+
+
+@pytest.mark.parametrize(
+    ("max_length", "message"), [(None, "takes no texts"), (64, "takes no more than 64 tokens")]
+)
+def test_length_of_timed_texts_is_refused_when_the_model_cannot_take_it(max_length, message):
+    settings = OptimizeConfig(benchmark=BenchmarkConfig(length=65))
+    with pytest.raises(RequestError, match=message) as caught:
+        check_length(settings, max_length)
+    assert caught.value.field == "optimize.benchmark.length"
+    check_length(settings, 65)
+    check_length(OptimizeConfig(), max_length)
+    check_length(OptimizeConfig(benchmark=BenchmarkConfig(enabled=False, length=65)), max_length)
+
+
+def test_output_is_refused_when_its_report_cannot_be_written(tmp_path):
+    (tmp_path / f"b{SUFFIX}").touch()
+    with pytest.raises(RequestError, match="Not a directory"):
+        given_output(ExportConfig(output=str(tmp_path / "b")))
+    given_output(ExportConfig(output=str(tmp_path / "b"), target=Target.none))
 
 
 @pytest.mark.parametrize(("given", "name"), [(None, None), (False, None), (True, ""), ("a", "a")])

@@ -1,13 +1,25 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from omegaconf import OmegaConf
 
 from bundle.errors import RequestError
 from optimize import schema
-from optimize.schema import ExportConfig, Exporter, Target, check, register_schemas
+from optimize.schema import (
+    ExportConfig,
+    Exporter,
+    GateConfig,
+    GoldenConfig,
+    Target,
+    check,
+    register_schemas,
+)
 from trainer.compose import compose
 from trainer.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def composed(*overrides: str) -> ExportConfig:
@@ -89,6 +101,7 @@ def test_config_is_refused_naming_the_field_when_it_is_wrong(override, field):
         "optimize.benchmark.threads=100000",
         "optimize.benchmark.batch_sizes=[]",
         "optimize.benchmark.batch_sizes=[8,0]",
+        "optimize.benchmark.batch_sizes=[8,1,8]",
         "optimize.select.margin=2",
         "optimize.calibration.percentile=100.5",
         "optimize.calibration.percentile=0.99",
@@ -121,3 +134,10 @@ def test_batch_sizes_are_told_as_they_were_given():
         with pytest.raises(RequestError) as caught:
             check(composed(f"optimize.benchmark.batch_sizes={given}"))
         assert f"optimize.benchmark.batch_sizes={given} must hold" in str(caught.value)
+
+
+@pytest.mark.parametrize(("part", "settings"), [("gate", GateConfig()), ("golden", GoldenConfig())])
+def test_settings_are_documented_with_their_defaults(part, settings):
+    page = (ROOT / "docs" / "optimization.md").read_text(encoding="utf-8")
+    for field, value in vars(settings).items():
+        assert f"`optimize.{part}.{field}` ({value:g})" in page

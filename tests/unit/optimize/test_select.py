@@ -45,6 +45,12 @@ def test_fastest_certified_variant_is_chosen():
     assert choice.reason == "the fastest certified variant"
 
 
+def test_what_was_certified_and_not_timed_is_told_beside_the_choice():
+    choice = chosen(standing("fp32", ms=4), standing("int8", ms=1), standing("fp16"))
+    assert choice.name == "int8"
+    assert choice.reason == "the fastest certified variant; fp16 had no ratio to be chosen by"
+
+
 @pytest.mark.parametrize("milliseconds", [0.95, 1.0, 1.05])
 def test_choice_does_not_hang_on_noise_between_two_measurements(milliseconds):
     choice = chosen(

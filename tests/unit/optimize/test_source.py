@@ -103,7 +103,7 @@ def test_source_is_refused_when_the_run_is_unknown(client, tmp_path):
         find(tmp_path, run="abc")
 
 
-@pytest.mark.parametrize("run", [" ", "../../x", "a/b"])
+@pytest.mark.parametrize("run", ["", " ", "../../x", "a/b"])
 def test_source_is_refused_when_the_run_can_be_none(run, client, tmp_path):
     with pytest.raises(SourceError, match="there is no such run in sqlite:///"):
         find(tmp_path, run=run)

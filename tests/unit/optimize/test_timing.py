@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from optimize.tables import unmeasured
+from optimize.timing import ROUNDS as ENOUGH
 from optimize.timing import Contest, bootstrap_interval, summarize
 
 MS = 1_000_000
@@ -30,21 +32,37 @@ def contest() -> Contest:
 
 def test_ratio_is_that_within_a_round_and_so_knows_no_drift():
     timing = contest().timings["int8"][1]
-    assert timing.speedup == timing.low == timing.high == pytest.approx(2.0)
+    assert timing.speedup == pytest.approx(2.0)
     assert contest().timings["torch"][1].speedup == 1.0
 
 
-def test_what_runs_apart_has_times_and_no_ratio():
+@pytest.mark.parametrize("rounds", [1, 5, 6])
+def test_interval_is_there_when_there_are_rounds_enough_to_have_one(rounds):
+    turns = {"torch": {1: [[4 * MS]] * rounds}, "int8": {1: [[2 * MS]] * rounds}}
+    timing = summarize(turns, baseline="torch")["int8"][1]
+    assert timing.speedup == 2.0
+    assert (timing.low, timing.high) == ((2.0, 2.0) if rounds >= ENOUGH else (None, None))
+
+
+def test_what_has_no_times_or_no_ratio_says_why():
     timings = summarize(TURNS, baseline="torch", apart={"int8"})
     found = dataclasses.replace(contest(), timings=timings, apart={"int8": "it runs elsewhere"})
     assert timings["int8"][1].p50_ms == pytest.approx(40.0)
     assert timings["int8"][1].speedup is None
     assert (found.speed("int8"), found.speed("torch")) == (None, 1.0)
     assert Contest.from_dict(json.loads(json.dumps(found.to_dict()))) == found
-    assert unmeasured(found) == [
+    candidates = [
+        SimpleNamespace(name="fp32", graph="a graph", assessment="its answers"),
+        SimpleNamespace(name="int4", graph="a graph", assessment=None),
+        SimpleNamespace(name="int2", graph=None, assessment=None),
+    ]
+    assert unmeasured(SimpleNamespace(contest=found, candidates=candidates)) == [
+        "int4 was not timed: it could not be run",
+        "int2 was not timed: it could not be made",
         "broken was not timed: EngineError: no",
         "int8 has no ratio: it runs elsewhere",
     ]
+    assert unmeasured(SimpleNamespace(contest=None, candidates=candidates)) == []
 
 
 def test_times_are_of_all_calls():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import onnx
@@ -29,10 +30,14 @@ def damaged(graph: bytes, name: str) -> bytes:
 def test_mixed_keeps_the_layer_that_quantization_harms(text_graph, text_material):
     victim = QuantizeRows().candidates(text_graph)[3]
     graph = damaged(text_graph, victim)
+    noted: dict[str, Any] = {}
+    material = dataclasses.replace(text_material, note=noted.__setitem__)
     mixed = onnx.load_model_from_string(
-        Mixed(quantizer=QuantizeRows(), share=0.5).run(graph, text_material)
+        Mixed(quantizer=QuantizeRows(), share=0.5).run(graph, material)
     ).graph
     assert victim in {node.name for node in mixed.node if node.op_type == "MatMul"}
+    weight = next(node.input[1] for node in mixed.node if node.name == victim)
+    assert noted == {"float32": {"of": 12, "layers": [{"node": victim, "weight": weight}]}}
 
 
 def test_mixed_is_nearer_to_the_original_than_all_int8(outliers, text_graph, text_material):
@@ -46,6 +51,7 @@ def test_mixed_is_nearer_to_the_original_than_all_int8(outliers, text_graph, tex
 
 def test_mixed_calibrates_once_when_static(image_case, image_graph):
     material, reads = material_of(image_case), []
+    noted: dict[str, Any] = {}
 
     def counted():
         reads.append(1)
@@ -54,10 +60,15 @@ def test_mixed_calibrates_once_when_static(image_case, image_graph):
     calibration = dataclasses.replace(material.calibration, batches=counted)
     quantizer = QuantizeStatic(scheme=Scheme.u8s8)
     mixed = Mixed(quantizer=quantizer).run(
-        image_graph, dataclasses.replace(material, calibration=calibration)
+        image_graph,
+        dataclasses.replace(material, calibration=calibration, note=noted.__setitem__),
     )
     whole = quantizer.run(image_graph, material)
     assert sum(reads) == 1
+    named = {layer["node"]: layer["weight"] for layer in noted["float32"]["layers"]}
+    assert set(named) < set(quantizer.candidates(image_graph))
+    assert any(weight is not None for weight in named.values())
+    assert noted["float32"]["of"] == len(quantizer.candidates(image_graph))
     assert nodes(mixed)["DequantizeLinear"] < nodes(whole)["DequantizeLinear"]
 
 
