@@ -205,9 +205,9 @@ def _over_http(
                 subject, args.device, Path(folder), rounds=args.rounds, seconds=args.seconds
             )
     except (NotStartedError, TrainyardError, SystemExit) as error:
-        print(f"{subject.name} over HTTP is skipped: {error}", flush=True)
+        print(f"over HTTP: {subject.title} is skipped: {error}", flush=True)
         return {"skipped": str(error)}
-    print(table_of_scenario(f"{subject.title} over HTTP", found), flush=True)
+    print(table_of_scenario(f"over HTTP: {subject.title}", found), flush=True)
     return found
 
 

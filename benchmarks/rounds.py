@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from optimize.timing import bootstrap_interval
+from optimize.timing import ROUNDS, bootstrap_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Interval:
-    """A median and its 95 % bootstrap interval, which one value alone does not have."""
+    """A median and its 95 % bootstrap interval; of fewer than 6 values, which have none, the lowest
+    and the highest; of one alone nothing.
+    """
 
     median: float
     low: float | None
@@ -42,11 +44,18 @@ def take_turns(sides: Mapping[str, Callable[[], T]], *, rounds: int) -> dict[str
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """Of the median; the resampling is the same in every run."""
+    """The resampling is the same in every run."""
     if len(values) == 1:
         return Interval(values[0], None, None)
+    if len(values) < ROUNDS:
+        return Interval(statistics.median(values), min(values), max(values))
     low, high = bootstrap_interval(np.asarray(values, dtype=np.float64))
     return Interval(statistics.median(values), low, high)
+
+
+def brackets(rounds: int) -> str:
+    """What stands in them behind a median."""
+    return "lowest and highest" if rounds < ROUNDS else "95 % interval"
 
 
 def ratio(one: Sequence[float], other: Sequence[float]) -> Interval:

@@ -7,7 +7,8 @@ The sides of a scenario take turns; each turn starts its server anew, warms it f
 loads it with `wrk`, a compiled client, on the same machine. Light models compute on one thread,
 heavy ones on every core, on all sides alike; every session proves its number, and with heavy models
 the threads that compute are counted from outside. A table shows medians and, for each claim, the
-median over the rounds with its 95 % bootstrap interval beside the aim. Nothing is asserted.
+median over the rounds with its 95 % bootstrap interval (of fewer than 6 rounds: the lowest and the
+highest) beside the aim. Nothing is asserted.
 
 --model measures a bundle of your own against its bare engine instead.
 """
@@ -25,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[0] = str(ROOT)  # this file's own folder would offer itself as the package `serving`
 
 from benchmarks.machine import machine
+from benchmarks.rounds import brackets
 from benchmarks.servers.bench import Bench
 from benchmarks.servers.loads import loads
 from benchmarks.servers.models import Models
@@ -64,7 +66,7 @@ def main() -> None:
         "scenarios": {},
     }
     print(*(f"{key}: {value}" for key, value in figures["machine"].items()), sep=" · ")
-    print(f"{rounds} round(s) of {seconds:g} s, medians; claims with a 95 % interval", flush=True)
+    print(f"{rounds} round(s) of {seconds:g} s, medians; claims [{brackets(rounds)}]", flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bench = Bench(Models(folder), folder, seconds)

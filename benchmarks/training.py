@@ -39,7 +39,7 @@ from benchmarks.loops.lap import Lap
 from benchmarks.loops.request import overrides
 from benchmarks.loops.side import Side
 from benchmarks.machine import machine
-from benchmarks.rounds import Interval, interval, ratio, take_turns
+from benchmarks.rounds import Interval, brackets, interval, ratio, take_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -231,7 +231,7 @@ def print_table(figures: dict[str, Any]) -> None:
             wall, cpu = interval(times(sides)).median, interval(times(sides, cpu=True)).median
             load = interval([lap.load for lap in sides]).median
             print(f"  {side:<36} {wall * 1e3:12.2f} {cpu * 1e3:15.2f} {load:8.1f}")
-        print(f"  {'speed, as a ratio [95 %]':<36}")
+        print(f"  speed, as a ratio [{brackets(settings['rounds'])}]")
         for name, both in found["ratios"].items():
             wall_ratio, cpu_ratio = Interval(**both["wall"]), Interval(**both["cpu"])
             print(f"  {name:<28} wall {_shown(wall_ratio)}   CPU {_shown(cpu_ratio)}")

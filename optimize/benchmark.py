@@ -44,13 +44,14 @@ def run_contest(
     *,
     threads: int,
     baseline: str,
+    remedy: str | None = None,
     apart: Mapping[str, str] | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Contest:
     """Time all of them on `batches`, by size. One that fails is left out, with its reason.
 
     `apart`: who is not compared with the baseline → why.
-    Raises OptimizeError if the baseline fails.
+    Raises OptimizeError, with the `remedy`, if the baseline fails.
     """
     failed: dict[str, str] = {}
     with contextlib.ExitStack() as stack:
@@ -69,11 +70,17 @@ def run_contest(
                 processes[each.name] = process
             except OptimizeError as error:
                 failed[each.name] = reason_of(error)
-                _check_baseline(baseline, failed)
+                _check_baseline(baseline, failed, remedy)
             advance(1)
         meter = LoadMeter([process.pid for process in processes.values()])
         turns = _take_turns(
-            processes, list(batches), settings, baseline=baseline, failed=failed, advance=advance
+            processes,
+            list(batches),
+            settings,
+            baseline=baseline,
+            failed=failed,
+            remedy=remedy,
+            advance=advance,
         )
         load = meter.stop()
     return Contest(
@@ -87,13 +94,13 @@ def run_contest(
     )
 
 
-def _check_baseline(baseline: str, failed: Mapping[str, str]) -> None:
+def _check_baseline(baseline: str, failed: Mapping[str, str], remedy: str | None) -> None:
     """At once: without it the others' turns would be for nothing."""
     if baseline in failed:
         raise OptimizeError(
             f"the baseline {baseline} cannot be timed: {failed[baseline]}",
-            field="optimize.benchmark",
-            remedy="use optimize.benchmark.enabled=false",
+            field="baseline",
+            remedy=remedy,
         )
 
 
@@ -104,6 +111,7 @@ def _take_turns(
     *,
     baseline: str,
     failed: dict[str, str],
+    remedy: str | None,
     advance: Callable[[int], None],
 ) -> dict[str, dict[int, list[list[int]]]]:
     """Contestant → batch size → the nanoseconds of each round's calls."""
@@ -122,7 +130,7 @@ def _take_turns(
                     )
                 except OptimizeError as error:
                     failed[name] = reason_of(error)
-                    _check_baseline(baseline, failed)
+                    _check_baseline(baseline, failed, remedy)
                     del turns[name]
                     continue
                 turns[name][size].append(answer)

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from bundle.errors import RequestError
 
+REPORT = ".report"
+"""What a report's folder has behind the name of the bundle that it lies beside."""
+
 
 def check_writable(
     folder: Path, *, field: str, value: object, remedy: str = "choose another folder"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -182,13 +183,15 @@ def _accuracy(
         name="accuracy",
         passed=bound >= -budget,
         text=f"accuracy changes by {_points(delta, sign=True)}, with 95 % confidence by at least "
-        f"{_points(bound, sign=True)} (allowed {_points(-budget)})",
+        f"{_hundredths(bound):+.2f} pt (allowed {_points(-budget)})",
     )
     return power, accuracy
 
 
 def _agreement(found: float, wanted: float) -> Check:
-    text = f"{found:.2%} of the answers are the original's (at least {wanted:.2%} asked)"
+    text = (
+        f"{_hundredths(found):.2f}% of the answers are the original's (at least {wanted:.2%} asked)"
+    )
     return Check(name="agreement", passed=found >= wanted, text=text)
 
 
@@ -248,6 +251,11 @@ def _discordance(evaluation: Evaluation, reference: str, candidate: str) -> tupl
     """Samples that became right, and that became wrong."""
     before, after = evaluation.correct(reference), evaluation.correct(candidate)
     return int(np.count_nonzero(after & ~before)), int(np.count_nonzero(before & ~after))
+
+
+def _hundredths(share: float) -> float:
+    """In percent, rounded down: what is not enough shall not look as though it were."""
+    return math.floor(1e4 * share + 1e-9) / 100
 
 
 def _points(share: float, *, sign: bool = False) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -23,10 +24,12 @@ class LoadMeter:
         self._own = self._own_seconds()
 
     def stop(self) -> dict[str, Any]:
-        """`others`: the share of all cores that other processes used, 0 to 1."""
+        """`others`: the share of the cores that this process may use which others used, 0 to 1."""
         elapsed = time.monotonic() - self._started
-        cores = os.cpu_count() or 1
-        others = (_busy_seconds() - self._busy) - (self._own_seconds() - self._own)
+        cores = len(_cores())
+        now = self._own_seconds()  # without what has ended: what it used since counts as others'
+        own = sum(seconds - self._own.get(pid, 0.0) for pid, seconds in now.items())
+        others = _busy_seconds() - self._busy - own
         return {
             "others": round(min(1.0, max(0.0, others / (elapsed * cores))), 3) if elapsed else 0.0,
             "average": [round(value, 2) for value in os.getloadavg()],
@@ -34,18 +37,29 @@ class LoadMeter:
             "seconds": round(elapsed, 1),
         }
 
-    def _own_seconds(self) -> float:
-        total = 0.0
+    def _own_seconds(self) -> dict[int, float]:
+        """By pid, of those that live."""
+        found = {}
         for process in self._processes:
-            try:
+            with contextlib.suppress(psutil.Error):
                 times = process.cpu_times()
-            except psutil.Error:  # it has ended: what it used since counts as others'
-                continue
-            total += times.user + times.system
-        return total
+                found[process.pid] = times.user + times.system
+        return found
+
+
+def _cores() -> list[int]:
+    """Those that this process may run on; a container's quota says nothing of which."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
 
 def _busy_seconds() -> float:
-    times = psutil.cpu_times()
+    """Of those cores together."""
+    every = psutil.cpu_times(percpu=True)
+    return sum(_busy(every[core]) for core in _cores())
+
+
+def _busy(times: Any) -> float:
     waiting = times.idle + getattr(times, "iowait", 0.0)
     return float(sum(times) - waiting - getattr(times, "guest", 0.0))

@@ -17,8 +17,7 @@ from optimize.benchmark import run_contest
 from optimize.contestant import Contestant, Kind
 from optimize.machine import machine_errors
 from optimize.probes import timing_batch
-from optimize.tables import ANEW
-from optimize.timing import Contest
+from optimize.timing import ANEW, Contest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -184,6 +183,7 @@ def _measure(
                 bench,
                 threads=threads,
                 baseline=baseline,
+                remedy="use optimize.benchmark.enabled=false",
                 apart=apart,
                 advance=advance,
             )

@@ -12,10 +12,11 @@ from bundle.registry.store import MlflowStore
 from optimize import lineage
 from optimize.cache import ContentCache
 from optimize.findings import Findings, standings
+from optimize.folders import REPORT
 from optimize.golden import Answering, make_golden
 from optimize.held_out import SPLITS
 from optimize.measure import hold_contest
-from optimize.page import SUFFIX, write_report
+from optimize.page import write_report
 from optimize.publication import gate_metrics, record, register, write_once
 from optimize.recipe import Recipe, recipes_for
 from optimize.reference import torch_threads
@@ -109,7 +110,8 @@ class ModelOptimizer:
             suitable = self._recipes(target.actual, restored.task)
             recipes = chosen_recipes(suitable, self._settings, target=target)
             subject = self._load(restored)
-            check_length(self._settings, subject.max_length)
+            if target.actual is not Target.none:
+                check_length(self._settings, subject.max_length)
             workshop = Workshop(
                 subject,
                 self._settings,
@@ -124,7 +126,7 @@ class ModelOptimizer:
         files: list[Path] = []
         if findings.target.actual is not Target.none:
             with self._progress.stage("write the report"):
-                folder_of_report = bundle.path.with_name(bundle.path.name + SUFFIX)
+                folder_of_report = bundle.path.with_name(bundle.path.name + REPORT)
                 files = write_report(folder_of_report, bundle.manifest, findings)
         version = None
         if registered is not None:

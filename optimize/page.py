@@ -10,7 +10,7 @@ from bundle.atomic_file import staged, write_json
 from bundle.errors import BundleError
 from optimize import tables
 from optimize.pictures import draw_frontier
-from optimize.timing import ROUNDS
+from optimize.timing import ANEW, ROUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from optimize.timing import Contest
     from optimize.variants import Candidate
 
-SUFFIX = ".report"
 PAGE = "report.md"
 DATA = "report.json"
 PICTURE = "frontier.png"
@@ -88,7 +87,7 @@ def _speed(findings: Findings) -> list[str]:
     lines = [
         *tables.markdown(*tables.speed_table(findings)),
         "",
-        *(f"**{line}.**\n" for line in tables.doubt(contest, remedy=tables.ANEW)),
+        *(f"**{line}.**\n" for line in tables.doubt(contest, remedy=ANEW)),
         (
             f"{tables.circumstances(contest)} In brackets is the bootstrap's 95 % interval of the "
             f"ratio, from {ROUNDS} rounds on. Samples/s is over all of the time, slow calls "

@@ -8,6 +8,7 @@ from bundle.table import format_table
 from optimize import tables
 from optimize.proof import REFERENCE
 from optimize.tables import size
+from optimize.timing import ANEW
 
 if TYPE_CHECKING:
     from optimize.optimizer import Outcome
@@ -57,6 +58,6 @@ def _variants(outcome: Outcome) -> list[str]:
     lines = ["", format_table(*tables.gate_table(findings))]
     if findings.contest is not None:
         lines += ["", format_table(*tables.speed_table(findings))]
-        lines += tables.doubt(findings.contest, remedy=tables.ANEW)
+        lines += tables.doubt(findings.contest, remedy=ANEW)
     why = tables.reasons(findings)
     return [*lines, *([""] if why else []), *why, ""]

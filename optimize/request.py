@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from bundle.archive import check_free, open_bundle
 from bundle.errors import BundleError, ManifestError, RequestError
 from bundle.model_name import check_model_name
-from optimize.folders import check_writable
-from optimize.page import SUFFIX
+from optimize.folders import REPORT, check_writable
 from optimize.passes.export import Lane
 from optimize.schema import Exporter, Target
 
@@ -85,6 +84,12 @@ def _writable_output(output: Path, config: ExportConfig) -> Path:
     not be a folder that the cache fills meanwhile.
     """
     place = Path(os.path.realpath(output))
+    if not place.name:
+        raise RequestError(
+            f"output={output} cannot be a bundle's folder",
+            field="output",
+            remedy="choose another folder",
+        )
     cache = config.optimize.cache.folder
     if cache is not None and Path(os.path.realpath(cache)).is_relative_to(place):
         raise RequestError(
@@ -94,7 +99,7 @@ def _writable_output(output: Path, config: ExportConfig) -> Path:
         )
     check_writable(place.parent, field="output", value=output)
     if config.target is not Target.none:
-        check_writable(place.with_name(place.name + SUFFIX), field="output", value=output)
+        check_writable(place.with_name(place.name + REPORT), field="output", value=output)
     if output.exists() and not output.is_dir():
         raise RequestError(
             f"output={output} exists and is not a folder",
@@ -137,7 +142,10 @@ def _made_of(folder: Path, name: str, checkpoint_sha256: str) -> bool:
 
 
 def check_length(settings: OptimizeConfig, max_length: int | None) -> None:
-    """`max_length`: the longest text that the model takes, None for images. Raises RequestError."""
+    """Of what is timed. `max_length`: the longest text that the model takes, None for images.
+
+    Raises RequestError.
+    """
     bench = settings.benchmark
     if bench.length is None or not bench.enabled:
         return

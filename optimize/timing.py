@@ -16,6 +16,8 @@ ROUNDS = 6
 """
 BUSY = 0.1
 """Share of the cores in others' hands from which on times are not to be trusted."""
+ANEW = "measure on an idle machine, with optimize.benchmark.anew=true"
+"""What to do about it."""
 TAIL_CALLS = 100
 """Fewer have no 99th percentile: it would be their slowest."""
 _RESAMPLES = 2000
@@ -97,8 +99,6 @@ def summarize(
     """`turns`: contestant → batch size → the nanoseconds of each round's calls. `apart`: those that
     are not compared with the baseline.
     """
-    if baseline not in turns:
-        return {}
     return {
         name: {
             size: _summarize(size, rounds, None if name in apart else turns[baseline][size])

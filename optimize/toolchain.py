@@ -33,6 +33,9 @@ PACKAGES = (
     "openvino",
     "nncf",
     "tensorrt",
+    "tensorrt-cu13",
+    "nvidia-cudnn-cu13",
+    "nvidia-cublas",
 )
 _ROOT = Path(__file__).resolve().parent.parent
 _WRITING = (

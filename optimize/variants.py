@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bundle.engine.base import InferenceEngine
+    from bundle.engine.profile import ShapeProfile
     from optimize.assess import Assessment, Assessor
     from optimize.forge import Forge, Graph
     from optimize.passes.base import Material
@@ -136,10 +137,15 @@ class VariantMaker:
             )
         return assessment
 
-    def identity(self, graph: Graph, *, provider: str | None = None) -> dict[str, str]:
+    def identity(self, graph: Graph, *, provider: str | None = None) -> dict[str, Any]:
         """What an assessment of the graph is of. `provider`: None takes the maker's."""
-        runs = "tensorrt" if graph.plan is not None else provider or self._provider
-        return {"graph": graph.sha256, "provider": runs}
+        if graph.plan is not None:
+            return {"graph": graph.sha256, "provider": "tensorrt"}
+        runs = provider or self._provider
+        found: dict[str, Any] = {"graph": graph.sha256, "provider": runs}
+        if runs == "tensorrt":  # which builds an engine of its own
+            found["profile"] = self._profile().to_dict()
+        return found
 
     def engine(self, graph: Graph, *, provider: str | None = None) -> InferenceEngine:
         """Of a plan TensorRT's own, whatever the provider. Raises EngineError."""
@@ -156,8 +162,10 @@ class VariantMaker:
     def _for_tensorrt(self, graph: Graph) -> dict[str, Any]:
         """As a server that runs batches of up to so many has it, and the plan of that graph."""
         most = self._settings.tensorrt.max_batch_size
-        profile = self._subject.profile(max_batch_size=most)
-        return {"max_batch_size": most, **tensorrt_options(graph.sha256, profile)}
+        return {"max_batch_size": most, **tensorrt_options(graph.sha256, self._profile())}
+
+    def _profile(self) -> ShapeProfile:
+        return self._subject.profile(max_batch_size=self._settings.tensorrt.max_batch_size)
 
     def predictor(self, graph: Graph, *, provider: str | None = None) -> Predictor:
         """Raises EngineError, also when it is called."""

@@ -52,7 +52,9 @@ class Subject:
     @property
     def title(self) -> str:
         """Its name, for a table."""
-        return f"a toy in place of {self.name}: its figures mean nothing" if self.toy else self.name
+        return (
+            f"{self.name} (a toy in its place: the figures mean nothing)" if self.toy else self.name
+        )
 
     def batch(self, size: int) -> Tensors:
         """Pictures, or texts that fill their length; the same in every run."""

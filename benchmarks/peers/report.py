@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.rounds import Interval, interval, ratio
+from benchmarks.rounds import Interval, brackets, interval, ratio
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,8 +45,8 @@ def markdown(figures: Mapping[str, Any]) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     machine, settings = figures["machine"], figures["settings"]
     legend = (
-        "Requests a second as a share of Trainyard's [95 % interval] · p99 in ms · CPU seconds per"
-        " 1,000 requests."
+        f"Requests a second as a share of Trainyard's [{brackets(settings['rounds'])}] · p99 in"
+        " ms · CPU seconds per 1,000 requests."
     )
     place = (
         f"{machine['processor']}, {machine['cores']} cores shared with the client and with"

@@ -7,7 +7,7 @@ import pytest
 
 from optimize.bound import paired_lower_bound
 from optimize.evaluate import Evaluation
-from optimize.gate import Source, certify_by_parity, judge
+from optimize.gate import Source, _agreement, certify_by_parity, judge
 from optimize.schema import GateConfig
 from optimize.verify import Invariance, Parity
 
@@ -103,6 +103,13 @@ def test_variant_is_refused_when_it_loses_accuracy():
     assert not verdict.certified
     assert failed(verdict) == ["accuracy"]
     assert "accuracy changes by -1.00 pt" in verdict.result.reason
+
+
+def test_what_misses_a_limit_by_a_hair_does_not_read_as_though_it_met_it():
+    reason = verdict_on(answers(1020, gained=1, lost=2)).result.reason
+    assert "by at least -0.51 pt (allowed -0.5 pt)" in reason
+    assert _agreement(24499 / 25000, 0.98).text.startswith("97.99% of the answers")
+    assert _agreement(0.98, 0.98).text.startswith("98.00% of the answers")
 
 
 def test_variant_is_refused_naming_the_samples_needed_when_there_are_too_few():

@@ -10,6 +10,7 @@ import pytest
 
 from bundle.archive import open_bundle
 from bundle.engine.plan import PlanKey, plans_missing
+from bundle.engine.profile import ShapeProfile
 from bundle.engine.select import choose_variant
 from bundle.engine.tensorrt import TensorRTEngine
 from bundle.model import Model
@@ -20,7 +21,7 @@ from optimize.progress import StageProgress
 from optimize.proof import compare_shapes
 from optimize.recipe import IMAGE, recipes_for
 from optimize.report import report
-from optimize.schema import ExportConfig, OptimizeConfig, Target
+from optimize.schema import ExportConfig, OptimizeConfig, Target, TensorRTConfig
 from optimize.timing import Contest, summarize
 from optimize.variants import VariantMaker
 from tests.simulated_tensorrt import MARK, SimulatedTensorRT
@@ -58,7 +59,7 @@ def export(tmp_path, tmp_path_factory, monkeypatch):
 def won_by(faster: str | None):
     """A benchmark in which everyone is as fast as the baseline, but for one."""
 
-    def contest(contestants, batches, settings, *, threads, baseline, apart, advance) -> Contest:
+    def contest(contestants, batches, settings, *, baseline, apart, **_) -> Contest:
         contest.seen = {each.name: each for each in contestants}
         turns = {
             each.name: dict.fromkeys(batches, [[1 if each.name == faster else 3] * 9] * 2)
@@ -168,6 +169,21 @@ def test_assessment_of_a_plan_is_tensorrts_whatever_runs_the_graphs(monkeypatch)
     for plan, provider in ((key, "tensorrt"), (None, "cpu")):
         graph = SimpleNamespace(sha256="a", plan=plan)
         assert VariantMaker.identity(maker, graph) == {"graph": "a", "provider": provider}
+
+
+def test_assessment_in_tensorrt_is_of_the_profile_that_its_engine_is_built_for():
+    def identity(most: int):
+        subject = SimpleNamespace(
+            profile=lambda max_batch_size: ShapeProfile(
+                shapes={"x": ((1,), (1,), (max_batch_size,))}
+            )
+        )
+        settings = OptimizeConfig(tensorrt=TensorRTConfig(max_batch_size=most))
+        maker = VariantMaker.__new__(VariantMaker)
+        maker._subject, maker._settings, maker._provider = subject, settings, "tensorrt"
+        return maker.identity(SimpleNamespace(sha256="a", plan=None))
+
+    assert identity(8) == identity(8) != identity(64)
 
 
 def test_graphs_in_onnx_runtimes_tensorrt_have_the_profile_and_caches_of_serving(

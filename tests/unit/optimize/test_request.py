@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bundle.errors import RequestError
-from optimize.page import SUFFIX
+from optimize.folders import REPORT
 from optimize.passes.export import Lane
 from optimize.recipe import Recipe
 from optimize.request import (
@@ -96,6 +96,9 @@ def test_folders_are_looked_at_and_left_alone(tmp_path):
     assert given_output(ExportConfig()) is None
 
 
+UNCACHED = OptimizeConfig(cache=CacheConfig(folder=None))
+
+
 @pytest.mark.parametrize("output", ["", " "])
 def test_output_of_an_empty_name_is_not_taken_for_the_default(output):
     with pytest.raises(RequestError, match="output is empty") as caught:
@@ -125,8 +128,15 @@ def test_length_of_timed_texts_is_refused_when_the_model_cannot_take_it(max_leng
     check_length(OptimizeConfig(benchmark=BenchmarkConfig(enabled=False, length=65)), max_length)
 
 
+def test_output_is_refused_when_it_has_no_name():
+    for target in (Target.cpu, Target.none):
+        with pytest.raises(RequestError, match="output=/ cannot be a bundle") as caught:
+            given_output(ExportConfig(output="/", target=target, optimize=UNCACHED))
+        assert caught.value.field == "output"
+
+
 def test_output_is_refused_when_its_report_cannot_be_written(tmp_path):
-    (tmp_path / f"b{SUFFIX}").touch()
+    (tmp_path / f"b{REPORT}").touch()
     with pytest.raises(RequestError, match="Not a directory"):
         given_output(ExportConfig(output=str(tmp_path / "b")))
     given_output(ExportConfig(output=str(tmp_path / "b"), target=Target.none))
