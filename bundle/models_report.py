@@ -92,7 +92,7 @@ def history_table(events: Sequence[Event]) -> str:
         (
             _time(event.time),
             event.who,
-            event.action,
+            event.action if event.version is None else f"{event.action} {event.version}",
             _routing(event.before),
             _routing(event.after),
         )

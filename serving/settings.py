@@ -85,7 +85,8 @@ class Settings:
     """Most instances of one /predict/batch."""
     poll_seconds: float = _number(10.0, 0, 86_400)
     """Longest time between two looks at the registry for models:/NAME and models:/NAME@ALIAS, in
-    seconds; 0 looks at the start only."""
+    seconds; 0 looks at the start, and when the admin API, a webhook or the guardrail has reason
+    to."""
     guardrail: str = _choice(ROLLBACK, (ROLLBACK, OFF))
     """rollback: a challenger that fails more often or takes longer than the champion loses its
     traffic, here and in the registry; off: nothing is judged."""

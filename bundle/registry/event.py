@@ -32,17 +32,21 @@ class Event:
     action: str
     before: Routing
     after: Routing
+    version: int | None = None
+    """What was registered."""
     pending: bool = False
     """Whether it is yet to come about: written before the change, so that a kill loses no event."""
 
     def to_dict(self) -> dict[str, Any]:
-        document = {
+        document: dict[str, Any] = {
             "time": self.time.isoformat(timespec="microseconds"),
             "who": self.who,
             "action": self.action,
             "from": self.before.to_dict(),
             "to": self.after.to_dict(),
         }
+        if self.version is not None:
+            document["version"] = self.version
         return document | ({"pending": True} if self.pending else {})
 
     @classmethod
@@ -60,6 +64,7 @@ class Event:
             action=WITHDRAW if (who, action) == (_GUARDRAIL, ROLLBACK) else action,
             before=Routing.from_fields(fields.nested("from")),
             after=Routing.from_fields(fields.nested("to")),
+            version=fields.integer("version") if "version" in fields else None,
             pending="pending" in fields and fields.boolean("pending"),
         )
         fields.done()

@@ -136,7 +136,7 @@ class ModelRecord:
         """Make a new version the candidate, and the champion if there is none."""
         self._set_candidate(number)
         before = self.routing()
-        event = self._event("register", before, before)
+        event = replace(self._event("register", before, before), version=number)
         key = _event_key(event)
         if before.champion is None:
             event = replace(event, after=replace(before, champion=number))

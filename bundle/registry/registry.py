@@ -56,6 +56,13 @@ class ModelRegistry:
     def uri(self) -> str:
         return self._store.uri
 
+    def warm_up(self) -> None:
+        """Have the first call take no longer than others, if nothing has to be waited for that lies
+        on another machine. Raises what `models` does.
+        """
+        if self._store.artifact_root is not None:
+            self.models()
+
     def register(
         self, bundle_dir: Path | str, *, name: str | None = None, run_id: str | None = None
     ) -> ModelVersion:

@@ -43,15 +43,11 @@ def admin_endpoints(calls: Calls, arrivals: Arrivals) -> list[Endpoint]:
 
     async def promote(request: Request, exchange: Exchange) -> Response:
         body = await _body(request, arrivals, ("version", "dry_run"))
-        return await change(
-            request, exchange, "promote", version=_number("version", body.get("version")), body=body
-        )
+        return await change(request, exchange, "promote", version=_version(body), body=body)
 
     async def ramp(request: Request, exchange: Exchange) -> Response:
         body = await _body(request, arrivals, ("version", "dry_run"))
-        return await change(
-            request, exchange, "ramp", version=_number("version", body.get("version")), body=body
-        )
+        return await change(request, exchange, "ramp", version=_version(body), body=body)
 
     async def shadow(request: Request, exchange: Exchange) -> Response:
         body = await _body(request, arrivals, ("version", "percent", "dry_run"))
@@ -63,7 +59,7 @@ def admin_endpoints(calls: Calls, arrivals: Arrivals) -> list[Endpoint]:
             request,
             exchange,
             "shadow",
-            version=None if given is None and "version" in body else _number("version", given),
+            version=None if given is None and "version" in body else _version(body),
             **share,
             body=body,
         )
@@ -117,6 +113,12 @@ async def _body(request: Request, arrivals: Arrivals, known: tuple[str, ...]) ->
         document = parse_object(content, example=f'{{"{known[0]}": …}}', unique=True)
     check_known(document, known)
     return document
+
+
+def _version(body: Mapping[str, Any]) -> int:
+    if "version" not in body:
+        raise BadRequestError.of_field("version", "is missing", remedy='send {"version": 4}')
+    return _number("version", body["version"])
 
 
 def _number(name: str, value: object) -> int:

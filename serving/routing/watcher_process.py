@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import queue
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bundle.errors import TrainyardError
 from bundle.loading import loading
 from bundle.uri import default_cache, fetch_version
 from serving.control import Ready, Stop, listen
@@ -76,6 +78,8 @@ def run_watcher(start: WatcherStart) -> None:
     )
     for wanted in start.settled:
         watcher.serves(wanted)
+    with suppress(TrainyardError):  # which the first poll tells of
+        registry.warm_up()
     start.control.send(Ready())
     watch(
         watcher,

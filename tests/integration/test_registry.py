@@ -433,3 +433,7 @@ def test_file_that_is_no_database_is_refused_at_once(tmp_path):
 def test_registering_into_a_missing_folder_is_refused_at_once(bundle, tmp_path):
     with pytest.raises(RegistryError, match="folder of the registry"):
         ModelRegistry(f"sqlite:///{tmp_path}/gone/mlflow.db").register(bundle.path)
+
+
+def test_what_lies_on_another_machine_is_not_waited_for_to_warm_up():
+    ModelRegistry("http://192.0.2.1:1").warm_up()

@@ -195,3 +195,7 @@ def killed_after(writes: int, change: Callable[[], object]) -> bool:
         change()
         return False
     return True
+
+
+def test_a_registration_is_told_by_the_number_that_it_made(four):
+    assert [event.version for event in four.history("digits")] == [1, 2, 3, 4]

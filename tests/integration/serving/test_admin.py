@@ -136,6 +136,11 @@ def test_a_version_in_a_path_is_a_number_or_an_alias(client, version):
     assert len(answer.content) < 500
 
 
+@pytest.mark.parametrize("action", ["promote", "ramp", "shadow"])
+def test_a_version_that_is_not_named_is_said_to_be_missing(client, action):
+    assert "version is missing" in post(client, action).json()["error"]["message"]
+
+
 def test_a_field_that_is_given_twice_changes_nothing(client):
     before = client.get(f"/admin/models/{NAME}").json()
     answer = client.post(f"/admin/models/{NAME}/promote", content=b'{"version": 1, "version": 2}')

@@ -26,6 +26,7 @@ from bundle.registry.routing import Routing
             champion=st.integers(1),
             split=st.dictionaries(st.integers(1, 10**18 - 1), st.floats(0, 100)),
         ),
+        version=st.none() | st.integers(1, 10**9),
         pending=st.booleans(),
     )
 )
