@@ -7,13 +7,14 @@ that the last change led away from.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bundle.errors import ConflictError
+from bundle.errors import ConflictError, RequestError
 from bundle.registry.event import Event, read_events
 from bundle.registry.ramp import advanced, first_stage
 from bundle.registry.rollback import previous_routing
@@ -94,7 +95,9 @@ class Registry:
 
     def target(self):
         try:
-            return previous_routing(read_events(self.texts), self.now, VERSIONS)
+            return previous_routing(
+                read_events(self.texts, now=lambda: self.now), self.now, VERSIONS
+            )
         except ConflictError:
             return CONFLICT
 
@@ -114,8 +117,9 @@ def after_change(step, given_value, now):
         return Routing(champion=given_value)
     if step == "split":
         return Routing(champion=now.champion, split=given_value)
-    if step == "ramp" and now.champion in {*now.shares} - {given_value}:
-        return first_stage("m", given_value, now)
+    if step == "ramp" and given_value != now.champion:
+        with suppress(RequestError):  # another ramp goes on, or a third version has traffic
+            return first_stage("m", given_value, now)
     if step == "advance" and now.ramp is not None:
         return advanced(now, now.ramp, seen=now.shares[now.ramp])
     return None
