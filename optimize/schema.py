@@ -14,6 +14,8 @@ from optimize.passes.ranges import Ranges
 
 _SMALLEST_SHARE = 1e-4
 """That nothing is lost and no answer changes can be shown by no number of samples."""
+_LARGEST_BATCH = 4096
+"""Every variant that is timed holds the batch in memory."""
 _LARGEST_DIFFERENCE = 1.0
 """Of a logit: beyond, another model would pass for the same."""
 
@@ -237,10 +239,11 @@ def check(config: ExportConfig) -> None:
         wanted = f"{low} or more" if high == math.inf else f"{low} to {high}"
         remedy = "as many as this process has cores" if name.endswith("threads") else None
         raise RequestError(f"{field}={value} must be {wanted}", field=field, remedy=remedy)
-    if min(bench.batch_sizes, default=0) < 1:
+    if not all(1 <= size <= _LARGEST_BATCH for size in bench.batch_sizes or [0]):
         field = "optimize.benchmark.batch_sizes"
         raise RequestError(
-            f"{field}={bench.batch_sizes} must hold one size or more, each 1 or more", field=field
+            f"{field}={bench.batch_sizes} must hold one size or more, each 1 to {_LARGEST_BATCH}",
+            field=field,
         )
     if len(set(bench.batch_sizes)) < len(bench.batch_sizes):
         field = "optimize.benchmark.batch_sizes"

@@ -101,6 +101,7 @@ def test_config_is_refused_naming_the_field_when_it_is_wrong(override, field):
         "optimize.benchmark.threads=100000",
         "optimize.benchmark.batch_sizes=[]",
         "optimize.benchmark.batch_sizes=[8,0]",
+        "optimize.benchmark.batch_sizes=[1,4097]",
         "optimize.benchmark.batch_sizes=[8,1,8]",
         "optimize.select.margin=2",
         "optimize.calibration.percentile=100.5",
