@@ -16,7 +16,6 @@ Table = tuple[list[str], list[list[str]]]
 """The header and the rows."""
 NOTHING = "-"
 CHOSEN = "default"
-"""The remedy where figures of an export are not to be believed."""
 DOUBT = "?"
 """Behind every figure that was measured while others had the machine."""
 

@@ -72,16 +72,12 @@ class Conductor:
         if self._look_owed:
             self._look_owed = False
             self._board.offer(WATCHER, Look())
-        calls, self._waiting = self._waiting, []
-        for call in calls:
-            self._forward(call)
+        self._forward_waiting()
 
     def drain(self) -> None:
         """The server stops: no other watcher comes."""
         self._draining = True
-        calls, self._waiting = self._waiting, []
-        for call in calls:
-            self._forward(call)
+        self._forward_waiting()
 
     def hear(self, slot: Slot, message: object) -> None:
         """Something that is not about the process itself."""
@@ -152,6 +148,11 @@ class Conductor:
 
     def _now(self) -> Routes:
         return Routes(self._fleet.routes, self._fleet.refused)
+
+    def _forward_waiting(self) -> None:
+        calls, self._waiting = self._waiting, []
+        for call in calls:
+            self._forward(call)
 
     def _forward(self, call: Call) -> None:
         watcher = self._board.find(WATCHER, 0)

@@ -60,7 +60,7 @@ class ModelRegistry:
         """Have the first call take no longer than others, if nothing has to be waited for that lies
         on another machine. Raises what `models` does.
         """
-        if self._store.artifact_root is not None:
+        if self._store.is_here:
             self.models()
 
     def register(

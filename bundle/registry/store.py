@@ -72,6 +72,11 @@ class MlflowStore:
         self._client: Any = None
 
     @property
+    def is_here(self) -> bool:
+        """Whether it is a file, for which no other machine has to be asked."""
+        return self._file is not None
+
+    @property
     def artifact_root(self) -> Path | None:
         """Beside a sqlite registry's file, where MLflow itself would take the working directory."""
         return None if self._file is None else self._file.parent.resolve() / "mlruns"

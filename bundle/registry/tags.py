@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-"""The alias."""
 SPLIT_TAG = "trainyard.split"
 _RAMP_TAG = "trainyard.ramp"
 """The version, and the percent that the ramp gave it: a split of other shares is no stage of it."""
