@@ -76,6 +76,19 @@ class Stop:
     """Supervisor → worker: leave."""
 
 
+class Sender:
+    """A pipe's end that several threads may send on."""
+
+    def __init__(self, control: Connection) -> None:
+        self._control = control
+        self._lock = threading.Lock()
+
+    def send(self, message: object) -> None:
+        """Raises OSError if the other side is gone."""
+        with self._lock:
+            self._control.send(message)
+
+
 def listen(control: Connection, *, directory: Path, on_message: Callable[[object], object]) -> None:
     """Call back, on a thread, with what the supervisor says.
 

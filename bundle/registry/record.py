@@ -22,7 +22,7 @@ from bundle.registry.tags import (
     read_routing,
     routing_tags,
 )
-from bundle.registry.version import ModelVersion, RegisteredModel
+from bundle.registry.version import ModelVersion, RegisteredModel, Standing
 from bundle.shares import WHOLE
 from bundle.version_number import CHAMPION, is_alias, version_number
 
@@ -64,13 +64,18 @@ class ModelRecord:
         return _to_version(found, self.entity().aliases)
 
     def summary(self) -> RegisteredModel:
-        entity = self.entity()
+        found = self.standing()
         return RegisteredModel(
             name=self.name,
-            aliases={alias: int(number) for alias, number in entity.aliases.items()},
-            routing=read_routing(entity),
+            aliases=found.aliases,
+            routing=found.routing,
             versions=tuple(self.numbers()),
         )
+
+    def standing(self) -> Standing:
+        entity = self.entity()
+        aliases = {alias: int(number) for alias, number in entity.aliases.items()}
+        return Standing(aliases=aliases, routing=read_routing(entity))
 
     def routing(self) -> Routing:
         """Raises RecordError for a split that nobody of ours wrote."""
@@ -78,15 +83,13 @@ class ModelRecord:
 
     def events(self) -> list[Event]:
         """Oldest first."""
-        entity = self.entity()
-        texts = list(event_tags(entity).values())
-        return read_events(texts, now=lambda: read_routing(entity))
+        return _events(self.entity())
 
     def unfinished(self) -> Event | None:
         """The last change, if whoever made it was killed before it was recorded as done; `after` is
         what it was to bring about. The same change once more brings that to its end.
         """
-        return self._unfinished()[1]
+        return _unfinished(self.entity())[1]
 
     def check_exist(self, numbers: Sequence[int]) -> None:
         """Raise NotFoundError for a number that is no version, and where there is none at all."""
@@ -135,8 +138,9 @@ class ModelRecord:
     def add(self, number: int) -> None:
         """Make a new version the candidate, and the champion if there is none."""
         self._set_candidate(number)
-        before = self.routing()
-        event = replace(self._event("register", before, before), version=number)
+        entity = self.entity()
+        before = read_routing(entity)
+        event = replace(_event_after(entity, "register", before, before), version=number)
         key = _event_key(event)
         if before.champion is None:
             event = replace(event, after=replace(before, champion=number))
@@ -148,27 +152,28 @@ class ModelRecord:
         self, action: str, after: Routing, *, dry_run: bool, who: str | None = None
     ) -> Event:
         """Bring the routing about, unless this is a rehearsal, and keep the event."""
-        return self._change(action, self.routing(), after, dry_run=dry_run, who=who)
+        return self._change(self.entity(), action, after, dry_run=dry_run, who=who)
 
     def redirect(
         self, action: str, traffic: Routing, *, dry_run: bool, who: str | None = None
     ) -> Event:
         """As `change`, of who answers alone: the shadow stays, unless it is one of them now."""
-        before = self.routing()
-        after = traffic.with_shadow(before.shadow)
-        return self._change(action, before, after, dry_run=dry_run, who=who)
+        entity = self.entity()
+        after = traffic.with_shadow(read_routing(entity).shadow)
+        return self._change(entity, action, after, dry_run=dry_run, who=who)
 
     def _change(
-        self, action: str, before: Routing, after: Routing, *, dry_run: bool, who: str | None
+        self, entity: Any, action: str, after: Routing, *, dry_run: bool, who: str | None
     ) -> Event:
         """Where a new champion gets everything, it has everything from the first write on.
 
         MLflow writes one alias or tag at a time, and whoever looks in between sees it so; so does
         the history, if whoever writes is killed there.
         """
-        key, event = self._unfinished()
+        before = read_routing(entity)
+        key, event = _unfinished(entity)
         if event is None or (event.action, event.after) != (action, after):
-            event = self._event(action, before, after, who=who)
+            event = _event_after(entity, action, before, after, who=who)
             key = _event_key(event)
             if before == after:
                 return event
@@ -187,15 +192,6 @@ class ModelRecord:
                 self._client.delete_registered_model_tag(self.name, tag)
         self._keep(event, key=key)
         return event
-
-    def _unfinished(self) -> tuple[str, Event | None]:
-        """With the key of its tag."""
-        tags = event_tags(self.entity())
-        key = max(tags, default="")
-        last = read_event(tags[key]) if key else None
-        if last is None or not last.pending:
-            return key, None
-        return key, replace(last, pending=False)
 
     def _write(self, tag: str, document: Any) -> None:
         self._client.set_registered_model_tag(self.name, tag, canonical_json(document))
@@ -216,21 +212,38 @@ class ModelRecord:
                 return
             newest = latest
 
-    def _event(
-        self, action: str, before: Routing, after: Routing, *, who: str | None = None
-    ) -> Event:
-        """An event of now, but later than the last one: clocks differ, and the order is by time."""
-        event = new_event(action, before, after, who=who)
-        earlier = self.events()
-        if earlier and event.time <= earlier[-1].time:
-            event = replace(event, time=earlier[-1].time + TICK)
-        return event
-
     def _keep(self, event: Event, *, key: str) -> None:
         """One tag an event, so that two writers never overwrite each other's."""
         self._write(key, event.to_dict())
         for old in sorted(event_tags(self.entity()))[:-MAX_EVENTS]:
             self._client.delete_registered_model_tag(self.name, old)
+
+
+def _events(entity: Any) -> list[Event]:
+    """Oldest first."""
+    texts = list(event_tags(entity).values())
+    return read_events(texts, now=lambda: read_routing(entity))
+
+
+def _unfinished(entity: Any) -> tuple[str, Event | None]:
+    """As `ModelRecord.unfinished`, with the key of its tag."""
+    tags = event_tags(entity)
+    key = max(tags, default="")
+    last = read_event(tags[key]) if key else None
+    if last is None or not last.pending:
+        return key, None
+    return key, replace(last, pending=False)
+
+
+def _event_after(
+    entity: Any, action: str, before: Routing, after: Routing, *, who: str | None = None
+) -> Event:
+    """An event of now, but later than the last one: clocks differ, and the order is by time."""
+    event = new_event(action, before, after, who=who)
+    earlier = _events(entity)
+    if earlier and event.time <= earlier[-1].time:
+        event = replace(event, time=earlier[-1].time + TICK)
+    return event
 
 
 def new_event(action: str, before: Routing, after: Routing, *, who: str | None = None) -> Event:

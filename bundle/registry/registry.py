@@ -32,6 +32,7 @@ from bundle.registry.store import MlflowStore, already_exists
 from bundle.registry.version import (
     ModelVersion,
     RegisteredModel,
+    Standing,
     version_metrics,
     version_tags,
 )
@@ -105,6 +106,11 @@ class ModelRegistry:
     def model(self, name: str) -> RegisteredModel:
         with self._store.reading(missing=_no_model(name)) as client:
             return ModelRecord(client, name).summary()
+
+    def standing(self, name: str) -> Standing:
+        """What a server follows; cheaper than `model`, which searches for the versions."""
+        with self._store.reading(missing=_no_model(name)) as client:
+            return ModelRecord(client, name).standing()
 
     def routing(self, name: str) -> Routing:
         """The champion and the split."""

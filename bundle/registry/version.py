@@ -88,6 +88,14 @@ class ModelVersion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Which versions of a model answer, and which have a name."""
+
+    aliases: Mapping[str, int]
+    routing: Routing
+
+
+@dataclass(frozen=True, kw_only=True)
 class RegisteredModel:
     """One model's name and how it stands."""
 

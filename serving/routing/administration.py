@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from bundle.errors import ConflictError, NotFoundError, RequestError, TrainyardError
@@ -11,38 +12,24 @@ from serving.logs import AUDIT
 from serving.routing.messages import Call, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from bundle.registry import Event, ModelRegistry
+    from serving.routing.enforcer import Enforcer
 
 audit = logging.getLogger(AUDIT)
 
+CHALLENGERS = "challengers"
 CHANGES = ("promote", "split", "rollback", "ramp", "shadow")
+
+
+Actions = Mapping[str, Callable[[Call], Any]]
+"""By name: what returns JSON, or raises a TrainyardError."""
 
 
 class Administration:
     """The same as `models.py`, for whoever has a key of scope admin."""
 
-    def __init__(
-        self, registry: ModelRegistry, *, judgements: Callable[[str], Mapping[str, Any]]
-    ) -> None:
-        """`judgements`: what the server's guardrail thinks of a model's challengers."""
-        self._actions: dict[str, Callable[[Call], Any]] = {
-            "list": lambda _: {"models": [m.to_dict() for m in registry.models()]},
-            "versions": lambda call: {
-                "versions": [version.to_dict() for version in registry.versions(call.model)]
-            },
-            "show": lambda call: registry.get(call.model, call.arguments["version"]).to_dict(),
-            "history": lambda call: {
-                "history": [event.to_dict() for event in registry.history(call.model)]
-            },
-            "challengers": lambda call: judgements(call.model),
-            "promote": _change(registry.promote, "version"),
-            "split": _change(registry.split, "shares"),
-            "ramp": _change(registry.ramp, "version"),
-            "shadow": _change(registry.shadow, "version", "percent"),
-            "rollback": _change(registry.rollback),
-        }
+    def __init__(self, actions: Actions) -> None:
+        self._actions = actions
 
     def answer(self, call: Call) -> Result:
         """What came of it; a change is in the log, whether it was allowed or not."""
@@ -61,6 +48,30 @@ class Administration:
         """Whether the registry may have other routes than before the call."""
         tried = result.status in (200, 503) and not call.arguments.get("dry_run")
         return tried and call.action in CHANGES
+
+
+def registry_actions(registry: ModelRegistry) -> Actions:
+    """What waits as long as the registry takes."""
+    return {
+        "list": lambda _: {"models": [m.to_dict() for m in registry.models()]},
+        "versions": lambda call: {
+            "versions": [version.to_dict() for version in registry.versions(call.model)]
+        },
+        "show": lambda call: registry.get(call.model, call.arguments["version"]).to_dict(),
+        "history": lambda call: {
+            "history": [event.to_dict() for event in registry.history(call.model)]
+        },
+        "promote": _change(registry.promote, "version"),
+        "split": _change(registry.split, "shares"),
+        "ramp": _change(registry.ramp, "version"),
+        "shadow": _change(registry.shadow, "version", "percent"),
+        "rollback": _change(registry.rollback),
+    }
+
+
+def challenger_actions(enforcer: Enforcer) -> Actions:
+    """What the registry is not needed for."""
+    return {CHALLENGERS: lambda call: enforcer.judgements(call.model)}
 
 
 def _change(act: Callable[..., Event], *names: str) -> Callable[[Call], Any]:

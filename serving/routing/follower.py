@@ -19,7 +19,7 @@ from serving.routing.wanted import CHALLENGER, Refusal, Route, Shadow, Wanted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bundle.registry import Event, ModelRegistry, RegisteredModel
+    from bundle.registry import Event, ModelRegistry, Standing
     from bundle.uri import Resolved
     from serving.routing.messages import Fetched
 
@@ -57,11 +57,6 @@ class Follower:
         self._attempt = 0
         self._ramp: int | None = None
 
-    @property
-    def model(self) -> str:
-        """Its name in the registry."""
-        return self._source.name
-
     def poll(self) -> Wanted:
         """Equal to the last one if nothing has changed. Raises RegistryError or NotFoundError;
         RecordError is of this model alone.
@@ -69,7 +64,7 @@ class Follower:
         A version that is on its way is not among the sources yet. One that cannot be fetched is
         among the refused, and tried again after a while, or as soon as the model's routing changes.
         """
-        model = self._registry.model(self._source.name)
+        model = self._registry.standing(self._source.name)
         routing = self._routing(model)
         self._ramp = routing.ramp
         seen = (routing, tuple(sorted(model.aliases.items())))
@@ -137,13 +132,13 @@ class Follower:
     def _name(self) -> str:
         return self._source.given_name or self._source.name
 
-    def _routing(self, model: RegisteredModel) -> Routing:
+    def _routing(self, model: Standing) -> Routing:
         alias = self._source.alias
         if alias == CHAMPION and model.routing.champion is not None:
             return model.routing
         if alias not in model.aliases:
             raise NotFoundError(
-                f"model {model.name!r} has no alias {quoted(alias)}",
+                f"model {self._source.name!r} has no alias {quoted(alias)}",
                 field="model",
                 remedy=f"its aliases are {', '.join(sorted(model.aliases)) or 'none yet'}",
             )
@@ -186,9 +181,7 @@ def _held(wanted: Wanted) -> dict[int, Resolved]:
     return {int(source.version): source for source in sources}
 
 
-def _aliases(
-    model: RegisteredModel, routing: Routing, versions: set[str]
-) -> tuple[tuple[str, str], ...]:
+def _aliases(model: Standing, routing: Routing, versions: set[str]) -> tuple[tuple[str, str], ...]:
     """Of the versions that are held; the other side of a split in two is the challenger."""
     aliases = {alias: str(number) for alias, number in model.aliases.items()}
     others = [number for number in routing.shares if number != routing.champion]

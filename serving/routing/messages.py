@@ -84,7 +84,17 @@ class Observed:
 
 @dataclass(frozen=True)
 class Look:
-    """API process → supervisor → watcher: the registry may have changed."""
+    """API process → supervisor → watcher: the registry may have changed, or has to be told."""
+
+
+@dataclass(frozen=True)
+class Advance:
+    """Thread of the watcher → watcher: a challenger is no worse with the traffic that it has."""
+
+    uri: str
+    version: str
+    percent: float
+    """What it had."""
 
 
 @dataclass(frozen=True)

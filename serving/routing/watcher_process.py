@@ -1,4 +1,8 @@
-"""The watcher's process: asks the registry, and does to it what the admin API is asked for."""
+"""The watcher's process: asks the registry, and does to it what the admin API is asked for.
+
+Its main thread does so, and waits as long as the registry takes. What must not wait for that, as
+taking the traffic from a bad challenger, is done on the thread that hears the supervisor.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,21 @@ from typing import TYPE_CHECKING
 from bundle.errors import TrainyardError
 from bundle.loading import loading
 from bundle.uri import default_cache, fetch_version
-from serving.control import Ready, Stop, listen
+from serving.control import Ready, Sender, Stop, listen
 from serving.logs import configure_logging
 from serving.metrics import MetricsCollector
 from serving.process_name import call_this_process
+from serving.routing.administration import (
+    CHALLENGERS,
+    Administration,
+    challenger_actions,
+    registry_actions,
+)
+from serving.routing.enforcer import Enforcer
 from serving.routing.fetcher import Fetcher
 from serving.routing.last_known_good import LastKnownGood
-from serving.routing.messages import Call, Fetched, Look, NotTaken, Observed, Settled
+from serving.routing.messages import Advance, Call, Fetched, Look, NotTaken, Observed, Settled
+from serving.routing.orders import Orders
 from serving.routing.patience import bound_patience
 from serving.routing.schedule import Schedule
 from serving.routing.sentry import Sentry
@@ -29,7 +41,6 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from pathlib import Path
 
-    from serving.routing.administration import Administration
     from serving.routing.wanted import Wanted
     from serving.settings import Settings
 
@@ -54,12 +65,33 @@ def run_watcher(start: WatcherStart) -> None:
     configure_logging(start.settings.log_level)
     bound_patience()
     inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
-    listen(start.control, directory=start.directory, on_message=inbox.put)
+    sender, metrics = Sender(start.control), MetricsCollector()
+    orders = Orders(start.wanted, tell=sender.send)
+    enforcer = Enforcer(
+        orders,
+        sentry=Sentry() if start.settings.guardrail == ROLLBACK else None,
+        metrics=metrics,
+        post=inbox.put,
+    )
+    for wanted in start.settled:
+        enforcer.serves(wanted)
+    about_challengers = Administration(challenger_actions(enforcer))
+
+    def hear(message: object) -> None:
+        if isinstance(message, Observed):
+            enforcer.observed(message)
+        elif isinstance(message, Call) and message.action == CHALLENGERS:
+            sender.send(about_challengers.answer(message))
+        else:
+            if isinstance(message, Settled):
+                enforcer.serves(message.wanted)
+            inbox.put(message)
+
+    listen(start.control, directory=start.directory, on_message=hear)
     # Imported here because MLflow takes seconds, and the supervisor, which imports this module,
     # must not have the threads that it starts.
     with loading():
         from bundle.registry import ModelRegistry
-        from serving.routing.administration import Administration
         from serving.routing.follower import Follower
 
     registry, cache = ModelRegistry(), default_cache()
@@ -69,23 +101,19 @@ def run_watcher(start: WatcherStart) -> None:
             known.uri: Follower(known.uri, registry=registry, fetch=fetcher.begin, known=known)
             for known in start.wanted
         },
-        known=start.wanted,
+        orders=orders,
         store=LastKnownGood(cache, registry_uri=registry.uri),
-        control=start.control,
-        metrics=MetricsCollector(),
-        sentry=Sentry() if start.settings.guardrail == ROLLBACK else None,
+        metrics=metrics,
         periodic=start.settings.poll_seconds > 0,
     )
-    for wanted in start.settled:
-        watcher.serves(wanted)
     with suppress(TrainyardError):  # which the first poll tells of
         registry.warm_up()
-    start.control.send(Ready())
+    sender.send(Ready())
     watch(
         watcher,
-        Administration(registry, judgements=watcher.judgements),
+        Administration(registry_actions(registry)),
         inbox,
-        start.control,
+        sender,
         period=start.settings.poll_seconds,
     )
 
@@ -94,7 +122,7 @@ def watch(
     watcher: Watcher,
     administration: Administration,
     inbox: queue.SimpleQueue[object],
-    control: Connection,
+    sender: Sender,
     *,
     period: float,
 ) -> None:
@@ -116,16 +144,16 @@ def watch(
             return
         if isinstance(message, Settled):
             watcher.settled(message.wanted)
-        elif isinstance(message, Observed):
-            watcher.observed(message)
         elif isinstance(message, Fetched):
             watcher.fetched(message)
         elif isinstance(message, Look):
             schedule.ring()
+        elif isinstance(message, Advance):
+            watcher.advance(message)
         elif isinstance(message, NotTaken):
             watcher.not_taken(message)
         elif isinstance(message, Call):
             result = administration.answer(message)
-            control.send(result)
+            sender.send(result)
             if administration.changed(message, result):
                 watcher.poll()

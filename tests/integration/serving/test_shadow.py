@@ -174,7 +174,7 @@ def test_a_bad_shadow_is_refused_with_its_reason_and_without_any_no_process_is_l
     assert set(kinds) <= {("shadow",)}  # of the test that kills one
 
 
-ROUNDS, ROUND_SECONDS, RPS, CONNECTIONS = 7, 8.0, 50, 8
+ROUNDS, ROUND_SECONDS, RPS, CONNECTIONS = 6, 16.0, 50, 8
 _BODY = json.dumps(SAMPLE).encode()
 REQUEST = (
     b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -216,38 +216,37 @@ def latencies(server: RunningServer, seconds: float) -> list[float]:
     return found
 
 
-@pytest.mark.timeout(600)
-def test_beside_a_saturated_shadow_the_median_latency_is_the_same_and_the_slowest_bounded(
-    tmp_path, empty_registry
-):
-    """Rounds with and without take turns, and the median of the ratios counts, so that what else
-    happens on the machine happens to both. The champion takes some milliseconds, as models do, and
-    the registry is asked as seldom as it is by default.
-
-    On two cores that client, server and shadow share, one request in a hundred waits for the
-    scheduler's next tick: of the 99th percentile only that can be said.
+@pytest.mark.timeout(900)
+def test_beside_a_saturated_shadow_latencies_are_the_same(tmp_path, empty_registry):
+    """Rounds with and without take turns, so that what else happens on the machine happens to both.
+    The champion takes some milliseconds, as models do, and the registry is asked as seldom as it is
+    by default: the more often, the more there is for which the shadow leaves no idle core.
     """
     model = FollowedModel.create(tmp_path, empty_registry, versions=0)
     model.register(slow_parts(40))
     model.register(slow_parts(20_000))
-    with model.serve("--api-processes", "1") as server, server.client() as client:
+    without: list[float] = []
+    beside: list[float] = []
+    with (
+        model.serve("--api-processes", "1", "--poll-seconds", "10") as server,
+        server.client() as client,
+    ):
         latencies(server, 3.0)
-        ratios = []
         for _ in range(ROUNDS):
-            without = np.percentile(latencies(server, ROUND_SECONDS), [50, 99])
+            without += latencies(server, ROUND_SECONDS)
             model.registry.shadow(NAME, 2)
             eventually(partial(is_asked, server, client, before=asked(server, 2)), 60)
             before = dropped(server)
-            beside = np.percentile(latencies(server, ROUND_SECONDS), [50, 99])
+            beside += latencies(server, ROUND_SECONDS)
             assert dropped(server) > before, "the shadow was not saturated"
             model.registry.shadow(NAME, None)
             eventually(lambda: not shadow_pid(server), 60)
-            ratios.append(beside / without)
-            print("50 and 99 % within", without * 1000, "ms, beside a shadow", beside * 1000)
-    half, most = np.median(ratios, axis=0)
-    print(f"median ratios {half:.3f}, {most:.3f}")
+    percentiles = [np.percentile(found, [50, 99]) for found in (without, beside)]
+    half, most = percentiles[1] / percentiles[0]
+    print(f"50 and 99 % within {percentiles[0] * 1000} ms, beside a shadow {percentiles[1] * 1000}")
+    print(f"ratios {half:.3f}, {most:.3f}, of {len(without)} and {len(beside)} requests")
     assert half <= 1.05
-    assert most <= 1.5
+    assert most <= 1.05
 
 
 def is_asked(server: RunningServer, client, *, before: float) -> bool:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from serving.routing.administration import Administration
+from serving.routing.administration import Administration, registry_actions
 from serving.routing.messages import Call, Result
 
 
@@ -28,7 +28,7 @@ class Registry:
 def test_what_nobody_waits_for_any_more_is_not_done(action):
     registry = Registry()
     call = Call(1, action, "boss", "r", model="digits", expires=time.monotonic() - 0.001)
-    result = Administration(registry, judgements=list).answer(call)
+    result = Administration(registry_actions(registry)).answer(call)
     assert (result.id, result.status) == (1, 504)
     assert "nothing was done" in result.document["message"]
     assert registry.changed == 0
@@ -38,7 +38,7 @@ def test_what_is_waited_for_is_done():
     registry = Registry()
     for expires in (math.inf, time.monotonic() + 60):
         with pytest.raises(AssertionError, match="event"):
-            Administration(registry, judgements=list).answer(
+            Administration(registry_actions(registry)).answer(
                 Call(1, "rollback", "boss", "r", expires=expires)
             )
     assert registry.changed == 2

@@ -11,7 +11,7 @@ import pytest
 
 from bundle.errors import RegistryError
 from bundle.registry import Routing
-from bundle.registry.version import RegisteredModel
+from bundle.registry.version import Standing
 from bundle.uri import Resolved
 from serving.control import Stop
 from serving.metrics import MetricsCollector
@@ -19,12 +19,11 @@ from serving.routing.fetcher import AT_ONCE, Fetcher
 from serving.routing.follower import Follower
 from serving.routing.last_known_good import LastKnownGood
 from serving.routing.messages import Call, Fetched, Look, Polled, Result
-from serving.routing.sentry import Sentry
+from serving.routing.orders import Orders
 from serving.routing.split import Split
 from serving.routing.wanted import Route, Wanted
 from serving.routing.watcher import Watcher
 from serving.routing.watcher_process import watch
-from tests.observed import bad_challenger, whole_tick
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,10 +44,10 @@ class Registry:
         self.gates = {number: Event() for number in range(1, 5)}
         self.asked: list[int] = []
 
-    def model(self, name: str) -> RegisteredModel:
+    def standing(self, name: str) -> Standing:
         champion = self.routing.champion
         aliases = {} if champion is None else {"champion": champion}
-        return RegisteredModel(name=name, aliases=aliases, routing=self.routing, versions=(1, 2, 3))
+        return Standing(aliases=aliases, routing=self.routing)
 
     def withdraw(self, name: str, number: int, *, who: str) -> None:
         self.routing = Routing(champion=1)
@@ -79,14 +78,11 @@ class Bench:
         follower = Follower(URI, registry=self.registry, fetch=fetcher.begin, known=known)
         self.watcher = Watcher(
             {URI: follower},
-            known=(known,),
+            orders=Orders((known,), tell=self.send),
             store=LastKnownGood(folder, registry_uri="x"),
-            control=self,
             metrics=MetricsCollector(),
-            sentry=Sentry(),
             periodic=True,
         )
-        self.watcher.serves(known)
 
     def send(self, message: object) -> None:
         self.said.append(message)
@@ -122,11 +118,10 @@ def test_what_is_known_is_not_fetched_again(bench):
     assert bench.shares == []
 
 
-def test_the_guardrail_and_the_operator_are_heard_while_a_version_is_fetched(bench):
+def test_the_operator_is_heard_while_a_version_is_fetched(bench):
     bench.registry.routing = Routing(champion=3)
     bench.watcher.poll()
-    bench.watch(*whole_tick(bad_challenger()), Call(1, "list", "k", "r"), Stop())
-    assert bench.shares[0] == {"1": 100.0}
+    bench.watch(Call(1, "list", "k", "r"), Stop())
     assert bench.said[-1] == Result(1, -1, 200, {})
     assert not bench.registry.gates[3].is_set()
 

@@ -11,7 +11,7 @@ import pytest
 from bundle.archive import sha256_file
 from bundle.errors import IntegrityError, RegistryError
 from bundle.registry import Routing
-from bundle.registry.version import MANIFEST_SHA256, ModelVersion, RegisteredModel
+from bundle.registry.version import MANIFEST_SHA256, ModelVersion, Standing
 from bundle.uri import fetch_version
 from serving.routing.follower import Follower
 from tests.tiny_bundle import image_parts
@@ -26,9 +26,9 @@ class Registry:
         manifest = self.parts.write(folder / "registered").path / "manifest.json"
         self.tags = {MANIFEST_SHA256: sha256_file(manifest)}
 
-    def model(self, name: str) -> RegisteredModel:
+    def standing(self, name: str) -> Standing:
         routing = Routing(champion=1)
-        return RegisteredModel(name=name, aliases={"champion": 1}, routing=routing, versions=(1,))
+        return Standing(aliases={"champion": 1}, routing=routing)
 
     def get(self, name: str, number: int) -> ModelVersion:
         return ModelVersion(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import threading
 import time
 from dataclasses import replace
 from itertools import pairwise
@@ -18,8 +19,10 @@ from bundle.registry.record import new_event
 from serving.control import Stop
 from serving.metrics import MetricsCollector
 from serving.routing.backoff import FIRST_SECONDS, Backoff
+from serving.routing.enforcer import Enforcer
 from serving.routing.last_known_good import LastKnownGood
-from serving.routing.messages import Look, Routes
+from serving.routing.messages import Advance, Look, Routes
+from serving.routing.orders import Orders
 from serving.routing.outcomes import Outcomes
 from serving.routing.sentry import Sentry
 from serving.routing.slowness import FIRST_BATCHES
@@ -51,8 +54,6 @@ class Registry:
         self.withdrawn: list[str] = []
         self.advanced: list[tuple[str, float]] = []
 
-    model = "m"
-
     def poll(self) -> Wanted:
         self._check()
         return self.now
@@ -83,34 +84,35 @@ class Registry:
 
 
 class Bench:
-    """A watcher, and what it told."""
+    """A watcher with its enforcer, and what the supervisor was told."""
 
     def __init__(self, folder: Path, percent: dict[int, float]) -> None:
         self.registry = Registry(percent)
         self.told: list[Wanted] = []
         self.store = LastKnownGood(folder, registry_uri="x")
+        self.inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
         self.start(self.registry.now)
 
     def start(self, known: Wanted) -> None:
         """A watcher takes the place of the one before."""
+        metrics = MetricsCollector()
+        orders = Orders((known,), tell=lambda message: self.told.append(message.wanted))
         self.watcher = Watcher(
-            {URI: self.registry},
-            known=(known,),
-            store=self.store,
-            control=self,
-            metrics=MetricsCollector(),
-            sentry=Sentry(),
-            periodic=True,
+            {URI: self.registry}, orders=orders, store=self.store, metrics=metrics, periodic=True
         )
-        self.watcher.serves(known)
-
-    def send(self, message) -> None:
-        self.told.append(message.wanted)
+        self.enforcer = Enforcer(orders, sentry=Sentry(), metrics=metrics, post=self.inbox.put)
+        self.enforcer.serves(known)
 
     def saw(self, outcomes: dict[tuple[str, str], Outcomes]) -> None:
-        """An API process did, in one tick."""
+        """An API process did, in one tick; and the watcher has done what it was then told."""
         for message in whole_tick(outcomes):
-            self.watcher.observed(message)
+            self.enforcer.observed(message)
+        while not self.inbox.empty():
+            message = self.inbox.get()
+            if isinstance(message, Look):
+                self.watcher.poll()
+            else:
+                self.watcher.advance(message)
 
     @property
     def shares(self) -> dict[str, float]:
@@ -159,11 +161,9 @@ def test_a_registry_that_hangs_is_asked_for_one_model_a_poll(tmp_path, monkeypat
 
     watcher = Watcher(
         {"models:/a": Hanging(), "models:/b": Hanging()},
-        known=(),
+        orders=Orders((), tell=pytest.fail),
         store=LastKnownGood(tmp_path, registry_uri="x"),
-        control=None,
         metrics=MetricsCollector(),
-        sentry=None,
         periodic=True,
     )
     watcher.poll()
@@ -176,11 +176,9 @@ def test_the_age_of_what_is_known_is_told_only_where_the_clock_asks(tmp_path, pe
     registry = Registry({1: 100.0})
     watcher = Watcher(
         {URI: registry},
-        known=(registry.now,),
+        orders=Orders((registry.now,), tell=pytest.fail),
         store=LastKnownGood(tmp_path, registry_uri="x"),
-        control=None,
         metrics=SimpleNamespace(registry_polled=told.append),
-        sentry=None,
         periodic=periodic,
     )
     watcher.poll()
@@ -206,11 +204,9 @@ def test_a_model_that_cannot_be_followed_is_logged_once_and_others_are_as_fresh_
     other = Registry({1: 100.0})
     watcher = Watcher(
         {"models:/a": Unfollowed(), URI: other},
-        known=(other.now,),
+        orders=Orders((other.now,), tell=told.append),
         store=LastKnownGood(tmp_path, registry_uri="x"),
-        control=SimpleNamespace(send=told.append),
         metrics=SimpleNamespace(registry_polled=polled.append),
-        sentry=None,
         periodic=True,
     )
     other.now = wanted({2: 100.0})
@@ -236,7 +232,7 @@ def test_an_operator_may_give_it_traffic_again_before_the_next_poll(bench):
     bench.watcher.poll()
     assert bench.shares == {"1": 90.0, "2": 10.0}
     assert bench.registry.withdrawn == ["2"]
-    bench.watcher.serves(bench.registry.now)
+    bench.enforcer.serves(bench.registry.now)
     bench.saw({})
     assert bench.shares == {"1": 90.0, "2": 10.0}
 
@@ -295,7 +291,7 @@ def test_what_was_withdrawn_stays_so_for_the_watcher_that_takes_its_place(bench)
 
 def test_without_a_period_the_registry_is_told_again_until_it_is_back(bench, monkeypatch):
     monkeypatch.setattr("serving.routing.schedule.BRIEF_SECONDS", 0.02)
-    inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
+    inbox = bench.inbox
     poll, polls = bench.watcher.poll, []
 
     def poll_and_be_back_the_third_time() -> None:
@@ -308,7 +304,7 @@ def test_without_a_period_the_registry_is_told_again_until_it_is_back(bench, mon
     monkeypatch.setattr(bench.watcher, "poll", poll_and_be_back_the_third_time)
     bench.registry.away = True
     for message in whole_tick(bad_challenger()):
-        inbox.put(message)
+        bench.enforcer.observed(message)
     watch(bench.watcher, None, inbox, None, period=0.0)
     assert bench.registry.withdrawn == ["2"]
     assert [later - earlier > 0.03 for earlier, later in pairwise(polls)] == [True, True]
@@ -326,7 +322,7 @@ def test_a_champion_is_not_withdrawn_though_it_was_as_a_challenger(bench):
 
 def test_what_was_seen_before_the_split_changed_does_not_count(bench):
     few = bad_challenger()
-    bench.watcher.serves(wanted({1: 50.0, 2: 50.0}))
+    bench.enforcer.serves(wanted({1: 50.0, 2: 50.0}))
     good = Outcomes()
     for _ in range(300):
         good.record(200, [Run(0.01)])
@@ -388,7 +384,7 @@ def test_a_good_challenger_advances_by_what_it_did_with_the_share_it_had(tmp_pat
         bench.saw(good_challenger())
         assert bench.shares == {"1": 75.0, "2": 25.0}
     assert bench.registry.advanced == [("2", 5.0), ("2", 5.0)]
-    bench.watcher.serves(bench.registry.now)
+    bench.enforcer.serves(bench.registry.now)
     bench.saw(first_batches())
     assert len(bench.registry.advanced) == 2
     bench.saw(good_challenger())
@@ -475,7 +471,7 @@ def test_a_process_takes_a_route_when_it_knows_all_of_its_versions():
 
 
 def test_what_is_thought_of_a_challenger_can_be_asked_for(bench):
-    assert bench.watcher.judgements("m") == {
+    assert bench.enforcer.judgements("m") == {
         "guardrail": "rollback",
         "challengers": [
             {
@@ -488,7 +484,7 @@ def test_what_is_thought_of_a_challenger_can_be_asked_for(bench):
         ],
     }
     with pytest.raises(NotFoundError, match="does not follow the model 'other'"):
-        bench.watcher.judgements("other")
+        bench.enforcer.judgements("other")
 
 
 def test_what_is_on_its_way_while_a_challenger_is_withdrawn_is_wanted_still(bench):
@@ -499,3 +495,39 @@ def test_what_is_on_its_way_while_a_challenger_is_withdrawn_is_wanted_still(benc
     assert bench.told[1].route.split.shares == {"1": 100.0}
     assert bench.shares == {"3": 100.0}
     assert not bench.watcher.owing
+
+
+def test_a_challenger_loses_its_traffic_while_the_registry_takes_its_time(bench, monkeypatch):
+    """And what the registry said before it knew gives it nothing."""
+    asked, may_answer = threading.Event(), threading.Event()
+    stale = wanted({1: 60.0, 2: 30.0, 3: 10.0})
+
+    def hang() -> Wanted:
+        asked.set()
+        assert may_answer.wait(60)
+        return stale
+
+    monkeypatch.setattr(bench.registry, "poll", hang)
+    asking = threading.Thread(target=bench.watcher.poll)
+    asking.start()
+    assert asked.wait(60)
+    for message in whole_tick(bad_challenger()):
+        bench.enforcer.observed(message)
+    assert bench.shares == {"1": 100.0}
+    may_answer.set()
+    asking.join(60)
+    assert bench.shares == {"1": 90.0, "3": 10.0}
+    assert bench.registry.withdrawn == ["2"]
+    assert isinstance(bench.inbox.get(timeout=60), Look)
+
+
+def test_a_challenger_that_was_found_good_and_then_bad_advances_no_more(bench):
+    for message in whole_tick(bad_challenger()):
+        bench.enforcer.observed(message)
+    bench.watcher.advance(Advance(URI, "2", 10.0))
+    assert bench.registry.advanced == []
+
+
+def test_a_withdrawal_is_told_once_and_once_more_when_the_registry_knows(bench):
+    bench.saw(bad_challenger())
+    assert [sorted(told.withdrawn) for told in bench.told] == [["2"], []]
