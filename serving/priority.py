@@ -6,6 +6,10 @@ import os
 import sys
 
 NICEST = 19
+REST = 3.0
+"""Times as long as it has run whatever gives way does nothing: where it keeps a core busy all the
+time, or a GPU, on which no priority helps, others wait for it one time in a hundred.
+"""
 
 
 def give_way() -> None:

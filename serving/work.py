@@ -73,15 +73,19 @@ class WorkQueue:
         metrics: MetricsCollector,
         batch_tokens: int | None = None,
         target: float | None = None,
+        rest: float = 0.0,
     ) -> None:
         """`delay` and `target` in seconds: how long a sample waits for company at most, and how
-        long it may take altogether, which shortens the wait where batches take long.
+        long it may take altogether, which shortens the wait where batches take long. `rest`: for
+        how many times as long as a batch has run the next one waits.
         """
         self._batcher: Batcher[Job] = Batcher(
             batch_size=batch_size, batch_tokens=batch_tokens, capacity=capacity
         )
         self._delay = delay
         self._target = target
+        self._rest = rest
+        self._rests_until = 0.0
         self._service = ServiceTime()
         self._lateness: defaultdict[ModelKey, Lateness] = defaultdict(Lateness)
         self._waiting: Counter[ModelKey] = Counter()
@@ -116,6 +120,10 @@ class WorkQueue:
         """Block until a batch is to be run; None once the queue is closed."""
         with self._changed:
             while not self._closed:
+                rest = self._rests_until - time.monotonic()
+                if rest > 0:
+                    self._changed.wait(rest)
+                    continue
                 poll = self._batcher.poll(time.monotonic())
                 for item in poll.expired:
                     self._forget(item)
@@ -137,6 +145,7 @@ class WorkQueue:
         with self._changed:
             self._running = None
             self._batch = []
+            self._rests_until = time.monotonic() + self._rest * seconds
             samples = sum(item.samples for item in batch)
             self._service.measured(batch[0].payload.model, samples=samples, seconds=seconds)
             self._learn(batch)

@@ -16,7 +16,7 @@ from serving.logs import configure_logging
 from serving.loop import EngineLoop
 from serving.metrics import MetricsCollector, UncountedWork
 from serving.preprocessors import Preprocessors
-from serving.priority import give_way
+from serving.priority import REST, give_way
 from serving.routing.messages import Hold
 from serving.settings import NO_FALLBACK
 from serving.shelf import Shelf
@@ -157,6 +157,7 @@ def run_worker(start: WorkerStart) -> None:
         metrics=metrics,
         batch_tokens=settings.batch_tokens or None,
         target=settings.latency_target_ms / 1000 or None,
+        rest=REST if start.shadow else 0.0,
     )
 
     def obey(message: object) -> None:

@@ -259,3 +259,26 @@ def test_one_batch_is_one_forecast_however_many_samples_it_has(queue):
     queue.receive(link, infer(4))
     queue.receive(link, infer(5, seconds=4.0))  # a sixteenth of 8 s counts, and so much it strays
     assert link.sent == []
+
+
+def resting(seconds: float) -> WorkQueue:
+    """Of a queue that rests three times as long as a batch ran, after one that ran so long."""
+    queue = WorkQueue(batch_size=1, delay=0.0, capacity=6, metrics=MetricsCollector(), rest=3.0)
+    for number in range(2):
+        queue.receive(Recorder(), infer(number))
+    queue.measured(queue.take(), seconds)
+    return queue
+
+
+def test_a_queue_that_rests_hands_out_nothing_for_some_times_as_long_as_a_batch_ran():
+    began = time.monotonic()
+    assert ids(resting(0.05).take()) == [1]
+    assert time.monotonic() - began >= 0.15
+
+
+def test_a_queue_that_rests_closes_at_once():
+    queue = resting(3600.0)
+    closing = threading.Timer(0.05, queue.close)
+    closing.start()
+    assert queue.take() is None
+    closing.join()
