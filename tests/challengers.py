@@ -21,6 +21,13 @@ UNLUCKY = 200
 """The first pixel of a picture from which on `failing_parts` has no answer."""
 
 
+def bright(sample: dict[str, Any], value: int) -> dict[str, Any]:
+    """The same picture, whose first pixel has this value."""
+    pixels = [[list(row) for row in channel] for channel in sample["inputs"]["image"]]
+    pixels[0][0][0] = value
+    return {"inputs": {"image": pixels}}
+
+
 def slow_parts(rounds: int) -> Parts:
     """Multiplies matrices for a while before it answers."""
     return _classifier(_LOOP, {"rounds": np.array(rounds, np.int64), **_LOOPED})

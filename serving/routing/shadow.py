@@ -40,6 +40,8 @@ CAPACITY = 64
 """Samples that an API process has under way to shadows. A larger request goes alone."""
 SECONDS = 10.0
 """How long a shadow may take: what is older says nothing of it that its metrics do not."""
+PAUSE_SECONDS = 1.0
+"""How long nothing is asked of a shadow that could not answer: being told so is work too."""
 SMALL = 4096
 """Numbers up to which answers are compared on the event loop: a thread takes longer to wake."""
 NO_PRIORITY = 1
@@ -83,7 +85,9 @@ class Shadows:
             catalog=self._catalog, on_change=_nothing, preprocessors=preprocessors
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="shadow")
+        self._comparing = asyncio.Lock()
         self._under_way = 0
+        self._paused_until = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self._told: set[Pair] = set()
@@ -122,7 +126,8 @@ class Shadows:
             self._metrics.dropped(pair, "not_loaded")
             return
         samples = sum(len(part.indices) for part in parts)
-        if self._under_way and self._under_way + samples > CAPACITY:
+        full = self._under_way and self._under_way + samples > CAPACITY
+        if full or time.monotonic() < self._paused_until:
             self._metrics.dropped(pair, "full")
             return
         self._under_way += samples
@@ -158,10 +163,13 @@ class Shadows:
                 )
             compared = partial(answered.compare, other, parts, found)
             if sum(array.size for one in found for array in one.outputs.values()) <= SMALL:
-                comparison = compared()
+                async with self._comparing:  # a batch is answered at once, and requests come too
+                    await asyncio.sleep(0)
+                    comparison = compared()
             else:
                 comparison = await loop.run_in_executor(self._thread, compared)
         except (UnavailableError, DeadlineExceededError) as error:
+            self._paused_until = time.monotonic() + PAUSE_SECONDS
             self._metrics.dropped(pair, error.code)
         except TrainyardError:
             self._metrics.failed(pair)

@@ -12,7 +12,17 @@ import pytest
 from bundle.registry import ModelRegistry
 from tests import damage
 from tests.api_clients import api_clients
-from tests.followed_model import NAME, FollowedModel, events, index, version
+from tests.challengers import UNLUCKY, bright, failing_parts
+from tests.followed_model import (
+    ADMIN_KEY,
+    NAME,
+    SAMPLE,
+    FollowedModel,
+    events,
+    index,
+    version,
+    versions,
+)
 from tests.mlflow_server import MlflowServer
 from tests.running_server import RunningServer, eventually, start
 from tests.tiny_bundle import image_parts
@@ -166,6 +176,39 @@ def test_a_registry_that_hangs_is_given_up_and_neither_serving_nor_the_end_waits
             assert time.monotonic() - began < BOUND
         finally:
             mlflow.go_on()
+
+
+@pytest.mark.soak
+def test_while_a_registry_hangs_a_bad_challenger_loses_its_traffic_all_the_same(mlflow, model):
+    """And what is thought of it can be asked for; the registry is told when it goes on."""
+    bundle = failing_parts().write(model.folder / "failing")
+    number = model.registry.register(bundle.path).number
+    model.registry.split(NAME, {1: 50, number: 50})
+    hanging = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "1000"}
+    with (
+        model.serve(environment=hanging, admin=True) as server,
+        server.client() as client,
+    ):
+        client.headers["X-API-Key"] = ADMIN_KEY
+        eventually(lambda: set(versions(client, range(20))) == {"1", str(number)})
+        mlflow.pause()
+        try:
+            time.sleep(2.0)  # it asks now, and waits for minutes
+            began = time.monotonic()
+
+            def loses() -> bool:
+                client.post("/predict", json=bright(SAMPLE, UNLUCKY))
+                return bool(events(server, "a challenger is rolled back"))
+
+            eventually(loses, 120)
+            print(f"rolled back {time.monotonic() - began:.1f} s after the registry hung")
+            eventually(lambda: set(versions(client, range(20))) == {"1"})
+            found = client.get(f"/admin/models/{NAME}/challengers").json()
+            assert found == {"guardrail": "rollback", "challengers": []}
+        finally:
+            mlflow.go_on()
+        eventually(lambda: dict(model.registry.routing(NAME).shares) == {1: 100.0}, 60)
+        assert model.registry.history(NAME)[-1].who == "guardrail"
 
 
 @pytest.mark.soak

@@ -21,6 +21,7 @@ from serving.routing.follower import Follower
 from serving.routing.last_known_good import LastKnownGood
 from tests.challengers import (
     UNLUCKY,
+    bright,
     failing_parts,
     growing_parts,
     slow_parts,
@@ -45,13 +46,6 @@ if TYPE_CHECKING:
 RPS = 50
 ROUNDS = 100
 """Some 10 milliseconds."""
-
-
-def bright(sample: dict[str, Any], value: int) -> dict[str, Any]:
-    """The same picture, whose first pixel has this value."""
-    pixels = [[list(row) for row in channel] for channel in sample["inputs"]["image"]]
-    pixels[0][0][0] = value
-    return {"inputs": {"image": pixels}}
 
 
 def rolled_back(server: RunningServer) -> dict[str, Any] | None:
