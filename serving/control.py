@@ -5,7 +5,9 @@ The pipe's end is the other side's death: a process whose supervisor is gone lea
 
 from __future__ import annotations
 
+import logging
 import os
+import queue
 import shutil
 import threading
 from dataclasses import dataclass
@@ -22,8 +24,12 @@ if TYPE_CHECKING:
 
     from serving.drain import DrainPlan
 
+log = logging.getLogger(__name__)
+
 ORPHANED = 70
 """Exit code of a process whose supervisor died."""
+FLUSH_SECONDS = 1.0
+_END = object()
 
 
 @dataclass(frozen=True)
@@ -77,16 +83,28 @@ class Stop:
 
 
 class Sender:
-    """A pipe's end that several threads may send on."""
+    """Tells the supervisor, on a thread of its own: whoever has something to say never waits."""
 
     def __init__(self, control: Connection) -> None:
         self._control = control
-        self._lock = threading.Lock()
+        self._messages: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._thread = _vital_thread("sender", self._run)
 
     def send(self, message: object) -> None:
-        """Raises OSError if the other side is gone."""
-        with self._lock:
-            self._control.send(message)
+        """From any thread; in this order."""
+        self._messages.put(message)
+
+    def close(self) -> None:
+        """Wait, but not for ever, until all is said."""
+        self._messages.put(_END)
+        self._thread.join(FLUSH_SECONDS)
+
+    def _run(self) -> None:
+        while (message := self._messages.get()) is not _END:
+            try:
+                self._control.send(message)
+            except OSError:  # the other side is gone, which whoever listens to it sees too
+                return
 
 
 def listen(control: Connection, *, directory: Path, on_message: Callable[[object], object]) -> None:
@@ -104,4 +122,19 @@ def listen(control: Connection, *, directory: Path, on_message: Callable[[object
                 os._exit(ORPHANED)
             on_message(message)
 
-    threading.Thread(target=run, name="control", daemon=True).start()
+    _vital_thread("control", run)
+
+
+def _vital_thread(name: str, run: Callable[[], object]) -> threading.Thread:
+    """If it fails the process ends, and is replaced: it would be deaf or mute without it."""
+
+    def guarded() -> None:
+        try:
+            run()
+        except Exception:
+            log.exception("a process cannot go on", extra={"fields": {"thread": name}})
+            os._exit(1)
+
+    thread = threading.Thread(target=guarded, name=name, daemon=True)
+    thread.start()
+    return thread

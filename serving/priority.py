@@ -7,8 +7,8 @@ import sys
 
 NICEST = 19
 REST = 3.0
-"""Times as long as it has run whatever gives way does nothing: where it keeps a core busy all the
-time, or a GPU, on which no priority helps, others wait for it one time in a hundred.
+"""Times as long as it has run it then does nothing: a core that is busy all the time is given back
+late, and on a GPU no priority helps. Measured in tests/integration/serving/test_shadow.py.
 """
 
 

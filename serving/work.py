@@ -174,7 +174,7 @@ class WorkQueue:
         now, deadline = time.monotonic(), fields["deadline"]
         with self._changed:
             self._used[model] = now
-            wait = self._service.wait(self._waiting)
+            wait = self._service.wait(self._waiting) + max(0.0, self._rests_until - now)
             # In time is what has run by then: what has only begun is work for nobody.
             done = now + self._running_seconds() + self._service.done(model, wait, samples=samples)
             late = done + self._lateness[model].margin - deadline

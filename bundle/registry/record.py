@@ -73,6 +73,7 @@ class ModelRecord:
         )
 
     def standing(self) -> Standing:
+        """Raises RecordError for a split that nobody of ours wrote."""
         entity = self.entity()
         aliases = {alias: int(number) for alias, number in entity.aliases.items()}
         return Standing(aliases=aliases, routing=read_routing(entity))

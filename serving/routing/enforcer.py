@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 from bundle.errors import NotFoundError
@@ -56,8 +57,8 @@ class Enforcer:
                 continue
             if found.judgement.verdict is Verdict.ROLLBACK:
                 self._withdraw(self._sentry, found)
-            else:
-                self._post(Advance(found.uri, found.version, found.percent))
+            elif found.judgement.verdict is Verdict.ADVANCE:
+                self._post(Advance(found.uri, found.version, found.percent, time.monotonic()))
 
     def judgements(self, model: str) -> dict[str, Any]:
         """What is thought of each challenger of the registered model, as JSON, and whether at all.
@@ -79,9 +80,13 @@ class Enforcer:
 
     def _withdraw(self, sentry: Sentry, found: Finding) -> None:
         """Here first; the registry, which may be away, is told at the next look."""
-        wanted = self._orders.withdraw(found.uri, found.version, served=self._served[found.uri])
+        served = self._served[found.uri]
+        left = self._orders.withdraw(found.uri, found.version, served=served)
+        if left is None:
+            return
+        self._served[found.uri] = left
         sentry.forget(found.uri, found.version)
-        name = "" if wanted.route is None else wanted.route.name
+        name = "" if left.route is None else left.route.name
         self._metrics.withdrawn(name, found.version)
         fields = {"model": name, "version": found.version, "reason": found.judgement.reason}
         log.error("a challenger is rolled back", extra={"fields": fields})

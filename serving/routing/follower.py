@@ -64,10 +64,10 @@ class Follower:
         A version that is on its way is not among the sources yet. One that cannot be fetched is
         among the refused, and tried again after a while, or as soon as the model's routing changes.
         """
-        model = self._registry.standing(self._source.name)
-        routing = self._routing(model)
+        standing = self._registry.standing(self._source.name)
+        routing = self._routing(standing)
         self._ramp = routing.ramp
-        seen = (routing, tuple(sorted(model.aliases.items())))
+        seen = (routing, tuple(sorted(standing.aliases.items())))
         if seen != self._seen:
             self._seen = seen
             self._backoff.clear()
@@ -75,8 +75,8 @@ class Follower:
         numbers = [number for number in routing.shares if number != routing.champion]
         if routing.champion is not None:
             numbers.insert(0, routing.champion)
-        if CHALLENGER in model.aliases and self._source.alias == CHAMPION:
-            numbers.append(model.aliases[CHALLENGER])
+        if CHALLENGER in standing.aliases and self._source.alias == CHAMPION:
+            numbers.append(standing.aliases[CHALLENGER])
         shadow = routing.with_shadow(routing.shadow).shadow
         wanted = [*dict.fromkeys(numbers)]
         sources, refused = self._find(wanted if shadow is None else [*wanted, shadow.number])
@@ -90,7 +90,7 @@ class Follower:
                 name=self._name,
                 salt=self._source.name,
                 split=Split.of(routing.shares, champion=routing.champion),
-                aliases=_aliases(model, routing, {source.version for source in sources}),
+                aliases=_aliases(standing, routing, {source.version for source in sources}),
                 shadow=None if shadow is None else Shadow(str(shadow.number), shadow.percent),
             ),
             shadow=along,
@@ -132,17 +132,17 @@ class Follower:
     def _name(self) -> str:
         return self._source.given_name or self._source.name
 
-    def _routing(self, model: Standing) -> Routing:
+    def _routing(self, standing: Standing) -> Routing:
         alias = self._source.alias
-        if alias == CHAMPION and model.routing.champion is not None:
-            return model.routing
-        if alias not in model.aliases:
+        if alias == CHAMPION and standing.routing.champion is not None:
+            return standing.routing
+        if alias not in standing.aliases:
             raise NotFoundError(
                 f"model {self._source.name!r} has no alias {quoted(alias)}",
                 field="model",
-                remedy=f"its aliases are {', '.join(sorted(model.aliases)) or 'none yet'}",
+                remedy=f"its aliases are {', '.join(sorted(standing.aliases)) or 'none yet'}",
             )
-        return Routing(champion=model.aliases[alias])
+        return Routing(champion=standing.aliases[alias])
 
     def _find(self, numbers: list[int]) -> tuple[list[Resolved], list[Refusal]]:
         sources, refused = [], []
@@ -181,9 +181,11 @@ def _held(wanted: Wanted) -> dict[int, Resolved]:
     return {int(source.version): source for source in sources}
 
 
-def _aliases(model: Standing, routing: Routing, versions: set[str]) -> tuple[tuple[str, str], ...]:
+def _aliases(
+    standing: Standing, routing: Routing, versions: set[str]
+) -> tuple[tuple[str, str], ...]:
     """Of the versions that are held; the other side of a split in two is the challenger."""
-    aliases = {alias: str(number) for alias, number in model.aliases.items()}
+    aliases = {alias: str(number) for alias, number in standing.aliases.items()}
     others = [number for number in routing.shares if number != routing.champion]
     if len(others) == 1 and routing.shares[others[0]] < WHOLE:
         aliases.setdefault(CHALLENGER, str(others[0]))

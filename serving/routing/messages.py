@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Polled:
-    """Watcher → supervisor: what the registry wants of one --model."""
+    """Watcher → supervisor: what is to be served of one --model."""
 
     wanted: Wanted
 
@@ -84,17 +84,21 @@ class Observed:
 
 @dataclass(frozen=True)
 class Look:
-    """API process → supervisor → watcher: the registry may have changed, or has to be told."""
+    """API process → supervisor → watcher: the registry may have changed; enforcer → watcher: it has
+    to be told.
+    """
 
 
 @dataclass(frozen=True)
 class Advance:
-    """Thread of the watcher → watcher: a challenger is no worse with the traffic that it has."""
+    """Enforcer → watcher: a challenger is no worse with the traffic that it has."""
 
     uri: str
     version: str
     percent: float
     """What it had."""
+    found: float
+    """When, on time.monotonic's clock: what is older by seconds is said anew, if it still holds."""
 
 
 @dataclass(frozen=True)

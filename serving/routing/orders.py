@@ -1,4 +1,4 @@
-"""Orders: what the supervisor was told to serve last."""
+"""Orders: what the supervisor is to serve."""
 
 from __future__ import annotations
 
@@ -23,24 +23,26 @@ class Orders:
     """
 
     def __init__(self, known: tuple[Wanted, ...], *, tell: Callable[[Polled], object]) -> None:
-        """`known`: what the supervisor was told before."""
+        """`known`: what the supervisor was told before. `tell` must not wait."""
         self._last = {wanted.uri: wanted for wanted in known}
         self._tell = tell
         self._lock = threading.Lock()
-
-    def last(self, uri: str) -> Wanted:
-        """What holds now."""
-        return self._last[uri]
 
     @property
     def uris(self) -> list[str]:
         """Every --model that is followed."""
         return list(self._last)
 
+    def last(self, uri: str) -> Wanted:
+        """What holds now."""
+        with self._lock:
+            return self._last[uri]
+
     @property
     def owing(self) -> bool:
         """Whether the registry was not yet told of something that was withdrawn."""
-        return any(wanted.withdrawn for wanted in list(self._last.values()))
+        with self._lock:
+            return any(wanted.withdrawn for wanted in self._last.values())
 
     def follow(self, wanted: Wanted, *, told: Collection[str]) -> None:
         """The registry wants this, and was told of these withdrawn versions.
@@ -52,23 +54,34 @@ class Orders:
             last = self._last[wanted.uri]
             wanted = wanted.withdrawing(last.withdrawn)
             wanted = replace(wanted, withdrawn=wanted.withdrawn.difference(told))
-            if wanted != last and not wanted.awaited:
+            if wanted.awaited:  # of what was withdrawn the registry knows all the same
+                wanted = replace(last, withdrawn=last.withdrawn & wanted.withdrawn)
+            if wanted != last:
                 self._give(wanted)
+        _log_refused(wanted, before=last)
 
-    def withdraw(self, uri: str, version: str, *, served: Wanted) -> Wanted:
-        """Without this version. Where the registry wants a route that cannot be taken, what answers
-        is what is `served`.
+    def withdraw(self, uri: str, version: str, *, served: Wanted) -> Wanted | None:
+        """Without this version, from now on. `served` is what answers, where the last order cannot
+        be taken, or not yet; that one stays all the same. Returns what of `served` is left, or None
+        where the version is to have everything: then that was decided meanwhile.
         """
         with self._lock:
             last = self._last[uri]
-            wanted = (last if version in last.needed else served).withdrawing({version})
-            self._give(wanted)
-        return wanted
+            if last.route is not None and last.route.split.reference == version:
+                return None
+            left = served.withdrawing({version})
+            if last != served:
+                self._give(left)
+            self._give(last.withdrawing({version}))
+        return left
 
     def _give(self, wanted: Wanted) -> None:
-        known = {refusal.version for refusal in self._last[wanted.uri].refused}
-        for refusal in wanted.refused:
-            if refusal.version not in known:
-                log.error("a version is refused", extra={"fields": refusal.log_fields()})
         self._last[wanted.uri] = wanted
         self._tell(Polled(wanted))
+
+
+def _log_refused(wanted: Wanted, *, before: Wanted) -> None:
+    known = {refusal.version for refusal in before.refused}
+    for refusal in wanted.refused:
+        if refusal.version not in known:
+            log.error("a version is refused", extra={"fields": refusal.log_fields()})

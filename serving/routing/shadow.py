@@ -11,6 +11,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -87,7 +88,7 @@ class Shadows:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="shadow")
         self._comparing = asyncio.Lock()
         self._under_way = 0
-        self._paused_until = 0.0
+        self._paused_until: defaultdict[Pair, float] = defaultdict(float)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self._told: set[Pair] = set()
@@ -126,8 +127,10 @@ class Shadows:
             self._metrics.dropped(pair, "not_loaded")
             return
         samples = sum(len(part.indices) for part in parts)
-        full = self._under_way and self._under_way + samples > CAPACITY
-        if full or time.monotonic() < self._paused_until:
+        if time.monotonic() < self._paused_until[pair]:
+            self._metrics.dropped(pair, "paused")
+            return
+        if self._under_way and self._under_way + samples > CAPACITY:
             self._metrics.dropped(pair, "full")
             return
         self._under_way += samples
@@ -169,7 +172,7 @@ class Shadows:
             else:
                 comparison = await loop.run_in_executor(self._thread, compared)
         except (UnavailableError, DeadlineExceededError) as error:
-            self._paused_until = time.monotonic() + PAUSE_SECONDS
+            self._paused_until[pair] = time.monotonic() + PAUSE_SECONDS
             self._metrics.dropped(pair, error.code)
         except TrainyardError:
             self._metrics.failed(pair)

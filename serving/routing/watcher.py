@@ -23,8 +23,15 @@ GUARDRAIL = "guardrail"
 """Who took the traffic from a version, in the registry's history."""
 RAMP = "ramp"
 """Who gave it more."""
+UNFOLLOWED = "a model cannot be followed: what is served stays"
+UNTOLD = "the registry is not told yet"
+NO_RAMP = "a ramp cannot go on"
 HANGING_SECONDS = 3.0
 """A registry that fails after so long a time is not asked again before the next poll."""
+
+
+STALE_SECONDS = 2.0
+"""Age from which on a good judgement says nothing: the registry may have taken long meanwhile."""
 
 
 class Watcher:
@@ -49,8 +56,8 @@ class Watcher:
         self._periodic = periodic
         self._asked: set[tuple[str, str]] = set()
         """By uri and version: ramps that the registry did not let go on since the last poll."""
-        self._warned: dict[str, str] = {}
-        """By what it was about: the last reason that was logged."""
+        self._warned: dict[tuple[str, str, str], str] = {}
+        """By message, uri and version: the last reason that was logged."""
         self._problem = ""
 
     def poll(self) -> None:
@@ -65,14 +72,14 @@ class Watcher:
             try:
                 wanted = follower.poll()
             except (NotFoundError, RecordError) as error:  # it answers, and others are followed
-                self._warn("a model cannot be followed: what is served stays", uri, error)
+                self._warn(UNFOLLOWED, uri, error=error)
                 continue
             except TrainyardError as error:
                 problem = describe(error)
                 if time.monotonic() - began > HANGING_SECONDS:
                     break  # it would not answer for the others, and admin calls wait meanwhile
                 continue
-            self._warned.pop(uri, None)
+            self._warned.pop((UNFOLLOWED, uri, ""), None)
             self._store.touch(uri)
             self._orders.follow(wanted, told=self._tell_withdrawn(wanted))
         if not problem and self._periodic:
@@ -92,10 +99,6 @@ class Watcher:
             follower.fetched(message)
         self.poll()
 
-    def settled(self, wanted: Wanted) -> None:
-        """The server answers so now, and may do so after its next start."""
-        self._store.write(wanted)
-
     def not_taken(self, message: NotTaken) -> None:
         """The version does not run here; it is not offered again for a while."""
         self._followers[message.uri].refused(message.version, message.reason)
@@ -107,15 +110,16 @@ class Watcher:
         """
         uri, version = message.uri, message.version
         withdrawn = self._orders.last(uri).withdrawn  # maybe since it was found to be good
-        if (uri, version) in self._asked or version in withdrawn:
+        stale = time.monotonic() - message.found > STALE_SECONDS
+        if stale or (uri, version) in self._asked or version in withdrawn:
             return
         self._asked.add((uri, version))
         try:
             event = self._followers[uri].advance(version, seen=message.percent, who=RAMP)
         except TrainyardError as error:
-            self._warn("a ramp cannot go on", f"{uri} {version}", error)
+            self._warn(NO_RAMP, uri, version, error=error)
             return
-        self._warned.pop(f"{uri} {version}", None)
+        self._warned.pop((NO_RAMP, uri, version), None)
         if event is None:
             return
         fields = {"version": version, "percent": event.after.shares[int(version)]}
@@ -134,17 +138,19 @@ class Watcher:
             try:
                 self._followers[wanted.uri].withdraw(version, who=GUARDRAIL)
             except TrainyardError as error:
-                self._warn("the registry is not told yet", f"{wanted.uri} {version}", error)
+                self._warn(UNTOLD, wanted.uri, version, error=error)
             else:
+                self._warned.pop((UNTOLD, wanted.uri, version), None)
                 told.add(version)
         return told
 
-    def _warn(self, message: str, subject: str, error: TrainyardError) -> None:
+    def _warn(self, message: str, uri: str, version: str = "", *, error: TrainyardError) -> None:
         """Once, until the reason is another one, or gone."""
-        reason = describe(error)
-        if self._warned.get(subject) != reason:
-            self._warned[subject] = reason
-            log.warning(message, extra={"fields": {"model": subject, "reason": reason}})
+        reason, key = describe(error), (message, uri, version)
+        if self._warned.get(key) != reason:
+            self._warned[key] = reason
+            fields = {"model": uri, **({"version": version} if version else {}), "reason": reason}
+            log.warning(message, extra={"fields": fields})
 
     def _log(self, problem: str) -> None:
         if problem:

@@ -7,11 +7,13 @@ taking the traffic from a bad challenger, is done on the thread that hears the s
 from __future__ import annotations
 
 import queue
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bundle.address import tracking_uri
 from bundle.errors import TrainyardError
 from bundle.loading import loading
 from bundle.uri import default_cache, fetch_version
@@ -38,6 +40,7 @@ from serving.settings import ROLLBACK
 from serving.signals import ignore_signals
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from multiprocessing.connection import Connection
     from pathlib import Path
 
@@ -75,18 +78,16 @@ def run_watcher(start: WatcherStart) -> None:
     )
     for wanted in start.settled:
         enforcer.serves(wanted)
-    about_challengers = Administration(challenger_actions(enforcer))
-
-    def hear(message: object) -> None:
-        if isinstance(message, Observed):
-            enforcer.observed(message)
-        elif isinstance(message, Call) and message.action == CHALLENGERS:
-            sender.send(about_challengers.answer(message))
-        else:
-            if isinstance(message, Settled):
-                enforcer.serves(message.wanted)
-            inbox.put(message)
-
+    store = LastKnownGood(default_cache(), registry_uri=tracking_uri())
+    disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
+    hear = partial(
+        sort_out,
+        enforcer=enforcer,
+        challengers=Administration(challenger_actions(enforcer)),
+        keep=lambda wanted: disk.submit(store.write, wanted),
+        tell=sender.send,
+        post=inbox.put,
+    )
     listen(start.control, directory=start.directory, on_message=hear)
     # Imported here because MLflow takes seconds, and the supervisor, which imports this module,
     # must not have the threads that it starts.
@@ -94,15 +95,15 @@ def run_watcher(start: WatcherStart) -> None:
         from bundle.registry import ModelRegistry
         from serving.routing.follower import Follower
 
-    registry, cache = ModelRegistry(), default_cache()
-    fetcher = Fetcher(partial(fetch_version, ModelRegistry(), cache=cache), inbox.put)
+    registry = ModelRegistry()
+    fetcher = Fetcher(partial(fetch_version, ModelRegistry(), cache=default_cache()), inbox.put)
     watcher = Watcher(
         {
             known.uri: Follower(known.uri, registry=registry, fetch=fetcher.begin, known=known)
             for known in start.wanted
         },
         orders=orders,
-        store=LastKnownGood(cache, registry_uri=registry.uri),
+        store=store,
         metrics=metrics,
         periodic=start.settings.poll_seconds > 0,
     )
@@ -113,16 +114,42 @@ def run_watcher(start: WatcherStart) -> None:
         watcher,
         Administration(registry_actions(registry)),
         inbox,
-        sender,
+        sender.send,
         period=start.settings.poll_seconds,
     )
+    disk.shutdown()
+    sender.close()
+
+
+def sort_out(
+    message: object,
+    *,
+    enforcer: Enforcer,
+    challengers: Administration,
+    keep: Callable[[Wanted], object],
+    tell: Callable[[object], object],
+    post: Callable[[object], object],
+) -> None:
+    """What the supervisor says: what must not wait for the registry is done, the rest is posted.
+
+    `keep` and `tell` do not wait either.
+    """
+    if isinstance(message, Observed):
+        enforcer.observed(message)
+    elif isinstance(message, Settled):
+        enforcer.serves(message.wanted)
+        keep(message.wanted)
+    elif isinstance(message, Call) and message.action == CHALLENGERS:
+        tell(challengers.answer(message))
+    else:
+        post(message)
 
 
 def watch(
     watcher: Watcher,
     administration: Administration,
     inbox: queue.SimpleQueue[object],
-    sender: Sender,
+    tell: Callable[[object], object],
     *,
     period: float,
 ) -> None:
@@ -142,9 +169,7 @@ def watch(
             continue
         if isinstance(message, Stop):
             return
-        if isinstance(message, Settled):
-            watcher.settled(message.wanted)
-        elif isinstance(message, Fetched):
+        if isinstance(message, Fetched):
             watcher.fetched(message)
         elif isinstance(message, Look):
             schedule.ring()
@@ -154,6 +179,6 @@ def watch(
             watcher.not_taken(message)
         elif isinstance(message, Call):
             result = administration.answer(message)
-            sender.send(result)
+            tell(result)
             if administration.changed(message, result):
                 watcher.poll()

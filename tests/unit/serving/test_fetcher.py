@@ -97,7 +97,7 @@ class Bench:
     def watch(self, *messages: object) -> None:
         for message in messages:
             self.inbox.put(message)
-        watch(self.watcher, self, self.inbox, self, period=0.0)
+        watch(self.watcher, self, self.inbox, self.send, period=0.0)
 
     @property
     def shares(self) -> list[dict[str, float]]:

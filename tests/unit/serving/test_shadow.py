@@ -73,5 +73,5 @@ def test_a_shadow_that_cannot_answer_is_asked_nothing_for_a_while(table, monkeyp
     metrics = Counted()
     asyncio.run(ask(Shadows(table, metrics), 3))
     assert metrics.pairs == []
-    assert metrics.reasons[1:] == ["full", "full"]
-    assert metrics.reasons[0] != "full"
+    assert metrics.reasons[1:] == ["paused", "paused"]
+    assert metrics.reasons[0] != "paused"

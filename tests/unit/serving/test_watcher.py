@@ -27,7 +27,7 @@ from serving.routing.outcomes import Outcomes
 from serving.routing.sentry import Sentry
 from serving.routing.slowness import FIRST_BATCHES
 from serving.routing.table import RoutingTable
-from serving.routing.watcher import Watcher
+from serving.routing.watcher import STALE_SECONDS, Watcher
 from serving.routing.watcher_process import watch
 from serving.run import Run
 from tests.observed import bad_challenger, settled_split, whole_tick
@@ -508,14 +508,16 @@ def test_a_challenger_loses_its_traffic_while_the_registry_takes_its_time(bench,
         return stale
 
     monkeypatch.setattr(bench.registry, "poll", hang)
-    asking = threading.Thread(target=bench.watcher.poll)
+    asking = threading.Thread(target=bench.watcher.poll, daemon=True)
     asking.start()
     assert asked.wait(60)
-    for message in whole_tick(bad_challenger()):
-        bench.enforcer.observed(message)
-    assert bench.shares == {"1": 100.0}
-    may_answer.set()
-    asking.join(60)
+    try:
+        for message in whole_tick(bad_challenger()):
+            bench.enforcer.observed(message)
+        assert bench.shares == {"1": 100.0}
+    finally:
+        may_answer.set()
+        asking.join(60)
     assert bench.shares == {"1": 90.0, "3": 10.0}
     assert bench.registry.withdrawn == ["2"]
     assert isinstance(bench.inbox.get(timeout=60), Look)
@@ -524,8 +526,66 @@ def test_a_challenger_loses_its_traffic_while_the_registry_takes_its_time(bench,
 def test_a_challenger_that_was_found_good_and_then_bad_advances_no_more(bench):
     for message in whole_tick(bad_challenger()):
         bench.enforcer.observed(message)
-    bench.watcher.advance(Advance(URI, "2", 10.0))
+    bench.watcher.advance(Advance(URI, "2", 10.0, time.monotonic()))
     assert bench.registry.advanced == []
+
+
+def test_what_was_found_long_ago_advances_nothing(bench):
+    bench.watcher.advance(Advance(URI, "2", 10.0, time.monotonic() - STALE_SECONDS))
+    assert bench.registry.advanced == []
+
+
+def test_the_registry_is_told_once_though_a_version_is_still_on_its_way(bench):
+    """And an operator may give the challenger traffic again meanwhile."""
+    awaited = {1: 60.0, 2: 10.0, 3: 30.0}
+    bench.registry.now = without_3(awaited)
+    bench.saw(bad_challenger())
+    assert bench.shares == {"1": 100.0}
+    assert not bench.watcher.owing
+    bench.registry.now = without_3({1: 50.0, 2: 20.0, 3: 30.0})
+    bench.watcher.poll()
+    assert bench.registry.withdrawn == ["2"]
+    bench.registry.now = wanted({1: 50.0, 2: 20.0, 3: 30.0})
+    bench.watcher.poll()
+    assert bench.shares == {"1": 50.0, "2": 20.0, "3": 30.0}
+
+
+def without_3(percent: dict[int, float]) -> Wanted:
+    """Its version 3 is not here yet."""
+    whole = wanted(percent)
+    return replace(whole, sources=tuple(s for s in whole.sources if s.version != "3"))
+
+
+def test_what_answers_loses_it_where_the_route_that_is_wanted_cannot_be_taken(bench):
+    """A version of that may be loading, or be refused by the workers."""
+    bench.registry.now = wanted({1: 50.0, 2: 25.0, 3: 25.0})
+    bench.watcher.poll()
+    bench.saw(bad_challenger())
+    assert [told.route.split.shares for told in bench.told[1:]] == [
+        {"1": 100.0},
+        {"1": 75.0, "3": 25.0},
+        {"1": 75.0, "3": 25.0},  # the registry knows
+    ]
+    assert bench.registry.withdrawn == ["2"]
+
+
+def test_a_version_that_was_promoted_meanwhile_is_not_called_rolled_back(bench, caplog):
+    bench.registry.now = wanted({2: 100.0})
+    bench.watcher.poll()
+    bench.saw(bad_challenger())
+    assert bench.shares == {"2": 100.0}
+    assert not caplog.records
+
+
+def test_who_was_withdrawn_stays_so_when_another_one_is(tmp_path):
+    """Also where the registry has wanted something else in between, which is not here yet."""
+    bench = Bench(tmp_path, {1: 80.0, 2: 10.0, 3: 10.0})
+    good, bad = bad_challenger().values()
+    bench.saw({("m", "1"): good, ("m", "2"): bad, ("m", "3"): good})
+    bench.registry.now = wanted({4: 100.0})
+    bench.watcher.poll()
+    bench.saw({("m", "1"): good, ("m", "3"): bad})
+    assert [told.route.split.shares for told in bench.told[-2:]] == [{"1": 100.0}, {"4": 100.0}]
 
 
 def test_a_withdrawal_is_told_once_and_once_more_when_the_registry_knows(bench):
