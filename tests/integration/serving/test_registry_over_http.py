@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from contextlib import contextmanager
+from itertools import count
 
 import psutil
 import pytest
@@ -194,10 +195,11 @@ def test_while_a_registry_hangs_a_bad_challenger_loses_its_traffic_all_the_same(
         mlflow.pause()
         try:
             time.sleep(2.0)  # it asks now, and waits for minutes
-            began = time.monotonic()
+            began, users = time.monotonic(), count()
 
             def loses() -> bool:
-                client.post("/predict", json=bright(SAMPLE, UNLUCKY))
+                body = {**bright(SAMPLE, UNLUCKY), "key": str(next(users))}
+                client.post("/predict", json=body)
                 return bool(events(server, "a challenger is rolled back"))
 
             eventually(loses, 120)
