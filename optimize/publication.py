@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 from mlflow.entities import Metric
 
-from bundle.archive import Bundle, publish_or_reuse, sha256_file, write_bundle
+from bundle.archive import Bundle, publish_or_reuse, write_bundle
 from bundle.errors import NotFoundError, RegistryError, RequestError
 from bundle.held import locked
-from bundle.paths import MANIFEST
 from bundle.publish import staging, sweep_staging
 from bundle.registry import ModelRegistry
 from bundle.registry.store import MlflowStore
@@ -72,13 +71,13 @@ def register(
     """
     registry = ModelRegistry(tracking_uri)
     try:
-        with locked(bundle.path):  # exports at the same time register it once
-            version = _registered(registry, bundle, name)
+        with locked(bundle.path):  # by exports at the same time
+            version = registry.registered(bundle, name)
             if version is not None:
                 progress.notice(f"this bundle is version {version.number} of {name} already")
                 return version
             with progress.stage(f"register {name}"):
-                return registry.register(bundle.path, name=name, run_id=run_id)
+                return registry.register(bundle.path, name=name, run_id=run_id, again=False)
     except NotFoundError:
         if run_id is None:
             raise
@@ -91,21 +90,6 @@ def register(
     except RegistryError:
         progress.notice(f"the bundle {bundle.path} is complete, but not registered")
         raise
-
-
-def _registered(registry: ModelRegistry, bundle: Bundle, name: str) -> ModelVersion | None:
-    """The last version of that name with this very manifest, if its registration was finished."""
-    if not MlflowStore(registry.uri).exists:
-        return None
-    try:
-        versions = registry.versions(name)
-    except NotFoundError:
-        return None
-    sha256 = sha256_file(bundle.path / MANIFEST)
-    same = [version for version in versions if version.manifest_sha256 == sha256]
-    if not same or (same[-1] is versions[-1] and not same[-1].aliases):  # its aliases come last
-        return None
-    return same[-1]
 
 
 def record(

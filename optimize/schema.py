@@ -14,7 +14,7 @@ from optimize.passes.ranges import Ranges
 
 _SMALLEST_SHARE = 1e-4
 """That nothing is lost and no answer changes can be shown by no number of samples."""
-_LARGEST_BATCH = 4096
+LARGEST_BATCH = 4096
 """Every variant that is timed holds the batch in memory."""
 _LARGEST_DIFFERENCE = 1.0
 """Of a logit: beyond, another model would pass for the same."""
@@ -186,8 +186,8 @@ class ExportConfig:
     run: str | None = None
     """The id of a run whose best checkpoint is taken from MLflow, or `latest`."""
     version: str | None = None
-    """A registered version, NAME/NUMBER or models:/NAME/NUMBER: the checkpoint that it was made
-    of is exported again."""
+    """A registered version, NAME/NUMBER or NAME@ALIAS, maybe after models:/: the checkpoint that it
+    was made of is exported again."""
     target: Target = Target.auto
     output: str | None = None
     """The bundle's folder; null: outputs/bundles/<name>-<8 digits of the checkpoint's sha256>."""
@@ -239,10 +239,10 @@ def check(config: ExportConfig) -> None:
         wanted = f"{low} or more" if high == math.inf else f"{low} to {high}"
         remedy = "as many as this process has cores" if name.endswith("threads") else None
         raise RequestError(f"{field}={value} must be {wanted}", field=field, remedy=remedy)
-    if not all(1 <= size <= _LARGEST_BATCH for size in bench.batch_sizes or [0]):
+    if not all(1 <= size <= LARGEST_BATCH for size in bench.batch_sizes or [0]):
         field = "optimize.benchmark.batch_sizes"
         raise RequestError(
-            f"{field}={bench.batch_sizes} must hold one size or more, each 1 to {_LARGEST_BATCH}",
+            f"{field}={bench.batch_sizes} must hold one size or more, each 1 to {LARGEST_BATCH}",
             field=field,
         )
     if len(set(bench.batch_sizes)) < len(bench.batch_sizes):

@@ -27,7 +27,7 @@ CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
 _PAGE = 100
 _RUN_ID = re.compile(r"[A-Za-z0-9][\w-]{0,255}", re.ASCII)
 """What MLflow takes for one; of anything else it says so in its own words."""
-_VERSION = re.compile(r"(?:models:/)?(?P<name>[^/@]+)/(?P<number>[0-9]+)")
+_VERSION = re.compile(r"(?:models:/)?(?P<name>[^/@]+)(?:/(?P<number>[0-9]+)|@(?P<alias>[^/@]+))")
 
 
 def locate(
@@ -123,9 +123,11 @@ class _RunStore:
             raise SourceError(
                 f"version={version} does not name a version in the registry",
                 field="version",
-                remedy="write NAME/NUMBER or models:/NAME/NUMBER",
+                remedy="write NAME/NUMBER or NAME@ALIAS, with or without models:/ in front",
             )
-        found = ModelRegistry(self._store.uri).get(match["name"], int(match["number"]))
+        number = match["number"]
+        wanted = match["alias"] if number is None else int(number)
+        found = ModelRegistry(self._store.uri).get(match["name"], wanted)
         origin = found.metadata.get("lineage.checkpoint")
         origin = origin if isinstance(origin, dict) else {}
         run_id = origin.get("run_id") or found.run_id

@@ -141,8 +141,13 @@ def speedup(timing: Timing) -> str:
     if timing.speedup is None:
         return NOTHING
     if timing.low is None or timing.high is None:
-        return f"{timing.speedup:.2f}"
-    return f"{timing.speedup:.2f} ({timing.low:.2f}-{timing.high:.2f})"
+        return _times(timing.speedup)
+    return f"{_times(timing.speedup)} ({_times(timing.low)}-{_times(timing.high)})"
+
+
+def _times(ratio: float) -> str:
+    """To two decimals, and a small one to two digits that count."""
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
 
 
 def rate(timing: Timing) -> str:

@@ -41,6 +41,8 @@ from bundle.shares import WHOLE, check_shares
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from bundle.archive import Bundle
+
 
 class ModelRegistry:
     """Over the MLflow client; the bundle's folder travels as the plain artifacts of a run.
@@ -65,9 +67,15 @@ class ModelRegistry:
             self.models()
 
     def register(
-        self, bundle_dir: Path | str, *, name: str | None = None, run_id: str | None = None
+        self,
+        bundle_dir: Path | str,
+        *,
+        name: str | None = None,
+        run_id: str | None = None,
+        again: bool = True,
     ) -> ModelVersion:
-        """Verify the bundle and make it the next version of the model, its `candidate`.
+        """Verify the bundle and make it the next version of the model, its `candidate`; unless it
+        is one already and not to be one `again`.
 
         The first version is `champion` too. The files become artifacts of `run_id`, else of a run
         of their own. Raises the errors of `open_bundle`.
@@ -77,6 +85,9 @@ class ModelRegistry:
         sha256 = sha256_file(bundle.path / MANIFEST)
         missing = NotFoundError(f"there is no run {run_id}")
         with self._store.writing(missing=missing, create=True) as client:
+            known = None if again else _registered(client, name, sha256)
+            if known is not None:
+                return known
             recorded = {} if run_id is None else client.get_run(run_id).data.metrics
             metrics = version_metrics(bundle.manifest, recorded=recorded)
             source, run_id = upload(
@@ -97,6 +108,13 @@ class ModelRegistry:
             record = ModelRecord(client, name)
             record.add(int(created.version))
             return record.version(int(created.version))
+
+    def registered(self, bundle: Bundle, name: str) -> ModelVersion | None:
+        """The last version of that name that is this very bundle."""
+        if not self._store.exists:
+            return None
+        with self._store.reading() as client:
+            return _registered(client, name, sha256_file(bundle.path / MANIFEST))
 
     def models(self) -> list[RegisteredModel]:
         """Every registered model, by name; one that cannot be read says why."""
@@ -290,6 +308,15 @@ class ModelRegistry:
 
 def _names(client: Any) -> list[str]:
     return sorted(model.name for model in all_pages(client.search_registered_models))
+
+
+def _registered(client: Any, name: str, manifest_sha256: str) -> ModelVersion | None:
+    """The last version with that manifest, if its registration was finished."""
+    versions = ModelRecord(client, name).versions() if name in _names(client) else []
+    same = [version for version in versions if version.manifest_sha256 == manifest_sha256]
+    if not same or (same[-1] is versions[-1] and not same[-1].aliases):  # its aliases come last
+        return None
+    return same[-1]
 
 
 def _summary(record: ModelRecord) -> RegisteredModel:

@@ -88,6 +88,7 @@ class ExportPass:
                     f"the {self.lane} exporter cannot write this model with opset {self.opset}: "
                     f"{first_line(error)}",
                     field="optimize.exporter",
+                    remedy="use optimize.opset=18, or the other optimize.exporter",
                 ) from error
         self._check(proto, names=[spec.name for spec in inputs], output=output.name)
         _order_inputs(proto, [spec.name for spec in inputs])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +65,17 @@ def test_later_versions_are_candidates_only(three):
 def test_version_may_be_registered_under_another_name(registry, bundle):
     assert registry.register(bundle.path, name="other").name == "other"
     assert [model.name for model in registry.models()] == ["other"]
+
+
+def test_bundle_is_registered_once_where_it_is_not_to_be_registered_again(registry, bundle):
+    """Also where two exports of it do so at the same time."""
+    with ThreadPoolExecutor(4) as pool:
+        asked = [
+            pool.submit(ModelRegistry(registry.uri).register, bundle.path, again=False) for _ in range(4)
+        ]
+    assert {found.result().number for found in asked} == {1}
+    assert registry.register(bundle.path).number == 2
+    assert registry.register(bundle.path, again=False).number == 2
 
 
 def test_bundle_travels_as_artifacts_of_the_run_that_is_named(registry, bundle, tracking_uri):

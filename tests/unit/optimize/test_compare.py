@@ -54,6 +54,8 @@ def test_every_runtime_is_timed_or_listed_with_its_reason(tmp_path, capsys):
     [
         (["--batch-sizes", "1,x"], "--batch-sizes 1,x"),
         (["--batch-sizes", "0"], "--batch-sizes 0"),
+        (["--batch-sizes", "1,8,1"], "--batch-sizes 1,8,1 names a size more than once"),
+        (["--batch-sizes", "5000"], "--batch-sizes 5000 must be numbers from 1 to 4096"),
         (["--rounds", "1"], "--rounds 1 must be 2 or more"),
         (["--seconds", "nan"], "--seconds nan"),
         (["--seconds", "inf"], "--seconds inf"),

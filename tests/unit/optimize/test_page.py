@@ -63,6 +63,7 @@ def test_small_times_have_the_digits_that_tell_them_apart(value, text):
 def test_interval_is_told_when_there_were_rounds_enough_to_have_one():
     assert speedup(TIMING) == "2.00 (1.50-2.50)"
     assert speedup(dataclasses.replace(TIMING, low=None, high=None)) == "2.00"
+    assert speedup(dataclasses.replace(TIMING, speedup=0.0042, low=None, high=None)) == "0.0042"
 
 
 def test_layers_that_stay_in_float32_are_named():

@@ -149,7 +149,9 @@ def register(folder, run_id, *, content=b"weights") -> None:
     ModelRegistry().register(bundle.path, run_id=run_id)
 
 
-@pytest.mark.parametrize("version", ["digits/1", "models:/digits/1"])
+@pytest.mark.parametrize(
+    "version", ["digits/1", "models:/digits/1", "digits@champion", "models:/digits@candidate"]
+)
 def test_version_leads_to_the_checkpoint_of_its_training_run(version, client, tmp_path):
     run_id = make_run(client, tmp_path, "best.ckpt", "last.ckpt")
     register(tmp_path, run_id)
@@ -165,7 +167,7 @@ def test_version_is_refused_when_its_run_has_other_checkpoints_by_now(client, tm
         find(tmp_path / "work", version="digits/1")
 
 
-@pytest.mark.parametrize("version", ["digits", "digits@champion", "models:/digits/one", "a/b/1"])
+@pytest.mark.parametrize("version", ["digits", "digits@", "models:/digits/one", "a/b/1"])
 def test_version_is_refused_when_it_names_none(version, client, tmp_path):
     with pytest.raises(SourceError, match="does not name a version in the registry"):
         find(tmp_path / "work", version=version)
