@@ -71,7 +71,8 @@ def test_bundle_is_registered_once_where_it_is_not_to_be_registered_again(regist
     """Also where two exports of it do so at the same time."""
     with ThreadPoolExecutor(4) as pool:
         asked = [
-            pool.submit(ModelRegistry(registry.uri).register, bundle.path, again=False) for _ in range(4)
+            pool.submit(ModelRegistry(registry.uri).register, bundle.path, again=False)
+            for _ in range(4)
         ]
     assert {found.result().number for found in asked} == {1}
     assert registry.register(bundle.path).number == 2
