@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from bundle.command import describe
 from bundle.errors import RequestError, TrainyardError
+from serving.heap import give_back
 from serving.routing.messages import Holding
 
 if TYPE_CHECKING:
@@ -198,6 +199,7 @@ class Shelf:
 
     def _let_go(self, offers: Offers, uses: Uses) -> None:
         """Forget what nobody will ask for again."""
+        held = len(self._loaded)
         for source, serial in list(self._leaving.items()):
             key = self._loaded[source].key
             if offers.released(serial) and uses.idle(key):
@@ -209,3 +211,5 @@ class Shelf:
                     "a version is unloaded",
                     extra={"fields": {"model": model.name, "version": model.version}},
                 )
+        if len(self._loaded) < held:
+            give_back()
