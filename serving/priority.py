@@ -7,9 +7,7 @@ import sys
 
 NICEST = 19
 REST = 3.0
-"""Times as long as it has run it then does nothing: a core that is busy all the time is given back
-late, and on a GPU no priority helps. Measured in tests/integration/serving/test_shadow.py.
-"""
+"""Times as long as it has run it then does nothing: on a GPU no priority helps."""
 
 
 def give_way() -> None:
