@@ -217,7 +217,9 @@ def latencies(server: RunningServer, seconds: float) -> list[float]:
 
 
 @pytest.mark.timeout(900)
-def test_beside_a_saturated_shadow_the_median_is_the_same_and_the_slowest_bounded(tmp_path, empty_registry):
+def test_beside_a_saturated_shadow_the_median_is_the_same_and_the_slowest_bounded(
+    tmp_path, empty_registry
+):
     """Rounds with and without take turns, so that what else happens on the machine happens to both.
     The champion takes some milliseconds, as models do, and the registry is asked as seldom as it is
     by default: the more often, the more there is for which the shadow leaves no idle core.
