@@ -21,7 +21,7 @@ from bundle.engine.cores import available_cores
 from bundle.errors import RequestError
 from optimize.comparison import compare
 from optimize.folders import check_writable
-from optimize.schema import LARGEST_BATCH, BenchmarkConfig
+from optimize.schema import LARGEST_BATCH, BenchmarkConfig, check_sizes
 from optimize.scratch import scratch
 
 if TYPE_CHECKING:
@@ -111,13 +111,8 @@ def _sizes(text: str) -> list[int]:
         sizes = [int(part) for part in text.split(",")]
     except ValueError:
         sizes = [0]
-    if not all(1 <= size <= LARGEST_BATCH for size in sizes):
-        raise RequestError(
-            f"--batch-sizes {text} must be numbers from 1 to {LARGEST_BATCH}, separated by commas",
-            field="batch_sizes",
-        )
-    if len(set(sizes)) < len(sizes):
-        raise RequestError(f"--batch-sizes {text} names a size more than once", field="batch_sizes")
+    wanted = f"be numbers from 1 to {LARGEST_BATCH}, separated by commas"
+    check_sizes(sizes, f"--batch-sizes {text}", wanted=wanted, field="batch_sizes")
     return sizes
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from bundle.engine.cores import own_cores
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -26,7 +28,7 @@ class LoadMeter:
     def stop(self) -> dict[str, Any]:
         """`others`: the share of the cores that this process may use which others used, 0 to 1."""
         elapsed = time.monotonic() - self._started
-        cores = len(_cores())
+        cores = len(own_cores())
         now = self._own_seconds()  # without what has ended: what it used since counts as others'
         own = sum(seconds - self._own.get(pid, 0.0) for pid, seconds in now.items())
         others = _busy_seconds() - self._busy - own
@@ -47,17 +49,10 @@ class LoadMeter:
         return found
 
 
-def _cores() -> list[int]:
-    """Those that this process may run on; a container's quota says nothing of which."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
 def _busy_seconds() -> float:
     """Of those cores together."""
     every = psutil.cpu_times(percpu=True)
-    return sum(_busy(every[core]) for core in _cores())
+    return sum(_busy(every[core]) for core in own_cores())
 
 
 def _busy(times: Any) -> float:

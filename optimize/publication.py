@@ -71,7 +71,7 @@ def register(
     """
     registry = ModelRegistry(tracking_uri)
     try:
-        with locked(bundle.path):  # by exports at the same time
+        with locked(bundle.path):  # a registry that is no file here has no lock of its own
             version = registry.registered(bundle, name)
             if version is not None:
                 progress.notice(f"this bundle is version {version.number} of {name} already")

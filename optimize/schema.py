@@ -239,18 +239,18 @@ def check(config: ExportConfig) -> None:
         wanted = f"{low} or more" if high == math.inf else f"{low} to {high}"
         remedy = "as many as this process has cores" if name.endswith("threads") else None
         raise RequestError(f"{field}={value} must be {wanted}", field=field, remedy=remedy)
-    if not all(1 <= size <= LARGEST_BATCH for size in bench.batch_sizes or [0]):
-        field = "optimize.benchmark.batch_sizes"
+    field = "optimize.benchmark.batch_sizes"
+    wanted = f"hold one size or more, each 1 to {LARGEST_BATCH}"
+    check_sizes(bench.batch_sizes, f"{field}={bench.batch_sizes}", wanted=wanted, field=field)
+
+
+def check_sizes(sizes: list[int], given: str, *, wanted: str, field: str) -> None:
+    """Of batches that are to be timed. Raises RequestError, which says what was `given`."""
+    if not all(1 <= size <= LARGEST_BATCH for size in sizes or [0]):
+        raise RequestError(f"{given} must {wanted}", field=field)
+    if len(set(sizes)) < len(sizes):
         raise RequestError(
-            f"{field}={bench.batch_sizes} must hold one size or more, each 1 to {LARGEST_BATCH}",
-            field=field,
-        )
-    if len(set(bench.batch_sizes)) < len(bench.batch_sizes):
-        field = "optimize.benchmark.batch_sizes"
-        raise RequestError(
-            f"{field}={bench.batch_sizes} names a size more than once",
-            field=field,
-            remedy="name each size once",
+            f"{given} names a size more than once", field=field, remedy="name each size once"
         )
 
 

@@ -228,9 +228,8 @@ class Supervisor:
             if slot.kind == WATCHER:
                 self._conductor.buried(slot)
             return
-        told = not self._fleet.shadows or child.process.exitcode == 0  # others may be wanted by now
-        if slot.kind == SHADOW and told:
-            self._metrics.left(child.process.pid or 0)
+        if slot.kind == SHADOW and (child.process.exitcode == 0 or not self._fleet.shadows):
+            self._metrics.left(child.process.pid or 0)  # as it was told
             return
         survivable = self._conductor.buried(slot) or slot.kind in (WATCHER, SHADOW)
         if not self._serving and not survivable:

@@ -11,11 +11,14 @@ CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 def available_cores(limit: Path = CGROUP_LIMIT) -> int:
     """Those that the scheduler gives this process, or a container's quota where that is less."""
+    return max(1, min(len(own_cores()), _quota(limit)))
+
+
+def own_cores() -> list[int]:
+    """The numbers of those that the scheduler gives this process; a quota says nothing of which."""
     if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:  # macOS
-        cores = os.cpu_count() or 1
-    return max(1, min(cores, _quota(limit)))
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))  # macOS
 
 
 def _quota(limit: Path) -> int:

@@ -312,7 +312,8 @@ def _names(client: Any) -> list[str]:
 
 def _registered(client: Any, name: str, manifest_sha256: str) -> ModelVersion | None:
     """The last version with that manifest, if its registration was finished."""
-    versions = ModelRecord(client, name).versions() if name in _names(client) else []
+    record = ModelRecord(client, name)
+    versions = record.versions() if record.numbers() else []
     same = [version for version in versions if version.manifest_sha256 == manifest_sha256]
     if not same or (same[-1] is versions[-1] and not same[-1].aliases):  # its aliases come last
         return None

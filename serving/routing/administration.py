@@ -20,7 +20,6 @@ audit = logging.getLogger(AUDIT)
 CHALLENGERS = "challengers"
 CHANGES = ("promote", "split", "rollback", "ramp", "shadow")
 
-
 Actions = Mapping[str, Callable[[Call], Any]]
 """By name: what returns JSON, or raises a TrainyardError."""
 

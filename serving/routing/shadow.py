@@ -11,7 +11,6 @@ import asyncio
 import logging
 import random
 import time
-from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -88,7 +87,7 @@ class Shadows:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="shadow")
         self._comparing = asyncio.Lock()
         self._under_way = 0
-        self._paused_until: defaultdict[Pair, float] = defaultdict(float)
+        self._paused_until: dict[Pair, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self._told: set[Pair] = set()
@@ -126,10 +125,10 @@ class Shadows:
         if other is None:
             self._metrics.dropped(pair, "not_loaded")
             return
-        samples = sum(len(part.indices) for part in parts)
-        if time.monotonic() < self._paused_until[pair]:
+        if time.monotonic() < self._paused_until.get(pair, 0.0):
             self._metrics.dropped(pair, "paused")
             return
+        samples = sum(len(part.indices) for part in parts)
         if self._under_way and self._under_way + samples > CAPACITY:
             self._metrics.dropped(pair, "full")
             return

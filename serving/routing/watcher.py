@@ -28,8 +28,6 @@ UNTOLD = "the registry is not told yet"
 NO_RAMP = "a ramp cannot go on"
 HANGING_SECONDS = 3.0
 """A registry that fails after so long a time is not asked again before the next poll."""
-
-
 STALE_SECONDS = 2.0
 """Age from which on a good judgement says nothing: the registry may have taken long meanwhile."""
 

@@ -78,7 +78,8 @@ def run_watcher(start: WatcherStart) -> None:
     )
     for wanted in start.settled:
         enforcer.serves(wanted)
-    store = LastKnownGood(default_cache(), registry_uri=tracking_uri())
+    cache = default_cache()
+    store = LastKnownGood(cache, registry_uri=tracking_uri())
     disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
     hear = partial(
         sort_out,
@@ -96,7 +97,7 @@ def run_watcher(start: WatcherStart) -> None:
         from serving.routing.follower import Follower
 
     registry = ModelRegistry()
-    fetcher = Fetcher(partial(fetch_version, ModelRegistry(), cache=default_cache()), inbox.put)
+    fetcher = Fetcher(partial(fetch_version, ModelRegistry(), cache=cache), inbox.put)
     watcher = Watcher(
         {
             known.uri: Follower(known.uri, registry=registry, fetch=fetcher.begin, known=known)
