@@ -68,6 +68,7 @@ class ShadowUp:
     """Supervisor → API process: the worker that holds the shadows listens there."""
 
     address: Path
+    pid: int
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 from functools import partial
+from mmap import mmap
 from typing import TYPE_CHECKING, Any, Protocol
 
 from litserve import LitServer
 
 from serving.api import ApiProcess
 from serving.process_name import call_this_process
+from serving.routing.pause import Pause, every_core_is_wanted
 from serving.routing.watcher_process import WatcherStart, run_watcher
 from serving.signature import WebhookSignature
 from serving.worker import ModelsAPI, WorkerStart, run_worker
@@ -55,6 +57,8 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
         self.directory = directory
         self._keys = keys
         self._secret = secret
+        self._busy = mmap(-1, settings.api_processes) if every_core_is_wanted(settings) else None
+        """Which API processes have requests, as all of them know."""
         self._api: ApiProcess | None = None
         super().__init__(
             ModelsAPI(settings),
@@ -164,14 +168,16 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
         foreign: Sequence[Closable],
     ) -> BaseProcess:
         """A new API process. `foreign` are the supervisor's own ends, which it must not keep."""
-        run = partial(self._run_api, first, control, listener)
+        run = partial(self._run_api, index, first, control, listener)
         return _fork(run, name=f"api-{index}", foreign=foreign)
 
     def address(self, name: str, *, generation: int) -> Path:
         """Where a worker listens; a worker that takes another's place listens elsewhere."""
         return self.directory / f"{name}-{generation}.sock"
 
-    def _run_api(self, first: bool, control: Connection, listener: socket.socket) -> None:
+    def _run_api(
+        self, index: int, first: bool, control: Connection, listener: socket.socket
+    ) -> None:
         self._api = ApiProcess(
             self.settings,
             first=first,
@@ -179,6 +185,7 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
             directory=self.directory,
             lifespan=self.app,
             keys=self._keys,
+            pause=Pause(self._busy, index),
             signature=WebhookSignature(self._secret) if self._secret else None,
         )
         self._api.run(listener)

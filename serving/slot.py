@@ -60,6 +60,11 @@ class Slot:
         return f"{self.kind}-{self.index}"
 
     @property
+    def pid(self) -> int:
+        """0 where no process fills it."""
+        return 0 if self.child is None else self.child.process.pid or 0
+
+    @property
     def ready(self) -> bool:
         return self.child is not None and self.child.ready_since is not None
 

@@ -164,7 +164,9 @@ class Supervisor:
 
     def _up(self, slot: Slot) -> WorkerUp | ShadowUp:
         address = self._server.address(slot.name, generation=slot.generation)
-        return WorkerUp(address) if slot.kind == WORKER else ShadowUp(address)
+        if slot.kind == WORKER:
+            return WorkerUp(address)
+        return ShadowUp(address, slot.pid)
 
     def _step(self, until: float | None) -> None:
         """Wait for something to happen, and see to it."""

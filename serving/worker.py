@@ -18,6 +18,7 @@ from serving.metrics import MetricsCollector, UncountedWork
 from serving.preprocessors import Preprocessors
 from serving.priority import REST, give_way
 from serving.routing.messages import Hold
+from serving.routing.pause import leave_with_parent
 from serving.settings import NO_FALLBACK
 from serving.shelf import Shelf
 from serving.signals import ignore_signals
@@ -148,6 +149,7 @@ def run_worker(start: WorkerStart) -> None:
         import serving.models  # noqa: F401 - what is left over by others is too little to import it
 
         give_way()
+        leave_with_parent()
     metrics = UncountedWork() if start.shadow else MetricsCollector()
     shelf = start.api.attach(start, metrics=metrics)
     queue = WorkQueue(

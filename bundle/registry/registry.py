@@ -242,13 +242,20 @@ class ModelRegistry:
                 )
             return record.redirect(ROLLBACK, previous, dry_run=dry_run, who=who)
 
-    def withdraw(self, name: str, number: int, *, who: str | None = None) -> Event | None:
-        """Give what a version has of a split to the one it is compared with.
+    def withdraw(
+        self, name: str, number: int, *, instead: int | None = None, who: str | None = None
+    ) -> Event | None:
+        """Give what a version has of a split to the one it is compared with; `instead`: or, if it
+        has become champion meanwhile, all of it to that one.
 
         None if it has nothing, or is that one itself.
         """
         with self._changing(name) as record:
-            after = record.routing().without(number)
+            before = record.routing()
+            after = before.without(number)
+            if instead is not None and before.shares == {number: WHOLE}:
+                record.check_exist([instead])
+                after = Routing(champion=instead)
             if after is None:
                 return None
             return record.redirect(WITHDRAW, after, dry_run=False, who=who)

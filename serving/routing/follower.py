@@ -103,9 +103,11 @@ class Follower:
         if message.name == self._source.name:
             self._keep(message.number, message.outcome)
 
-    def withdraw(self, version: str, *, who: str) -> None:
-        """Take the traffic from the version in the registry too. Raises RegistryError."""
-        self._registry.withdraw(self._source.name, int(version), who=who)
+    def withdraw(self, version: str, *, who: str, instead: int | None = None) -> None:
+        """Take the traffic from the version in the registry too; `instead`: also if it has become
+        champion, which that one then is. Raises RegistryError.
+        """
+        self._registry.withdraw(self._source.name, int(version), instead=instead, who=who)
 
     def advance(self, version: str, *, seen: float, who: str) -> Event | None:
         """Give it more traffic, if a ramp gives it `seen` percent now. Raises RegistryError.

@@ -122,7 +122,18 @@ class Watcher:
             return
         fields = {"version": version, "percent": event.after.shares[int(version)]}
         log.info("a challenger advances", extra={"fields": {"model": uri, **fields}})
+        if event.after.champion == int(version):
+            self._take_back(uri, version, champion=event.before.champion)
         self.poll()
+
+    def _take_back(self, uri: str, version: str, *, champion: int | None) -> None:
+        """If the version was withdrawn while the registry was told that it is champion now."""
+        if version not in self._orders.last(uri).withdrawn:
+            return
+        try:
+            self._followers[uri].withdraw(version, who=GUARDRAIL, instead=champion)
+        except TrainyardError as error:
+            self._warn(UNTOLD, uri, version, error=error)
 
     def _tell_withdrawn(self, wanted: Wanted) -> set[str]:
         """The registry, of what it still gives traffic; what it says from then on holds. Returns

@@ -179,6 +179,17 @@ def test_a_ramp_goes_on_where_a_stage_was_killed_and_is_still_one_change(four, s
     assert four.rollback("digits").after == Routing(champion=1)
 
 
+def test_a_challenger_that_became_champion_meanwhile_can_be_withdrawn_too(four):
+    four.ramp("digits", 2)
+    while four.routing("digits").champion == 1:
+        four.advance("digits", 2, seen=four.routing("digits").shares[2], who="ramp")
+    assert four.withdraw("digits", 2, who="guardrail") is None
+    assert four.withdraw("digits", 2, instead=1, who="guardrail").after == Routing(champion=1)
+    assert four.withdraw("digits", 2, instead=1, who="guardrail") is None
+    with pytest.raises(ConflictError, match="already withdrew version 2"):
+        four.rollback("digits")
+
+
 def test_a_registration_that_was_killed_tells_of_the_champion_that_it_made(tracking_uri, tmp_path):
     path = image_parts().write(tmp_path / "bundle").path
     found = ModelRegistry(tracking_uri)

@@ -174,7 +174,7 @@ def test_a_bad_shadow_is_refused_with_its_reason_and_without_any_no_process_is_l
     assert set(kinds) <= {("shadow",)}  # of the test that kills one
 
 
-ROUNDS, ROUND_SECONDS, RPS, CONNECTIONS = 6, 16.0, 50, 8
+ROUNDS, ROUND_SECONDS, RPS, CONNECTIONS = 10, 12.0, 50, 8
 _BODY = json.dumps(SAMPLE).encode()
 REQUEST = (
     b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -217,41 +217,41 @@ def latencies(server: RunningServer, seconds: float) -> list[float]:
 
 
 @pytest.mark.timeout(900)
-def test_beside_a_saturated_shadow_the_median_is_the_same_and_the_slowest_bounded(
-    tmp_path, empty_registry
-):
-    """Rounds with and without take turns, so that what else happens on the machine happens to both.
-    The champion takes some milliseconds, as models do, and the registry is asked as seldom as it is
-    by default: the more often, the more there is for which the shadow leaves no idle core.
-
-    While the shadow's batch runs, on two cores that it shares with client and server, requests take
-    longer: the 99th percentile was 1.04 to 1.11 times as long in four runs.
+def test_beside_a_saturated_shadow_requests_take_as_long(tmp_path, empty_registry):
+    """Rounds with and without take turns, so that what else happens on the machine happens to both;
+    of the percentiles of the rounds the median is taken, for which a single bad round is nothing.
+    The champion takes some milliseconds, as models do.
     """
     model = FollowedModel.create(tmp_path, empty_registry, versions=0)
     model.register(slow_parts(40))
     model.register(slow_parts(20_000))
-    without: list[float] = []
-    beside: list[float] = []
+    without: list[tuple[float, float]] = []
+    beside: list[tuple[float, float]] = []
     with (
         model.serve("--api-processes", "1", "--poll-seconds", "10") as server,
         server.client() as client,
     ):
         latencies(server, 3.0)
         for _ in range(ROUNDS):
-            without += latencies(server, ROUND_SECONDS)
+            without.append(percentiles(server))
             model.registry.shadow(NAME, 2)
             eventually(partial(is_asked, server, client, before=asked(server, 2)), 60)
             before = dropped(server)
-            beside += latencies(server, ROUND_SECONDS)
+            beside.append(percentiles(server))
             assert dropped(server) > before, "the shadow was not saturated"
             model.registry.shadow(NAME, None)
             eventually(lambda: not shadow_pid(server), 60)
-    percentiles = [np.percentile(found, [50, 99]) for found in (without, beside)]
-    half, most = percentiles[1] / percentiles[0]
-    print(f"50 and 99 % within {percentiles[0] * 1000} ms, beside a shadow {percentiles[1] * 1000}")
-    print(f"ratios {half:.3f}, {most:.3f}, of {len(without)} and {len(beside)} requests")
+    print(f"50 and 99 % within, ms: {without}, beside a shadow {beside}")
+    half, most = np.median(beside, axis=0) / np.median(without, axis=0)
+    print(f"ratios {half:.3f}, {most:.3f}")
     assert half <= 1.05
-    assert most <= 1.2
+    assert most <= 1.05
+
+
+def percentiles(server: RunningServer) -> tuple[float, float]:
+    """The 50th and the 99th, in ms."""
+    half, most = np.percentile(latencies(server, ROUND_SECONDS), [50, 99]) * 1000
+    return round(half, 2), round(most, 2)
 
 
 def is_asked(server: RunningServer, client, *, before: float) -> bool:

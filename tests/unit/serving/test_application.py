@@ -21,6 +21,7 @@ from serving.logs import AUDIT
 from serving.metrics import MetricsCollector
 from serving.routes.predict import Predictor
 from serving.routes.probes import probe_endpoints
+from serving.routing.pause import Pause
 from serving.routing.shadow import Shadows
 from serving.routing.shadow_metrics import ShadowMetrics
 from serving.routing.table import RoutingTable
@@ -51,6 +52,7 @@ class Server:
             lifecycle=self.lifecycle,
             metrics=metrics,
             arrivals=Arrivals(),
+            pause=Pause(),
         )
         self.application = Application(
             [

@@ -49,7 +49,7 @@ class Registry:
         aliases = {} if champion is None else {"champion": champion}
         return Standing(aliases=aliases, routing=self.routing)
 
-    def withdraw(self, name: str, number: int, *, who: str) -> None:
+    def withdraw(self, name: str, number: int, *, who: str, instead: int | None = None) -> None:
         self.routing = Routing(champion=1)
 
     def fetch(self, name: str, number: int) -> Resolved:

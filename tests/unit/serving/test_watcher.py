@@ -58,11 +58,13 @@ class Registry:
         self._check()
         return self.now
 
-    def withdraw(self, version: str, *, who: str) -> None:
+    def withdraw(self, version: str, *, who: str, instead: int | None = None) -> None:
         self._check_writable()
         self.withdrawn.append(version)
         route = self.now.route
-        if version in route.split.challengers:
+        if instead is not None:
+            self.now = wanted({instead: 100.0})
+        elif version in route.split.challengers:
             self.now = self.now.with_route(replace(route, split=route.split.without(version)))
 
     def advance(self, version: str, *, seen: float, who: str) -> Event | None:
@@ -528,6 +530,23 @@ def test_a_challenger_that_was_found_good_and_then_bad_advances_no_more(bench):
         bench.enforcer.observed(message)
     bench.watcher.advance(Advance(URI, "2", 10.0, time.monotonic()))
     assert bench.registry.advanced == []
+
+
+def test_one_that_was_withdrawn_while_its_last_stage_was_written_is_not_champion(
+    bench, monkeypatch
+):
+    def promote(version: str, *, seen: float, who: str) -> Event:
+        for message in whole_tick(bad_challenger()):
+            bench.enforcer.observed(message)
+        bench.registry.now = wanted({2: 100.0})
+        before = Routing(champion=1, split={1: 75.0, 2: 25.0}, ramp=2)
+        return new_event("promote", before, Routing(champion=2), who=who)
+
+    monkeypatch.setattr(bench.registry, "advance", promote)
+    bench.watcher.advance(Advance(URI, "2", 25.0, time.monotonic()))
+    assert bench.registry.withdrawn == ["2"]
+    assert bench.shares == {"1": 100.0}
+    assert not bench.watcher.owing
 
 
 def test_what_was_found_long_ago_advances_nothing(bench):
