@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 from bundle.errors import ManifestError, NotFoundError
 from bundle.quotation import quoted
 
 LONGEST = 200
 """Bytes in UTF-8."""
 
-_FORBIDDEN = re.compile(r"""[/\\:@=%?#'"`]""")
+_FORBIDDEN = r"""/\:@=%?#'"`"""
 
 
 def check_model_name(name: str, *, field: str = "name") -> str:
@@ -19,12 +17,13 @@ def check_model_name(name: str, *, field: str = "name") -> str:
         not _is_visible(name)
         or name in (".", "..")
         or len(name.encode()) > LONGEST
-        or _FORBIDDEN.search(name)
+        or not set(name).isdisjoint(_FORBIDDEN)
     ):
         raise ManifestError(
             f"{field}={quoted(name)} cannot name a model",
             field=field,
-            remedy=f"use at most {LONGEST} letters, digits, '.', '_' and '-'",
+            remedy=f"use at most {LONGEST} bytes, without any of {_FORBIDDEN}, control characters, "
+            "or blanks at its ends",
         )
     return name
 

@@ -9,15 +9,21 @@ from optimize.findings import standings
 from optimize.tables import size as size_of_file
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
+    from matplotlib.transforms import Bbox
 
     from optimize.findings import Findings
 
 _DPI = 120
 _LARGEST_AREA = 1400.0
 _SMALLEST_AREA = 40.0
+_STEP = 3.0
+"""Points that a label goes down at a time until it lies on no other."""
 _COLOURS = {"certified": "tab:green", "refused": "tab:red", "baseline": "tab:gray"}
 
 
@@ -39,6 +45,7 @@ def draw_frontier(findings: Findings, path: Path, *, title: str) -> Path | None:
     largest = max((each.bytes for each in points), default=1)
     frontier = findings.frontier
     kinds: dict[str, None] = {}
+    labels: list[Annotation] = []
     size = 0
     for each in points:
         timings = each.timings or {}
@@ -55,12 +62,17 @@ def draw_frontier(findings: Findings, path: Path, *, title: str) -> Path | None:
             label=kind if kind not in kinds else None,
         )
         kinds[kind] = None
-        axes.annotate(
-            f"{each.name}\n{size_of_file(each.bytes)}",
-            (timings[size].p50_ms, 100 * (each.agreement or 0.0)),
-            fontsize="small",
-            ha="center",
-            va="center",
+        labels.append(
+            axes.annotate(
+                f"{each.name}, {size_of_file(each.bytes)}",
+                (timings[size].p50_ms, 100 * (each.agreement or 0.0)),
+                xytext=(0.0, 0.0),
+                textcoords="offset points",
+                fontsize="small",
+                ha="center",
+                va="center",
+                arrowprops={"arrowstyle": "-", "alpha": 0.3},
+            )
         )
     busy = ", on a busy machine: not to be believed" if contest.busy else ""
     axes.set_xlabel(f"median latency, batch {size}, {contest.threads} threads, ms{busy}")
@@ -74,7 +86,22 @@ def draw_frontier(findings: Findings, path: Path, *, title: str) -> Path | None:
         for handle in legend.legend_handles:
             if handle is not None and hasattr(handle, "set_sizes"):
                 handle.set_sizes([60.0])
+    _part(labels, figure)
     with staged(path) as temporary:
         figure.savefig(temporary, dpi=_DPI, format="png")
         temporary.replace(path)
     return path
+
+
+def _part(labels: Sequence[Annotation], figure: Figure) -> None:
+    """Let each label go down until it lies on none before it, with a line to its point."""
+    from matplotlib.text import Text  # whose extent is that of the words alone, without the line
+
+    figure.draw_without_rendering()
+    placed: list[Bbox] = []
+    for label in labels:
+        x, y = label.xyann
+        while any(Text.get_window_extent(label).overlaps(other) for other in placed):
+            y -= _STEP
+            label.xyann = (x, y)
+        placed.append(Text.get_window_extent(label))

@@ -138,6 +138,7 @@ def gate_metrics(manifest: Manifest, contest: Contest | None) -> dict[str, float
         timings = {} if contest is None else contest.timings.get(variant.name, {})
         if contest is not None and timings:
             values["load_of_others"] = contest.load["others"]
+            values["machine_busy"] = float(contest.busy)
         for size, timing in timings.items():
             values[f"p50_ms_batch_{size}"] = timing.p50_ms
             values[f"p99_ms_batch_{size}"] = timing.p99_ms

@@ -405,6 +405,7 @@ def test_measured_export_chooses_reports_and_records(
         contest.timings["variant"][8].speedup
     )
     assert metrics["optimize/variant/load_of_others"] == contest.load["others"]
+    assert metrics["optimize/variant/machine_busy"] == contest.busy
     assert "optimize/no/load_of_others" not in metrics
     artifacts = {item.path for item in client.list_artifacts(version.run_id, "optimize")}
     assert artifacts == {f"optimize/{path.name}" for path in folder.iterdir()}

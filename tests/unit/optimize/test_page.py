@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
+from matplotlib.figure import Figure
 
 from optimize import page
 from optimize.comparison import Comparison
 from optimize.findings import standings
 from optimize.forge import Step
 from optimize.page import PICTURE, _speed, _tails, write_report
-from optimize.pictures import draw_frontier
+from optimize.pictures import _part, draw_frontier
 from optimize.tables import (
     circumstances,
     kept_in_float32,
@@ -51,6 +53,16 @@ def test_picture_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
         draw_frontier(findings, picture, title="m")
     assert picture.read_bytes() == before
     assert list(tmp_path.iterdir()) == [picture]
+
+
+def test_labels_of_points_that_coincide_lie_below_each_other():
+    figure = Figure()
+    axes = figure.add_subplot()
+    offsets = {"xytext": (0.0, 0.0), "textcoords": "offset points"}
+    labels = [axes.annotate(name, (1.0, 1.0), **offsets) for name in ("fp32", "fp16", "int8")]
+    _part(labels, figure)
+    boxes = [label.get_window_extent() for label in labels]
+    assert [one.y0 >= other.y1 for one, other in pairwise(boxes)] == [True, True]
 
 
 @pytest.mark.parametrize(
