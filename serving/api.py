@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from serving.guard import ApiKey
-    from serving.routing.pause import Pause
+    from serving.routing.halt import Halt
     from serving.served_model import ModelKey
     from serving.settings import Settings
     from serving.signature import WebhookSignature
@@ -86,11 +86,11 @@ class ApiProcess:
         directory: Path,
         lifespan: ASGIApp,
         keys: tuple[ApiKey, ...],
-        pause: Pause,
+        halt: Halt,
         signature: WebhookSignature | None = None,
     ) -> None:
-        """`first`: whether the server starts, rather than this one process. `pause`: of shadows,
-        while requests are answered. `signature`: of the webhook, if there is one.
+        """`first`: whether the server starts, rather than this one process. `halt`: of shadows,
+        while requests are with the workers. `signature`: of the webhook, if there is one.
         """
         self._settings = settings
         self._control = control
@@ -116,9 +116,9 @@ class ApiProcess:
             lifecycle=self._lifecycle,
             metrics=metrics,
             arrivals=self._arrivals,
-            pause=pause,
+            halt=halt,
         )
-        self._pause = pause
+        self._halt = halt
         self._shadows = Shadows(self._table, ShadowMetrics(), preprocessors)
         self._calls = Calls(control.send)
         chooser = Chooser(self._catalog, self._table)
@@ -205,7 +205,7 @@ class ApiProcess:
         if isinstance(message, (WorkerUp, ShadowUp)):
             users = self._dispatcher if isinstance(message, WorkerUp) else self._shadows
             if isinstance(message, ShadowUp):
-                self._pause.of(message.pid)
+                self._halt.of(message.pid)
             task = asyncio.ensure_future(users.connect(message.address))
             self._connecting.add(task)
             task.add_done_callback(self._connecting.discard)

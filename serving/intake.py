@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from serving.drain import Lifecycle
     from serving.exchange import Exchange
     from serving.metrics import MetricsCollector
-    from serving.routing.pause import Pause
+    from serving.routing.halt import Halt
     from serving.served_model import Part, ServedModel
     from serving.settings import Settings
 
@@ -48,12 +48,12 @@ class Intake:
         lifecycle: Lifecycle,
         metrics: MetricsCollector,
         arrivals: Arrivals,
-        pause: Pause,
+        halt: Halt,
     ) -> None:
-        """`pause`: of the shadows, while a request is with the workers."""
+        """`halt`: of the shadows, while a request is with the workers."""
         self._settings = settings
         self._arrivals = arrivals
-        self._pause = pause
+        self._halt = halt
         self._dispatcher = dispatcher
         self.room = Room(settings.queue_size, lifecycle)
         """To be entered before anything is read of a request."""
@@ -122,7 +122,7 @@ class Intake:
         limit_ms = self._limit_ms(timeout_ms)
         sent = exchange.phase("decode", exchange.started)
         self._metrics.in_flight(exchange.record, 1)
-        self._pause.begin()
+        self._halt.begin()
         try:
             answers = await self._dispatcher.run(
                 served,
@@ -136,7 +136,7 @@ class Intake:
                 own_limit=limit_ms == self._settings.timeout_ms,
             )
         finally:
-            self._pause.end()
+            self._halt.end()
             self._metrics.in_flight(exchange.record, -1)
         infer = max(answer.infer_seconds for answer in answers)
         exchange.record.phases["infer"] = infer

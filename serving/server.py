@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 from functools import partial
-from mmap import mmap
 from typing import TYPE_CHECKING, Any, Protocol
 
 from litserve import LitServer
 
 from serving.api import ApiProcess
 from serving.process_name import call_this_process
-from serving.routing.pause import Pause, every_core_is_wanted
+from serving.routing.halt import Board, Halt, every_core_is_wanted
 from serving.routing.watcher_process import WatcherStart, run_watcher
 from serving.signature import WebhookSignature
 from serving.worker import ModelsAPI, WorkerStart, run_worker
@@ -57,8 +56,8 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
         self.directory = directory
         self._keys = keys
         self._secret = secret
-        self._busy = mmap(-1, settings.api_processes) if every_core_is_wanted(settings) else None
-        """Which API processes have requests, as all of them know."""
+        self._board = Board(settings.api_processes) if every_core_is_wanted(settings) else None
+        """Which API processes have requests: shadows stand still then."""
         self._api: ApiProcess | None = None
         super().__init__(
             ModelsAPI(settings),
@@ -171,6 +170,11 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
         run = partial(self._run_api, index, first, control, listener)
         return _fork(run, name=f"api-{index}", foreign=foreign)
 
+    def api_left(self, index: int) -> None:
+        """That API process is dead, and has no requests any more."""
+        if self._board is not None:
+            self._board.busy(index, False)
+
     def address(self, name: str, *, generation: int) -> Path:
         """Where a worker listens; a worker that takes another's place listens elsewhere."""
         return self.directory / f"{name}-{generation}.sock"
@@ -185,7 +189,7 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
             directory=self.directory,
             lifespan=self.app,
             keys=self._keys,
-            pause=Pause(self._busy, index),
+            halt=Halt(self._board, index),
             signature=WebhookSignature(self._secret) if self._secret else None,
         )
         self._api.run(listener)

@@ -38,6 +38,10 @@ class Child:
     """What it said before it left."""
 
     @property
+    def pid(self) -> int:
+        return self.process.pid or 0
+
+    @property
     def why(self) -> str:
         """Why it is dead."""
         return self.reason.reason if self.reason else f"exit code {self.process.exitcode}"
@@ -58,11 +62,6 @@ class Slot:
     @property
     def name(self) -> str:
         return f"{self.kind}-{self.index}"
-
-    @property
-    def pid(self) -> int:
-        """0 where no process fills it."""
-        return 0 if self.child is None else self.child.process.pid or 0
 
     @property
     def ready(self) -> bool:

@@ -159,14 +159,12 @@ class Supervisor:
         self._conductor.greet(slot)
         if slot.kind == API:
             for other in self._slots:
-                if other.kind in (WORKER, SHADOW) and other.ready:
-                    self._board.send(slot, self._up(other))
+                if other.kind in (WORKER, SHADOW) and other.child is not None and other.ready:
+                    self._board.send(slot, self._up(other, other.child))
 
-    def _up(self, slot: Slot) -> WorkerUp | ShadowUp:
+    def _up(self, slot: Slot, child: Child) -> WorkerUp | ShadowUp:
         address = self._server.address(slot.name, generation=slot.generation)
-        if slot.kind == WORKER:
-            return WorkerUp(address)
-        return ShadowUp(address, slot.pid)
+        return WorkerUp(address) if slot.kind == WORKER else ShadowUp(address, child.pid)
 
     def _step(self, until: float | None) -> None:
         """Wait for something to happen, and see to it."""
@@ -203,11 +201,11 @@ class Supervisor:
 
     def _ready(self, slot: Slot, child: Child) -> None:
         child.ready_since = time.monotonic()
-        fields = {"process": slot.name, "pid": child.process.pid}
+        fields = {"process": slot.name, "pid": child.pid}
         log.info("process ready", extra={"fields": fields})
         self._conductor.ready(slot)
         if slot.kind in (WORKER, SHADOW):
-            self._board.tell(API, self._up(slot))
+            self._board.tell(API, self._up(slot, child))
         self._announce()
 
     def _announce(self) -> None:
@@ -226,12 +224,14 @@ class Supervisor:
         child.process.join()
         child.control.close()
         slot.child = None
+        if slot.kind == API:
+            self._server.api_left(slot.index)
         if self._plan is not None:
             if slot.kind == WATCHER:
                 self._conductor.buried(slot)
             return
         if slot.kind == SHADOW and (child.process.exitcode == 0 or not self._fleet.shadows):
-            self._metrics.left(child.process.pid or 0)  # as it was told
+            self._metrics.left(child.pid)  # as it was told
             return
         survivable = self._conductor.buried(slot) or slot.kind in (WATCHER, SHADOW)
         if not self._serving and not survivable:
@@ -242,7 +242,7 @@ class Supervisor:
                     f"{slot.name} died at the start, exit code {child.process.exitcode}"
                 )
             )
-        self._metrics.death(slot.kind, child.process.pid or 0)
+        self._metrics.death(slot.kind, child.pid)
         self._replace(slot, child)
         self._announce()
 
@@ -261,8 +261,8 @@ class Supervisor:
             if slot.kind == SHADOW and self._announced and self._plan is None:
                 if slot.child is None and slot.restart_at is None and self._fleet.shadows:
                     self._start(slot)
-                elif slot.ready and not self._fleet.shadows:
-                    self._board.send(slot, Stop())
+                elif not self._fleet.shadows:
+                    self._board.offer(SHADOW, Stop())  # again and again: it may stand still
 
     def _next_restart(self) -> float | None:
         return min((s.restart_at for s in self._slots if s.restart_at is not None), default=None)
@@ -294,7 +294,7 @@ class Supervisor:
         self._conductor.drain()
         clean = self._wait_for(API, until=plan.deadline + STOP_SECONDS)
         self._board.tell(WATCHER, Stop())
-        self._board.tell(SHADOW, Stop())
+        self._board.offer(SHADOW, Stop())
         self._board.tell(WORKER, Stop())
         self._wait_for(WORKER, until=time.monotonic() + WORKER_STOP_SECONDS)
         self._wait_for(WATCHER, until=time.monotonic() + WATCHER_STOP_SECONDS)

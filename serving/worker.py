@@ -15,10 +15,10 @@ from serving.control import Failed, Ready, Stop, listen
 from serving.logs import configure_logging
 from serving.loop import EngineLoop
 from serving.metrics import MetricsCollector, UncountedWork
+from serving.orphan import end_with_parent
 from serving.preprocessors import Preprocessors
 from serving.priority import REST, give_way
 from serving.routing.messages import Hold
-from serving.routing.pause import leave_with_parent
 from serving.settings import NO_FALLBACK
 from serving.shelf import Shelf
 from serving.signals import ignore_signals
@@ -146,10 +146,10 @@ def run_worker(start: WorkerStart) -> None:
     settings = start.api.settings
     configure_logging(settings.log_level)
     if start.shadow:
+        end_with_parent()
         import serving.models  # noqa: F401 - what is left over by others is too little to import it
 
         give_way()
-        leave_with_parent()
     metrics = UncountedWork() if start.shadow else MetricsCollector()
     shelf = start.api.attach(start, metrics=metrics)
     queue = WorkQueue(

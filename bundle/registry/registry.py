@@ -245,10 +245,10 @@ class ModelRegistry:
     def withdraw(
         self, name: str, number: int, *, instead: int | None = None, who: str | None = None
     ) -> Event | None:
-        """Give what a version has of a split to the one it is compared with; `instead`: or, if it
-        has become champion meanwhile, all of it to that one.
+        """Give what a version has of a split to the one it is compared with; if it has all of the
+        traffic meanwhile, to `instead`, which is champion then.
 
-        None if it has nothing, or is that one itself.
+        None if it has nothing, or all of it and nobody is named instead.
         """
         with self._changing(name) as record:
             before = record.routing()

@@ -104,8 +104,8 @@ class Follower:
             self._keep(message.number, message.outcome)
 
     def withdraw(self, version: str, *, who: str, instead: int | None = None) -> None:
-        """Take the traffic from the version in the registry too; `instead`: also if it has become
-        champion, which that one then is. Raises RegistryError.
+        """Take the traffic from the version in the registry too; if it has all of it by now, where
+        `instead` is named, which is champion then. Raises RegistryError.
         """
         self._registry.withdraw(self._source.name, int(version), instead=instead, who=who)
 

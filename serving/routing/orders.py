@@ -44,14 +44,18 @@ class Orders:
         with self._lock:
             return any(wanted.withdrawn for wanted in self._last.values())
 
-    def follow(self, wanted: Wanted, *, told: Collection[str]) -> None:
+    def follow(self, wanted: Wanted, *, told: Collection[str], ramped: str | None = None) -> bool:
         """The registry wants this, and was told of these withdrawn versions.
 
         What was withdrawn while it was asked stays so. Nothing is said if nothing has changed, nor
         of a route that lacks a version: until that is here another route may take its place.
+        Returns False, and changes nothing, where a ramp has brought the withdrawn version `ramped`
+        to its end.
         """
         with self._lock:
             last = self._last[wanted.uri]
+            if ramped in last.withdrawn and wanted.route and wanted.route.split.reference == ramped:
+                return False
             wanted = wanted.withdrawing(last.withdrawn)
             wanted = replace(wanted, withdrawn=wanted.withdrawn.difference(told))
             if wanted.awaited:  # of what was withdrawn the registry knows all the same
@@ -59,6 +63,7 @@ class Orders:
             if wanted != last:
                 self._give(wanted)
         _log_refused(wanted, before=last)
+        return True
 
     def withdraw(self, uri: str, version: str, *, served: Wanted) -> Wanted | None:
         """Without this version, from now on. `served` is what answers, where the last order cannot

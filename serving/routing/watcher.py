@@ -54,6 +54,8 @@ class Watcher:
         self._periodic = periodic
         self._asked: set[tuple[str, str]] = set()
         """By uri and version: ramps that the registry did not let go on since the last poll."""
+        self._ramped: dict[str, str] = {}
+        """By uri: the version whose ramp went on, maybe to its end, since that was followed."""
         self._warned: dict[tuple[str, str, str], str] = {}
         """By message, uri and version: the last reason that was logged."""
         self._problem = ""
@@ -79,7 +81,11 @@ class Watcher:
                 continue
             self._warned.pop((UNFOLLOWED, uri, ""), None)
             self._store.touch(uri)
-            self._orders.follow(wanted, told=self._tell_withdrawn(wanted))
+            ramped = self._ramped.get(uri)
+            if self._orders.follow(wanted, told=self._tell_withdrawn(wanted), ramped=ramped):
+                self._ramped.pop(uri, None)
+            elif ramped is not None:
+                self._take_back(uri, ramped)
         if not problem and self._periodic:
             self._metrics.registry_polled(time.time())
         if bool(problem) != bool(self._problem):
@@ -112,6 +118,7 @@ class Watcher:
         if stale or (uri, version) in self._asked or version in withdrawn:
             return
         self._asked.add((uri, version))
+        self._ramped[uri] = version
         try:
             event = self._followers[uri].advance(version, seen=message.percent, who=RAMP)
         except TrainyardError as error:
@@ -122,16 +129,20 @@ class Watcher:
             return
         fields = {"version": version, "percent": event.after.shares[int(version)]}
         log.info("a challenger advances", extra={"fields": {"model": uri, **fields}})
-        if event.after.champion == int(version):
-            self._take_back(uri, version, champion=event.before.champion)
         self.poll()
 
-    def _take_back(self, uri: str, version: str, *, champion: int | None) -> None:
-        """If the version was withdrawn while the registry was told that it is champion now."""
-        if version not in self._orders.last(uri).withdrawn:
+    def _take_back(self, uri: str, version: str) -> None:
+        """What the ramp has made champion while it was withdrawn: who was champion is so again.
+
+        If the registry cannot be told, it is owed that, and the next look tries again.
+        """
+        route = self._orders.last(uri).route
+        if route is None:
             return
         try:
-            self._followers[uri].withdraw(version, who=GUARDRAIL, instead=champion)
+            self._followers[uri].withdraw(
+                version, who=GUARDRAIL, instead=int(route.split.reference)
+            )
         except TrainyardError as error:
             self._warn(UNTOLD, uri, version, error=error)
 

@@ -21,7 +21,7 @@ from serving.logs import AUDIT
 from serving.metrics import MetricsCollector
 from serving.routes.predict import Predictor
 from serving.routes.probes import probe_endpoints
-from serving.routing.pause import Pause
+from serving.routing.halt import Halt
 from serving.routing.shadow import Shadows
 from serving.routing.shadow_metrics import ShadowMetrics
 from serving.routing.table import RoutingTable
@@ -52,7 +52,7 @@ class Server:
             lifecycle=self.lifecycle,
             metrics=metrics,
             arrivals=Arrivals(),
-            pause=Pause(),
+            halt=Halt(),
         )
         self.application = Application(
             [

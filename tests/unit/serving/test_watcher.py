@@ -116,6 +116,11 @@ class Bench:
             else:
                 self.watcher.advance(message)
 
+    def withdraws(self) -> None:
+        """The enforcer does, on its own thread."""
+        for message in whole_tick(bad_challenger()):
+            self.enforcer.observed(message)
+
     @property
     def shares(self) -> dict[str, float]:
         return self.told[-1].route.split.shares
@@ -514,8 +519,7 @@ def test_a_challenger_loses_its_traffic_while_the_registry_takes_its_time(bench,
     asking.start()
     assert asked.wait(60)
     try:
-        for message in whole_tick(bad_challenger()):
-            bench.enforcer.observed(message)
+        bench.withdraws()
         assert bench.shares == {"1": 100.0}
     finally:
         may_answer.set()
@@ -526,27 +530,70 @@ def test_a_challenger_loses_its_traffic_while_the_registry_takes_its_time(bench,
 
 
 def test_a_challenger_that_was_found_good_and_then_bad_advances_no_more(bench):
-    for message in whole_tick(bad_challenger()):
-        bench.enforcer.observed(message)
+    bench.withdraws()
     bench.watcher.advance(Advance(URI, "2", 10.0, time.monotonic()))
     assert bench.registry.advanced == []
 
 
+@pytest.mark.parametrize("fails", [False, True], ids=["written", "written but said to be not"])
 def test_one_that_was_withdrawn_while_its_last_stage_was_written_is_not_champion(
-    bench, monkeypatch
+    bench, monkeypatch, fails
 ):
     def promote(version: str, *, seen: float, who: str) -> Event:
-        for message in whole_tick(bad_challenger()):
-            bench.enforcer.observed(message)
+        bench.withdraws()
         bench.registry.now = wanted({2: 100.0})
+        if fails:
+            raise RegistryError("it took too long")
         before = Routing(champion=1, split={1: 75.0, 2: 25.0}, ramp=2)
         return new_event("promote", before, Routing(champion=2), who=who)
 
     monkeypatch.setattr(bench.registry, "advance", promote)
     bench.watcher.advance(Advance(URI, "2", 25.0, time.monotonic()))
+    bench.watcher.poll()
+    bench.watcher.poll()
     assert bench.registry.withdrawn == ["2"]
     assert bench.shares == {"1": 100.0}
     assert not bench.watcher.owing
+
+
+def test_one_that_was_withdrawn_while_the_end_of_its_ramp_was_read_is_not_champion(
+    bench, monkeypatch
+):
+    """And until the registry can be told of it, it is owed that."""
+    poll = bench.registry.poll
+
+    def promoted(version: str, *, seen: float, who: str) -> Event:
+        bench.registry.now = wanted({2: 100.0})
+        before = Routing(champion=1, split={1: 75.0, 2: 25.0}, ramp=2)
+        return new_event("promote", before, Routing(champion=2), who=who)
+
+    def read() -> Wanted:
+        monkeypatch.setattr(bench.registry, "poll", poll)
+        bench.withdraws()
+        bench.registry.read_only = True
+        return wanted({2: 100.0})
+
+    monkeypatch.setattr(bench.registry, "advance", promoted)
+    monkeypatch.setattr(bench.registry, "poll", read)
+    bench.watcher.advance(Advance(URI, "2", 25.0, time.monotonic()))
+    bench.watcher.poll()
+    assert bench.shares == {"1": 100.0}
+    assert bench.watcher.owing
+    bench.registry.read_only = False
+    bench.watcher.poll()
+    bench.watcher.poll()
+    assert bench.registry.withdrawn == ["2"]
+    assert bench.shares == {"1": 100.0}
+    assert not bench.watcher.owing
+
+
+def test_an_operator_may_promote_what_was_withdrawn(bench):
+    bench.registry.read_only = True
+    bench.saw(bad_challenger())
+    assert bench.watcher.owing
+    bench.registry.now = wanted({2: 100.0})
+    bench.watcher.poll()
+    assert bench.shares == {"2": 100.0}
 
 
 def test_what_was_found_long_ago_advances_nothing(bench):
