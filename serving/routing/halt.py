@@ -2,9 +2,9 @@
 
 The lowest priority is not enough where the engine may want every core: the scheduler gives a core
 back late, and one request in a hundred waits for its next tick. So whoever has requests stops that
-process (SIGSTOP), and it goes on when nobody has any. Where somebody always has one it is given a
-moment every now and then, in which nobody stops it: it still hears what it is told, and is not
-starved.
+process (SIGSTOP), and it goes on when nobody has had any for a while. Where somebody always has one
+it is given a moment every now and then, in which nobody stops it: it still hears what it is told,
+and is not starved.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+QUIET_SECONDS = 0.005
+"""Without requests until it goes on: the next one may come at once, and each signal costs time."""
 LONGEST_SECONDS = 1.0
 """Without a moment."""
 MOMENT_SECONDS = 0.01
@@ -78,7 +80,10 @@ class Halt:
         self._index = index
         self._requests = 0
         self._process: int | None = None
+        self._quiet: asyncio.TimerHandle | None = None
+        """Pending since the last request."""
         self._timer: asyncio.TimerHandle | None = None
+        """Pending at least as long as there are requests."""
 
     def of(self, pid: int) -> None:
         """That process holds the shadows from now on."""
@@ -90,19 +95,29 @@ class Halt:
         except OSError as error:  # it may have died already
             _log_unstoppable(error)
             return
-        self._stop() if self._requests else self._go_on()
+        self._stop_or_go_on()
 
     def begin(self) -> None:
         """A request is on its way to a worker."""
         self._requests += 1
-        if self._requests == 1:
+        if self._quiet is not None:
+            self._quiet.cancel()
+            self._quiet = None
+        elif self._requests == 1:
             self._stop()
 
     def end(self) -> None:
         """It has come back."""
         self._requests -= 1
-        if not self._requests:
-            self._go_on()
+        if not self._requests and self._process is not None:
+            self._quiet = asyncio.get_running_loop().call_later(QUIET_SECONDS, self._is_quiet)
+
+    def _is_quiet(self) -> None:
+        self._quiet = None
+        self._go_on()
+
+    def _stop_or_go_on(self) -> None:
+        self._stop() if self._requests or self._quiet is not None else self._go_on()
 
     def _stop(self) -> None:
         """Until somebody lets it go on, and for LONGEST_SECONDS at most."""
@@ -129,7 +144,7 @@ class Halt:
 
     def _moment_over(self) -> None:
         self._timer = None
-        self._stop() if self._requests else self._go_on()
+        self._stop_or_go_on()
 
     def _go_on(self) -> None:
         """Unless another API process has requests: then it is the last one of them that does so,
@@ -159,6 +174,8 @@ class Halt:
 
     def _forget(self) -> None:
         self._cancel()
+        if self._board is not None:
+            self._board.busy(self._index, False)
         if self._process is not None:
             os.close(self._process)
             self._process = None

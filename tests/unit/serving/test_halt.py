@@ -44,9 +44,12 @@ def still(process: psutil.Process) -> bool:
 
 
 def run(*steps) -> None:
+    """And what comes of them soon."""
+
     async def all_steps() -> None:
         for step in steps:
             step()
+        await asyncio.sleep(2 * halt.QUIET_SECONDS)
 
     asyncio.run(all_steps())
 
@@ -103,6 +106,23 @@ def test_where_there_is_always_a_request_it_has_a_moment_in_which_nobody_stops_i
     asyncio.run(always())
 
 
+@pytest.mark.usefixtures("longest")
+def test_it_does_not_go_on_between_requests_that_follow_each_other(shadow, monkeypatch):
+    monkeypatch.setattr(halt, "QUIET_SECONDS", 0.5)
+    one = Halt(Board(1))
+
+    async def follow() -> None:
+        one.of(shadow.pid)
+        for _ in range(10):
+            one.begin()
+            one.end()
+            await asyncio.sleep(0.1)
+            assert still(shadow)
+        await asyncio.to_thread(eventually, lambda: not still(shadow))
+
+    asyncio.run(follow())
+
+
 @pytest.mark.usefixtures("brief")
 def test_where_requests_of_two_processes_overlap_without_end_it_has_a_moment_too(shadow):
     board = Board(2)
@@ -116,10 +136,10 @@ def test_where_requests_of_two_processes_overlap_without_end_it_has_a_moment_too
         while still(shadow):
             other.begin()
             one.end()
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(2 * halt.QUIET_SECONDS)
             one.begin()
             other.end()
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(2 * halt.QUIET_SECONDS)
 
     asyncio.run(chain())
 
