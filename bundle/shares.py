@@ -63,8 +63,9 @@ def check_shadow_percent(percent: float) -> float:
     """The percent of the requests that a shadow is asked. Raises RequestError for what is none."""
     if not LEAST <= percent <= WHOLE:
         raise RequestError(
-            f"a shadow of {percent:g} percent is none; it must be from {LEAST:g} to 100",
+            f"percent={percent:g} cannot be what a shadow is asked",
             field="percent",
+            remedy=f"give {LEAST:g} to 100",
         )
     return percent
 

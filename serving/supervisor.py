@@ -287,7 +287,7 @@ class Supervisor:
 
     def _drain(self, plan: DrainPlan) -> int:
         """API processes finish, then workers leave. Returns the exit code."""
-        if not any(slot.ready for slot in self._slots if slot.kind == API):
+        if not self._serving and not any(slot.ready for slot in self._slots if slot.kind == API):
             return 0
         self._listener.close()
         self._board.tell(API, Drain(plan))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import re
+import shlex
 import socket
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -100,7 +101,8 @@ class ModelRecord:
             raise NotFoundError(
                 f"model {self.name!r} has no versions yet",
                 field="version",
-                remedy=f"register a bundle: python export.py run=latest register={self.name}",
+                remedy="register a bundle: python export.py run=latest "
+                + shlex.quote(f"register={self.name}"),
             )
         for number in numbers:
             if number not in existing:

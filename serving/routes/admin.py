@@ -53,7 +53,9 @@ def admin_endpoints(calls: Calls, arrivals: Arrivals) -> list[Endpoint]:
         body = await _body(request, arrivals, ("version", "percent", "dry_run"))
         given = body.get("version")
         if given is None and "percent" in body:
-            raise BadRequestError.of_field("percent", "is there, but no version to have it")
+            raise BadRequestError.of_field(
+                "percent", "is there, but no version to have it", remedy="leave it out, or name one"
+            )
         share = {"percent": _percent("percent", body["percent"])} if "percent" in body else {}
         return await change(
             request,
@@ -125,11 +127,14 @@ def _number(name: str, value: object) -> int:
     text = str(value) if type(value) is int else value
     number = version_number(text) if isinstance(text, str) else None
     if number is None:
-        shown = shorten(json.dumps(value, ensure_ascii=False))
         raise BadRequestError.of_field(
-            name, f"must be the number of a version, not {shown}", remedy=HOW_TO_WRITE
+            name, f"must be the number of a version, not {_shown(value)}", remedy=HOW_TO_WRITE
         )
     return number
+
+
+def _shown(value: object) -> str:
+    return shorten(json.dumps(value, ensure_ascii=False))
 
 
 def _shares(body: Mapping[str, Any]) -> dict[int, float]:
@@ -145,7 +150,11 @@ def _shares(body: Mapping[str, Any]) -> dict[int, float]:
 
 def _percent(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise BadRequestError.of_field(name, "must be a number of percent")
+        raise BadRequestError.of_field(
+            name,
+            f"must be a number of percent, not {_shown(value)}",
+            remedy="give a number such as 10",
+        )
     return float(value)
 
 

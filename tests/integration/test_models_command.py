@@ -310,10 +310,10 @@ def test_an_unknown_model_is_told_which_there_are(action, models):
 
 @pytest.mark.parametrize("action", CHANGES)
 def test_a_model_without_versions_says_how_to_get_one(action, models, tracking_uri):
-    MlflowClient(tracking_uri).create_registered_model("empty")
-    with pytest.raises(NotFoundError, match="model 'empty' has no versions yet") as found:
-        models(action, "empty", *CHANGES[action])
-    assert "register=empty" in found.value.remedy
+    MlflowClient(tracking_uri).create_registered_model("no words")
+    with pytest.raises(NotFoundError, match="model 'no words' has no versions yet") as found:
+        models(action, "no words", *CHANGES[action])
+    assert "'register=no words'" in found.value.remedy
 
 
 def test_a_ramp_of_the_champion_says_what_to_do(models):

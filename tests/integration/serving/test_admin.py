@@ -126,6 +126,8 @@ def test_a_wrong_request_is_told_its_field(client, action, body, status, field):
     assert answer.status_code == status
     assert answer.json()["error"]["field"] == field
     assert len(answer.content) < 500
+    if field == "percent":
+        assert answer.json()["error"]["remedy"]
 
 
 @pytest.mark.parametrize("version", ["02", "2.0", "%202", "v2", "9" * 5000])

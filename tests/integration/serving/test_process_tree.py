@@ -160,6 +160,17 @@ def test_whoever_connects_until_nobody_can_is_answered(bundles, tmp_path):
     assert set(found) <= {b"HTTP/1.1 200", b"HTTP/1.1 503"}
 
 
+def test_it_stops_in_order_though_no_api_process_is_left(bundles, tmp_path):
+    with start(bundles, tmp_path, "--api-processes", "2") as server:
+        server.signal(signal.SIGSTOP)  # it hears of the deaths and of the signal at once
+        for process in server.children("api"):
+            process.kill()
+        server.signal(signal.SIGTERM)
+        server.signal(signal.SIGCONT)
+        assert server.wait() == 0
+        assert '"event":"stopped","clean":true' in server.log
+
+
 def test_sigint_answers_503_to_what_is_not_done_by_the_deadline(bundles, tmp_path):
     options = ("--drain-delay-ms", "0", "--drain-timeout-ms", "500")
     with start(bundles, tmp_path, *options) as server:
