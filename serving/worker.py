@@ -15,9 +15,9 @@ from serving.control import Failed, Ready, Stop, listen
 from serving.logs import configure_logging
 from serving.loop import EngineLoop
 from serving.metrics import MetricsCollector, UncountedWork
-from serving.orphan import end_with_parent
 from serving.preprocessors import Preprocessors
 from serving.priority import REST, give_way
+from serving.routing.halt import be_haltable
 from serving.routing.messages import Hold
 from serving.settings import NO_FALLBACK
 from serving.shelf import Shelf
@@ -146,7 +146,7 @@ def run_worker(start: WorkerStart) -> None:
     settings = start.api.settings
     configure_logging(settings.log_level)
     if start.shadow:
-        end_with_parent()
+        be_haltable()
         import serving.models  # noqa: F401 - what is left over by others is too little to import it
 
         give_way()

@@ -19,6 +19,7 @@ from mmap import mmap
 from typing import TYPE_CHECKING
 
 from bundle.engine.cores import available_cores
+from bundle.parent import end_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,18 @@ def every_core_is_wanted(settings: Settings) -> bool:
     cores = available_cores()
     threads = 1 if settings.provider in _COMPUTES_ELSEWHERE else settings.threads or cores
     return settings.api_processes + settings.workers * threads >= cores
+
+
+def be_haltable() -> None:
+    """For the process that is to be stopped: while it is, it does not see its parent die, and
+    nobody would let it go on.
+
+    It leaves its parent's process group: the system may hang up on one of which a process is
+    stopped.
+    """
+    if SUPPORTED:
+        end_with_parent(os.getppid(), signal.SIGKILL)
+        os.setpgid(0, 0)
 
 
 class Board:
@@ -76,10 +89,12 @@ class Halt:
 
     def __init__(self, board: Board | None = None, index: int = 0) -> None:
         """None stops nothing."""
-        self._board = board if SUPPORTED else None
+        self._stops = board is not None and SUPPORTED
+        self._board = Board(index + 1) if board is None else board
         self._index = index
         self._requests = 0
         self._process: int | None = None
+        """A descriptor of who is stopped; as long as there is none, nothing is."""
         self._quiet: asyncio.TimerHandle | None = None
         """Pending since the last request."""
         self._timer: asyncio.TimerHandle | None = None
@@ -88,7 +103,7 @@ class Halt:
     def of(self, pid: int) -> None:
         """That process holds the shadows from now on."""
         self._forget()
-        if self._board is None:
+        if not self._stops:
             return
         try:
             self._process = os.pidfd_open(pid)
@@ -121,7 +136,7 @@ class Halt:
 
     def _stop(self) -> None:
         """Until somebody lets it go on, and for LONGEST_SECONDS at most."""
-        if self._board is None or self._process is None:
+        if self._process is None:
             return
         self._board.busy(self._index, True)
         left = self._board.moment
@@ -137,10 +152,9 @@ class Halt:
 
     def _give_moment(self) -> None:
         self._timer = None
-        if self._board is not None:
-            self._board.give_moment(MOMENT_SECONDS)
-            self._send(signal.SIGCONT)
-            self._wait(MOMENT_SECONDS, self._moment_over)
+        self._board.give_moment(MOMENT_SECONDS)
+        self._send(signal.SIGCONT)
+        self._wait(MOMENT_SECONDS, self._moment_over)
 
     def _moment_over(self) -> None:
         self._timer = None
@@ -150,8 +164,6 @@ class Halt:
         """Unless another API process has requests: then it is the last one of them that does so,
         or the timer.
         """
-        if self._board is None:
-            return
         self._board.busy(self._index, False)
         if not self._board.any_busy:
             self._cancel()
@@ -174,8 +186,7 @@ class Halt:
 
     def _forget(self) -> None:
         self._cancel()
-        if self._board is not None:
-            self._board.busy(self._index, False)
+        self._board.busy(self._index, False)
         if self._process is not None:
             os.close(self._process)
             self._process = None

@@ -19,9 +19,9 @@ from omegaconf import OmegaConf
 
 from bundle.command import TRACEBACK_VARIABLE
 from bundle.loading import loading
+from bundle.parent import end_with_parent
 from trainer.control import ENVIRONMENT, ControlFolder
 from trainer.errors import Stopped
-from trainer.launching.parent import end_with_parent
 from trainer.parallel.group import Group
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from bundle.command import run_command
+from bundle.parent import end_with_parent
 from trainer.build import plain
 from trainer.errors import Stopped
 from trainer.launch import DistributedTrainer
-from trainer.launching.parent import end_with_parent
 
 _LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 

@@ -16,6 +16,17 @@ from tests.running_server import eventually
 
 pytestmark = pytest.mark.skipif(not halt.SUPPORTED, reason="Linux alone can do it safely")
 
+CODE = """
+import os, signal
+from serving.routing.halt import be_haltable
+child = os.fork()
+if not child:
+    be_haltable()
+    os.kill(os.getpid(), signal.SIGSTOP)
+os.waitpid(child, os.WUNTRACED)
+print(child)
+"""
+
 
 @pytest.fixture
 def shadow():
@@ -52,6 +63,17 @@ def run(*steps) -> None:
         await asyncio.sleep(2 * halt.QUIET_SECONDS)
 
     asyncio.run(all_steps())
+
+
+def stopped_by_one_of_two(shadow: psutil.Process) -> tuple[Halt, Halt]:
+    """API processes, of which the first has a request."""
+    board = Board(2)
+    one, other = Halt(board, 0), Halt(board, 1)
+    one.of(shadow.pid)
+    other.of(shadow.pid)
+    one.begin()
+    eventually(lambda: still(shadow))
+    return one, other
 
 
 @pytest.mark.usefixtures("longest")
@@ -91,14 +113,8 @@ def test_who_died_with_requests_keeps_it_from_nothing(shadow):
 
 @pytest.mark.usefixtures("brief")
 def test_where_there_is_always_a_request_it_has_a_moment_in_which_nobody_stops_it(shadow):
-    board = Board(2)
-    one, other = Halt(board, 0), Halt(board, 1)
-
     async def always() -> None:
-        one.of(shadow.pid)
-        other.of(shadow.pid)
-        one.begin()
-        eventually(lambda: still(shadow))
+        _, other = stopped_by_one_of_two(shadow)
         await asyncio.to_thread(eventually, lambda: not still(shadow))
         other.begin()
         assert not still(shadow)
@@ -125,14 +141,8 @@ def test_it_does_not_go_on_between_requests_that_follow_each_other(shadow, monke
 
 @pytest.mark.usefixtures("brief")
 def test_where_requests_of_two_processes_overlap_without_end_it_has_a_moment_too(shadow):
-    board = Board(2)
-    one, other = Halt(board, 0), Halt(board, 1)
-
     async def chain() -> None:
-        one.of(shadow.pid)
-        other.of(shadow.pid)
-        one.begin()
-        eventually(lambda: still(shadow))
+        one, other = stopped_by_one_of_two(shadow)
         while still(shadow):
             other.begin()
             one.end()
@@ -195,3 +205,17 @@ def test_nothing_is_stopped_where_a_core_is_left(shadow):
 def test_a_core_is_left_where_threads_are_fewer(settings, wanted, monkeypatch):
     monkeypatch.setattr(halt, "available_cores", lambda: 4)
     assert every_core_is_wanted(settings) == wanted
+
+
+def test_one_that_stands_still_ends_with_its_parent():
+    done = subprocess.run(
+        [sys.executable, "-c", CODE], check=True, capture_output=True, text=True, timeout=60
+    )
+    eventually(lambda: not alive(int(done.stdout)))
+
+
+def alive(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
