@@ -33,8 +33,8 @@ def to_float32(bits: Array) -> Array:
 
 def as_numbers(specs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> dict[str, Array]:
     """The arrays by name, those of bfloat16 as float32."""
-    bits = {spec.name for spec in specs if spec.dtype == BFLOAT16}
-    return {
-        name: to_float32(array) if name in bits and array.dtype == np.uint16 else array
-        for name, array in arrays.items()
-    }
+    found = dict(arrays)
+    for spec in specs:
+        if spec.dtype == BFLOAT16 and (bits := found.get(spec.name)) is not None:
+            found[spec.name] = to_float32(bits) if bits.dtype == np.uint16 else bits
+    return found

@@ -9,6 +9,7 @@ import numpy as np
 
 from bundle.bfloat16 import as_numbers
 from bundle.errors import EngineError
+from bundle.finite import all_finite
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +47,7 @@ def to_predictions(manifest: Manifest, outputs: Mapping[str, Array]) -> list[dic
     """
     outputs = as_numbers(manifest.outputs, outputs)
     for name, array in outputs.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if not all_finite(array):
             raise EngineError(f"the model's output {name!r} has NaN or infinite values", field=name)
     if manifest.labels:
         logits = outputs[manifest.outputs[0].name]  # (B, labels)

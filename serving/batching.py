@@ -9,8 +9,8 @@ are nearest to it in length, so that little padding is paid for.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+import math
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from serving.batch import Batch, Item
 from serving.waiting import Group, ItemHeap
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 P = TypeVar("P")
 
 
-@dataclass(frozen=True, slots=True)
-class Poll(Generic[P]):
+class Poll(NamedTuple, Generic[P]):
     """What there is to do now."""
 
     batch: list[Item[P]]
@@ -81,19 +80,27 @@ class Batcher(Generic[P]):
     def poll(self, now: float) -> Poll[P]:
         """The next batch if there is one to run at `now`; poll again until there is none."""
         expired = self._expire(now)
+        wake = self.wake
+        if wake is None or wake > now:
+            return Poll([], expired, wake)
         first = self._due.first()
         if first is None:
-            return Poll([], expired, None)
+            raise AssertionError("somebody is woken for nothing")
         due, oldest = first
-        if due <= now:
-            return Poll(self._take(oldest.group), expired, now)
+        group = next(iter(self._full)) if self._full and due > now else oldest.group
+        return Poll(self._take(group), expired, now)
+
+    @property
+    def wake(self) -> float | None:
+        """When there is a batch to run, if nothing arrives before; None: not before an arrival."""
+        first = self._due.first()
+        if first is None:
+            return None
         if self._full:
-            return Poll(self._take(next(iter(self._full))), expired, now)
+            return -math.inf
+        due, oldest = first
         group = self._groups[oldest.group]
-        wake = min(due, group.latest + oldest.saves / group.samples)
-        if wake <= now:
-            return Poll(self._take(oldest.group), expired, now)
-        return Poll([], expired, wake)
+        return min(due, group.latest + oldest.saves / group.samples)
 
     def _expire(self, now: float) -> list[Item[P]]:
         """Remove what is past its deadline."""

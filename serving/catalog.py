@@ -101,11 +101,11 @@ class Use:
         self._served = served
 
     def __enter__(self) -> ServedModel:
-        self._catalog.take(self._served.info.key)
+        self._catalog.take(self._served.key)
         return self._served
 
     def __exit__(self, *_: object) -> None:
-        self._catalog.leave(self._served.info.key)
+        self._catalog.leave(self._served.key)
 
 
 def _nothing() -> None:

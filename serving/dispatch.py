@@ -8,11 +8,12 @@ import logging
 import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bundle.errors import TrainyardError
 from serving import work
 from serving.backlog import Backlog
+from serving.deadlines import Deadlines
 from serving.errors import (
     DeadlineExceededError,
     ModelFailedError,
@@ -44,8 +45,7 @@ class ClientGoneError(Exception):
     """Nobody is left to answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a worker made of one part of a request."""
 
     outputs: Tensors
@@ -72,10 +72,11 @@ class _Worker:
 class _Waiting:
     """A request that waits for the answers to its parts, or for the first error."""
 
-    __slots__ = ("_answers", "_left", "outcome", "runs")
+    __slots__ = ("_answers", "_left", "_timeout_ms", "outcome", "runs")
 
-    def __init__(self, parts: int, runs: list[Run]) -> None:
+    def __init__(self, parts: int, runs: list[Run], timeout_ms: float) -> None:
         self.runs = runs
+        self._timeout_ms = timeout_ms
         self._answers: dict[int, Answer] = {}
         self._left = parts
         self.outcome: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
@@ -86,6 +87,14 @@ class _Waiting:
         self._left -= 1
         if not self._left and not self.outcome.done():
             self.outcome.set_result([self._answers[index] for index in range(len(self._answers))])
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        self.fail(DeadlineExceededError(self._timeout_ms))
+
+    def abandon(self) -> None:
+        """Nobody is left to be answered."""
+        self.fail(ClientGoneError())
 
     def fail(self, error: Exception) -> None:
         """There will be no answer to the request, for that reason."""
@@ -138,6 +147,7 @@ class Dispatcher:
         self._on_overdue = on_overdue
         self._workers: dict[Link, _Worker] = {}
         self._ids = itertools.count()
+        self._deadlines = Deadlines()
         self._preprocessors = preprocessors or Preprocessors()
         self._closed: Callable[[], ServingError] | None = None
         self._learning = asyncio.Lock()
@@ -152,7 +162,7 @@ class Dispatcher:
     async def connect(self, address: Path) -> None:
         """Use the worker that listens there, for as long as it lives."""
         try:
-            link = await connect(address, on_message=self._receive, on_lost=self._lost)
+            link = await connect(address, on_messages=self._receive, on_lost=self._lost)
         except (OSError, TimeoutError) as error:
             log.warning("a worker cannot be reached", extra={"fields": {"reason": str(error)}})
             return
@@ -180,23 +190,22 @@ class Dispatcher:
         Raises a ServingError if any of them fails, DeadlineExceededError when it is time, and
         ClientGoneError when nobody is left to answer; whatever still waits is then taken back.
         """
-        left = deadline - time.monotonic()
-        if left <= 0:
+        if deadline <= time.monotonic():
             raise DeadlineExceededError(timeout_ms)
-        request = _Waiting(len(parts), [] if runs is None else runs)
+        request = _Waiting(len(parts), [] if runs is None else runs, timeout_ms)
         pending: list[_Pending] = []
-        timer = asyncio.get_running_loop().call_later(
-            left, lambda: request.fail(DeadlineExceededError(timeout_ms))
-        )
+        step = self._deadlines.add(request, deadline)
         try:
-            for index, part in enumerate(parts):
+            if departure is not None:
+                departure.watch(request.abandon)
+            for index, part in enumerate(parts if not request.outcome.done() else ()):
                 entry = self._pend(served, part, index, request, deadline)
                 pending.append(entry)
                 entry.worker.link.send(
                     INFER,
                     {
                         "id": entry.id,
-                        "model": served.info.key,
+                        "model": served.key,
                         "signature": part.signature,
                         "length": part.length,
                         "deadline": deadline,
@@ -205,15 +214,13 @@ class Dispatcher:
                     },
                     [part.tensors],
                 )
-            if departure is not None:
-                departure.watch(lambda: request.fail(ClientGoneError()))
             return await request.outcome
         except DeadlineExceededError:
             if routed and own_limit:
                 _await_verdict(pending, timeout_ms / 1000 * LEAST_OF_LIMIT)
             raise
         finally:
-            timer.cancel()
+            self._deadlines.remove(request, step)
             if departure is not None:
                 departure.forget()
             self._take_back(pending)
@@ -222,7 +229,7 @@ class Dispatcher:
         """Raises UnavailableError if every worker would turn away so many samples, as it has just
         done with others.
         """
-        key, now = served.info.key, time.monotonic()
+        key, now = served.key, time.monotonic()
         waits = [
             worker.backlog.wait(key, samples=samples, deadline=deadline, now=now)
             for worker in self._able(key)
@@ -251,7 +258,7 @@ class Dispatcher:
         """The part is the business of the worker that owes least."""
         if self._closed is not None:
             raise self._closed()
-        key = served.info.key
+        key = served.key
         able = self._able(key)
         if not able:
             raise UnavailableError("no worker is ready", code="not_ready")
@@ -272,20 +279,24 @@ class Dispatcher:
         for link, ids in waiting.items():
             link.send(CANCEL, {"ids": ids, "begun": asking.get(link, [])})
 
-    def _receive(self, link: Link, message: Message) -> None:
+    def _receive(self, link: Link, messages: list[Message]) -> None:
         worker = self._workers.setdefault(link, _Worker(link))
-        if message.kind == CATALOG:
-            # In order, since whoever waits for a lock gets it in order.
-            task = asyncio.ensure_future(self._learn(worker, message.fields))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        elif message.kind == REPLY:
-            for found, tensors in zip(message.fields["answers"], message.tensors, strict=True):
-                entry = worker.pending.pop(found["id"], None)
-                if entry is not None:
-                    _settle(entry, found, tensors)
-                elif late := worker.overdue.pop(found["id"], None):
-                    self._judge(late, found)
+        for message in messages:
+            if message.kind == CATALOG:
+                # In order, since whoever waits for a lock gets it in order.
+                task = asyncio.ensure_future(self._learn(worker, message.fields))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            elif message.kind == REPLY:
+                self._answered(worker, message)
+
+    def _answered(self, worker: _Worker, message: Message) -> None:
+        for found, tensors in zip(message.fields["answers"], message.tensors, strict=True):
+            entry = worker.pending.pop(found["id"], None)
+            if entry is not None:
+                _settle(entry, found, tensors)
+            elif late := worker.overdue.pop(found["id"], None):
+                self._judge(late, found)
 
     def _judge(self, late: _Overdue, found: dict[str, Any]) -> None:
         """A worker tells what became of a part that is overdue."""

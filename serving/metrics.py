@@ -67,6 +67,15 @@ class RequestRecord:
     """Seconds by phase, as far as the request got."""
 
 
+@dataclass
+class _RequestSeries:
+    """What requests that are alike in all labels are counted in."""
+
+    requests: Cell
+    seconds: Buckets
+    phases: dict[str, Buckets] = field(default_factory=dict)
+
+
 class MetricsCollector:
     """The metrics of one process."""
 
@@ -74,6 +83,7 @@ class MetricsCollector:
         # Its own registry: metrics are found by their files, not by the process that asks.
         registry = CollectorRegistry()
         self._numbers: dict[tuple[Counter | Gauge, tuple[str, ...]], Cell] = {}
+        self._of_requests: dict[tuple[str | int, ...], _RequestSeries] = {}
         self._histograms: dict[tuple[Histogram, tuple[str, ...]], Buckets] = {}
         self._requests = Counter(
             "trainyard_requests",
@@ -199,13 +209,27 @@ class MetricsCollector:
 
     def request(self, record: RequestRecord, *, status: int, error: str, seconds: float) -> None:
         """One request was answered."""
-        model = (record.model, record.version, record.variant)
-        self._number(self._requests, record.route, *model, str(status), error).inc(1)
-        self._buckets(self._seconds, record.route, *model, str(status)).observe(seconds)
+        labels = (record.route, record.model, record.version, record.variant, status, error)
+        series = self._of_requests.get(labels)
+        if series is None:
+            series = self._of_requests[labels] = self._series(record, status, error)
+        series.requests.inc(1)
+        series.seconds.observe(seconds)
         for phase, duration in record.phases.items():
-            self._buckets(self._phases, phase, *model).observe(duration)
+            if phase not in series.phases:
+                model = (record.model, record.version, record.variant)
+                series.phases[phase] = self._buckets(self._phases, phase, *model)
+            series.phases[phase].observe(duration)
         if record.samples and status == 200:
+            model = (record.model, record.version, record.variant)
             self._number(self._samples, *model).inc(record.samples)
+
+    def _series(self, record: RequestRecord, status: int, error: str) -> _RequestSeries:
+        model = (record.model, record.version, record.variant)
+        return _RequestSeries(
+            self._number(self._requests, record.route, *model, str(status), error),
+            self._buckets(self._seconds, record.route, *model, str(status)),
+        )
 
     def in_flight(self, record: RequestRecord, change: int) -> None:
         """A request for a model came (1), or left (-1)."""
@@ -230,7 +254,7 @@ class MetricsCollector:
         self._buckets(self._batches, *model).observe(samples)
         self._number(self._executions, *model, str(samples)).inc(1)
         self._number(self._execution_seconds, *model, str(samples)).inc(seconds)
-        self._last.labels(*model).set(time.time())
+        self._number(self._last, *model).set(time.time())
 
     def queue_depth(self, samples: int) -> None:
         """That many samples wait in this process."""

@@ -78,11 +78,7 @@ class LoadedModel:
         first = parts[0]
         if len(parts) == 1:
             return first
-        if all(
-            part[name].shape[1:] == array.shape[1:]
-            for part in parts[1:]
-            for name, array in first.items()
-        ):
+        if all(len({part[name].shape[1:] for part in parts}) == 1 for name in first):
             return {name: np.concatenate([part[name] for part in parts]) for name in first}
         if self.preprocessor is None:
             raise AssertionError("only preprocessed rows differ in shape")

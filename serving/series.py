@@ -2,19 +2,17 @@
 
 Its own way asks at every number whether the process has forked, and whether the metric has labels
 that were not given. These are made after the fork, with their labels, and each is written by one
-thread. The files stay what they are: a number of 8 bytes and a time of 8, which is 0.
+thread, into the file alone. The files stay what they are: a number of 8 bytes and a time of 8,
+which is 0.
 """
 
 from __future__ import annotations
 
-import struct
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from prometheus_client import Counter, Gauge, Histogram
-
-_pack = struct.Struct("dd").pack
 
 
 class Cell(Protocol):
@@ -22,23 +20,27 @@ class Cell(Protocol):
 
     def inc(self, amount: float) -> None: ...
 
+    def set(self, value: float) -> None: ...
+
 
 class _FileCell:
-    """A number that is in a file, too."""
+    """A number in a file, where it lies at a multiple of its 8 bytes: a reader, who may look at any
+    time, never sees half of it.
+    """
 
-    __slots__ = ("_file", "_place", "_value")
+    __slots__ = ("_numbers", "_place")
 
     def __init__(self, value: Any) -> None:
-        self._value = value
-        self._file = value._file  # noqa: SLF001 - there is no public way; test_metrics.py guards it
-        start = self._file._positions[value._key]  # noqa: SLF001
-        self._place = slice(start, start + 16)
+        file = value._file  # noqa: SLF001 - there is no public way; test_metrics.py guards it
+        # The memory remains the file's where that grows and is mapped anew.
+        self._numbers = memoryview(file._m).cast("d")  # noqa: SLF001
+        self._place = file._positions[value._key] // 8  # noqa: SLF001
 
     def inc(self, amount: float) -> None:
-        value = self._value
-        value._value += amount  # noqa: SLF001
-        # All of it at once, as prometheus_client does: a reader may look at any time.
-        self._file._m[self._place] = _pack(value._value, 0.0)  # noqa: SLF001
+        self._numbers[self._place] += amount
+
+    def set(self, value: float) -> None:
+        self._numbers[self._place] = value
 
 
 class Buckets:

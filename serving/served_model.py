@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -12,13 +12,14 @@ from bundle.bfloat16 import as_numbers
 from bundle.errors import EngineError, InputError
 from bundle.manifest import Manifest
 from bundle.prediction import to_predictions
+from bundle.tensor import DYNAMIC
 from serving.batch import cut
 from serving.codec.tensors import row_shape, to_array
 from serving.errors import BadRequestError, ModelFailedError, RefusedSampleError
 from serving.preprocessors import Preprocessors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from bundle.preprocessing.preprocessor import DataPreprocessor
     from serving.cache import RowCache
@@ -58,8 +59,7 @@ class ModelInfo:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """Samples that run together, as one piece of a request."""
 
     tensors: Tensors
@@ -78,23 +78,21 @@ class ServedModel:
     def __init__(self, info: ModelInfo, preprocessors: Preprocessors | None = None) -> None:
         """`preprocessors`: those of the process."""
         self.info = info
+        self.key = info.key
         self.manifest = Manifest.from_dict(info.manifest)
         self.preprocessor: DataPreprocessor | None = (preprocessors or Preprocessors()).get(
             self.manifest.preprocessing, assets=Path(info.assets)
         )
+        field = None if self.preprocessor is None else self.preprocessor.sample_field
+        self.heavy = field == "image"
+        """Whether a small body can be much work: a compressed image is large once decoded."""
+        self.sequential = field == "text"
+        """Whether samples have lengths, and batches the padding that comes with them."""
         self._shapes = {
             spec.name: row_shape(spec, batchable=info.batchable) for spec in self.manifest.inputs
         }
-
-    @property
-    def heavy(self) -> bool:
-        """Whether a small body can be much work: a compressed image is large once decoded."""
-        return self.preprocessor is not None and self.preprocessor.sample_field == "image"
-
-    @property
-    def sequential(self) -> bool:
-        """Whether samples have lengths, and batches the padding that comes with them."""
-        return self.preprocessor is not None and self.preprocessor.sample_field == "text"
+        fixed = all(DYNAMIC not in shape for shape in self._shapes.values())
+        self._fixed_signature = _shapes_signature(self._shapes.values()) if fixed else None
 
     def to_parts(
         self,
@@ -105,6 +103,9 @@ class ServedModel:
         cache: RowCache | None = None,
     ) -> list[Part]:
         """The samples as tensors, in as few parts as can run at once. Raises BadRequestError."""
+        if len(samples) == 1:
+            signature, row = self._to_row(samples[0], cache)
+            return [self._join(signature, [(0, row)])]
         groups: dict[str, list[tuple[int, Tensors]]] = {}
         for index, sample in enumerate(samples):
             signature, row = self._to_row(sample, cache)
@@ -226,7 +227,7 @@ class ServedModel:
         """Samples of the same shapes can be joined into one batch; sequences are padded."""
         if self.sequential:
             return "text"
-        return ";".join(f"{array.shape}" for array in row.values())
+        return self._fixed_signature or _shapes_signature(array.shape for array in row.values())
 
     def _join(self, signature: str, rows: list[tuple[int, Tensors]]) -> Part:
         indices = tuple(index for index, _ in rows)
@@ -239,6 +240,10 @@ class ServedModel:
             return Part(alone, indices, signature, length)
         joined = {name: np.stack([row[name] for row in tensors]) for name in tensors[0]}
         return Part(joined, indices, signature, length)
+
+
+def _shapes_signature(shapes: Iterable[tuple[int, ...]]) -> str:
+    return ";".join(map(str, shapes))
 
 
 def _length(row: Tensors) -> int:

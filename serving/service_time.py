@@ -47,5 +47,5 @@ class ServiceTime:
     def done(self, model: ModelKey, wait: float, *, samples: int) -> float:
         """When more samples of the model have run, if what waits takes so long: whole batches."""
         batch = self.batch(model)
-        own = self.wait({model: samples})
+        own = self._sample.get(model, 0.0) * samples
         return math.ceil((wait + own) / batch - _SLACK) * batch if batch else wait

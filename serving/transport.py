@@ -26,10 +26,12 @@ from serving.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 CONNECT_SECONDS = 10.0
+FRAME_BYTES = 256 * 1024
+"""Of tensors that one frame has before the next is begun."""
 
 
 class Link(asyncio.Protocol):
@@ -38,14 +40,15 @@ class Link(asyncio.Protocol):
     def __init__(
         self,
         *,
-        on_message: Callable[[Link, Message], None],
+        on_messages: Callable[[Link, list[Message]], None],
         on_lost: Callable[[Link], None],
         on_open: Callable[[Link], None] | None = None,
         gathers: bool = False,
     ) -> None:
         """`gathers`: what is sent in one turn of the event loop is written at once."""
-        self._gathered: list[bytes | memoryview] | None = [] if gathers else None
-        self._on_message = on_message
+        self._gathers = gathers
+        self._gathered: list[Message] = []
+        self._on_messages = on_messages
         self._on_lost = on_lost
         self._on_open = on_open
         self._frames = Frames()
@@ -61,7 +64,7 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             for frame in self._frames.feed(data):
-                self._on_message(self, decode(frame))
+                self._on_messages(self, decode(frame))
         except WireError:
             self.close()
 
@@ -73,39 +76,50 @@ class Link(asyncio.Protocol):
     def open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
-    def send(self, kind: str, fields: dict[str, Any], tensors: Iterable[Tensors] = ()) -> None:
+    def send(self, kind: str, fields: dict[str, Any], tensors: Sequence[Tensors] = ()) -> None:
         """Written in order; silently dropped if the connection is gone, which `on_lost` tells."""
-        if self._transport is None:
-            return
-        pieces = encode(kind, fields, tensors)
-        if self._gathered is None:
-            self._transport.writelines(pieces)
-            return
-        if not self._gathered:
+        if self._gathers and not self._gathered:
             asyncio.get_running_loop().call_soon(self._write)
-        self._gathered += pieces
+        self._gathered.append(Message(kind, fields, tensors))
+        if not self._gathers:
+            self._write()
 
     def _write(self) -> None:
-        pieces, self._gathered = self._gathered, []
-        if self._transport is not None and pieces:
-            self._transport.writelines(pieces)
+        messages, self._gathered = self._gathered, []
+        if self._transport is not None:
+            for frame in _frames(messages):
+                self._transport.writelines(encode(frame))
 
     def close(self) -> None:
         if self._transport is not None:
             self._transport.abort()
 
 
+def _frames(messages: list[Message]) -> Iterator[list[Message]]:
+    """The messages in frames: who gets them can begin when the first one is there."""
+    frame: list[Message] = []
+    size = 0
+    for message in messages:
+        frame.append(message)
+        size += message.size
+        if size >= FRAME_BYTES:
+            yield frame
+            frame, size = [], 0
+    if frame:
+        yield frame
+
+
 async def connect(
     address: Path,
     *,
-    on_message: Callable[[Link, Message], None],
+    on_messages: Callable[[Link, list[Message]], None],
     on_lost: Callable[[Link], None],
 ) -> Link:
     """An API process's connection to a worker. Raises OSError."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(CONNECT_SECONDS):
         _, link = await loop.create_unix_connection(
-            lambda: Link(on_message=on_message, on_lost=on_lost, gathers=True), str(address)
+            lambda: Link(on_messages=on_messages, on_lost=on_lost, gathers=True), str(address)
         )
     return link
 
@@ -113,7 +127,7 @@ async def connect(
 class Receiver(Protocol):
     """What a worker does with what API processes say; called on the port's thread."""
 
-    def receive(self, link: Link, message: Message) -> None: ...
+    def receive(self, link: Link, *messages: Message) -> None: ...
 
     def lost(self, link: Link) -> None:
         """The API process is gone, and with it everybody who waited for its requests."""
@@ -145,11 +159,11 @@ class Port:
             self._released[link] = self._catalog["serial"]  # it never knew an older one
             link.send(CATALOG, self._catalog)
 
-        def received(link: Link, message: Message) -> None:
-            if message.kind == RELEASED:
-                self._released[link] = message.fields["serial"]
-            else:
-                receiver.receive(link, message)
+        def received(link: Link, messages: list[Message]) -> None:
+            for message in messages:
+                if message.kind == RELEASED:
+                    self._released[link] = message.fields["serial"]
+            receiver.receive(link, *messages)
 
         def lost(link: Link) -> None:
             self._released.pop(link, None)
@@ -157,7 +171,7 @@ class Port:
 
         # uvloop keeps a server only while somebody is connected to it.
         self._server = await self._loop.create_unix_server(
-            lambda: Link(on_message=received, on_lost=lost, on_open=opened), str(self._address)
+            lambda: Link(on_messages=received, on_lost=lost, on_open=opened), str(self._address)
         )
 
     def announce(self, catalog: dict[str, Any]) -> None:

@@ -1,19 +1,21 @@
 """What API processes and workers say to each other: a JSON header, then the tensors' bytes.
 
-    frame   = u32 length of what follows, u32 length of the header, header, tensor, tensor, …
-    header  = JSON, with [name, dtype, shape] of each tensor where a message carries tensors
+    frame   = u32 length of what follows, u32 length of the header, header, block, block, …
+    header  = JSON: each message's kind, fields and number of tensor groups; then, of groups that
+              follow each other and are alike, how many, and [name, dtype, shape] of their tensors
+    block   = the tensors of one name of such groups, one after the other
 
-Nothing is pickled: what came in over HTTP is never executed. Header and tensors are padded to 16
+Nothing is pickled: what came in over HTTP is never executed. Header and blocks are padded to 16
 bytes, so that an array is a view on the frame it came in.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,7 @@ import orjson
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
+_Layout = list[tuple[str, str, tuple[int, ...]]]
 
 _LENGTHS = struct.Struct("<II")
 _ALIGNMENT = 16
@@ -44,60 +47,92 @@ class WireError(Exception):
     """The peer speaks another protocol: the connection is of no use."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One frame, parsed."""
+class Message(NamedTuple):
+    """What is said at once."""
 
     kind: str
     fields: dict[str, Any]
-    tensors: list[dict[str, Array]]
-    """One dictionary for each entry of the header's "tensors"."""
+    tensors: Sequence[Tensors] = ()
+    """One group for each of the parts, or answers, that it is about."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its tensors."""
+        return sum(array.nbytes for group in self.tensors for array in group.values())
 
 
-def encode(kind: str, fields: Mapping[str, Any], tensors: Iterable[Tensors] = ()) -> list[bytes]:
-    """The frame as pieces to be written one after the other."""
-    layouts: list[list[Any]] = []
-    buffers: list[bytes] = []
-    size = 0
-    for group in tensors:
-        layout: list[Any] = []
-        for name, array in group.items():
-            if array.dtype == object:
-                layout.append([name, _STRING, list(array.shape), array.ravel().tolist()])
-                continue
-            content = array.tobytes()
-            padding = -len(content) % _ALIGNMENT
-            buffers.append(content)
-            if padding:
-                buffers.append(bytes(padding))
-            size += len(content) + padding
-            layout.append([name, array.dtype.str, list(array.shape)])
-        layouts.append(layout)
-    header = orjson.dumps({"kind": kind, "fields": fields, "tensors": layouts})
+def encode(messages: Sequence[Message]) -> list[bytes]:
+    """A frame as pieces to be written one after the other."""
+    runs: list[tuple[_Layout, list[Tensors]]] = []
+    for message in messages:
+        for group in message.tensors:
+            layout = _layout(group)
+            if runs and runs[-1][0] == layout:
+                runs[-1][1].append(group)
+            else:
+                runs.append((layout, [group]))
+    blocks: list[bytes] = []
+    for layout, groups in runs:
+        for name, dtype, _ in layout:
+            if dtype != _STRING:
+                contents = [group[name].tobytes() for group in groups]
+                blocks += contents
+                blocks.append(bytes(-sum(map(len, contents)) % _ALIGNMENT))
+    header = orjson.dumps(
+        {
+            "messages": [(kind, fields, len(tensors)) for kind, fields, tensors in messages],
+            "tensors": [(len(groups), layout, _strings(layout, groups)) for layout, groups in runs],
+        }
+    )
     header += b" " * (-(len(header) + _LENGTHS.size) % _ALIGNMENT)
-    return [_LENGTHS.pack(size + len(header) + 4, len(header)) + header, *buffers]
+    size = sum(map(len, blocks))
+    return [_LENGTHS.pack(size + len(header) + 4, len(header)) + header, *blocks]
 
 
-def decode(frame: bytes) -> Message:
+def _layout(group: Tensors) -> _Layout:
+    return [
+        (name, _STRING if array.dtype == object else array.dtype.str, array.shape)
+        for name, array in group.items()
+    ]
+
+
+def _strings(layout: _Layout, groups: Sequence[Tensors]) -> dict[str, list[list[str]]]:
+    """What no block holds."""
+    return {
+        name: [group[name].ravel().tolist() for group in groups]
+        for name, dtype, _ in layout
+        if dtype == _STRING
+    }
+
+
+def decode(frame: bytes) -> list[Message]:
     """`frame` is all of it, from its first byte. Raises WireError."""
     try:
         _, header_length = _LENGTHS.unpack_from(frame)
         offset = _LENGTHS.size + header_length
         header = orjson.loads(frame[_LENGTHS.size : offset])
         groups: list[dict[str, Array]] = []
-        for layout in header["tensors"]:
-            group: dict[str, Array] = {}
-            for name, dtype, shape, *strings in layout:
+        for count, layout, strings in header["tensors"]:
+            run: list[dict[str, Array]] = [{} for _ in range(count)]
+            for name, dtype, shape in layout:
                 if dtype == _STRING:
-                    group[name] = np.array(strings[0], dtype=object).reshape(shape)
-                    continue
-                kind = np.dtype(dtype)
-                count = math.prod(shape)
-                group[name] = np.frombuffer(frame, kind, count, offset).reshape(shape)
-                length = count * kind.itemsize
-                offset += length + -length % _ALIGNMENT
-            groups.append(group)
-        return Message(header["kind"], header["fields"], groups)
+                    arrays = [
+                        np.array(texts, dtype=object).reshape(shape) for texts in strings[name]
+                    ]
+                else:
+                    kind = np.dtype(dtype)
+                    number = count * math.prod(shape)
+                    block = np.frombuffer(frame, kind, number, offset).reshape(count, *shape)
+                    arrays = [block[index, ...] for index in range(count)]
+                    offset += block.nbytes + -block.nbytes % _ALIGNMENT
+                for group, array in zip(run, arrays, strict=True):
+                    group[name] = array
+            groups += run
+        left = iter(groups)
+        return [
+            Message(kind, fields, list(itertools.islice(left, number)))
+            for kind, fields, number in header["messages"]
+        ]
     except (struct.error, ValueError, KeyError, TypeError) as error:
         raise WireError(f"a frame cannot be read: {error}") from error
 

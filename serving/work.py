@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from serving.batch import Item
 from serving.batching import Batcher
@@ -37,8 +37,7 @@ GONE = "gone"
 """The model is not held here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """One part of a request: what to run, and whom to tell."""
 
     link: Link
@@ -96,20 +95,25 @@ class WorkQueue:
         self._metrics = metrics
         self._changed = threading.Condition()
         self._items: dict[Link, dict[int, Item[Job]]] = {}
+        self._wakes = -math.inf
+        """When `take` looks again by itself; it is awake where that is past."""
         self._closed = False
 
-    def receive(self, link: Link, message: Message) -> None:
+    def receive(self, link: Link, *messages: Message) -> None:
         """What an API process says."""
-        if message.kind == INFER:
-            self._add(link, message)
-        elif message.kind == CANCEL:
-            with self._changed:
-                waiting = self._items.get(link, {})
-                items = [waiting.pop(job_id, None) for job_id in message.fields["ids"]]
-                self._discard([item for item in items if item is not None])
-                begun = [self._verdict(link, job_id) for job_id in message.fields.get("begun", ())]
-            if begun:
-                link.send(REPLY, {"answers": begun}, [{}] * len(begun))
+        answers: list[dict[str, Any]] = []
+        with self._changed:
+            for message in messages:
+                if message.kind == INFER:
+                    answers += self._add(link, message)
+                elif message.kind == CANCEL:
+                    answers += self._cancel(link, message)
+            self._metrics.queue_depth(len(self._batcher))
+            wake = self._batcher.wake
+            if wake is not None and wake < self._wakes:  # threads that wake each other cost time
+                self._changed.notify()
+        if answers:
+            link.send(REPLY, {"answers": answers}, [{}] * len(answers))
 
     def lost(self, link: Link) -> None:
         """The API process is gone: nobody waits for what it asked."""
@@ -137,8 +141,14 @@ class WorkQueue:
                     self._running = poll.batch[0].payload.model
                     self._batch, self._began = poll.batch, time.monotonic()
                     return poll.batch
-                self._changed.wait(None if poll.wake is None else poll.wake - time.monotonic())
+                self._sleep(poll.wake)
         return None
+
+    def _sleep(self, until: float | None) -> None:
+        """Until then, or until there is something to do before."""
+        self._wakes = math.inf if until is None else until
+        self._changed.wait(None if until is None else until - time.monotonic())
+        self._wakes = -math.inf
 
     def measured(self, batch: Sequence[Item[Job]], seconds: float) -> None:
         """The batch has run, and took that long: what is still to come is planned by it."""
@@ -166,40 +176,43 @@ class WorkQueue:
             self._closed = True
             self._changed.notify()
 
-    def _add(self, link: Link, message: Message) -> None:
+    def _add(self, link: Link, message: Message) -> list[dict[str, Any]]:
+        """The refusal of what is not queued."""
         fields = message.fields
         tensors = message.tensors[0]
         model: ModelKey = (fields["model"][0], fields["model"][1])
         samples = len(next(iter(tensors.values())))
         now, deadline = time.monotonic(), fields["deadline"]
-        with self._changed:
-            self._used[model] = now
-            wait = self._service.wait(self._waiting) + max(0.0, self._rests_until - now)
-            # In time is what has run by then: what has only begun is work for nobody.
-            done = now + self._running_seconds() + self._service.done(model, wait, samples=samples)
-            late = done + self._lateness[model].margin - deadline
-            item = Item(
-                Job(link, fields["id"], model, tensors, done, fields["routed"]),
-                group=(model, fields["signature"]),
-                samples=samples,
-                arrived=now,
-                due=min(now + self._patience(model), deadline - self._service.batch(model)),
-                deadline=deadline,
-                saves=self._service.saves(model),
-                priority=fields["priority"],
-                length=fields["length"],
-            )
-            hopeless = len(self._batcher) > 0 and late > 0
-            accepted = not hopeless and self._batcher.add(item)
-            if accepted:
-                self._items.setdefault(link, {})[fields["id"]] = item
-                self._waiting[model] += samples
-                self._metrics.queue_depth(len(self._batcher))
-                self._changed.notify()
-        if not accepted:
+        self._used[model] = now
+        wait = self._service.wait(self._waiting) + max(0.0, self._rests_until - now)
+        # In time is what has run by then: what has only begun is work for nobody.
+        done = now + self._running_seconds() + self._service.done(model, wait, samples=samples)
+        late = done + self._lateness[model].margin - deadline
+        item = Item(
+            Job(link, fields["id"], model, tensors, done, fields["routed"]),
+            group=(model, fields["signature"]),
+            samples=samples,
+            arrived=now,
+            due=min(now + self._patience(model), deadline - self._service.batch(model)),
+            deadline=deadline,
+            saves=self._service.saves(model),
+            priority=fields["priority"],
+            length=fields["length"],
+        )
+        hopeless = len(self._batcher) > 0 and late > 0
+        if hopeless or not self._batcher.add(item):
             self._metrics.dropped(REJECTED, samples)
-            refusal = answer(fields["id"], REJECTED, wait=wait, late=late if hopeless else 0.0)
-            link.send(REPLY, {"answers": [refusal]}, [{}])
+            return [answer(fields["id"], REJECTED, wait=wait, late=late if hopeless else 0.0)]
+        self._items.setdefault(link, {})[fields["id"]] = item
+        self._waiting[model] += samples
+        return []
+
+    def _cancel(self, link: Link, message: Message) -> list[dict[str, Any]]:
+        """What became of those that it asks about."""
+        waiting = self._items.get(link, {})
+        items = [waiting.pop(job_id, None) for job_id in message.fields["ids"]]
+        self._discard([item for item in items if item is not None])
+        return [self._verdict(link, job_id) for job_id in message.fields.get("begun", ())]
 
     def _verdict(self, link: Link, job_id: int) -> dict[str, Any]:
         """Whether that runs, and for how many seconds; else it has never begun, or its answer is on

@@ -8,6 +8,7 @@ import numpy as np
 
 from bundle.bfloat16 import is_finite
 from bundle.errors import InputError
+from bundle.finite import all_finite
 from bundle.tensor import BFLOAT16, DYNAMIC, TensorSpec
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _as_bits(value: Any, spec: TensorSpec) -> Array:
 def _finite(array: Array, spec: TensorSpec) -> bool:
     if spec.dtype == BFLOAT16:
         return bool(is_finite(array).all())
-    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+    return all_finite(array)
 
 
 def _as_integers(value: Any, array: Array) -> Array:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
+from bundle.finite import all_finite
 from serving.codec.datatype import DATATYPES, has_json, pack_strings, storage
 from serving.errors import BadRequestError, RefusedSampleError
 
@@ -85,7 +86,7 @@ def _to_bytes(array: Array, spec: TensorSpec) -> bytes:
 
 def _to_values(array: Array, spec: TensorSpec) -> Any:
     """Row-major. Floating-point numbers are written so that reading them gives the same number."""
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    if not all_finite(array):
         raise RefusedSampleError(
             f"the model's {spec.name!r} has NaN or infinite values for this input; ask for it with "
             "binary_data, since JSON has no form for them",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bundle.quotation import shorten
 from serving.errors import BadRequestError
@@ -17,8 +17,7 @@ LONGEST_TEXT_OPTION = 256
 LOWEST_PRIORITY = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """One sample, undecoded: an image's bytes, a text, or nested lists by tensor."""
 
     field: str
@@ -48,8 +47,7 @@ _OPTIONS = frozenset(OPTION_FIELDS)
 _NO_OPTIONS = Options()
 
 
-@dataclass(frozen=True, slots=True)
-class PredictRequest:
+class PredictRequest(NamedTuple):
     """A request for predictions, one for each sample."""
 
     samples: tuple[Sample, ...]

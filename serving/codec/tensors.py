@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bundle.errors import InputError
+from bundle.finite import all_finite
 from bundle.tensor import DYNAMIC, TensorSpec
 
 _NUMBER = "a number"
@@ -45,7 +46,7 @@ def to_array(value: object, spec: TensorSpec, *, shape: tuple[int, ...]) -> npt.
         )
     if 0 in found:
         raise _error(spec, "is empty", remedy="send at least one value along every dimension")
-    return _typed(value, types, spec).reshape(found)
+    return _typed(value, types, spec)
 
 
 def flat_array(value: object, spec: TensorSpec, *, shape: tuple[int, ...]) -> npt.NDArray[Any]:
@@ -107,9 +108,12 @@ def _check_types(types: set[type], spec: TensorSpec) -> None:
 
 
 def _floats(value: object, spec: TensorSpec) -> npt.NDArray[Any]:
+    wide = np.array(value, dtype=np.float64)
+    if np.abs(wide).max(initial=0.0) <= np.finfo(spec.dtype).max:
+        return wide.astype(spec.dtype)
     with np.errstate(over="ignore"):
-        array = np.array(value, dtype=np.float64).astype(spec.dtype)
-    if not np.isfinite(array).all():
+        array = wide.astype(spec.dtype)
+    if not all_finite(array):
         raise _error(spec, f"has a value that is too large for {spec.dtype}")
     return array
 

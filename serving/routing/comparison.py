@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from bundle.bfloat16 import as_numbers
 from bundle.errors import EngineError
+from bundle.finite import all_finite
 from bundle.prediction import softmax
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def compare(manifest: Manifest, ours: Tensors, other: Manifest, theirs: Tensors)
     """Batch dimension in front. Raises EngineError where `theirs` are not finite."""
     ours, theirs = as_numbers(manifest.outputs, ours), as_numbers(other.outputs, theirs)
     for name, array in theirs.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if not all_finite(array):
             raise EngineError(f"the shadow's {name!r} has NaN or infinite values", field=name)
     if manifest.labels and other.labels:
         return _compare_labels(

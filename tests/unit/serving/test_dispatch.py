@@ -21,7 +21,7 @@ from serving.transport import Link
 from serving.wire import CANCEL, INFER, REPLY
 from serving.work import BEGUN, EXPIRED, FAILED, OK, REJECTED, answer
 
-SERVED = SimpleNamespace(info=SimpleNamespace(key=("m", "1")))
+SERVED = SimpleNamespace(key=("m", "1"))
 PART = Part({"x": np.ones((1, 2), np.float32)}, (0,), "x")
 
 
@@ -35,8 +35,8 @@ class Worker:
     def opened(self, link) -> None:
         self.link = link
 
-    def received(self, _, message) -> None:
-        self.messages.append(message)
+    def received(self, _, messages) -> None:
+        self.messages += messages
 
     async def told(self, kind: str, count: int = 1) -> list:
         """Waits until it was."""
@@ -58,7 +58,7 @@ async def dispatching(folder):
     worker = Worker()
     server = await asyncio.get_running_loop().create_unix_server(
         lambda: Link(
-            on_message=worker.received, on_lost=lambda _: None, on_open=worker.opened
+            on_messages=worker.received, on_lost=lambda _: None, on_open=worker.opened
         ),
         str(folder / "w"),
     )  # fmt: skip
@@ -133,17 +133,29 @@ def test_a_deadline_passes_and_what_waits_is_taken_back(tmp_path):
     assert asyncio.run(run()) == [0]
 
 
-@pytest.mark.parametrize("early", [True, False], ids=["before it is asked", "while it waits"])
-def test_who_has_gone_is_not_waited_for(tmp_path, early):
+def test_who_has_gone_before_is_not_asked_for(tmp_path):
+    async def run():
+        departure = Departure()
+        departure.happen()
+        async with dispatching(tmp_path) as (dispatcher, worker):
+            with pytest.raises(ClientGoneError):
+                await ask(dispatcher, departure=departure)
+            asking = ask(dispatcher)
+            await worker.told(INFER)
+            worker.answer(0)
+            await asking
+            return [message.kind for message in worker.messages]
+
+    assert asyncio.run(run()) == [INFER]
+
+
+def test_who_goes_while_it_waits_is_not_waited_for(tmp_path):
     async def run():
         departure = Departure()
         async with dispatching(tmp_path) as (dispatcher, worker):
-            if early:
-                departure.happen()
             asking = ask(dispatcher, departure=departure)
-            if not early:
-                await worker.told(INFER)
-                departure.happen()
+            await worker.told(INFER)
+            departure.happen()
             with pytest.raises(ClientGoneError):
                 await asking
             (taken_back,) = await worker.told(CANCEL)

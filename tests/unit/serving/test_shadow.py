@@ -36,8 +36,12 @@ class Counted(ShadowMetrics):
 
 async def ask(shadows: Shadows, times: int) -> None:
     """A version that nothing is known of stands in for one that is odd in any way."""
-    served = SimpleNamespace(info=SimpleNamespace(name="m", version="1", key=("m", "1")))
-    odd = SimpleNamespace(info=SimpleNamespace(name="m", version="2", key=("m", "2")))
+    served, odd = (
+        SimpleNamespace(
+            info=SimpleNamespace(name="m", version=version, key=("m", version)), key=("m", version)
+        )
+        for version in ("1", "2")
+    )
     shadows._catalog.update([odd])
     for _ in range(times):
         shadows.mirror(served, [Part({}, (0,), "")], [], lambda _: [])

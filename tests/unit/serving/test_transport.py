@@ -30,7 +30,7 @@ class Nobody:
 
 
 def link(*, gathers):
-    made = Link(on_message=lambda *_: None, on_lost=lambda _: None, gathers=gathers)
+    made = Link(on_messages=lambda *_: None, on_lost=lambda _: None, gathers=gathers)
     made.connection_made(Wire())
     return made, made._transport
 
@@ -47,7 +47,7 @@ def test_link_writes_at_once_what_is_sent_in_one_turn_and_keeps_the_order():
         return wire.writes
 
     first, second = asyncio.run(send())
-    found = [decode(frame) for frame in Frames().feed(first + second)]
+    found = [message for frame in Frames().feed(first + second) for message in decode(frame)]
     assert [message.fields.get("id") for message in found] == [0, 1, 2, None]
     assert [message.tensors[0]["x"].tolist() for message in found[:3]] == [[0, 0], [1, 1], [2, 2]]
 
@@ -77,7 +77,7 @@ def test_port_can_be_reached_for_as_long_as_its_worker_lives(tmp_path):
         told = asyncio.get_running_loop().create_future()
         found = await connect(
             tmp_path / "worker.sock",
-            on_message=lambda _, message: told.set_result(message.kind),
+            on_messages=lambda _, messages: told.set_result(messages[0].kind),
             on_lost=lambda _: None,
         )
         try:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from serving.wire import Frames, WireError, decode, encode
+from serving.wire import Frames, Message, WireError, decode, encode
 
 ARRAYS = st.one_of(
     npst.arrays(
@@ -30,32 +30,49 @@ def same(left: np.ndarray, right: np.ndarray) -> bool:
     )
 
 
+def all_same(sent, received) -> bool:
+    return [list(group) for group in sent] == [list(group) for group in received] and all(
+        same(one[name], other[name])
+        for one, other in zip(sent, received, strict=True)
+        for name in one
+    )
+
+
 @given(groups=GROUPS, cuts=st.lists(st.integers(1, 200), max_size=20))
 def test_a_message_arrives_bit_for_bit_in_any_pieces(groups, cuts):
-    data = b"".join(encode("infer", {"id": 3, "model": ["größe", "1"]}, groups)) * 2
+    data = b"".join(encode([Message("infer", {"model": ["größe", "1"]}, groups)])) * 2
     frames = Frames()
     found = []
     for cut in [*cuts, len(data)]:
         found += list(frames.feed(data[:cut]))
         data = data[cut:]
     assert len(found) == 2
-    for message in map(decode, found):
-        assert (message.kind, message.fields) == ("infer", {"id": 3, "model": ["größe", "1"]})
-        assert [list(group) for group in message.tensors] == [list(group) for group in groups]
-        for sent, received in zip(groups, message.tensors, strict=True):
-            assert all(same(sent[name], received[name]) for name in sent)
+    for [message] in map(decode, found):
+        assert (message.kind, message.fields) == ("infer", {"model": ["größe", "1"]})
+        assert all_same(groups, message.tensors)
+
+
+@given(messages=st.lists(st.tuples(st.integers(0, 9), GROUPS), max_size=4), alike=st.integers(1, 4))
+def test_messages_of_one_frame_arrive_in_order_each_with_its_tensors(messages, alike):
+    sent = [Message("infer", {"id": number}, groups * alike) for number, groups in messages]
+    received = decode(b"".join(encode(sent)))
+    assert [(message.kind, message.fields) for message in received] == [
+        (message.kind, message.fields) for message in sent
+    ]
+    for one, other in zip(sent, received, strict=True):
+        assert all_same(one.tensors, other.tensors)
 
 
 def test_arrays_that_arrive_are_aligned():
-    frame = b"".join(encode("infer", {"id": 1}, [{"a": np.zeros(3, "int8"), "b": np.ones(2)}]))
-    [group] = decode(frame).tensors
-    assert group["b"].flags.aligned
+    group = {"a": np.zeros(3, "int8"), "b": np.ones(2)}
+    [message] = decode(b"".join(encode([Message("infer", {}, [group, group])])))
+    assert all(found["b"].flags.aligned for found in message.tensors)
 
 
 def test_arrays_that_are_not_contiguous_are_sent_as_they_read():
     array = np.arange(12, dtype=np.int32).reshape(3, 4)[:, ::2].T
-    [group] = decode(b"".join(encode("infer", {}, [{"a": array}]))).tensors
-    np.testing.assert_array_equal(group["a"], array)
+    [message] = decode(b"".join(encode([Message("infer", {}, [{"a": array}])])))
+    np.testing.assert_array_equal(message.tensors[0]["a"], array)
 
 
 @pytest.mark.parametrize("frame", [b"", b"\x04\0\0\0\xff\0\0\0", b"\x08\0\0\0\x04\0\0\0nope"])

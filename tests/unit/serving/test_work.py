@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import threading
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -226,7 +225,7 @@ def test_what_would_be_in_time_by_a_hair_is_refused_where_forecasts_have_been_to
     assert asked(1) == []
     [*batch] = queue.take()
     for item in batch:  # as if each had run half a second later than foretold
-        item.payload = replace(item.payload, foretold=time.monotonic() - 0.5)
+        item.payload = item.payload._replace(foretold=time.monotonic() - 0.5)
     for _ in range(32):
         queue.measured(batch, 0.9)
     [refusal] = asked(3)
@@ -237,7 +236,7 @@ def test_a_model_that_is_late_takes_no_time_from_another(queue):
     for _ in range(32):
         queue.receive(Recorder(), infer(0, model="late"))
         [late] = queue.take()
-        late.payload = replace(late.payload, foretold=time.monotonic() - 10.0)
+        late.payload = late.payload._replace(foretold=time.monotonic() - 10.0)
         queue.measured([late], 0.0)
     link = Recorder()
     queue.receive(link, infer(1))
@@ -254,7 +253,7 @@ def test_one_batch_is_one_forecast_however_many_samples_it_has(queue):
         queue.receive(link, infer(number))
     batch = queue.take()
     for item in batch:
-        item.payload = replace(item.payload, foretold=time.monotonic() - 8.0)
+        item.payload = item.payload._replace(foretold=time.monotonic() - 8.0)
     queue.measured(batch, 0.0)
     queue.receive(link, infer(4))
     queue.receive(link, infer(5, seconds=4.0))  # a sixteenth of 8 s counts, and so much it strays
