@@ -6,6 +6,7 @@ import os
 import re
 import time
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -136,16 +137,16 @@ class Exchange:
 
     def headers(self) -> dict[str, str]:
         """What every answer carries."""
-        headers = {REQUEST_ID: self.request_id}
-        if self.model is not None:
-            headers[MODEL_VERSION] = _latin(self.model.version)
-            headers["X-Variant"] = _latin(self.model.variant)
-        return headers
+        model = self.model
+        told = {} if model is None else _of_model(model.version, model.variant)
+        return {REQUEST_ID: self.request_id, **told}
 
     def timing(self, seconds: float) -> str:
         """What Server-Timing says, in milliseconds: the phases, and `seconds` altogether."""
-        parts = [*self.record.phases.items(), ("total", seconds)]
-        return ", ".join(f"{name};dur={value * 1000:.3f}" for name, value in parts)
+        phases = [
+            f"{name};dur={value * 1000:.3f}, " for name, value in self.record.phases.items()
+        ]
+        return f"{''.join(phases)}total;dur={seconds * 1000:.3f}"
 
     def refuse(self, error: ServingError) -> Response:
         """The answer to a request that failed."""
@@ -157,6 +158,11 @@ class Exchange:
             {**self.headers(), **error.headers},
             "application/json",
         )
+
+
+@lru_cache(maxsize=256)
+def _of_model(version: str, variant: str) -> dict[str, str]:
+    return {MODEL_VERSION: _latin(version), "X-Variant": _latin(variant)}
 
 
 def _latin(text: str) -> str:

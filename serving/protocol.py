@@ -8,7 +8,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import (
-    HEADER_VALUE_RE,
     STATUS_LINE,
     HttpToolsProtocol,
     RequestResponseCycle,
@@ -30,6 +29,9 @@ LAST_SECONDS = 0.2
 """For the first byte of a connection that was made just before the server stopped accepting."""
 MAX_HEAD_BYTES = 64 * 1024
 """Of the request line and all headers together."""
+
+
+_IN_NO_HEADER = bytes({*range(32), 127} - {ord("\t")})
 
 
 class _HeadTooLargeError(Exception):
@@ -119,7 +121,8 @@ class HttpProtocol(HttpToolsProtocol):
         if cycle.disconnected:
             return True
         headers = [*cycle.default_headers, *response.raw_headers]
-        if HEADER_VALUE_RE.search(b"".join([value for _, value in headers])):
+        values = b"".join([value for _, value in headers])
+        if len(values.translate(None, _IN_NO_HEADER)) != len(values):
             raise RuntimeError(f"a header cannot be sent: {headers}")
         if (b"connection", b"close") in headers:
             cycle.keep_alive = False

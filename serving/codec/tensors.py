@@ -12,6 +12,7 @@ from bundle.errors import InputError
 from bundle.finite import all_finite
 from bundle.tensor import DYNAMIC, TensorSpec
 
+_LARGEST = {name: float(np.finfo(name).max) for name in ("float16", "float32", "float64")}
 _NUMBER = "a number"
 _KINDS = {
     bool: "a boolean",
@@ -109,7 +110,7 @@ def _check_types(types: set[type], spec: TensorSpec) -> None:
 
 def _floats(value: object, spec: TensorSpec) -> npt.NDArray[Any]:
     wide = np.array(value, dtype=np.float64)
-    if np.abs(wide).max(initial=0.0) <= np.finfo(spec.dtype).max:
+    if not np.count_nonzero(np.abs(wide) > _LARGEST[spec.dtype]):
         return wide.astype(spec.dtype)
     with np.errstate(over="ignore"):
         array = wide.astype(spec.dtype)
