@@ -32,6 +32,8 @@ class Item(Generic[P]):
     """When it runs at the latest, alone if need be."""
     deadline: float
     """From when on nobody wants the answer."""
+    presses: float = math.inf
+    """From when on it would be too late behind another batch."""
     saves: float = math.inf
     """Seconds that one more to share its batch with would save."""
     length: int = 1

@@ -2,8 +2,9 @@
 
 Items of one group may run together. A group is sent when it holds a batch's worth of samples or of
 tokens, when one of its items is due, or when a pause in the arrivals has cost those that wait as
-much as one more would save. The item that has waited longest goes first, and takes along those that
-are nearest to it in length, so that little padding is paid for.
+much as one more would save. Of the highest priority that waits the item that has waited longest
+goes first, or else the one that would be too late in the next batch; it takes along those that are
+nearest to it in length, so that little padding is paid for.
 """
 
 from __future__ import annotations
@@ -88,7 +89,19 @@ class Batcher(Generic[P]):
             raise AssertionError("somebody is woken for nothing")
         due, oldest = first
         group = next(iter(self._full)) if self._full and due > now else oldest.group
-        return Poll(self._take(group), expired, now)
+        pressing = self._pressing(now)
+        if pressing is not None:
+            group = pressing.group
+        return Poll(self._take(group, pressing), expired, now)
+
+    def _pressing(self, now: float) -> Item[P] | None:
+        """The item with the nearest deadline, if it has to run now and nobody goes before it."""
+        first = self._deadlines.first()
+        if first is None:
+            return None
+        item = first[1]
+        pressing = item.presses <= now and item.priority == self._groups[item.group].highest
+        return item if pressing else None
 
     @property
     def wake(self) -> float | None:
@@ -110,10 +123,15 @@ class Batcher(Generic[P]):
             expired.append(first[1])
         return expired
 
-    def _take(self, key: Hashable) -> list[Item[P]]:
-        """Remove as many items of the group as fit."""
+    def _take(self, key: Hashable, leader: Item[P] | None) -> list[Item[P]]:
+        """Remove as many items of the group as fit, and the leader, if there is one."""
         batch = Batch[P](self._batch_size, self._batch_tokens)
-        for item in self._groups[key].in_order():
+        group = self._groups[key]
+        leader = leader or group.oldest
+        batch.add(leader)
+        for item in group.around(leader.length):
+            if item is leader:
+                continue
             if batch.takes(item):
                 batch.add(item)
             elif batch.full:

@@ -143,9 +143,7 @@ class Exchange:
 
     def timing(self, seconds: float) -> str:
         """What Server-Timing says, in milliseconds: the phases, and `seconds` altogether."""
-        phases = [
-            f"{name};dur={value * 1000:.3f}, " for name, value in self.record.phases.items()
-        ]
+        phases = [f"{name};dur={value * 1000:.3f}, " for name, value in self.record.phases.items()]
         return f"{''.join(phases)}total;dur={seconds * 1000:.3f}"
 
     def refuse(self, error: ServingError) -> Response:

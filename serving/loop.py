@@ -59,28 +59,32 @@ class EngineLoop(LitLoop):  # type: ignore[misc] # LitServe ships no types
         lit_api.begin(transport, request_queue)
         while (batch := request_queue.take()) is not None:
             started = time.monotonic()
-            transport.reply(execute(batch, lit_api.models, lit_api.metrics))
-            request_queue.measured(batch, time.monotonic() - started)
+            replies, whole = execute(batch, lit_api.models, lit_api.metrics)
+            transport.reply(replies)
+            request_queue.done(batch, time.monotonic() - started, whole=whole)
         transport.close()
         raise SystemExit(0)
 
 
 def execute(
     batch: Sequence[Item[Job]], models: Mapping[ModelKey, LoadedModel], metrics: MetricsCollector
-) -> dict[Link, list[Answer]]:
-    """Run a batch, all of one model; the answers by who waits for them.
+) -> tuple[dict[Link, list[Answer]], bool]:
+    """Run a batch, all of one model. The answers by who waits for them, and whether it ran as a
+    whole.
 
-    If the batch fails its items run one by one, so that only the one at fault fails. Together they
-    remain one batch to whoever judges the version.
+    If the batch fails its halves run on their own, and theirs, so that only the item at fault
+    fails, and nobody whose deadline passes meanwhile runs again. Together they remain one batch to
+    whoever judges the version.
     """
     model = models.get(batch[0].payload.model)
     replies: dict[Link, list[Answer]] = {}
     if model is None:
         for item in batch:
             replies.setdefault(item.payload.link, []).append((answer(item.payload.id, GONE), {}))
-        return replies
+        return replies, False
     part = share(batch)
-    for items, answers in _run(model, list(batch), metrics, models):
+    runs = _run(model, list(batch), metrics, models)
+    for items, answers in runs:
         run = {
             "samples": sum(item.samples for item in items),
             "tokens": max(item.length for item in items),
@@ -89,7 +93,7 @@ def execute(
         for item, (entry, tensors) in zip(items, answers, strict=True):
             found = ({**run, **entry}, tensors)
             replies.setdefault(item.payload.link, []).append(found)
-    return replies
+    return replies, len(runs) == 1 and runs[0][1][0][0]["status"] == OK
 
 
 def _run(
@@ -105,7 +109,10 @@ def _run(
     except Exception as error:  # noqa: BLE001 - one request must not stop the worker
         if len(batch) == 1:
             return [(batch, [_failure(model, batch[0], error, models)])]
-        return [outcome for item in batch for outcome in _run(model, [item], metrics, models)]
+        waited_for = [item for item in batch if item.deadline > time.monotonic()]
+        middle = (len(waited_for) + 1) // 2
+        halves = waited_for[:middle], waited_for[middle:]
+        return [found for half in halves if half for found in _run(model, half, metrics, models)]
     seconds = time.monotonic() - started
     metrics.batch((model.name, model.version, model.variant), samples, seconds)
     return [(batch, [_success(item, tensors, started, seconds)
@@ -149,7 +156,7 @@ def _failure(
 def _takes(model: LoadedModel, tensors: Tensors) -> bool:
     try:
         model.run([tensors])
-    except (InputError, EngineError):
+    except Exception:  # noqa: BLE001 - whatever it is, it stops nothing but this
         return False
     return True
 
@@ -162,4 +169,6 @@ def _first_culprit(model: LoadedModel, tensors: Tensors, message: str) -> tuple[
             model.run([{name: array[index : index + 1] for name, array in tensors.items()}])
         except (InputError, EngineError) as error:
             return index, str(error)
+        except Exception as error:  # noqa: BLE001 - one request must not stop the worker
+            return index, f"the model failed: {type(error).__name__}"
     return None, message

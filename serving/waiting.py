@@ -112,8 +112,17 @@ class Group(Generic[P]):
         self.samples -= item.samples
         self.tokens -= item.samples * item.length
 
-    def in_order(self) -> Iterator[Item[P]]:
-        """Priority by priority, from the length of the oldest of the highest one outwards."""
-        length = self.queues[min(self.queues)].oldest().length
+    @property
+    def highest(self) -> int:
+        """Of the priorities that wait the one that goes first."""
+        return min(self.queues)
+
+    @property
+    def oldest(self) -> Item[P]:
+        """Of the highest priority."""
+        return self.queues[self.highest].oldest()
+
+    def around(self, length: int) -> Iterator[Item[P]]:
+        """Priority by priority, from that length outwards."""
         for priority in sorted(self.queues):
             yield from self.queues[priority].nearest(length)

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 OK = "ok"
 REJECTED = "rejected"
-"""The queue is full."""
+"""The queue is full, or it would be too late."""
 EXPIRED = "expired"
-"""The deadline passed while it waited."""
+"""It does not run: the deadline passed while it waited, or it was taken back."""
 REFUSED = "refused"
 """The model does not take this input."""
 FAILED = "failed"
@@ -61,7 +61,7 @@ def share(batch: Sequence[Item[Job]]) -> float:
 
 
 class WorkQueue:
-    """Thread-safe. Answers at once what cannot be queued or has expired; the rest is taken."""
+    """Thread-safe. Answers at once what cannot be queued; the rest is taken, or expires."""
 
     def __init__(
         self,
@@ -150,12 +150,16 @@ class WorkQueue:
         self._changed.wait(None if until is None else until - time.monotonic())
         self._wakes = -math.inf
 
-    def measured(self, batch: Sequence[Item[Job]], seconds: float) -> None:
-        """The batch has run, and took that long: what is still to come is planned by it."""
+    def done(self, batch: Sequence[Item[Job]], seconds: float, *, whole: bool = True) -> None:
+        """The batch has run, and took that long: what is still to come is planned by it, unless it
+        was taken apart to find what is wrong with it.
+        """
         with self._changed:
             self._running = None
             self._batch = []
             self._rests_until = time.monotonic() + self._rest * seconds
+            if not whole:
+                return
             samples = sum(item.samples for item in batch)
             self._service.measured(batch[0].payload.model, samples=samples, seconds=seconds)
             self._learn(batch)
@@ -195,6 +199,7 @@ class WorkQueue:
             arrived=now,
             due=min(now + self._patience(model), deadline - self._service.batch(model)),
             deadline=deadline,
+            presses=deadline - 2 * self._service.batch(model),
             saves=self._service.saves(model),
             priority=fields["priority"],
             length=fields["length"],

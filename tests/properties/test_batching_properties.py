@@ -31,11 +31,12 @@ class BatcherMachine(RuleBasedStateMachine):
         samples=st.integers(1, BATCH_SIZE),
         group=st.sampled_from("abc"),
         life=st.floats(0.0, 6.0),
+        hurry=st.floats(0.0, 3.0),
         patience=st.floats(0.0, DELAY),
         priority=st.integers(1, 3),
         length=st.integers(1, 150),
     )
-    def add(self, *, samples, group, life, patience, priority, length):
+    def add(self, *, samples, group, life, hurry, patience, priority, length):
         item = Item(
             self.count,
             group=group,
@@ -43,6 +44,7 @@ class BatcherMachine(RuleBasedStateMachine):
             arrived=self.now,
             due=self.now + patience,
             deadline=self.now + life,
+            presses=self.now + life - hurry,
             priority=priority,
             length=length,
         )
@@ -85,11 +87,17 @@ class BatcherMachine(RuleBasedStateMachine):
             assert alike(min(lengths), max(lengths))
         assert all(item.deadline > self.now for item in batch)
         company = [item for item in self.waiting.values() if item.group == batch[0].group]
-        assert self.full(company) or any(item.due <= self.now for item in company)
-        # Whoever waited longest among those of the highest priority is served.
+        # Whoever waited longest among those of the highest priority is served, unless there is one
+        # that cannot wait for another batch.
         highest = min(item.priority for item in company)
         oldest = min(item.payload for item in company if item.priority == highest)
-        assert self.waiting[oldest] in batch
+        nearest = min(self.waiting.values(), key=lambda item: (item.deadline, item.payload))
+        before = min(item.priority for item in self.waiting.values() if item.group == nearest.group)
+        if nearest.presses <= self.now and nearest.priority == before:
+            assert nearest in batch
+        else:
+            assert self.waiting[oldest] in batch
+            assert self.full(company) or any(item.due <= self.now for item in company)
 
     def check_nothing_to_do(self, wake):
         for group in {item.group for item in self.waiting.values()}:

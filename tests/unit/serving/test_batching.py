@@ -224,3 +224,12 @@ def test_a_batcher_s_groups_do_not_keep_each_other_waiting():
     for number in range(3):
         queue.add(item(str(number), arrived=0.1 * number, group="right", saves=50.0))
     assert names(queue.poll(0.21).batch) == ["alone"]
+
+
+def test_whoever_cannot_wait_for_another_batch_goes_before_who_came_earlier():
+    batcher: Batcher[str] = Batcher(batch_size=4, batch_tokens=64, capacity=10)
+    batcher.add(Item("short", "g", 1, arrived=0.0, due=2.0, deadline=99.0, length=8))
+    pressed = {"due": 1.0, "deadline": 2.0, "presses": 0.0}
+    batcher.add(Item("long", "g", 1, arrived=0.5, length=64, **pressed))
+    assert [item.payload for item in batcher.poll(1.0).batch] == ["long"]
+    assert [item.payload for item in batcher.poll(2.0).batch] == ["short"]

@@ -66,7 +66,7 @@ def job(number, tensors, model) -> Item[Job]:
 
 def run(model, parts):
     items = [job(number, part.tensors, model) for number, part in enumerate(parts)]
-    answers = execute(items, {model.key: model}, MetricsCollector())["link"]
+    answers = execute(items, {model.key: model}, MetricsCollector())[0]["link"]
     return {fields["id"]: (fields, tensors) for fields, tensors in answers}
 
 

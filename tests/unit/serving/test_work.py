@@ -126,7 +126,7 @@ def test_nothing_is_remembered_of_what_was_handed_out(queue):
 def test_receive_rejects_what_would_wait_past_its_deadline(queue):
     link = Recorder()
     queue.receive(link, infer(0, samples=4))
-    queue.measured(queue.take(), 8.0)  # two seconds a sample
+    queue.done(queue.take(), 8.0)  # two seconds a sample
     queue.receive(link, infer(1, samples=3, seconds=5.0))  # nothing waits before it
     queue.receive(link, infer(2, seconds=5.0))
     [refusal] = link.sent[0]["answers"]
@@ -139,7 +139,7 @@ def test_receive_rejects_what_would_wait_past_its_deadline(queue):
 def test_receive_rejects_what_would_begin_in_time_but_not_end(queue):
     link = Recorder()
     queue.receive(link, infer(0, samples=4))
-    queue.measured(queue.take(), 8.0)
+    queue.done(queue.take(), 8.0)
     queue.receive(link, infer(1))
     queue.receive(
         link, infer(2, seconds=7.0)
@@ -150,7 +150,7 @@ def test_receive_rejects_what_would_begin_in_time_but_not_end(queue):
 def test_receive_reckons_with_the_batch_that_runs(queue):
     link = Recorder()
     queue.receive(link, infer(0, samples=4))
-    queue.measured(queue.take(), 8.0)
+    queue.done(queue.take(), 8.0)
     queue.receive(link, infer(1, samples=4))
     assert ids(queue.take()) == [1]
     queue.receive(link, infer(2))
@@ -163,7 +163,7 @@ def test_samples_do_not_wait_for_company_where_batches_take_up_the_target():
     queue = WorkQueue(batch_size=4, delay=30.0, capacity=6, target=1.0, metrics=MetricsCollector())
     link = Recorder()
     queue.receive(link, infer(0, samples=4))
-    queue.measured(queue.take(), 0.6)
+    queue.done(queue.take(), 0.6)
     queue.receive(link, infer(1))
     assert ids(queue.take()) == [1]  # at once, not after 30 seconds
 
@@ -172,7 +172,7 @@ def test_samples_leave_in_time_for_their_deadline(queue):
     queue = WorkQueue(batch_size=4, delay=30.0, capacity=6, metrics=MetricsCollector())
     link = Recorder()
     queue.receive(link, infer(0, samples=4))
-    queue.measured(queue.take(), 9.0)
+    queue.done(queue.take(), 9.0)
     queue.receive(link, infer(1, seconds=9.05))
     assert ids(queue.take()) == [1]
 
@@ -208,7 +208,7 @@ def test_items_know_what_company_saves_once_enough_batches_have_run(queue):
         queue.receive(Recorder(), infer(number, samples=4))
         batch = queue.take()
         found.append(batch[0].saves)
-        queue.measured(batch, 0.02)
+        queue.done(batch, 0.02)
     assert found == [math.inf] * (FEW + 1) + [pytest.approx(0.02)]
 
 
@@ -221,13 +221,13 @@ def test_what_would_be_in_time_by_a_hair_is_refused_where_forecasts_have_been_to
         return link.sent
 
     queue.receive(Recorder(), infer(0, samples=4))
-    queue.measured(queue.take(), 0.9)
+    queue.done(queue.take(), 0.9)
     assert asked(1) == []
     [*batch] = queue.take()
     for item in batch:  # as if each had run half a second later than foretold
         item.payload = item.payload._replace(foretold=time.monotonic() - 0.5)
     for _ in range(32):
-        queue.measured(batch, 0.9)
+        queue.done(batch, 0.9)
     [refusal] = asked(3)
     assert refusal["answers"][0]["status"] == REJECTED
 
@@ -237,7 +237,7 @@ def test_a_model_that_is_late_takes_no_time_from_another(queue):
         queue.receive(Recorder(), infer(0, model="late"))
         [late] = queue.take()
         late.payload = late.payload._replace(foretold=time.monotonic() - 10.0)
-        queue.measured([late], 0.0)
+        queue.done([late], 0.0)
     link = Recorder()
     queue.receive(link, infer(1))
     queue.receive(link, infer(2, seconds=5.0))
@@ -254,7 +254,7 @@ def test_one_batch_is_one_forecast_however_many_samples_it_has(queue):
     batch = queue.take()
     for item in batch:
         item.payload = item.payload._replace(foretold=time.monotonic() - 8.0)
-    queue.measured(batch, 0.0)
+    queue.done(batch, 0.0)
     queue.receive(link, infer(4))
     queue.receive(link, infer(5, seconds=4.0))  # a sixteenth of 8 s counts, and so much it strays
     assert link.sent == []
@@ -265,7 +265,7 @@ def resting(seconds: float) -> WorkQueue:
     queue = WorkQueue(batch_size=1, delay=0.0, capacity=6, metrics=MetricsCollector(), rest=3.0)
     for number in range(2):
         queue.receive(Recorder(), infer(number))
-    queue.measured(queue.take(), seconds)
+    queue.done(queue.take(), seconds)
     return queue
 
 

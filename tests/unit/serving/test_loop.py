@@ -1,0 +1,62 @@
+"""The loop of a worker: what a batch that fails does to those who are in it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bundle.errors import EngineError
+from serving.batch import Item
+from serving.loop import execute
+from serving.metrics import MetricsCollector
+from serving.work import FAILED, OK, REFUSED, Job
+
+
+class Fussy:
+    """A model that refuses some numbers, and keeps what it was asked."""
+
+    name, version, variant, key = "m", "1", "fp32", ("m", "1")
+
+    def __init__(self, *wrong, error=None):
+        self.wrong, self.error, self.batches = set(wrong), error or EngineError("no"), []
+
+    def run(self, parts):
+        numbers = [part["x"][0, 0] for part in parts]
+        self.batches.append(len(numbers))
+        if self.wrong.intersection(numbers):
+            raise self.error
+        return [{"y": part["x"]} for part in parts]
+
+    def works(self):
+        return True
+
+
+def numbered(count, *, deadline=9e9):
+    return [
+        Item(
+            Job("link", number, Fussy.key, {"x": np.array([[number]])}, foretold=0.0),
+            group="g", samples=1, arrived=0.0, due=0.0, deadline=deadline,
+        )
+        for number in range(count)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("no")], ids=["told", "untold"])
+def test_what_is_wrong_with_a_batch_is_found_in_few_runs_and_is_no_measure_of_its_time(error):
+    model = Fussy(20, error=error)
+    replies, whole = execute(numbered(32), {model.key: model}, MetricsCollector())
+    statuses = {fields["id"]: fields["status"] for fields, _ in replies["link"]}
+    refused = FAILED if error else REFUSED
+    assert statuses == {number: refused if number == 20 else OK for number in range(32)}
+    assert len(model.batches) == 11
+    assert not whole
+
+
+def test_a_batch_that_runs_at_once_is_a_measure_of_its_time():
+    assert execute(numbered(3), {Fussy.key: Fussy()}, MetricsCollector())[1]
+
+
+def test_whose_deadline_has_passed_does_not_run_again():
+    model = Fussy(0)
+    replies, _ = execute(numbered(8, deadline=0.0), {model.key: model}, MetricsCollector())
+    assert (replies, model.batches) == ({}, [8])
