@@ -25,6 +25,7 @@ from serving.errors import BadRequestError, TooLargeError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+JSON = "application/json"
 _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
 _JSON_NAMES = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from bundle.quotation import shorten
 from serving.application import Endpoint
 from serving.codec.body import MediaType, decode_text
-from serving.codec.json import check_given_once, dump, parse_object, read_batch, read_single
+from serving.codec.json import JSON, check_given_once, dump, parse_object, read_batch, read_single
 from serving.codec.multipart import parse_form
 from serving.codec.request import (
     OPTION_FIELDS,
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from serving.served_model import Part, ServedModel
     from serving.settings import Settings
 
-JSON = "application/json"
 FORM = "multipart/form-data"
 IMAGES = ("image/png", "image/jpeg")
 TEXT = "text/plain"
