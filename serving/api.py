@@ -135,7 +135,7 @@ class ApiProcess:
             ).endpoints(),
             *probe_endpoints(self._lifecycle, self._catalog, self._table),
             *model_endpoints(settings, self._lifecycle, self._catalog, chooser),
-            *open_inference_endpoints(self._lifecycle, self._catalog, self._table),
+            *open_inference_endpoints(self._lifecycle, self._catalog, self._table, self._arrivals),
             *admin_endpoints(self._calls, self._arrivals),
             *webhook_endpoints(signature, control.send, self._arrivals),
             *metrics_endpoints(),

@@ -12,9 +12,11 @@ TrainyardError
     ├── UnknownTargetError       no such path, model or version                    404
     ├── MethodNotAllowedError    the path has other methods                        405
     ├── BodyTimeoutError         the body did not arrive in time                   408
+    ├── HeadTimeoutError         nor did the request line and the headers          408
     ├── OvertakenError           it does not fit what was done in the meantime     409
     ├── TooLargeError            the body, or its number of instances              413
     ├── UnsupportedMediaError    a media type or encoding that is not read         415
+    ├── HeadTooLargeError        the request line and the headers                  431
     ├── QuotaError               the API key has used up what it may               429, Retry-After
     ├── ModelFailedError         the model cannot answer, whatever the request     500
     ├── NotSupportedError        a part of a protocol that is not offered          501
@@ -176,6 +178,19 @@ class BodyTimeoutError(ServingError):
     status = 408
 
 
+class HeadTimeoutError(ServingError):
+    """The request line and the headers did not arrive in time."""
+
+    status = 408
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"the headers did not arrive within {seconds * 1000:g} ms",
+            code="head_timeout",
+            remedy="send the request line and the headers at once",
+        )
+
+
 class OvertakenError(ServingError):
     """What was asked for does not fit what was done in the meantime."""
 
@@ -195,6 +210,19 @@ class UnsupportedMediaError(ServingError):
 
     def __init__(self, message: str, *, remedy: str) -> None:
         super().__init__(message, code="unsupported_media_type", remedy=remedy)
+
+
+class HeadTooLargeError(ServingError):
+    """The request line and the headers are over the limit."""
+
+    status = 431
+
+    def __init__(self, maximum: int) -> None:
+        super().__init__(
+            f"the request line and its headers are larger than {maximum} bytes",
+            code="head_too_large",
+            remedy="send less in the path and the headers",
+        )
 
 
 class QuotaError(ServingError):

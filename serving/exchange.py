@@ -7,12 +7,12 @@ import re
 import time
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
 from bundle.quotation import shorten
-from serving.codec.json import dump
+from serving.codec.json import JSON, dump
 from serving.departure import DEPARTURE
 from serving.errors import BadRequestError
 from serving.metrics import RequestRecord
@@ -146,16 +146,17 @@ class Exchange:
         phases = [f"{name};dur={value * 1000:.3f}, " for name, value in self.record.phases.items()]
         return f"{''.join(phases)}total;dur={seconds * 1000:.3f}"
 
+    def answer(
+        self, document: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        """The answer that says what the document does; `headers` go out with it."""
+        return Response(dump(document), status, {**self.headers(), **(headers or {})}, JSON)
+
     def refuse(self, error: ServingError) -> Response:
         """The answer to a request that failed."""
         self.error = error.code
         body = {"error": error.told()} if self.open_inference else error.body(self.id)
-        return Response(
-            dump(body),
-            error.status,
-            {**self.headers(), **error.headers},
-            "application/json",
-        )
+        return self.answer(body, status=error.status, headers=error.headers)
 
 
 @lru_cache(maxsize=256)

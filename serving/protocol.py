@@ -1,10 +1,10 @@
-"""HttpProtocol: a connection whose request heads are bounded in time and in size."""
+"""HttpProtocol: a connection that is bounded in whatever is no body, and in its waits."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from functools import partial
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import (
@@ -13,9 +13,11 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from serving.codec.body import WHOLE
+from serving.codec.body import DISCARD_BYTES, DISCARD_SECONDS, WHOLE
 from serving.codec.json import dump
 from serving.departure import DEPARTURE, Departure
+from serving.errors import BadRequestError, HeadTimeoutError, HeadTooLargeError, ServingError
+from serving.reading import Reading
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,13 +30,13 @@ ANSWER = "trainyard.answer"
 LAST_SECONDS = 0.2
 """For the first byte of a connection that was made just before the server stopped accepting."""
 MAX_HEAD_BYTES = 64 * 1024
-"""Of the request line and all headers together."""
+"""Of the request line and all headers together, trailers included."""
 
 
 _IN_NO_HEADER = bytes({*range(32), 127} - {ord("\t")})
 
 
-class _HeadTooLargeError(Exception):
+class _HeadEnd(Exception):  # noqa: N818 - no error of ours: the parser makes its own of it
     """Raised through the parser, which then stops."""
 
 
@@ -56,31 +58,66 @@ class HttpProtocol(HttpToolsProtocol):
         self._on_refused = on_refused
         self._timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        self._pending_bytes = 0
+        """That the parser has taken since it last gave something of the request."""
         self._in_head = False
         self._used = False
         self._departure = Departure()
-        self._refusal = (HTTPStatus.BAD_REQUEST, "malformed_http", "this is not HTTP/1.1")
+        self._refusal: ServingError | None = None
+        """What the connection ends with, once what was asked before is answered."""
+        self._deaf = False
+        """Whether what comes is thrown away."""
+        self._discarded = 0
+        self.url = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._reading = Reading(transport, self.loop)
         # A pool opens connections ahead of need: they are as idle as between two requests.
-        self._timer = self.loop.call_later(self.timeout_keep_alive, self._nothing_came)
+        self._timer = self.loop.call_later(self.timeout_keep_alive, self._close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self._reading.stop()
         super().connection_lost(exc)
         self._departure.happen()
 
     def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            self._discard(len(data))
+            return
+        self._pending_bytes += len(data)
         super().data_received(data)
-        if self._in_head and self._timer is None and not self.transport.is_closing():
-            # Most heads come in one piece, and need no timer.
-            self._timer = self.loop.call_later(self._head_seconds, self._head_is_late)
+        if self.transport.is_closing() or self._deaf:
+            return
+        if self._pending_bytes > MAX_HEAD_BYTES:
+            self._refuse(HeadTooLargeError(MAX_HEAD_BYTES))
+        elif self._in_head:
+            if self._timer is None:  # most heads come in one piece, and need none
+                self._timer = self.loop.call_later(self._head_seconds, self._head_is_late)
+        elif (
+            self.timeout_keep_alive_task is None and self._used and self.cycle.response_complete
+        ):  # uvicorn stops waiting at any byte, such as a line's end between two requests
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._reading.watch()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._reading.stop()
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._close()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope[DEPARTURE] = self._departure  # type: ignore[literal-required]
-        self._head_bytes = 0
+        self._head_bytes = self._pending_bytes = 0
         self._in_head = self._used = True
         self._stop_timer()
 
@@ -98,9 +135,21 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self.scope[ANSWER] = partial(self.answer, self.cycle)  # type: ignore[literal-required]
 
+    def on_body(self, body: bytes) -> None:
+        self._pending_bytes = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self.scope[WHOLE] = True  # type: ignore[literal-required]
+
+    def on_response_complete(self) -> None:
+        last = not self.pipeline
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._reading.watch()
+        elif last and self._refusal is not None:
+            self._send_refusal(self._refusal)
 
     def shutdown(self) -> None:
         """Whoever has just connected, or is sending a request, is answered first."""
@@ -110,12 +159,14 @@ class HttpProtocol(HttpToolsProtocol):
             super().shutdown()
         else:
             self._stop_timer()
-            self._timer = self.loop.call_later(LAST_SECONDS, self._nothing_came)
+            self._timer = self.loop.call_later(LAST_SECONDS, self._close)
 
     def answer(self, cycle: RequestResponseCycle, response: Response) -> bool:
         """Write all of the response at once, in place of ASGI's two messages. False, and nothing is
         written, where the client must be waited for.
         """
+        if cycle.more_body:  # what is left of it is not waited for
+            cycle.keep_alive = False
         if self.flow.write_paused:
             return False
         if cycle.disconnected:
@@ -133,48 +184,90 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.write(b"".join((STATUS_LINE[response.status_code], head, b"\r\n", body)))
         cycle.response_started = cycle.response_complete = True
         cycle.message_event.set()
-        if not cycle.keep_alive:
+        if cycle.more_body:
+            self._linger()
+        elif not cycle.keep_alive:
             self.transport.close()
         cycle.on_response()
         return True
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words are replaced
         """Called by uvicorn when the parser gives up."""
-        status, code, message = self._refusal
-        self._on_refused(status.value, code)
+        self._refuse(
+            HeadTooLargeError(MAX_HEAD_BYTES)
+            if self._head_bytes > MAX_HEAD_BYTES
+            else BadRequestError(
+                "this is not HTTP/1.1",
+                code="malformed_http",
+                remedy="send HTTP/1.1, and no TLS but to a proxy in front",
+            )
+        )
+
+    def _refuse(self, error: ServingError) -> None:
+        """End the connection with that error, in the place of the request that it is about."""
+        self._on_refused(error.status, error.code)
         if self.transport.is_closing():
             return
-        body = dump({"error": {"code": code, "message": message}, "id": os.urandom(16).hex()})
+        self._stop_timer()
+        self._deaf = True
+        waits = bool(self.cycle) and not self.cycle.response_complete
+        if waits and self.cycle.more_body:  # it is about this request's own body
+            waits = bool(self.pipeline)
+            if waits:
+                self.pipeline.popleft()
+            else:
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
+        if waits:
+            self._refusal = error
+            self.flow.pause_reading()
+        else:
+            self._send_refusal(error)
+
+    def _send_refusal(self, error: ServingError) -> None:
+        name = os.urandom(16).hex()
+        of_v2 = self.url == b"/v2" or self.url.startswith(b"/v2/")
+        body = dump({"error": error.told()} if of_v2 else error.body(name))
         head = (
-            f"HTTP/1.1 {status.value} {status.phrase}\r\n"
             "content-type: application/json\r\n"
             f"content-length: {len(body)}\r\n"
+            f"x-request-id: {name}\r\n"
             "connection: close\r\n\r\n"
         )
-        self.transport.write(head.encode("ascii") + body)
-        self.transport.close()
+        self.transport.write(STATUS_LINE[error.status] + head.encode("ascii") + body)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Read on for a while, without keeping anything: a connection that is closed on what was
+        sent is reset, and its sender may never see the answer.
+        """
+        self._deaf = True
+        if self.transport.is_closing():
+            return
+        self._timer = self.loop.call_later(DISCARD_SECONDS, self._close)
+        with contextlib.suppress(OSError):  # it is gone, and that is noticed soon
+            self.transport.write_eof()
+
+    def _discard(self, size: int) -> None:
+        self._discarded += size
+        if self._discarded > DISCARD_BYTES:
+            self._close()
 
     def _count(self, size: int) -> None:
+        self._pending_bytes = 0
         self._head_bytes += size
         if self._head_bytes > MAX_HEAD_BYTES:
-            self._refusal = (
-                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "head_too_large",
-                f"the request line and its headers are larger than {MAX_HEAD_BYTES} bytes",
-            )
-            raise _HeadTooLargeError
+            raise _HeadEnd
 
     def _head_is_late(self) -> None:
-        self._refusal = (
-            HTTPStatus.REQUEST_TIMEOUT,
-            "head_timeout",
-            f"the headers did not arrive within {self._head_seconds * 1000:g} ms",
-        )
-        self.send_400_response("")
-
-    def _nothing_came(self) -> None:
         self._timer = None
+        self._refuse(HeadTimeoutError(self._head_seconds))
+
+    def _close(self) -> None:
+        """What was written is still sent, to whoever reads it."""
+        self._stop_timer()
         self.transport.close()
+        self._reading.watch()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -14,6 +14,10 @@ ENCODINGS = ("gzip", "deflate")
 _GZIP = 16 + zlib.MAX_WBITS
 LEVEL = 1
 """Tensors compress poorly whatever the level, and slowly at a high one."""
+MOST_MEMBERS = 4096
+"""Of one gzip body. A block compressor makes one for each 64 KiB; each costs, also an empty one."""
+SLICE_BYTES = 16 * 1024
+"""That are inflated at once."""
 
 
 def content_encoding(headers: Mapping[str, str]) -> str:
@@ -32,29 +36,44 @@ def content_encoding(headers: Mapping[str, str]) -> str:
 def inflate(body: bytes, encoding: str, *, maximum: int) -> bytes:
     """The body of at most `maximum` bytes. Raises BadRequestError or TooLargeError."""
     content = bytearray()
-    rest = body
+    at = members = 0
     try:
-        while rest:
-            inflater = zlib.decompressobj(_GZIP if encoding == "gzip" else _window(rest))
-            content += inflater.decompress(rest, maximum + 1 - len(content))
-            if len(content) > maximum:
-                raise TooLargeError(
-                    f"the body is larger than {maximum} bytes once inflated",
-                    code="body_too_large",
-                    remedy="send less at once, or raise --max-body-bytes",
+        while at < len(body):
+            if members and encoding != "gzip":  # which may be several, one after the other
+                raise _malformed(f"{len(body) - at} bytes follow the {encoding} body")
+            members += 1
+            if members > MOST_MEMBERS:
+                raise _malformed(
+                    f"the gzip body has more than {MOST_MEMBERS} members",
+                    remedy="compress the body as a whole",
                 )
-            if not inflater.eof:
-                raise BadRequestError(f"the {encoding} body is cut short", code="malformed_body")
-            rest = inflater.unused_data  # gzip allows several members, one after the other
-            if rest and encoding != "gzip":
-                raise BadRequestError(
-                    f"{len(rest)} bytes follow the {encoding} body", code="malformed_body"
-                )
+            at = _inflate_member(body, at, encoding, content, maximum=maximum)
     except zlib.error as error:
-        raise BadRequestError(f"the body is not {encoding}: {error}", code="malformed_body") from (
-            error
-        )
+        raise _malformed(f"the body is not {encoding}: {error}") from error
     return bytes(content)
+
+
+def _inflate_member(
+    body: bytes, at: int, encoding: str, content: bytearray, *, maximum: int
+) -> int:
+    """Add what begins at `at` to the content. Returns where it ends.
+
+    By the slice: what follows a member's end is copied by zlib, for each of them.
+    """
+    inflater = zlib.decompressobj(_GZIP if encoding == "gzip" else _window(body))
+    while not inflater.eof:
+        piece = memoryview(body)[at : at + SLICE_BYTES]
+        if not piece:
+            raise _malformed(f"the {encoding} body is cut short")
+        content += inflater.decompress(piece, maximum + 1 - len(content))
+        if len(content) > maximum:
+            raise TooLargeError(
+                f"the body is larger than {maximum} bytes once inflated",
+                code="body_too_large",
+                remedy="send less at once, or raise --max-body-bytes",
+            )
+        at += len(piece) - len(inflater.unused_data)
+    return at
 
 
 def answer_encoding(headers: Mapping[str, str]) -> str:
@@ -77,3 +96,7 @@ def _window(body: bytes) -> int:
     """HTTP's deflate is a zlib stream, but some send one without zlib's header."""
     header = int.from_bytes(body[:2], "big")
     return zlib.MAX_WBITS if body[0] & 0x0F == 8 and header % 31 == 0 else -zlib.MAX_WBITS
+
+
+def _malformed(message: str, *, remedy: str | None = None) -> BadRequestError:
+    return BadRequestError(message, code="malformed_body", remedy=remedy)

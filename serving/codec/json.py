@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from bundle.quotation import shorten
-from serving.codec.depth import check_depth
+from serving.codec.depth import check_depth, outermost
 from serving.codec.request import (
     OPTION_FIELDS,
     SAMPLE_FIELDS,
@@ -25,6 +25,7 @@ from serving.errors import BadRequestError, TooLargeError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+JSON = "application/json"
 _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
 _JSON_NAMES = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
 
@@ -50,6 +51,18 @@ def parse_object(body: bytes, *, example: str, unique: bool = False) -> dict[str
     if unique:
         _check_unique(json.loads(body, object_pairs_hook=tuple, parse_int=str, parse_float=str))
     return document
+
+
+def check_given_once(body: bytes, names: Sequence[str]) -> None:
+    """Raise BadRequestError where the object that the body is has a field of such a name twice."""
+    # What is there once cannot be given twice, and to look is cheaper than to find out where.
+    suspects = [name for name in names if body.count(b'"%b"' % name.encode()) > 1]
+    if not suspects:
+        return
+    own = outermost(body)
+    for name in suspects:
+        if len(re.findall(rb'"%b"\s*:' % re.escape(name.encode()), own)) > 1:
+            raise BadRequestError.of_field(name, "is given twice", remedy="give it once")
 
 
 def read_single(document: Mapping[str, Any], options: Options) -> PredictRequest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from serving.codec.json import JSON
 from serving.exchange import REQUEST_ID
 from serving.guard import ADMIN
 from serving.openapi.schema import ERROR, PROTOCOL_ERROR, Schema, closed
@@ -12,7 +13,6 @@ from serving.openapi.schema import ERROR, PROTOCOL_ERROR, Schema, closed
 if TYPE_CHECKING:
     from serving.application import Endpoint
 
-JSON = "application/json"
 ANYWHERE = (400, 429, 500)
 """Besides what the route itself may answer: a head that is wrong, a quota, a fault."""
 KEYED = (401, 403)

@@ -6,9 +6,10 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from serving.codec.json import JSON
 from serving.guard import ADMIN
 from serving.openapi import schema as schemas
-from serving.openapi.answers import JSON, answers, components, json_content
+from serving.openapi.answers import answers, components, json_content
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from serving.settings import Settings
 
 OPENAPI = "3.1.0"
+INDEX = "/v2/repository/index"
 _PARAMETER = re.compile(r"{(\w+)(?::\w+)?}")
 _BINARY = (
     "Tensors may also follow the JSON as raw bytes, with the header "
@@ -83,6 +85,8 @@ class OpenApi:
         names = _PARAMETER.findall(path)
         if names:
             operation["parameters"] = [_path_parameter(name, served) for name in names]
+        if path == INDEX:
+            operation["requestBody"] = {"content": json_content(schemas.INDEX)}
         return [(_PARAMETER.sub(r"{\1}", path), operation)]
 
     def _predict(self, endpoint: Endpoint, served: list[ServedModel]) -> dict[str, Any]:

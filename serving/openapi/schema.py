@@ -62,6 +62,14 @@ PROTOCOL_ERROR: Schema = {
     "additionalProperties": False,
 }
 
+INDEX: Schema = {
+    "type": "object",
+    "properties": {
+        "ready": {"type": "boolean", "description": "Whether to leave out what is refused."}
+    },
+    "additionalProperties": False,
+}
+
 
 def closed(properties: dict[str, Schema], *, required: Sequence[str] | None = None) -> Schema:
     """An object of these properties and no others; all required unless said otherwise."""

@@ -5,28 +5,22 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import Response
-
 from bundle.quotation import shorten
 from bundle.version_number import HOW_TO_WRITE, version_number
 from serving.application import Endpoint
-from serving.codec.body import read_body
-from serving.codec.json import dump, parse_object
-from serving.codec.request import check_known
 from serving.errors import BadRequestError
 from serving.guard import ADMIN
+from serving.routes.small_body import read_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.requests import Request
+    from starlette.responses import Response
 
     from serving.arrivals import Arrivals
     from serving.calls import Calls
     from serving.exchange import Exchange
-
-MAX_BODY_BYTES = 64 * 1024
-BODY_SECONDS = 10.0
 
 
 def admin_endpoints(calls: Calls, arrivals: Arrivals) -> list[Endpoint]:
@@ -37,20 +31,20 @@ def admin_endpoints(calls: Calls, arrivals: Arrivals) -> list[Endpoint]:
             model = request.path_params.get("model", "")
             version = request.path_params.get("version")
             arguments = {} if version is None else {"version": version}
-            return _answer(exchange, await calls.ask(exchange, action, model=model, **arguments))
+            return exchange.answer(await calls.ask(exchange, action, model=model, **arguments))
 
         return read
 
     async def promote(request: Request, exchange: Exchange) -> Response:
-        body = await _body(request, arrivals, ("version", "dry_run"))
+        body = await read_fields(request, arrivals, ("version", "dry_run"))
         return await change(request, exchange, "promote", version=_version(body), body=body)
 
     async def ramp(request: Request, exchange: Exchange) -> Response:
-        body = await _body(request, arrivals, ("version", "dry_run"))
+        body = await read_fields(request, arrivals, ("version", "dry_run"))
         return await change(request, exchange, "ramp", version=_version(body), body=body)
 
     async def shadow(request: Request, exchange: Exchange) -> Response:
-        body = await _body(request, arrivals, ("version", "percent", "dry_run"))
+        body = await read_fields(request, arrivals, ("version", "percent", "dry_run"))
         given = body.get("version")
         if given is None and "percent" in body:
             raise BadRequestError.of_field(
@@ -67,12 +61,12 @@ def admin_endpoints(calls: Calls, arrivals: Arrivals) -> list[Endpoint]:
         )
 
     async def split(request: Request, exchange: Exchange) -> Response:
-        body = await _body(request, arrivals, ("shares", "dry_run"))
+        body = await read_fields(request, arrivals, ("shares", "dry_run"))
         return await change(request, exchange, "split", shares=_shares(body), body=body)
 
     async def rollback(request: Request, exchange: Exchange) -> Response:
         return await change(
-            request, exchange, "rollback", body=await _body(request, arrivals, ("dry_run",))
+            request, exchange, "rollback", body=await read_fields(request, arrivals, ("dry_run",))
         )
 
     async def change(
@@ -88,7 +82,7 @@ def admin_endpoints(calls: Calls, arrivals: Arrivals) -> list[Endpoint]:
             raise BadRequestError.of_field("dry_run", "must be true or false")
         model = request.path_params["model"]
         event = await calls.ask(exchange, action, model=model, dry_run=dry_run, **arguments)
-        return _answer(exchange, {"name": model, "dry_run": dry_run, **event})
+        return exchange.answer({"name": model, "dry_run": dry_run, **event})
 
     model = "/admin/models/{model}"
     return [
@@ -103,18 +97,6 @@ def admin_endpoints(calls: Calls, arrivals: Arrivals) -> list[Endpoint]:
         Endpoint(f"{model}/shadow", "POST", shadow, ADMIN),
         Endpoint(f"{model}/rollback", "POST", rollback, ADMIN),
     ]
-
-
-async def _body(request: Request, arrivals: Arrivals, known: tuple[str, ...]) -> dict[str, Any]:
-    """The fields of a JSON object; no body is an empty one."""
-    content = await arrivals.read(
-        read_body(request.headers, request.receive, maximum=MAX_BODY_BYTES, seconds=BODY_SECONDS)
-    )
-    document = {}
-    if content.strip():
-        document = parse_object(content, example=f'{{"{known[0]}": …}}', unique=True)
-    check_known(document, known)
-    return document
 
 
 def _version(body: Mapping[str, Any]) -> int:
@@ -156,7 +138,3 @@ def _percent(name: str, value: object) -> float:
             remedy="give a number such as 10",
         )
     return float(value)
-
-
-def _answer(exchange: Exchange, document: Any) -> Response:
-    return Response(dump(document), 200, exchange.headers(), "application/json")

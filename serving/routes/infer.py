@@ -13,6 +13,7 @@ from serving.application import Endpoint
 from serving.codec.compression import answer_encoding, deflate
 from serving.codec.infer_request import HEADER_LENGTH, parse_infer_request, read_tensors
 from serving.codec.infer_response import choose_outputs, write_infer_response
+from serving.codec.json import JSON
 from serving.errors import TooLargeError
 from serving.guard import PREDICT
 from serving.intake import SMALL_BYTES
@@ -87,9 +88,7 @@ class InferRoutes:
             inline=small,
         )
         headers = exchange.headers()
-        headers["Content-Type"] = (
-            "application/json" if length is None else "application/octet-stream"
-        )
+        headers["Content-Type"] = JSON if length is None else "application/octet-stream"
         if length is not None:
             headers[HEADER_LENGTH] = str(length)
         if encoding:

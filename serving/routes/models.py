@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import Response
-
 from serving.application import Endpoint
 from serving.codec.datatype import DATATYPES, config_type
-from serving.codec.json import dump
 from serving.guard import METRICS, PREDICT
 from serving.metrics import collect
+from serving.routes.probes import bare
 from serving.statistics import model_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.requests import Request
+    from starlette.responses import Response
 
     from bundle.tensor import TensorSpec
     from serving.catalog import Catalog
@@ -38,12 +37,9 @@ def model_endpoints(
     def find(request: Request) -> ServedModel:
         return chooser.find(request.path_params["model"], request.path_params.get("version"))
 
-    def json(exchange: Exchange, document: dict[str, Any]) -> Response:
-        return Response(dump(document), 200, exchange.headers(), "application/json")
-
     def answering(describe: Callable[[ServedModel], dict[str, Any]]) -> Any:
         async def answer(request: Request, exchange: Exchange) -> Response:
-            return json(exchange, describe(find(request)))
+            return exchange.answer(describe(find(request)))
 
         return answer
 
@@ -53,8 +49,7 @@ def model_endpoints(
 
     async def ready(request: Request, exchange: Exchange) -> Response:
         find(request)
-        status = 200 if lifecycle.ready else 503
-        return Response(b"", status, exchange.headers())
+        return bare(exchange, well=lifecycle.ready)
 
     async def statistics(request: Request, exchange: Exchange) -> Response:
         wanted = (
@@ -63,7 +58,7 @@ def model_endpoints(
             else [info.key for info in catalog.infos()]
         )
         families = await asyncio.to_thread(collect)
-        return json(exchange, {"model_stats": [model_statistics(families, k) for k in wanted]})
+        return exchange.answer({"model_stats": [model_statistics(families, k) for k in wanted]})
 
     endpoints = [Endpoint("/v2/models/stats", "GET", statistics, METRICS)]
     for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):

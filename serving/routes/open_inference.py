@@ -5,16 +5,18 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from starlette.responses import Response
-
+from bundle.quotation import shorten
 from serving.application import Endpoint
-from serving.codec.json import dump
-from serving.errors import NotSupportedError
+from serving.errors import BadRequestError, NotSupportedError
 from serving.guard import ADMIN, PREDICT
+from serving.routes.probes import bare
+from serving.routes.small_body import read_fields
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+    from starlette.responses import Response
 
+    from serving.arrivals import Arrivals
     from serving.catalog import Catalog
     from serving.drain import Lifecycle
     from serving.exchange import Exchange
@@ -38,31 +40,39 @@ LOADING = ("/v2/repository/models/{model}/load", "/v2/repository/models/{model}/
 
 
 def open_inference_endpoints(
-    lifecycle: Lifecycle, catalog: Catalog, table: RoutingTable
+    lifecycle: Lifecycle, catalog: Catalog, table: RoutingTable, arrivals: Arrivals
 ) -> list[Endpoint]:
     """Everything below /v2 that is not about one model."""
 
     async def server(_: Request, exchange: Exchange) -> Response:
         document = {"name": "trainyard", "version": server_version(), "extensions": EXTENSIONS}
-        return Response(dump(document), 200, exchange.headers(), "application/json")
+        return exchange.answer(document)
 
     async def live(_: Request, exchange: Exchange) -> Response:
-        return Response(b"", 200, exchange.headers())
+        return bare(exchange, well=True)
 
     async def ready(_: Request, exchange: Exchange) -> Response:
-        return Response(b"", 200 if lifecycle.ready else 503, exchange.headers())
+        return bare(exchange, well=lifecycle.ready)
 
-    async def index(_: Request, exchange: Exchange) -> Response:
+    async def index(request: Request, exchange: Exchange) -> Response:
+        ready = (await read_fields(request, arrivals, ("ready",))).get("ready", False)
+        if not isinstance(ready, bool):
+            raise BadRequestError.of_field(
+                "ready",
+                f"must be true or false, not {shorten(str(ready))}",
+                remedy='send {"ready": true} for the versions that answer, or no body for all',
+            )
         models = [
             {"name": info.name, "version": info.version, "state": "READY", "reason": ""}
             for info in catalog.infos()
         ]
+        refused = () if ready else table.refused
         models += [
             {"name": found.name, "version": found.version, "state": "UNAVAILABLE",
              "reason": found.reason}
-            for found in table.refused
+            for found in refused
         ]  # fmt: skip
-        return Response(dump(models), 200, exchange.headers(), "application/json")
+        return exchange.answer(models)
 
     def refusing(what: str) -> list[Endpoint]:
         async def refuse(_: Request, __: Exchange) -> Response:

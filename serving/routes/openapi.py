@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starlette.responses import Response
-
 from serving.application import Endpoint
-from serving.codec.json import dump
 from serving.guard import PREDICT
 from serving.openapi.document import OpenApi
 from serving.routes.open_inference import UNSUPPORTED, server_version
@@ -16,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from starlette.requests import Request
+    from starlette.responses import Response
 
     from serving.catalog import Catalog
     from serving.exchange import Exchange
@@ -38,7 +36,7 @@ def with_openapi(
             keyed=keyed,
             version=server_version(),
         ).build()
-        return Response(dump(document), 200, exchange.headers(), "application/json")
+        return exchange.answer(document)
 
     every = [*endpoints, Endpoint(PATH, "GET", openapi, PREDICT)]
     return every

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from bundle.quotation import shorten
 from serving.application import Endpoint
 from serving.codec.body import MediaType, decode_text
-from serving.codec.json import dump, parse_object, read_batch, read_single
+from serving.codec.json import JSON, check_given_once, dump, parse_object, read_batch, read_single
 from serving.codec.multipart import parse_form
 from serving.codec.request import (
     OPTION_FIELDS,
@@ -44,11 +44,10 @@ if TYPE_CHECKING:
     from serving.served_model import Part, ServedModel
     from serving.settings import Settings
 
-JSON = "application/json"
 FORM = "multipart/form-data"
 IMAGES = ("image/png", "image/jpeg")
 TEXT = "text/plain"
-_CHOOSING = (b'"version"', b'"model"', b'"key"')
+_CHOOSING = ("version", "model", "key")
 """Names of fields that say whom the request is for."""
 _ONE = '{"image": …}, {"text": …} or {"inputs": {…}}'
 _MANY = '{"instances": [{"image": …}, …]}'
@@ -204,9 +203,9 @@ def _parse_json(
     _refuse_query(query)
     if encoding not in ("utf-8", "ascii"):
         raise UnsupportedMediaError(f"JSON in {encoding} is not read", remedy="send UTF-8")
-    # What is there once cannot be given twice, and to look is cheaper than to parse again.
-    unique = any(body.count(name) > 1 for name in _CHOOSING)
-    return parse_object(body, example=example, unique=unique)
+    document = parse_object(body, example=example)
+    check_given_once(body, _CHOOSING)
+    return document
 
 
 def _refuse_query(query: Mapping[str, str]) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 
 from serving.application import Endpoint
-from serving.codec.json import dump
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,16 +18,17 @@ if TYPE_CHECKING:
     from serving.exchange import Exchange
     from serving.routing.table import RoutingTable
 
+RETRY = {"Retry-After": "1"}
+
 
 def probe_endpoints(lifecycle: Lifecycle, catalog: Catalog, table: RoutingTable) -> list[Endpoint]:
     """Unauthenticated, and cheap enough to be asked every second."""
 
     def answer(exchange: Exchange, document: Mapping[str, object], *, well: bool) -> Response:
-        status = 200 if well else 503
-        headers = {**exchange.headers(), "Cache-Control": "no-store"}
-        if not well:
-            headers["Retry-After"] = "1"
-        return Response(dump(document), status, headers, "application/json")
+        headers = {"Cache-Control": "no-store"}
+        return exchange.answer(
+            document, status=_status(well=well), headers=headers if well else headers | RETRY
+        )
 
     async def health(_: Request, exchange: Exchange) -> Response:
         models: list[dict[str, object]] = []
@@ -56,3 +56,13 @@ def probe_endpoints(lifecycle: Lifecycle, catalog: Catalog, table: RoutingTable)
         Endpoint("/health/ready", "GET", ready),
         Endpoint("/health/startup", "GET", startup),
     ]
+
+
+def bare(exchange: Exchange, *, well: bool) -> Response:
+    """The answer of the Open Inference Protocol's probes: the status says it all."""
+    headers = exchange.headers()
+    return Response(b"", _status(well=well), headers if well else headers | RETRY)
+
+
+def _status(*, well: bool) -> int:
+    return 200 if well else 503

@@ -233,6 +233,16 @@ def test_server_and_model_describe_themselves(triton_client):
     assert {"double", "shades", "log"} <= names
 
 
+def test_the_index_takes_whether_to_list_only_what_is_ready_and_nothing_else(client):
+    path = "/v2/repository/index"
+    every = client.post(path).json()
+    for body in ({"ready": True}, {"ready": False}, {}):
+        assert client.post(path, json=body).json() == every
+    assert client.post(path, json={"ready": "yes"}).status_code == 400
+    assert "is not a field" in client.post(path, json={"steady": True}).json()["error"]
+    assert client.post(path, content=b"ready").status_code == 400
+
+
 def test_a_named_version_answers_and_another_does_not(triton_client):
     version = triton_client.get_model_metadata("double")["versions"][0]
     inputs = triton.InferInput("x", [1, 4], "FP32")

@@ -86,6 +86,8 @@ def test_bad_versions_are_refused_with_their_reason_and_the_old_one_stays(model)
             model.registry.promote(NAME, number)
             eventually(lambda n=str(number): index(client).get(n, ("",))[0] == "UNAVAILABLE")
             assert reason in index(client)[str(number)][1]
+            ready = client.post("/v2/repository/index", json={"ready": True}).json()
+            assert [entry["version"] for entry in ready] == ["1"]
             assert version(client) == "1"
             refused = client.get("/health").json()["refused"]
             assert refused == [{"name": NAME, "version": str(number)}]

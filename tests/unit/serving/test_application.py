@@ -19,6 +19,7 @@ from serving.guard import ADMIN, PREDICT, ApiKey, Guard
 from serving.intake import Intake
 from serving.logs import AUDIT
 from serving.metrics import MetricsCollector
+from serving.routes.open_inference import open_inference_endpoints
 from serving.routes.predict import Predictor
 from serving.routes.probes import probe_endpoints
 from serving.routing.halt import Halt
@@ -63,6 +64,7 @@ class Server:
                     shadows=Shadows(table, ShadowMetrics()),
                 ).endpoints(),
                 *probe_endpoints(self.lifecycle, catalog, table),
+                *open_inference_endpoints(self.lifecycle, catalog, table, Arrivals()),
                 Endpoint("/fail", "GET", fail),
                 Endpoint("/admin/models/{model}/promote", "POST", fail, ADMIN),
                 Endpoint("/admin/models/{model}", "GET", fail, ADMIN),
@@ -97,7 +99,9 @@ def test_a_server_that_starts_lives_and_answers_503(server):
     health = server.ask("GET", "/health")
     assert (health.status_code, health.json()) == (503, {"status": "starting", "models": []})
     assert server.ask("GET", "/health/startup").status_code == 503
-    assert server.ask("GET", "/health/ready").status_code == 503
+    for path in ("/health/ready", "/v2/health/ready"):
+        response = server.ask("GET", path)
+        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
     assert server.ask("GET", "/health/live").status_code == 200
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
+import tracemalloc
 
 import pytest
 
-from serving.codec.depth import MAX_DEPTH, check_depth, depth
-from serving.codec.json import dump, parse_object, read_batch, read_single
+from serving.codec import depth as codec_depth
+from serving.codec.depth import MAX_DEPTH, check_depth, depth, outermost
+from serving.codec.json import check_given_once, dump, parse_object, read_batch, read_single
 from serving.codec.request import Options, read_identity, read_options
 from serving.errors import BadRequestError, TooLargeError
 
@@ -87,6 +90,54 @@ def test_parse_object_is_the_same_where_fields_are_unique(body):
 )
 def test_depth_counts_brackets_outside_of_strings(body, expected):
     assert depth(body) == expected
+
+
+DOCUMENT = json.dumps(
+    {"a": [1, {'b": [': '"]]', "c": [[], "\\", {}]}, "]"], '[\\"': {"d": [[[1]]]}}
+).encode()
+
+
+@pytest.mark.parametrize("block", [1, 2, 7, 1000])
+def test_depth_is_the_same_in_blocks_of_any_size(monkeypatch, block):
+    monkeypatch.setattr(codec_depth, "BLOCK_BYTES", block)
+    assert depth(DOCUMENT) == 5
+    assert outermost(DOCUMENT).startswith(b'{"a": ]')
+
+
+@pytest.mark.parametrize("body", [b"[" * 4_000_000, b'"' + b"\\" * 4_000_000, b'[""]' * 1_000_000])
+def test_depth_takes_no_more_than_some_copies_of_the_body(body):
+    tracemalloc.start()
+    depth(body)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * len(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"key": 1, "key": 2}',
+        b'{"key": 1, "inputs": {"key": [{}]}, "key" : 2}',
+        rb'{"a": "\\", "key": "\"", "key": 2}',
+    ],
+)
+def test_check_given_once_refuses_a_field_of_the_request_that_is_given_twice(body):
+    with pytest.raises(BadRequestError, match="key is given twice") as caught:
+        check_given_once(body, ("model", "key"))
+    assert caught.value.field == "key"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"key": "key", "text": "key"}',
+        b'{"instances": [{"inputs": {"key": 1}}, {"inputs": {"key": 2}}], "key": "a"}',
+        rb'{"key": 1, "a\"key": 2, "b": "\"key\": 3"}',
+        b'{"version": 1, "version": 1}',
+    ],
+)
+def test_check_given_once_takes_names_that_are_no_such_fields(body):
+    check_given_once(body, ("model", "key"))
 
 
 def test_check_depth_takes_brackets_in_a_text_however_many():

@@ -1,8 +1,12 @@
-"""What becomes of connections when the server stops accepting."""
+"""What becomes of connections: slow, endless or malformed ones, and when the server stops."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
+import json
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,11 +14,11 @@ import uvicorn
 from starlette.responses import Response
 from uvicorn.server import ServerState
 
-from serving import protocol
-from serving.protocol import HttpProtocol
+from serving import protocol, reading
+from serving.protocol import MAX_HEAD_BYTES, HttpProtocol
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -35,6 +39,9 @@ class Wire(asyncio.Transport):
 
     def is_closing(self):
         return self.closed
+
+    def get_write_buffer_size(self):
+        return 0
 
 
 async def answer(scope, receive, send):
@@ -111,3 +118,247 @@ def test_a_connection_that_was_used_and_is_idle_is_closed_at_once(requests):
         assert wire.closed
 
     played(scene)
+
+
+class Host:
+    """Connections over loopback to an application that answers what `open` says, when it is set."""
+
+    def __init__(self, state: ServerState) -> None:
+        self.state = state
+        self.open = asyncio.Event()
+        self.open.set()
+        self.content = b"here"
+        self.refused: list[tuple[int, str]] = []
+        self.address = ("", 0)
+
+    async def __call__(self, scope, receive, send):
+        await self.open.wait()
+        response = Response(self.content, headers={"X-Path": scope["path"]})
+        if not scope[protocol.ANSWER](response):
+            await response(scope, receive, send)
+
+    async def talk(self, *pieces: bytes) -> bytes:
+        """What the server says to it, until it closes."""
+        reader, writer = await asyncio.open_connection(*self.address)
+        try:
+            async with asyncio.timeout(10):
+                with contextlib.suppress(ConnectionError):
+                    for piece in pieces:
+                        writer.write(piece)
+                        await writer.drain()
+                return await reader.read()
+        finally:
+            writer.close()
+
+
+@contextlib.asynccontextmanager
+async def hosting(*, head_seconds: float = 5.0, idle_seconds: int = 5) -> AsyncIterator[Host]:
+    host = Host(ServerState())
+    config = uvicorn.Config(
+        host, lifespan="off", log_config=None, access_log=False, timeout_keep_alive=idle_seconds
+    )
+    config.load()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: HttpProtocol(
+            config=config, server_state=host.state, app_state={},
+            head_seconds=head_seconds, on_refused=lambda *told: host.refused.append(told),
+        ),
+        "127.0.0.1",
+    )  # fmt: skip
+    host.address = server.sockets[0].getsockname()
+    try:
+        yield host
+    finally:
+        server.close()
+        for connection in list(host.state.connections):
+            connection.transport.abort()
+
+
+async def no_connection(host: Host) -> None:
+    await until(lambda: not host.state.connections)
+
+
+def statuses(received: bytes) -> list[str]:
+    return [part[:3].decode() for part in received.split(b"HTTP/1.1 ")[1:]]
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [b"GET /v1 HTTP/1.1\r\nX: ", b"GET /v1 HTTP/1.1\r\nX", b"GET /v1", b"\r\n",
+     CHUNKED + b"1\r\na\r\n0\r\nX: "],
+    ids=["value", "name", "path", "lines", "trailer"],
+)  # fmt: skip
+def test_a_head_that_never_ends_is_431_before_it_fills_the_memory(begin):
+    async def play():
+        async with hosting() as host:
+            host.open.clear()
+            more = b"\r\n" * 512 if begin == b"\r\n" else b"b" * 1024
+            received = await host.talk(begin, *[more] * 200)
+            assert host.refused == [(431, "head_too_large")]
+            assert statuses(received) == ["431"]
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_is_no_part_of_a_head(chunked):
+    size = 4 * MAX_HEAD_BYTES
+    body = b"a" * size
+    framing = b"Content-Length: %d" % size
+    if chunked:
+        framing = b"Transfer-Encoding: chunked"
+        body = b"%x\r\n%b\r\n0\r\n\r\n" % (size, body)
+    begin = b"POST / HTTP/1.1\r\nX: " + b"x" * (MAX_HEAD_BYTES - 1000) + b"\r\n"
+
+    async def play():
+        async with hosting() as host:
+            last = b"GET /last HTTP/1.1\r\nConnection: close\r\n\r\n"
+            whole = begin + framing + b"\r\n\r\n" + body + last
+            cuts = [0, 1000, 60_000, 100_000, len(whole) - 20, len(whole)]
+            host.open.clear()
+            pieces = [whole[a:b] for a, b in itertools.pairwise(cuts)]
+            talking = asyncio.ensure_future(host.talk(*pieces))
+            await until(lambda: bool(host.state.connections))
+            connection = next(iter(host.state.connections))
+            await until(lambda: connection.cycle is not None)
+            await until(lambda: not connection.cycle.more_body or connection.flow.read_paused)
+            if connection.cycle.more_body:  # as the application's asking for the body would
+                connection.flow.resume_reading()
+            await until(lambda: not connection.cycle.more_body)
+            host.open.set()
+            assert statuses(await talking) == ["200", "200"]
+            assert host.refused == []
+
+    asyncio.run(play())
+
+
+def test_a_line_between_two_requests_does_not_keep_a_connection():
+    async def play():
+        async with hosting(idle_seconds=1) as host:
+            reader, writer = await asyncio.open_connection(*host.address)
+            writer.write(REQUEST)
+            await reader.readuntil(b"here")
+            writer.write(b"\r\n")
+            await no_connection(host)
+            writer.close()
+
+    asyncio.run(play())
+
+
+def test_who_is_answered_before_the_body_sees_the_answer_and_the_connection_ends(monkeypatch):
+    monkeypatch.setattr(protocol, "DISCARD_SECONDS", 0.2)
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000000\r\n\r\n"
+
+    async def play():
+        async with hosting(idle_seconds=3600) as host:
+            received = await host.talk(head, *[b"a" * 100_000] * 20)
+            assert statuses(received) == ["200"]
+            assert b"connection: close" in received
+            assert received.endswith(b"here")
+            reader, writer = await asyncio.open_connection(*host.address)
+            writer.write(head)
+            assert b"connection: close" in await reader.read()
+            writer.write(b"a")
+            await no_connection(host)
+            writer.close()
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("size", [8 * 2**20, 3 * 2**20])
+@pytest.mark.parametrize("close", [b"close", b"keep-alive"])
+def test_a_client_that_never_reads_is_cut_off(monkeypatch, size, close):
+    monkeypatch.setattr(reading, "LOOK_SECONDS", 0.2)
+
+    async def play():
+        async with hosting(idle_seconds=1) as host:
+            host.content = b"a" * size
+            with socket.socket() as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                client.connect(host.address)
+                client.sendall(b"GET / HTTP/1.1\r\nConnection: %b\r\n\r\n" % close * 2)
+                await until(lambda: bool(host.state.connections))
+                await no_connection(host)
+
+    asyncio.run(play())
+
+
+def test_a_client_that_reads_on_is_waited_for(monkeypatch):
+    monkeypatch.setattr(reading, "LOOK_SECONDS", 0.0)
+
+    class Reader(Wire):
+        def __init__(self, left):
+            super().__init__()
+            self.left = left
+
+        def get_write_buffer_size(self):
+            return self.left.pop(0)
+
+        abort = Wire.close
+
+    async def play(left):
+        wire = Reader(left)
+        reading.Reading(wire, asyncio.get_running_loop()).watch()
+        await until(lambda: wire.closed or not wire.left)
+        return wire.closed
+
+    assert not asyncio.run(play([300, 200, 1, 0]))
+    assert asyncio.run(play([300, 200, 200]))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "status", "code"),
+    [
+        ([b"GET /sec"], "408", "head_timeout"),
+        ([b"not http\r\n\r\n"], "400", "malformed_http"),
+        ([REQUEST, b"not http\r\n\r\n"], "400", "malformed_http"),
+        ([CHUNKED, b"nonsense\r\n"], "400", "malformed_http"),
+        ([b"GET / HTTP/1.1\r\nX: " + b"b" * 70_000 + b"\r\n\r\n"], "431", "head_too_large"),
+    ],
+)
+def test_what_is_wrong_with_a_later_request_is_told_after_the_answers(pieces, status, code):
+    async def play():
+        async with hosting(head_seconds=0.05, idle_seconds=3600) as host:
+            host.open.clear()
+            talking = asyncio.ensure_future(host.talk(REQUEST, *pieces))
+            await until(lambda: bool(host.refused))
+            assert not talking.done()
+            host.open.set()
+            received = await talking
+            assert statuses(received) == ["200"] * (1 + pieces.count(REQUEST)) + [status]
+            assert host.refused == [(int(status), code)]
+            assert code.encode() in received
+
+    asyncio.run(play())
+
+
+def test_a_malformed_body_is_the_end_of_its_own_request():
+    async def play():
+        async with hosting() as host:
+            host.open.clear()
+            assert statuses(await host.talk(CHUNKED + b"nonsense\r\n")) == ["400"]
+            host.open.set()
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("path", [b"/v2", b"/v2/models/m/infer", b"/predict"])
+def test_what_is_refused_has_a_request_id_and_its_path_s_shape(path):
+    async def play():
+        async with hosting(head_seconds=0.05) as host:
+            head, _, body = (await host.talk(b"POST " + path + b" HTTP/1.1\r\nX: ")).partition(
+                b"\r\n\r\n"
+            )
+            [name] = [line[14:] for line in head.split(b"\r\n") if line[:14] == b"x-request-id: "]
+            document = json.loads(body)
+            if path == b"/predict":
+                assert document["id"] == name.decode()
+                assert document["error"]["remedy"]
+            else:
+                assert list(document) == ["error"]
+                assert "within 50 ms" in document["error"]
+
+    asyncio.run(play())
