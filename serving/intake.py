@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,6 +10,7 @@ from serving.codec.body import WHOLE, read_body
 from serving.codec.compression import content_encoding, inflate
 from serving.errors import UnavailableError
 from serving.room import Room
+from serving.threads import Threads
 from serving.work import REJECTED
 
 if TYPE_CHECKING:
@@ -58,12 +57,13 @@ class Intake:
         self.room = Room(settings.queue_size, lifecycle)
         """To be entered before anything is read of a request."""
         self._metrics = metrics
-        self._threads = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
-        self._inflating = asyncio.Semaphore(INFLATIONS)
+        self._decoding = Threads(DECODE_THREADS, name="decode")
+        self._inflating = Threads(INFLATIONS, name="inflate")
 
     def close(self) -> None:
         """Let the threads go."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._decoding.close()
+        self._inflating.close()
 
     async def body(self, request: Request, exchange: Exchange) -> bytes:
         """All of the body, inflated. Raises a ServingError or ClientDisconnect."""
@@ -81,23 +81,48 @@ class Intake:
         body = await (reading if whole else self._arrivals.read(reading))
         if not encoding:
             return body
-        async with self._inflating:
-            return await self.call(partial(inflate, body, encoding, maximum=maximum), inline=False)
+        function = partial(inflate, body, encoding, maximum=maximum)
+        return await self._beside(self._inflating, function, exchange, timeout_ms=None)
 
-    async def call(self, function: Callable[[], T], *, inline: bool) -> T:
-        """What takes long is done beside the event loop."""
+    async def call(
+        self,
+        function: Callable[[], T],
+        exchange: Exchange,
+        *,
+        inline: bool,
+        timeout_ms: float | None = None,
+    ) -> T:
+        """What takes long is done beside the event loop, where it may take until the request's
+        limit and the departure of its client. Raises DeadlineExceededError or ClientGoneError.
+        """
         if inline:
             return function()
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+        return await self._beside(self._decoding, function, exchange, timeout_ms=timeout_ms)
+
+    async def _beside(
+        self,
+        threads: Threads,
+        function: Callable[[], T],
+        exchange: Exchange,
+        *,
+        timeout_ms: float | None,
+    ) -> T:
+        limit_ms = self._limit_ms(timeout_ms)
+        return await threads.run(
+            function,
+            deadline=exchange.started + limit_ms / 1000,
+            timeout_ms=limit_ms,
+            departure=exchange.departure,
+        )
 
     def check(
         self, exchange: Exchange, served: ServedModel, *, samples: int, timeout_ms: float | None
     ) -> None:
         """Raises UnavailableError if the workers would turn the request away."""
-        samples = min(samples, self._settings.batch_size)
+        first = min(samples, self._settings.batch_size)  # the rest waits behind these
         deadline = exchange.started + self._limit_ms(timeout_ms) / 1000
         try:
-            self._dispatcher.check(served, samples=samples, deadline=deadline)
+            self._dispatcher.check(served, samples=first, deadline=deadline)
         except UnavailableError:
             self._metrics.dropped(REJECTED, samples)
             raise

@@ -69,7 +69,7 @@ class InferRoutes:
         small = len(body) <= SMALL_BYTES
         header_length = exchange.given.get(HEADER_LENGTH.lower())
         wanted, parts, chosen = await intake.call(
-            partial(self._read, served, body, header_length), inline=small
+            partial(self._read, served, body, header_length), exchange, inline=small
         )
         exchange.record.samples = count = sum(len(part.indices) for part in parts)
         intake.check(exchange, served, samples=count, timeout_ms=wanted.timeout_ms)
@@ -84,7 +84,9 @@ class InferRoutes:
         encoding = answer_encoding(exchange.given)
         content, length = await intake.call(
             partial(_write, exchange, served, wanted, answers, chosen, encoding=encoding),
+            exchange,
             inline=small,
+            timeout_ms=wanted.timeout_ms,
         )
         headers = exchange.headers()
         headers["Content-Type"] = (

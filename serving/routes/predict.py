@@ -98,7 +98,7 @@ class Predictor:
         intake = self._intake
         body = await intake.body(request, exchange)
         small = len(body) <= SMALL_BYTES
-        wanted = await intake.call(partial(parse, request, exchange, body), inline=small)
+        wanted = await intake.call(partial(parse, request, exchange, body), exchange, inline=small)
         options = wanted.options
         version = exchange.named_version(options.version)
         with self._chooser.chosen(
@@ -121,7 +121,9 @@ class Predictor:
         intake.check(exchange, served, samples=count, timeout_ms=options.timeout_ms)
         parts = await intake.call(
             partial(self._split, wanted.samples, served, cache=self._cache),
+            exchange,
             inline=small and not served.heavy,
+            timeout_ms=options.timeout_ms,
         )
         try:
             answers = await intake.infer(
