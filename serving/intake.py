@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from serving.codec.body import WHOLE, read_body
 from serving.codec.compression import content_encoding, inflate
 from serving.errors import UnavailableError
+from serving.held import Held
 from serving.room import Room
 from serving.threads import Threads
 from serving.work import REJECTED
@@ -37,7 +38,7 @@ INFLATIONS = 2
 
 
 class Intake:
-    """Bounds what is held: requests in number, bodies in bytes and in time."""
+    """Bounds what is held: requests in number, bodies in bytes, one and all, and in time."""
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class Intake:
         self._dispatcher = dispatcher
         self.room = Room(settings.queue_size, lifecycle)
         """To be entered before anything is read of a request."""
+        self._held = Held(int(settings.max_held_mb * 2**20))
         self._metrics = metrics
         self._decoding = Threads(DECODE_THREADS, name="decode")
         self._inflating = Threads(INFLATIONS, name="inflate")
@@ -66,7 +68,9 @@ class Intake:
         self._inflating.close()
 
     async def body(self, request: Request, exchange: Exchange) -> bytes:
-        """All of the body, inflated. Raises a ServingError or ClientDisconnect."""
+        """All of the body, inflated; until `let_go` it counts as held. Raises a ServingError or
+        ClientDisconnect.
+        """
         maximum = self._settings.max_body_bytes
         encoding = content_encoding(exchange.given)
         whole = WHOLE in request.scope
@@ -77,12 +81,28 @@ class Intake:
             seconds=self._settings.timeout_ms / 1000,
             whole=whole,
             remedy="send less at once, or raise --max-body-bytes",
+            take=None if whole else partial(self._hold, exchange),
         )
-        body = await (reading if whole else self._arrivals.read(reading))
+        if whole:
+            body = await reading
+            self._hold(exchange, len(body))
+        else:
+            body = await self._arrivals.read(reading)
         if not encoding:
             return body
         function = partial(inflate, body, encoding, maximum=maximum)
-        return await self._beside(self._inflating, function, exchange, timeout_ms=None)
+        content = await self._beside(self._inflating, function, exchange, timeout_ms=None)
+        self._hold(exchange, len(content) - len(body))
+        return content
+
+    def let_go(self, exchange: Exchange) -> None:
+        """The request is answered, and what there is of its body is not held any more."""
+        self._held.release(exchange.held)
+        exchange.held = 0
+
+    def _hold(self, exchange: Exchange, size: int) -> None:
+        self._held.add(size)
+        exchange.held += size
 
     async def call(
         self,

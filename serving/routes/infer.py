@@ -54,7 +54,10 @@ class InferRoutes:
 
     async def _infer(self, request: Request, exchange: Exchange) -> Response:
         with self._intake.room:
-            return await self._answer(request, exchange)
+            try:
+                return await self._answer(request, exchange)
+            finally:
+                self._intake.let_go(exchange)
 
     async def _answer(self, request: Request, exchange: Exchange) -> Response:
         path = request.path_params

@@ -80,12 +80,10 @@ class Predictor:
         ]
 
     async def _predict(self, request: Request, exchange: Exchange) -> Response:
-        with self._intake.room:
-            return await self._answer(request, exchange, self._parse_single, batch=False)
+        return await self._answer(request, exchange, self._parse_single, batch=False)
 
     async def _predict_batch(self, request: Request, exchange: Exchange) -> Response:
-        with self._intake.room:
-            return await self._answer(request, exchange, self._parse_batch, batch=True)
+        return await self._answer(request, exchange, self._parse_batch, batch=True)
 
     async def _answer(
         self,
@@ -96,16 +94,22 @@ class Predictor:
         batch: bool,
     ) -> Response:
         intake = self._intake
-        body = await intake.body(request, exchange)
-        small = len(body) <= SMALL_BYTES
-        wanted = await intake.call(partial(parse, request, exchange, body), exchange, inline=small)
-        options = wanted.options
-        version = exchange.named_version(options.version)
-        with self._chooser.chosen(
-            options.model, version, key=exchange.routing_key(options.key)
-        ) as served:
-            exchange.choose(served.info, routed=version is None)
-            return await self._ask(exchange, served, wanted, small=small, batch=batch)
+        with intake.room:
+            try:
+                body = await intake.body(request, exchange)
+                small = len(body) <= SMALL_BYTES
+                wanted = await intake.call(
+                    partial(parse, request, exchange, body), exchange, inline=small
+                )
+                options = wanted.options
+                version = exchange.named_version(options.version)
+                with self._chooser.chosen(
+                    options.model, version, key=exchange.routing_key(options.key)
+                ) as served:
+                    exchange.choose(served.info, routed=version is None)
+                    return await self._ask(exchange, served, wanted, small=small, batch=batch)
+            finally:
+                intake.let_go(exchange)
 
     async def _ask(
         self,
