@@ -37,6 +37,19 @@ INFLATIONS = 2
 """Bodies that are inflated at once: each may take the largest body's memory."""
 
 
+def are_small(answers: Sequence[Answer], *, most: int) -> bool:
+    """Whether what the workers answered has at most so many bytes."""
+    size = 0
+    for answer in answers:
+        for array in answer.outputs.values():
+            size += array.nbytes
+            if size <= most and array.dtype.hasobject:  # strings, of which these were the pointers
+                size += sum(map(len, array.flat))
+            if size > most:
+                return False
+    return True
+
+
 class Intake:
     """Bounds what is held: requests in number, bodies in bytes, one and all, and in time."""
 

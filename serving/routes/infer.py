@@ -15,7 +15,7 @@ from serving.codec.infer_request import HEADER_LENGTH, parse_infer_request, read
 from serving.codec.infer_response import choose_outputs, write_infer_response
 from serving.errors import TooLargeError
 from serving.guard import PREDICT
-from serving.intake import SMALL_BYTES
+from serving.intake import SMALL_BYTES, are_small
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,10 +69,11 @@ class InferRoutes:
     async def _ask(self, request: Request, exchange: Exchange, served: ServedModel) -> Response:
         intake = self._intake
         body = await intake.body(request, exchange)
-        small = len(body) <= SMALL_BYTES
         header_length = exchange.given.get(HEADER_LENGTH.lower())
         wanted, parts, chosen = await intake.call(
-            partial(self._read, served, body, header_length), exchange, inline=small
+            partial(self._read, served, body, header_length),
+            exchange,
+            inline=len(body) <= SMALL_BYTES,
         )
         exchange.record.samples = count = sum(len(part.indices) for part in parts)
         intake.check(exchange, served, samples=count, timeout_ms=wanted.timeout_ms)
@@ -88,7 +89,7 @@ class InferRoutes:
         content, length = await intake.call(
             partial(_write, exchange, served, wanted, answers, chosen, encoding=encoding),
             exchange,
-            inline=small,
+            inline=are_small(answers, most=SMALL_BYTES),
             timeout_ms=wanted.timeout_ms,
         )
         headers = exchange.headers()
