@@ -76,7 +76,7 @@ class Settings:
     timeout_ms: float = _number(30_000.0, 1, 3_600_000)
     """Longest that a request may take, in milliseconds; a request's own timeout_ms only shortens
     it."""
-    max_body_bytes: int = _number(32 * 2**20, 1024, 2**40)
+    max_body_bytes: int = _number(32 * 2**20, 1024, 2**30)  # of which 4 GiB of tensors can become
     """Largest request body, in bytes."""
     max_held_mb: float = _number(512.0, 1, 1_000_000)
     """Most that the bodies of the requests that an API process reads or answers may have
