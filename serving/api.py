@@ -46,6 +46,7 @@ from serving.routing.recorder import Recorder, until_next_tick
 from serving.routing.shadow import Shadows
 from serving.routing.shadow_metrics import ShadowMetrics
 from serving.routing.table import RoutingTable
+from serving.scraper import Scraper
 from serving.signals import ignore_signals
 from serving.trace_endpoint import find_endpoint
 from serving.tracing import Tracer
@@ -121,6 +122,7 @@ class ApiProcess:
         self._halt = halt
         self._shadows = Shadows(self._table, ShadowMetrics(), preprocessors)
         self._calls = Calls(control.send)
+        self._scraper = Scraper()
         chooser = Chooser(self._catalog, self._table)
         size = int(settings.cache_mb * 2**20)
         cache = RowCache(size, metrics=metrics) if size else None
@@ -134,11 +136,11 @@ class ApiProcess:
                 settings, chooser=chooser, intake=self._intake, shadows=self._shadows
             ).endpoints(),
             *probe_endpoints(self._lifecycle, self._catalog, self._table),
-            *model_endpoints(settings, self._lifecycle, self._catalog, chooser),
+            *model_endpoints(settings, self._lifecycle, self._catalog, chooser, self._scraper),
             *open_inference_endpoints(self._lifecycle, self._catalog, self._table, self._arrivals),
             *admin_endpoints(self._calls, self._arrivals),
             *webhook_endpoints(signature, control.send, self._arrivals),
-            *metrics_endpoints(),
+            *metrics_endpoints(self._scraper),
         ]
         described = with_openapi(
             endpoints, settings=settings, catalog=self._catalog, keyed=bool(keys)
@@ -198,6 +200,7 @@ class ApiProcess:
         self._shadows.close()
         self._dispatcher.close()
         self._intake.close()
+        self._scraper.close()
         if self._tracer is not None:
             self._tracer.close()
 

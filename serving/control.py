@@ -89,7 +89,7 @@ class Sender:
     def __init__(self, control: Connection) -> None:
         self._control = control
         self._messages: queue.SimpleQueue[object] = queue.SimpleQueue()
-        self._thread = _vital_thread("sender", self._run)
+        self._thread = vital_thread("sender", self._run)
 
     def send(self, message: object) -> None:
         """From any thread; in this order."""
@@ -123,11 +123,11 @@ def listen(control: Connection, *, directory: Path, on_message: Callable[[object
                 os._exit(ORPHANED)
             on_message(message)
 
-    _vital_thread("control", run)
+    vital_thread("control", run)
 
 
-def _vital_thread(name: str, run: Callable[[], object]) -> threading.Thread:
-    """If it fails the process ends, and is replaced: it would be deaf or mute without it."""
+def vital_thread(name: str, run: Callable[[], object]) -> threading.Thread:
+    """If it fails the process ends, and is replaced: it would be deaf, mute or stuck without it."""
 
     def guarded() -> None:
         try:

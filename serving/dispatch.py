@@ -28,7 +28,7 @@ from serving.transport import Link, connect
 from serving.wire import CANCEL, CATALOG, INFER, RELEASED, REPLY, Message, Tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from serving.catalog import Catalog
@@ -39,6 +39,9 @@ log = logging.getLogger(__name__)
 LEAST_OF_LIMIT = 0.5
 """Of the server's limit a version must have run so much to be to blame for a 504: who sent the body
 slowly, or waited long, leaves it less."""
+FIRST_DELAY_SECONDS = 0.1
+LONGEST_DELAY_SECONDS = 5.0
+"""Back-off between two attempts to reach a worker."""
 
 
 class ClientGoneError(Exception):
@@ -160,14 +163,22 @@ class Dispatcher:
         return sum(1 for worker in self._workers.values() if worker.models)
 
     async def connect(self, address: Path) -> None:
-        """Use the worker that listens there, for as long as it lives."""
-        try:
-            link = await connect(address, on_messages=self._receive, on_lost=self._lost)
-        except (OSError, TimeoutError) as error:
-            log.warning("a worker cannot be reached", extra={"fields": {"reason": str(error)}})
-            return
-        if link.open:
-            self._workers.setdefault(link, _Worker(link))
+        """Use the worker that listens there, for as long as it lives. What keeps this process from
+        it passes, as where no descriptor is left: it is tried again while somebody listens there.
+        """
+        for delay in _growing_delays():
+            try:
+                link = await connect(address, on_messages=self._receive, on_lost=self._lost)
+            except (ConnectionRefusedError, FileNotFoundError) as error:
+                _log_not_reached(error)
+                return
+            except OSError as error:
+                _log_not_reached(error, delay_seconds=delay)
+                await asyncio.sleep(delay)
+            else:
+                if link.open:
+                    self._workers.setdefault(link, _Worker(link))
+                return
 
     async def run(
         self,
@@ -364,6 +375,19 @@ def _await_verdict(pending: Iterable[_Pending], least: float) -> None:
     for entry in pending:
         if entry.id in entry.worker.pending:
             entry.worker.overdue[entry.id] = _Overdue(entry.model, least)
+
+
+def _growing_delays() -> Iterator[float]:
+    """Seconds between two attempts, without end."""
+    delay = FIRST_DELAY_SECONDS
+    while True:
+        yield delay
+        delay = min(2 * delay, LONGEST_DELAY_SECONDS)
+
+
+def _log_not_reached(error: OSError, **more: float) -> None:
+    fields = {"reason": str(error), **more}
+    log.warning("a worker cannot be reached", extra={"fields": fields})
 
 
 def _overloaded(wait: float, *, late: bool) -> ServingError:

@@ -69,6 +69,8 @@ class Exchange:
     """Whether the model's route chose the version, rather than the client."""
     runs: list[Run] = field(default_factory=list)
     """Of its parts, as far as they ran."""
+    held: int = 0
+    """Bytes of its body that count as held by the process."""
 
     @classmethod
     def begin(cls, scope: Scope, *, route: str) -> Exchange:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from serving.codec.body import WHOLE, read_body
 from serving.codec.compression import content_encoding, inflate
 from serving.errors import UnavailableError
+from serving.held import Held
 from serving.room import Room
+from serving.threads import Threads
 from serving.work import REJECTED
 
 if TYPE_CHECKING:
@@ -37,8 +37,21 @@ INFLATIONS = 2
 """Bodies that are inflated at once: each may take the largest body's memory."""
 
 
+def are_small(answers: Sequence[Answer], *, most: int) -> bool:
+    """Whether what the workers answered has at most so many bytes."""
+    size = 0
+    for answer in answers:
+        for array in answer.outputs.values():
+            size += array.nbytes
+            if size <= most and array.dtype.hasobject:  # strings, of which these were the pointers
+                size += sum(map(len, array.flat))
+            if size > most:
+                return False
+    return True
+
+
 class Intake:
-    """Bounds what is held: requests in number, bodies in bytes and in time."""
+    """Bounds what is held: requests in number, bodies in bytes, one and all, and in time."""
 
     def __init__(
         self,
@@ -57,16 +70,20 @@ class Intake:
         self._dispatcher = dispatcher
         self.room = Room(settings.queue_size, lifecycle)
         """To be entered before anything is read of a request."""
+        self._held = Held(int(settings.max_held_mb * 2**20))
         self._metrics = metrics
-        self._threads = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
-        self._inflating = asyncio.Semaphore(INFLATIONS)
+        self._decoding = Threads(DECODE_THREADS, name="decode")
+        self._inflating = Threads(INFLATIONS, name="inflate")
 
     def close(self) -> None:
         """Let the threads go."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._decoding.close()
+        self._inflating.close()
 
     async def body(self, request: Request, exchange: Exchange) -> bytes:
-        """All of the body, inflated. Raises a ServingError or ClientDisconnect."""
+        """All of the body, inflated; until `let_go` it counts as held. Raises a ServingError or
+        ClientDisconnect.
+        """
         maximum = self._settings.max_body_bytes
         encoding = content_encoding(exchange.given)
         whole = WHOLE in request.scope
@@ -77,27 +94,68 @@ class Intake:
             seconds=self._settings.timeout_ms / 1000,
             whole=whole,
             remedy="send less at once, or raise --max-body-bytes",
+            take=None if whole else partial(self._hold, exchange),
         )
-        body = await (reading if whole else self._arrivals.read(reading))
+        if whole:
+            body = await reading
+            self._hold(exchange, len(body))
+        else:
+            body = await self._arrivals.read(reading)
         if not encoding:
             return body
-        async with self._inflating:
-            return await self.call(partial(inflate, body, encoding, maximum=maximum), inline=False)
+        function = partial(inflate, body, encoding, maximum=maximum)
+        content = await self._beside(self._inflating, function, exchange, timeout_ms=None)
+        self._hold(exchange, len(content) - len(body))
+        return content
 
-    async def call(self, function: Callable[[], T], *, inline: bool) -> T:
-        """What takes long is done beside the event loop."""
+    def let_go(self, exchange: Exchange) -> None:
+        """The request is answered, and what there is of its body is not held any more."""
+        self._held.release(exchange.held)
+        exchange.held = 0
+
+    def _hold(self, exchange: Exchange, size: int) -> None:
+        self._held.add(size)
+        exchange.held += size
+
+    async def call(
+        self,
+        function: Callable[[], T],
+        exchange: Exchange,
+        *,
+        inline: bool,
+        timeout_ms: float | None = None,
+    ) -> T:
+        """What takes long is done beside the event loop, where it may take until the request's
+        limit and the departure of its client. Raises DeadlineExceededError or ClientGoneError.
+        """
         if inline:
             return function()
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+        return await self._beside(self._decoding, function, exchange, timeout_ms=timeout_ms)
+
+    async def _beside(
+        self,
+        threads: Threads,
+        function: Callable[[], T],
+        exchange: Exchange,
+        *,
+        timeout_ms: float | None,
+    ) -> T:
+        limit_ms = self._limit_ms(timeout_ms)
+        return await threads.run(
+            function,
+            deadline=exchange.started + limit_ms / 1000,
+            timeout_ms=limit_ms,
+            departure=exchange.departure,
+        )
 
     def check(
         self, exchange: Exchange, served: ServedModel, *, samples: int, timeout_ms: float | None
     ) -> None:
         """Raises UnavailableError if the workers would turn the request away."""
-        samples = min(samples, self._settings.batch_size)
+        first = min(samples, self._settings.batch_size)  # the rest waits behind these
         deadline = exchange.started + self._limit_ms(timeout_ms) / 1000
         try:
-            self._dispatcher.check(served, samples=samples, deadline=deadline)
+            self._dispatcher.check(served, samples=first, deadline=deadline)
         except UnavailableError:
             self._metrics.dropped(REJECTED, samples)
             raise

@@ -30,13 +30,30 @@ _DURATIONS = {"queue": "queue", "decode": "compute_input", "infer": "compute_inf
               "encode": "compute_output"}  # fmt: skip
 
 
-def scrape(accept: str) -> tuple[bytes, str]:
-    """All metrics and their Content-Type, in the format that `accept` asks for."""
-    encoder, content_type = choose_encoder(accept)
+class Scrape:
+    """All metrics as they were at one time."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self.families = families
+        self._texts: dict[str, bytes] = {}
+
+    def collect(self) -> list[Metric]:
+        """What makes it a registry to an encoder."""
+        return self.families
+
+    def text(self, accept: str) -> tuple[bytes, str]:
+        """The metrics and their Content-Type, in the format that `accept` asks for."""
+        encoder, content_type = choose_encoder(accept)
+        if content_type not in self._texts:
+            self._texts[content_type] = encoder(self)
+        return self._texts[content_type], content_type
+
+
+def gather() -> Scrape:
+    """All metrics as they are now."""
     families = collect()
     gpus = _gpu_metrics(os.environ[DIRECTORY_VARIABLE]).collect()
-    found = [*families, *registry_age(families), *triton_metrics(families), *gpus]
-    return encoder(_Families(found)), content_type
+    return Scrape([*families, *registry_age(families), *triton_metrics(families), *gpus])
 
 
 @functools.cache
@@ -112,13 +129,3 @@ def _metric(name: str, values: dict[tuple[str, ...], float]) -> Metric:
         labels = dict(zip(("model", "version", "reason"), found, strict=False))
         metric.add_sample(name, labels, value)
     return metric
-
-
-class _Families:
-    """What an encoder takes for a registry."""
-
-    def __init__(self, families: list[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> list[Metric]:
-        return self._families

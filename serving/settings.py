@@ -76,8 +76,11 @@ class Settings:
     timeout_ms: float = _number(30_000.0, 1, 3_600_000)
     """Longest that a request may take, in milliseconds; a request's own timeout_ms only shortens
     it."""
-    max_body_bytes: int = _number(32 * 2**20, 1024, 2**40)
+    max_body_bytes: int = _number(32 * 2**20, 1024, 2**30)  # of which 4 GiB of tensors can become
     """Largest request body, in bytes."""
+    max_held_mb: float = _number(512.0, 1, 1_000_000)
+    """Most that the bodies of the requests that an API process reads or answers may have
+    altogether, in MiB; requests over it are answered 503. What is made of a body comes on top."""
     cache_mb: float = _number(0.0, 0, 1_000_000)
     """Preprocessed images and texts that each API process keeps for when they are sent again, in
     megabytes; 0 keeps none."""
@@ -122,6 +125,13 @@ class Settings:
     """debug (a line for every request), info, warning or error; JSON lines on stderr."""
 
     def __post_init__(self) -> None:
+        if self.max_body_bytes > self.max_held_mb * 2**20:
+            raise SettingsError(
+                f"max_body_bytes={self.max_body_bytes} is more than "
+                f"max_held_mb={self.max_held_mb:g} MiB: such a body could never be taken",
+                field="max_body_bytes",
+                remedy="lower the one or raise the other",
+            )
         if self.max_batch_instances > self.queue_size:
             raise SettingsError(
                 f"max_batch_instances={self.max_batch_instances} is more than "

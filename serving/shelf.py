@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 import logging
 import queue
-import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bundle.command import describe
 from bundle.errors import RequestError, TrainyardError
+from serving.control import vital_thread
 from serving.heap import give_back
 from serving.routing.messages import Holding
 
@@ -111,7 +111,7 @@ class Shelf:
 
     def start(self, offers: Offers, uses: Uses) -> None:
         """Obey `hold` from now on."""
-        threading.Thread(target=self._run, args=(offers, uses), name="shelf", daemon=True).start()
+        vital_thread("shelf", lambda: self._run(offers, uses))
 
     def hold(self, sources: tuple[Resolved, ...]) -> None:
         """From any thread: these, and no others, as soon as it can be."""

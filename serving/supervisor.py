@@ -100,6 +100,8 @@ class Supervisor:
         """
         self._announced = False
         self._plan: DrainPlan | None = None
+        self._clean = True
+        """Whether all that have left since the plan was made did so in order."""
         self._signalled_at = 0.0
 
     def run(self) -> int:
@@ -227,8 +229,7 @@ class Supervisor:
         if slot.kind == API:
             self._server.api_left(slot.index)
         if self._plan is not None:
-            if slot.kind == WATCHER:
-                self._conductor.buried(slot)
+            self._bury_on_the_way_out(slot, child)
             return
         if slot.kind == SHADOW and (child.process.exitcode == 0 or not self._fleet.shadows):
             self._metrics.left(child.pid)  # as it was told
@@ -245,6 +246,18 @@ class Supervisor:
         self._metrics.death(slot.kind, child.pid)
         self._replace(slot, child)
         self._announce()
+
+    def _bury_on_the_way_out(self, slot: Slot, child: Child) -> None:
+        """Nobody takes its place. One that dies before it has done its part has failed whoever
+        waited for it.
+        """
+        if slot.kind == WATCHER:
+            self._conductor.buried(slot)
+        elif slot.kind in (API, WORKER) and child.process.exitcode != 0:
+            self._clean = False
+            self._metrics.death(slot.kind, child.pid)
+            fields = {"process": slot.name, "reason": child.why}
+            log.error("process died while the server stopped", extra={"fields": fields})
 
     def _replace(self, slot: Slot, child: Child) -> None:
         delay = slot.plan_restart(child)
@@ -292,12 +305,13 @@ class Supervisor:
         self._listener.close()
         self._board.tell(API, Drain(plan))
         self._conductor.drain()
-        clean = self._wait_for(API, until=plan.deadline + STOP_SECONDS)
+        in_time = self._wait_for(API, until=plan.deadline + STOP_SECONDS)
         self._board.tell(WATCHER, Stop())
         self._board.offer(SHADOW, Stop())
         self._board.tell(WORKER, Stop())
         self._wait_for(WORKER, until=time.monotonic() + WORKER_STOP_SECONDS)
         self._wait_for(WATCHER, until=time.monotonic() + WATCHER_STOP_SECONDS)
+        clean = in_time and self._clean
         log.info("stopped", extra={"fields": {"clean": clean}})
         return 0 if clean else 1
 

@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect
 
-from serving.errors import BadRequestError, BodyTimeoutError, TooLargeError, UnsupportedMediaError
+from serving.errors import (
+    BadRequestError,
+    BodyTimeoutError,
+    ServingError,
+    TooLargeError,
+    UnsupportedMediaError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from starlette.types import Receive
 
@@ -81,9 +87,11 @@ async def read_body(
     seconds: float,
     whole: bool = False,
     remedy: str = "send less at once",
+    take: Callable[[int], None] | None = None,
 ) -> bytes:
     """All of the body; `whole` if it has arrived. Raises TooLargeError, which has the remedy,
-    BodyTimeoutError or ClientDisconnect.
+    BodyTimeoutError or ClientDisconnect, and what `take` raises, which is told of the bytes of each
+    piece.
 
     A Content-Length over the maximum is refused before the body is asked for, any other body when
     it gets over the maximum.
@@ -94,10 +102,10 @@ async def read_body(
             await _discard(receive, already=0)
         raise _too_large(maximum, remedy)
     if whole:
-        return await _collect(receive, maximum, remedy)
+        return await _collect(receive, maximum, remedy, take)
     try:
         async with asyncio.timeout(seconds):
-            return await _collect(receive, maximum, remedy)
+            return await _collect(receive, maximum, remedy, take)
     except TimeoutError:
         raise BodyTimeoutError(
             f"the body did not arrive within {seconds * 1000:g} ms",
@@ -107,25 +115,36 @@ async def read_body(
         ) from None
 
 
-async def _collect(receive: Receive, maximum: int, remedy: str) -> bytes:
+async def _collect(
+    receive: Receive, maximum: int, remedy: str, take: Callable[[int], None] | None
+) -> bytes:
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
         body: bytes = message.get("body", b"")
         if len(body) > maximum:
             raise _too_large(maximum, remedy)
+        if take is not None:
+            take(len(body))
         return body
     chunks = bytearray()
     while True:
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        chunks += message.get("body", b"")
-        if len(chunks) > maximum:
+        chunk, more = message.get("body", b""), message.get("more_body", False)
+        chunks += chunk
+        try:
+            if len(chunks) > maximum:
+                raise _too_large(maximum, remedy)
+            if take is not None:
+                take(len(chunk))
+        except ServingError as error:
+            error.headers["Connection"] = "close"
             size = len(chunks)
             chunks.clear()
-            if message.get("more_body", False):
+            if more:
                 await _discard(receive, already=size)
-            raise _too_large(maximum, remedy)
-        if not message.get("more_body", False):
+            raise
+        if not more:
             return bytes(chunks)
         message = await receive()
 

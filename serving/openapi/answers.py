@@ -17,6 +17,9 @@ ANYWHERE = (400, 429, 500)
 """Besides what the route itself may answer: a head that is wrong, a quota, a fault."""
 KEYED = (401, 403)
 WITH_BODY = (404, 408, 413, 415, 503, 504)
+OF_REGISTRY = (404, 503)
+"""What it does not know, and where it is away."""
+CHANGING = (409,)
 _RETRY = (429, 503)
 _STATUS: Schema = closed(
     {"status": {"enum": ["alive", "starting", "ready", "degraded", "draining"]}}
@@ -47,15 +50,19 @@ def answers(endpoint: Endpoint, *, success: dict[str, Any] | None = None) -> dic
     """By status. `success`: the content of 200; None for what the path says."""
     path = endpoint.path
     content = _content(path) if success is None else success
-    statuses = [*ANYWHERE]
+    statuses = {*ANYWHERE}
     if endpoint.scope:
-        statuses += KEYED
+        statuses.update(KEYED)
     elif path == "/webhook":
-        statuses += [401]
+        statuses.add(401)
     if endpoint.method == "POST":
-        statuses += WITH_BODY
+        statuses.update(WITH_BODY)
     elif "{" in path:
-        statuses += [404]
+        statuses.add(404)
+    if path.startswith("/admin/"):
+        statuses.update(OF_REGISTRY)
+        if endpoint.changes:
+            statuses.update(CHANGING)
     found: dict[str, Any] = {"200": {"description": "OK", "headers": _headers()}}
     if content:
         found["200"]["content"] = content
@@ -80,7 +87,7 @@ def components(*, keyed: bool) -> dict[str, Any]:
         "responses": {
             f"{kind}-{status}": _error(kind, status)
             for kind in ("own", "protocol")
-            for status in sorted({*ANYWHERE, *KEYED, *WITH_BODY, 501})
+            for status in sorted({*ANYWHERE, *KEYED, *WITH_BODY, *CHANGING, 501})
         },
     }
     if keyed:

@@ -16,7 +16,7 @@ from serving.codec.infer_response import choose_outputs, write_infer_response
 from serving.codec.json import JSON
 from serving.errors import TooLargeError
 from serving.guard import PREDICT
-from serving.intake import SMALL_BYTES
+from serving.intake import SMALL_BYTES, are_small
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,10 @@ class InferRoutes:
 
     async def _infer(self, request: Request, exchange: Exchange) -> Response:
         with self._intake.room:
-            return await self._answer(request, exchange)
+            try:
+                return await self._answer(request, exchange)
+            finally:
+                self._intake.let_go(exchange)
 
     async def _answer(self, request: Request, exchange: Exchange) -> Response:
         path = request.path_params
@@ -67,10 +70,11 @@ class InferRoutes:
     async def _ask(self, request: Request, exchange: Exchange, served: ServedModel) -> Response:
         intake = self._intake
         body = await intake.body(request, exchange)
-        small = len(body) <= SMALL_BYTES
         header_length = exchange.given.get(HEADER_LENGTH.lower())
         wanted, parts, chosen = await intake.call(
-            partial(self._read, served, body, header_length), inline=small
+            partial(self._read, served, body, header_length),
+            exchange,
+            inline=len(body) <= SMALL_BYTES,
         )
         exchange.record.samples = count = sum(len(part.indices) for part in parts)
         intake.check(exchange, served, samples=count, timeout_ms=wanted.timeout_ms)
@@ -85,7 +89,9 @@ class InferRoutes:
         encoding = answer_encoding(exchange.given)
         content, length = await intake.call(
             partial(_write, exchange, served, wanted, answers, chosen, encoding=encoding),
-            inline=small,
+            exchange,
+            inline=are_small(answers, most=SMALL_BYTES),
+            timeout_ms=wanted.timeout_ms,
         )
         headers = exchange.headers()
         headers["Content-Type"] = JSON if length is None else "application/octet-stream"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from serving.application import Endpoint
 from serving.codec.datatype import DATATYPES, config_type
 from serving.guard import METRICS, PREDICT
-from serving.metrics import collect
 from serving.routes.probes import bare
 from serving.statistics import model_statistics
 
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from serving.chooser import Chooser
     from serving.drain import Lifecycle
     from serving.exchange import Exchange
+    from serving.scraper import Scraper
     from serving.served_model import ServedModel
     from serving.settings import Settings
 
@@ -30,7 +29,11 @@ _PLATFORMS = {"onnxruntime": "onnxruntime_onnx", "tensorrt": "tensorrt_plan"}
 
 
 def model_endpoints(
-    settings: Settings, lifecycle: Lifecycle, catalog: Catalog, chooser: Chooser
+    settings: Settings,
+    lifecycle: Lifecycle,
+    catalog: Catalog,
+    chooser: Chooser,
+    scraper: Scraper,
 ) -> list[Endpoint]:
     """Each with and without a version."""
 
@@ -57,7 +60,7 @@ def model_endpoints(
             if "model" in request.path_params
             else [info.key for info in catalog.infos()]
         )
-        families = await asyncio.to_thread(collect)
+        families = (await scraper.scrape()).families
         return exchange.answer({"model_stats": [model_statistics(families, k) for k in wanted]})
 
     endpoints = [Endpoint("/v2/models/stats", "GET", statistics, METRICS)]

@@ -28,7 +28,7 @@ from serving.errors import (
     UnsupportedMediaError,
 )
 from serving.guard import PREDICT
-from serving.intake import SMALL_BYTES
+from serving.intake import SMALL_BYTES, are_small
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,6 +47,10 @@ if TYPE_CHECKING:
 FORM = "multipart/form-data"
 IMAGES = ("image/png", "image/jpeg")
 TEXT = "text/plain"
+SMALL_OUTPUT_BYTES = 4096
+"""Outputs up to this become JSON on the event loop: a number of them takes a microsecond and a half
+to be named and written.
+"""
 _CHOOSING = ("version", "model", "key")
 """Names of fields that say whom the request is for."""
 _ONE = '{"image": …}, {"text": …} or {"inputs": {…}}'
@@ -79,12 +83,10 @@ class Predictor:
         ]
 
     async def _predict(self, request: Request, exchange: Exchange) -> Response:
-        with self._intake.room:
-            return await self._answer(request, exchange, self._parse_single, batch=False)
+        return await self._answer(request, exchange, self._parse_single, batch=False)
 
     async def _predict_batch(self, request: Request, exchange: Exchange) -> Response:
-        with self._intake.room:
-            return await self._answer(request, exchange, self._parse_batch, batch=True)
+        return await self._answer(request, exchange, self._parse_batch, batch=True)
 
     async def _answer(
         self,
@@ -95,16 +97,22 @@ class Predictor:
         batch: bool,
     ) -> Response:
         intake = self._intake
-        body = await intake.body(request, exchange)
-        small = len(body) <= SMALL_BYTES
-        wanted = await intake.call(partial(parse, request, exchange, body), inline=small)
-        options = wanted.options
-        version = exchange.named_version(options.version)
-        with self._chooser.chosen(
-            options.model, version, key=exchange.routing_key(options.key)
-        ) as served:
-            exchange.choose(served.info, routed=version is None)
-            return await self._ask(exchange, served, wanted, small=small, batch=batch)
+        with intake.room:
+            try:
+                body = await intake.body(request, exchange)
+                small = len(body) <= SMALL_BYTES
+                wanted = await intake.call(
+                    partial(parse, request, exchange, body), exchange, inline=small
+                )
+                options = wanted.options
+                version = exchange.named_version(options.version)
+                with self._chooser.chosen(
+                    options.model, version, key=exchange.routing_key(options.key)
+                ) as served:
+                    exchange.choose(served.info, routed=version is None)
+                    return await self._ask(exchange, served, wanted, small=small, batch=batch)
+            finally:
+                intake.let_go(exchange)
 
     async def _ask(
         self,
@@ -120,7 +128,9 @@ class Predictor:
         intake.check(exchange, served, samples=count, timeout_ms=options.timeout_ms)
         parts = await intake.call(
             partial(self._split, wanted.samples, served, cache=self._cache),
+            exchange,
             inline=small and not served.heavy,
+            timeout_ms=options.timeout_ms,
         )
         try:
             answers = await intake.infer(
@@ -131,10 +141,15 @@ class Predictor:
                 priority=options.priority,
             )
             received = time.monotonic()
-            predictions = _assemble(served, parts, answers)
+            write = partial(_write, exchange, served, parts, answers, batch=batch)
+            if are_small(answers, most=SMALL_OUTPUT_BYTES):
+                content = write()
+            else:
+                content = await intake.call(
+                    write, exchange, inline=False, timeout_ms=options.timeout_ms
+                )
         except RefusedSampleError as error:
             raise _locate(error, wanted.samples, batch=batch) from error
-        content = dump(_document(exchange, served, predictions, batch=batch))
         exchange.phase("encode", received)
         self._shadows.mirror(served, parts, answers, partial(self._split, wanted.samples))
         return Response(content, 200, exchange.headers(), JSON)
@@ -236,6 +251,17 @@ def _locate(
     field = sample.located(error.field if named else None)
     message = f"{sample.path}: {error}" if sample.path else str(error)
     return BadRequestError(message, code=error.code, field=field)
+
+
+def _write(
+    exchange: Exchange,
+    served: ServedModel,
+    parts: list[Part],
+    answers: list[Answer],
+    *,
+    batch: bool,
+) -> bytes:
+    return dump(_document(exchange, served, _assemble(served, parts, answers), batch=batch))
 
 
 def _assemble(

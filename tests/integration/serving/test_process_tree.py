@@ -167,8 +167,29 @@ def test_it_stops_in_order_though_no_api_process_is_left(bundles, tmp_path):
             process.kill()
         server.signal(signal.SIGTERM)
         server.signal(signal.SIGCONT)
-        assert server.wait() == 0
-        assert '"event":"stopped","clean":true' in server.log
+        assert server.wait() == 1
+        assert '"event":"stopped","clean":false' in server.log  # nobody knows what they had
+
+
+@pytest.mark.parametrize("kind", ["api", "worker"])
+def test_a_process_that_is_killed_while_the_server_stops_is_no_clean_end(bundles, tmp_path, kind):
+    with start(bundles, tmp_path, "--api-processes", "1", "--drain-delay-ms", "1000") as server:
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(ask, server, 600 * SECOND_OF_WORK)
+            in_flight(server, 1)
+            time.sleep(0.3)
+            server.signal(signal.SIGTERM)
+            eventually(lambda: '"event":"draining"' in server.log)
+            [victim] = server.children(kind)
+            victim.kill()
+            if kind == "api":
+                with pytest.raises(httpx.TransportError):
+                    answer.result()
+            else:
+                assert answer.result().json()["error"]["code"] == "worker_lost"
+        assert server.wait() == 1
+        assert '"event":"stopped","clean":false' in server.log
+        assert f'"event":"process died while the server stopped","process":"{kind}-0"' in server.log
 
 
 def test_sigint_answers_503_to_what_is_not_done_by_the_deadline(bundles, tmp_path):

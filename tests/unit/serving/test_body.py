@@ -9,7 +9,13 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 
 from serving.codec.body import MediaType, decode_text, read_body
-from serving.errors import BadRequestError, BodyTimeoutError, TooLargeError, UnsupportedMediaError
+from serving.errors import (
+    BadRequestError,
+    BodyTimeoutError,
+    TooLargeError,
+    UnavailableError,
+    UnsupportedMediaError,
+)
 
 MAXIMUM = 100
 
@@ -82,6 +88,22 @@ def test_read_body_stops_discarding_a_body_without_end():
 @pytest.mark.parametrize("length", ["-1", "abc", "1e3", ""])
 def test_read_body_counts_where_the_announced_length_is_no_number(length):
     assert read(Sender(b"abc"), content_length=length) == b"abc"
+
+
+@pytest.mark.parametrize("chunks", [(b"a" * 70,), (b"a" * 30, b"b" * 40, b"c" * 20)])
+def test_read_body_ends_where_its_pieces_are_not_taken_and_discards_the_rest(chunks):
+    taken = []
+
+    def take(size: int) -> None:
+        if sum(taken) + size > 60:
+            raise UnavailableError("no room", code="overloaded")
+        taken.append(size)
+
+    sender = Sender(*chunks)
+    with pytest.raises(UnavailableError):
+        asyncio.run(read_body(Headers(), sender, maximum=MAXIMUM, seconds=5.0, take=take))
+    assert taken == [len(chunk) for chunk in chunks[:-2]]
+    assert sender.messages == []
 
 
 def test_read_body_gives_up_on_a_body_that_does_not_come():

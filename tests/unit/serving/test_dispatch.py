@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
+import socket
 import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import uvloop
 
 from serving.backlog import LONGEST
 from serving.catalog import Catalog
@@ -71,6 +74,17 @@ async def dispatching(folder):
     finally:
         dispatcher.close()
         server.close()
+
+
+@contextlib.contextmanager
+def no_descriptor_left():
+    """This process can open nothing."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def ask(dispatcher, parts=(PART,), *, seconds=10.0, departure=None, **options):
@@ -265,3 +279,29 @@ def test_who_asks_learns_what_the_batch_was_also_where_it_failed(tmp_path, statu
             assert (asked.exception() is None) == (status == OK)
 
     asyncio.run(run())
+
+
+def test_a_worker_that_cannot_be_reached_now_is_reached_later(tmp_path, caplog):
+    async def test():
+        async with dispatching(tmp_path) as (dispatcher, _):
+            with no_descriptor_left():
+                connecting = asyncio.ensure_future(dispatcher.connect(tmp_path / "w"))
+                while not caplog.records:
+                    await asyncio.sleep(0.001)
+            assert len(dispatcher._workers) == 1
+            await asyncio.wait_for(connecting, 60)
+            assert len(dispatcher._workers) == 2
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(test())
+    assert "Too many open files" in caplog.records[0].fields["reason"]
+
+
+def test_where_nobody_listens_nobody_is_waited_for(tmp_path, caplog):
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(tmp_path / "w"))
+    dispatcher = Dispatcher(catalog=Catalog(), on_change=lambda: None)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        for name in ("w", "gone"):
+            runner.run(asyncio.wait_for(dispatcher.connect(tmp_path / name), 60))
+    assert len(caplog.records) == 2

@@ -38,6 +38,20 @@ def test_a_route_that_it_knows_nothing_of_is_listed_with_its_parameters_and_erro
     assert operation["security"] == [{"bearer": []}, {"header": []}]
 
 
+def test_what_asks_the_registry_may_find_nothing_or_nobody_and_a_change_may_come_too_late():
+    paths = build(
+        Endpoint("/admin/models", "GET", unused, ADMIN),
+        Endpoint("/admin/models/{model}/rollback", "POST", unused, ADMIN),
+        Endpoint("/v2/repository/models/{model}/load", "POST", unused, ADMIN),
+    )["paths"]
+    reading = paths["/admin/models"]["get"]["responses"]
+    assert {"404", "503"} <= reading.keys()
+    assert "409" not in reading
+    changing = paths["/admin/models/{model}/rollback"]["post"]["responses"]
+    assert changing["409"] == {"$ref": "#/components/responses/own-409"}
+    assert "409" not in paths["/v2/repository/models/{model}/load"]["post"]["responses"]
+
+
 def test_only_a_server_with_keys_asks_for_one():
     endpoint = Endpoint("/predict", "POST", unused, PREDICT)
     free = build(endpoint)
@@ -53,7 +67,11 @@ def test_what_is_not_supported_is_not_listed():
 
 
 def test_every_reference_of_the_document_leads_somewhere():
-    document = build(Endpoint("/metrics", "GET", unused), Endpoint("/v2", "GET", unused))
+    document = build(
+        Endpoint("/metrics", "GET", unused),
+        Endpoint("/v2", "GET", unused),
+        Endpoint("/admin/models/{model}/ramp", "POST", unused, ADMIN),
+    )
 
     def references(node: object) -> list[str]:
         if isinstance(node, dict):

@@ -69,6 +69,16 @@ def test_printed_settings_are_a_file_that_says_the_same(tmp_path):
         (["--port"], {}, "expected one argument"),
         (["--config", "/no/such/file"], {}, "cannot be read"),
         (["--max-batch-instances", "3000"], {}, "max_batch_instances=3000 is more than queue_size"),
+        (
+            ["--max-body-bytes", "1073741825", "--max-held-mb", "2048"],
+            {},
+            "--max-body-bytes=1073741825 must be an integer from 1024 to 1073741824",
+        ),
+        (
+            ["--max-held-mb", "31.5"],
+            {},
+            "max_body_bytes=33554432 is more than max_held_mb=31.5 MiB",
+        ),
     ],
 )
 def test_a_wrong_value_names_its_source_and_itself(argv, environment, message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,3 +164,22 @@ def test_fill_refuses_two_models_of_one_name_and_version():
     twice = [source("1"), Resolved(name="m", version="1", path=Path("/else"), bare=False)]
     with pytest.raises(RequestError, match="two models are called"):
         Bench().shelf.fill(twice, pinned=frozenset(twice))
+
+
+class Torn(Bench):
+    """Nobody can be told what there is."""
+
+    def announce(self, catalog) -> None:
+        raise ConnectionError("the port is gone")
+
+
+def _obey() -> None:
+    Torn().start("1").hold((source("2"),))
+    threading.Event().wait()
+
+
+def test_a_process_whose_shelf_fails_ends():
+    process = multiprocessing.get_context("spawn").Process(target=_obey, daemon=True)
+    process.start()
+    process.join(60)
+    assert process.exitcode == 1
