@@ -7,8 +7,9 @@ overload would fill the disk with them, and they are counted.
 from __future__ import annotations
 
 import logging
-import time
 from typing import TYPE_CHECKING
+
+from serving.line_limit import LineLimit
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -19,8 +20,6 @@ log = logging.getLogger(__name__)
 
 FAULT = 500
 UNAVAILABLE = 503
-MOST_LINES_A_SECOND = 10
-"""Above debug: what comes beyond it is counted in the next line's `left_out`."""
 
 
 class AccessLog:
@@ -29,9 +28,8 @@ class AccessLog:
     def __init__(self, *, slow_seconds: float | None = None) -> None:
         """`slow_seconds`: from when on a request is slow; None for never."""
         self._slow = slow_seconds
-        self._second = 0
-        self._lines = 0
-        self._left_out = 0
+        self._limit = LineLimit()
+        """Above debug, which is asked for."""
 
     def request(self, scope: Scope, exchange: Exchange, *, status: int, seconds: float) -> None:
         """A request was answered with that status, 499 if nobody was left to be answered."""
@@ -39,13 +37,8 @@ class AccessLog:
         if not log.isEnabledFor(level):
             return
         fields = _line(scope, exchange, status, seconds)
-        if level > logging.DEBUG:
-            if not self._has_room():
-                self._left_out += 1
-                return
-            if self._left_out:
-                fields["left_out"] = self._left_out
-                self._left_out = 0
+        if level > logging.DEBUG and not self._limit.admit(fields):
+            return
         event = "slow request" if level == logging.INFO else "request"
         log.log(level, event, extra={"fields": fields})
 
@@ -55,13 +48,6 @@ class AccessLog:
         if self._slow is not None and seconds >= self._slow:
             return logging.INFO
         return logging.DEBUG
-
-    def _has_room(self) -> bool:
-        second = int(time.monotonic())
-        if second != self._second:
-            self._second, self._lines = second, 0
-        self._lines += 1
-        return self._lines <= MOST_LINES_A_SECOND
 
 
 def _line(scope: Scope, exchange: Exchange, status: int, seconds: float) -> dict[str, object]:

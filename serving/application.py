@@ -28,7 +28,7 @@ from serving.errors import (
 from serving.exchange import Exchange
 from serving.guard import ADMIN
 from serving.protocol import ANSWER
-from serving.routing.administration import write_down_refused
+from serving.routing.administration import RefusedChanges
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -98,6 +98,7 @@ class Application:
         self._extra_headers = extra_headers
         self._access = access or AccessLog()
         self._tracer = tracer
+        self._refused_changes = RefusedChanges()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -135,7 +136,7 @@ class Application:
                 return await endpoint.handler(request, exchange)
         except ServingError as error:
             if endpoint.changes and isinstance(error, (UnauthorizedError, ForbiddenError)):
-                write_down_refused(
+                self._refused_changes.write_down(
                     principal=self._guard.name(exchange.given),
                     request_id=exchange.request_id,
                     path=shorten(request.scope["path"], LONGEST_PATH),

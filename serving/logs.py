@@ -13,7 +13,7 @@ OWN = "serving"
 """The loggers whose level is the operator's to choose; of libraries only warnings are shown."""
 AUDIT = "serving.audit"
 """Who changed what: shown at every level."""
-ABOUT_CLIENTS = ("python_multipart",)
+ABOUT_CLIENTS = ("python_multipart", "uvicorn.error")
 """Libraries that warn of what clients send, which is answered to them and counted."""
 WITH_HANDLERS = ("litserve", "mlflow")
 """Libraries that print by themselves when they are imported."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from bundle.errors import ConflictError, NotFoundError, RequestError, TrainyardError
+from serving.line_limit import LineLimit
 from serving.logs import AUDIT
 from serving.routing.messages import Call, Result
 
@@ -109,18 +110,25 @@ def refusal(call: Call, status: int, message: str, remedy: str) -> Result:
     return Result(call.id, call.process, status, document)
 
 
-def write_down_refused(
-    *, principal: str, request_id: str, path: str, status: int, reason: str
-) -> None:
-    """A line in the log, if whoever asked for a change must not: what it was is not looked at."""
-    fields = {
-        "principal": principal,
-        "id": request_id,
-        "path": path,
-        "status": status,
-        "reason": reason,
-    }
-    audit.info("audit", extra={"fields": fields})
+class RefusedChanges:
+    """Of one process. Anybody can ask for them, so that there is a limit to their lines."""
+
+    def __init__(self) -> None:
+        self._limit = LineLimit()
+
+    def write_down(
+        self, *, principal: str, request_id: str, path: str, status: int, reason: str
+    ) -> None:
+        """A line in the log, if whoever asked must not: what it was is not looked at."""
+        fields: dict[str, object] = {
+            "principal": principal,
+            "id": request_id,
+            "path": path,
+            "status": status,
+            "reason": reason,
+        }
+        if self._limit.admit(fields):
+            audit.info("audit", extra={"fields": fields})
 
 
 def write_down(call: Call, status: int, document: Mapping[str, Any]) -> None:

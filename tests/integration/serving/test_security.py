@@ -127,6 +127,15 @@ def test_bytes_that_are_not_http_are_400_in_json(server):
     assert json.loads(body)["error"]["code"] == "malformed_http"
 
 
+def test_what_clients_send_wrong_is_not_logged(server):
+    upgrade = b"GET /health/live HTTP/1.1\r\nConnection: upgrade, close\r\nUpgrade: h2c\r\n\r\n"
+    assert talk(server, upgrade).startswith(b"HTTP/1.1 200 ")
+    for _ in range(3):
+        talk(server, b"\x16\x03\x01 hello\r\n\r\n")
+    assert "Invalid HTTP" not in server.log
+    assert "upgrade" not in server.log.lower()
+
+
 def test_headers_that_do_not_end_are_408(server):
     answer = talk(server, b"POST /predict HTTP/1.1\r\nHost: a\r\nX-Slow: ")
     assert answer.startswith(b"HTTP/1.1 408 ")

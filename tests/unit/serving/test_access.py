@@ -6,8 +6,9 @@ import logging
 
 import pytest
 
-from serving.access import MOST_LINES_A_SECOND, AccessLog
+from serving.access import AccessLog
 from serving.exchange import Exchange
+from serving.line_limit import MOST_LINES_A_SECOND
 
 SCOPE = {"method": "POST", "path": "/predict", "headers": [(b"x-request-id", b"mine")]}
 
@@ -53,7 +54,7 @@ def test_nothing_is_slow_unless_said_so(lines):
 
 def test_a_flood_of_faults_is_told_in_a_few_lines_that_count_the_others(lines, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("serving.access.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("serving.line_limit.time.monotonic", lambda: now[0])
     access = AccessLog()
     told = [len(lines(access, 500, 0.1)) for _ in range(3 * MOST_LINES_A_SECOND)]
     assert sum(told) == MOST_LINES_A_SECOND

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 
 import pytest
 
-from serving.routing.administration import Administration, registry_actions
+from serving.line_limit import MOST_LINES_A_SECOND
+from serving.logs import AUDIT
+from serving.routing.administration import Administration, RefusedChanges, registry_actions
 from serving.routing.messages import Call, Result
 
 
@@ -57,3 +60,20 @@ def test_what_is_waited_for_is_done():
 )
 def test_the_registry_is_looked_at_after_what_may_have_changed_it(call, status, changed):
     assert Administration.changed(call, Result(1, 0, status, {})) == changed
+
+
+def test_a_flood_of_refused_changes_is_written_down_in_a_few_lines(caplog, monkeypatch):
+    caplog.set_level(logging.INFO, AUDIT)
+    now = [100.0]
+    monkeypatch.setattr("serving.line_limit.time.monotonic", lambda: now[0])
+    refused = RefusedChanges()
+
+    def ask():
+        refused.write_down(principal="", request_id="a", path="/admin", status=401, reason="no key")
+
+    for _ in range(MOST_LINES_A_SECOND + 5):
+        ask()
+    assert len(caplog.records) == MOST_LINES_A_SECOND
+    now[0] += 1
+    ask()
+    assert caplog.records[-1].fields["left_out"] == 5
