@@ -72,7 +72,8 @@ class Settings:
     """What a request should take at most, in milliseconds: where the batches alone take that long,
     samples wait less for company. 0 sets no target."""
     queue_size: int = _number(1024, 1, 1_000_000)
-    """Most samples that wait for a worker; requests over it are answered 503."""
+    """Most samples that wait for a worker, and most requests that an API process holds, from their
+    heads to their answers; what is over either is answered 503."""
     timeout_ms: float = _number(30_000.0, 1, 3_600_000)
     """Longest that a request may take, in milliseconds; a request's own timeout_ms only shortens
     it."""

@@ -11,6 +11,7 @@ from serving.flags import CONFIG_VARIABLE, read_command_line
 from serving.guard import VARIABLE as KEYS_VARIABLE
 from serving.guard import read_keys
 from serving.settings import PREFIX, SPECS, variable
+from serving.supervisor import STOP_SECONDS, WATCHER_STOP_SECONDS, WORKER_STOP_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +37,8 @@ def check_settings(environment: Mapping[str, str]) -> None:
 def drain_seconds(environment: Mapping[str, str]) -> float:
     """How long the server may take from SIGTERM to its end."""
     settings = read_command_line([], environment).settings
-    return (settings.drain_delay_ms + settings.drain_timeout_ms) / 1000
+    leaving = STOP_SECONDS + WORKER_STOP_SECONDS + WATCHER_STOP_SECONDS
+    return (settings.drain_delay_ms + settings.drain_timeout_ms) / 1000 + leaving
 
 
 def instruction(image: str, keyword: str) -> list[str]:

@@ -23,6 +23,7 @@ from tests.deploy.manifests import (
     check_settings,
     drain_seconds,
 )
+from tests.docs.markdown import page
 from trainer.compose import compose
 from trainer.launching.rendezvous import Meeting, node_rank
 from trainer.schema import register_schemas
@@ -183,6 +184,15 @@ def test_a_pod_is_given_the_time_that_it_drains(folder):
     assert name == "sleep"
     needed = int(seconds) + drain_seconds(environment(folder))
     assert pod(folder)["terminationGracePeriodSeconds"] > needed
+
+
+def test_the_pod_of_the_serving_page_is_given_the_time_that_it_drains():
+    [block] = [block for block in page("docs/serving.md").blocks if block.language == "yaml"]
+    pod = yaml.safe_load(block.text)
+    arguments = iter(pod["containers"][0]["args"])
+    delays = [next(arguments) for argument in arguments if argument == "--drain-delay-ms"]
+    needed = drain_seconds({"TRAINYARD_DRAIN_DELAY_MS": delays[0]})
+    assert pod["terminationGracePeriodSeconds"] > needed
 
 
 @pytest.mark.parametrize("folder", OVERLAYS)

@@ -1,16 +1,21 @@
-"""What is turned away at the door, and how it is counted."""
+"""What is turned away at the door, how it is counted, and what waits there."""
 
 from __future__ import annotations
 
+import asyncio
+import gzip
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
 
 from serving.arrivals import Arrivals
+from serving.codec.body import WHOLE
 from serving.drain import Lifecycle
-from serving.errors import UnavailableError
+from serving.errors import DeadlineExceededError, UnavailableError
 from serving.exchange import Exchange
-from serving.intake import Intake
+from serving.intake import INFLATIONS, Intake
 from serving.metrics import RequestRecord
 from serving.routing.halt import Halt
 from serving.settings import Settings
@@ -28,18 +33,52 @@ class FullWorkers:
         raise UnavailableError("the queue is full", code="overloaded")
 
 
-def test_a_refused_batch_counts_all_of_its_samples():
-    dropped, workers = [], FullWorkers()
-    intake = Intake(
-        Settings(batch_size=32),
+def intake(settings: Settings, *, workers=None, metrics=None) -> Intake:
+    return Intake(
+        settings,
         dispatcher=workers,
         lifecycle=Lifecycle(expected_workers=1),
-        metrics=SimpleNamespace(dropped=lambda *counted: dropped.append(counted)),
+        metrics=metrics,
         arrivals=Arrivals(),
         halt=Halt(),
     )
+
+
+def test_a_refused_batch_counts_all_of_its_samples():
+    dropped, workers = [], FullWorkers()
+    metrics = SimpleNamespace(dropped=lambda *counted: dropped.append(counted))
+    door = intake(Settings(batch_size=32), workers=workers, metrics=metrics)
     with pytest.raises(UnavailableError):
-        intake.check(Exchange("a", RequestRecord("/")), None, samples=256, timeout_ms=None)
-    intake.close()
+        door.check(Exchange("a", RequestRecord("/")), None, samples=256, timeout_ms=None)
+    door.close()
     assert workers.asked == [32]  # more do not run at once
     assert dropped == [(REJECTED, 256)]
+
+
+def test_a_compressed_body_waits_for_its_turn_no_longer_than_its_request_may_take():
+    async def test():
+        door, go = intake(Settings(timeout_ms=50)), threading.Event()
+        others = [
+            asyncio.ensure_future(
+                door._inflating.run(
+                    lambda: go.wait(60), deadline=time.monotonic() + 60, timeout_ms=60_000
+                )
+            )
+            for _ in range(INFLATIONS)
+        ]
+        await asyncio.sleep(0)
+        message = {"type": "http.request", "body": gzip.compress(b"x")}
+
+        async def receive():
+            return message
+
+        request = SimpleNamespace(scope={WHOLE: True}, receive=receive)
+        given = {"content-encoding": "gzip"}
+        with pytest.raises(DeadlineExceededError):
+            await door.body(request, Exchange("a", RequestRecord("/"), given=given))
+        assert not go.is_set()
+        go.set()
+        await asyncio.gather(*others)
+        door.close()
+
+    asyncio.run(test())
