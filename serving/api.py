@@ -165,6 +165,7 @@ class ApiProcess:
         configure_logging(self._settings.log_level)
         config = uvicorn.Config(
             self._application,
+            interface="asgi3",
             lifespan="on",
             log_config=None,
             access_log=False,

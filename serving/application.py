@@ -100,11 +100,9 @@ class Application:
         self._tracer = tracer
         self._refused_changes = RefusedChanges()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._lifespan(scope, receive, send)
-        elif scope["type"] == "http":
-            await self._answer(scope, receive, send)
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        answer = self._answer if scope["type"] == "http" else self._lifespan
+        return answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self._find(scope)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from serving.served_model import ModelKey
 
+Turn = tuple["ModelKey", int]
+"""The model, and the priority: whoever goes first is not turned away for those who wait."""
 LONGEST = 0.1
 """Seconds for which it is believed at most: those who wait may go, and the queue with them."""
 
@@ -30,21 +32,19 @@ class Backlog:
     """Of one worker. Times are on time.monotonic's clock."""
 
     def __init__(self) -> None:
-        self._refusals: dict[ModelKey, _Refusal] = {}
+        self._refusals: dict[Turn, _Refusal] = {}
 
-    def refused(
-        self, model: ModelKey, *, samples: int, done: float, wait: float, now: float
-    ) -> None:
+    def refused(self, turn: Turn, *, samples: int, done: float, wait: float, now: float) -> None:
         """A request was turned away because it would have been done too late. `wait`: seconds that
         all takes which waits.
         """
-        self._refusals[model] = _Refusal(samples, done, now + wait, now + LONGEST)
+        self._refusals[turn] = _Refusal(samples, done, now + wait, now + LONGEST)
 
-    def wait(self, model: ModelKey, *, samples: int, deadline: float, now: float) -> float | None:
+    def wait(self, turn: Turn, *, samples: int, deadline: float, now: float) -> float | None:
         """Seconds that all takes which waits, if such a request could not be in time, since nothing
         that comes later is done sooner. None if it may be.
         """
-        found = self._refusals.get(model)
+        found = self._refusals.get(turn)
         if found is None or samples < found.samples or deadline >= found.done or now >= found.until:
             return None
         return max(0.0, found.idle - now)

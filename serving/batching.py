@@ -71,6 +71,27 @@ class Batcher(Generic[P]):
             self._full[item.group] = None
         return True
 
+    def yielding(self, samples: int, *, to: int) -> list[Item[P]] | None:
+        """Who has to leave so that so many samples of priority `to` can wait: the last of those
+        that go after them. None if that does not help.
+        """
+        missing = self._samples + samples - self._capacity
+        if missing <= 0:
+            return []
+        later = [
+            item
+            for group in self._groups.values()
+            for priority, queue in group.queues.items()
+            if priority > to
+            for item in queue
+        ]
+        later.sort(key=lambda item: (item.priority, item.sequence))
+        leaving: list[Item[P]] = []
+        while missing > 0 and later:
+            leaving.append(later.pop())
+            missing -= leaving[-1].samples
+        return leaving if missing <= 0 else None
+
     def discard(self, item: Item[P]) -> bool:
         """Take an item back. False if it does not wait: it ran, expired or was discarded."""
         if not item.waiting:
@@ -88,11 +109,15 @@ class Batcher(Generic[P]):
         if first is None:
             raise AssertionError("somebody is woken for nothing")
         due, oldest = first
-        group = next(iter(self._full)) if self._full and due > now else oldest.group
+        key = next(iter(self._full)) if self._full and due > now else oldest.group
         pressing = self._pressing(now)
         if pressing is not None:
-            group = pressing.group
-        return Poll(self._take(group, pressing), expired, now)
+            key = pressing.group
+        if len(self._groups) > 1:
+            first_of_all = min(self._groups, key=lambda other: self._groups[other].highest)
+            if self._groups[first_of_all].highest < self._groups[key].highest:
+                key, pressing = first_of_all, None
+        return Poll(self._take(key, pressing), expired, now)
 
     def _pressing(self, now: float) -> Item[P] | None:
         """The item with the nearest deadline, if it has to run now and nobody goes before it."""

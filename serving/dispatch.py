@@ -117,6 +117,7 @@ class _Pending:
     request: _Waiting
     model: ModelKey
     deadline: float
+    priority: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +211,9 @@ class Dispatcher:
             if departure is not None:
                 departure.watch(request.abandon)
             for index, part in enumerate(parts if not request.outcome.done() else ()):
-                entry = self._pend(served, part, index, request, deadline)
+                entry = self._pend(
+                    served, part, index, request, deadline=deadline, priority=priority
+                )
                 pending.append(entry)
                 entry.worker.link.send(
                     INFER,
@@ -236,18 +239,18 @@ class Dispatcher:
                 departure.forget()
             self._take_back(pending)
 
-    def check(self, served: ServedModel, *, samples: int, deadline: float) -> None:
+    def check(self, served: ServedModel, *, samples: int, deadline: float, priority: int) -> None:
         """Raises UnavailableError if every worker would turn away so many samples, as it has just
-        done with others.
+        done with others of that priority.
         """
-        key, now = served.key, time.monotonic()
-        waits = [
-            worker.backlog.wait(key, samples=samples, deadline=deadline, now=now)
-            for worker in self._able(key)
-        ]
-        known = [wait for wait in waits if wait is not None]
-        if waits and len(known) == len(waits):
-            raise _overloaded(min(known), late=True)
+        key, now, least = served.key, time.monotonic(), math.inf
+        for worker in self._able(key):
+            wait = worker.backlog.wait((key, priority), samples=samples, deadline=deadline, now=now)
+            if wait is None:
+                return
+            least = min(least, wait)
+        if least < math.inf:
+            raise _overloaded(least, late=True)
 
     def fail_all(self, reason: Callable[[], ServingError]) -> None:
         """Answer everything that waits, or is still to come, with an error."""
@@ -264,7 +267,14 @@ class Dispatcher:
         return [worker for worker in self._workers.values() if model in worker.models]
 
     def _pend(
-        self, served: ServedModel, part: Part, index: int, request: _Waiting, deadline: float
+        self,
+        served: ServedModel,
+        part: Part,
+        index: int,
+        request: _Waiting,
+        *,
+        deadline: float,
+        priority: int,
     ) -> _Pending:
         """The part is the business of the worker that owes least."""
         if self._closed is not None:
@@ -273,8 +283,8 @@ class Dispatcher:
         able = self._able(key)
         if not able:
             raise UnavailableError("no worker is ready", code="not_ready")
-        worker = min(able, key=_owed)
-        entry = _Pending(next(self._ids), part, index, worker, request, key, deadline)
+        worker = able[0] if len(able) == 1 else min(able, key=_owed)
+        entry = _Pending(next(self._ids), part, index, worker, request, key, deadline, priority)
         worker.pending[entry.id] = entry
         return entry
 
@@ -419,7 +429,7 @@ def _settle(entry: _Pending, found: dict[str, Any], tensors: Tensors) -> None:
     else:
         if found["status"] == work.REJECTED and found["late"] > 0:
             entry.worker.backlog.refused(
-                entry.model,
+                (entry.model, entry.priority),
                 samples=len(entry.part.indices),
                 done=entry.deadline + found["late"],
                 wait=found["wait"],

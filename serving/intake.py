@@ -6,7 +6,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from serving.codec.body import WHOLE, read_body
+from serving.codec.body import WHOLE, read_body, too_large
 from serving.codec.compression import content_encoding, inflate
 from serving.errors import UnavailableError
 from serving.held import Held
@@ -33,6 +33,7 @@ T = TypeVar("T")
 SMALL_BYTES = 16 * 1024
 """Bodies up to this are parsed on the event loop: a thread would take longer to be woken."""
 DECODE_THREADS = 4
+_SMALLER = "send less at once, or raise --max-body-bytes"
 INFLATIONS = 2
 """Bodies that are inflated at once: each may take the largest body's memory."""
 
@@ -86,21 +87,21 @@ class Intake:
         """
         maximum = self._settings.max_body_bytes
         encoding = content_encoding(exchange.given)
-        whole = WHOLE in request.scope
-        reading = read_body(
-            exchange.given,
-            request.receive,
-            maximum=maximum,
-            seconds=self._settings.timeout_ms / 1000,
-            whole=whole,
-            remedy="send less at once, or raise --max-body-bytes",
-            take=None if whole else partial(self._hold, exchange),
-        )
-        if whole:
-            body = await reading
-            self._hold(exchange, len(body))
-        else:
+        body: bytes | None = request.scope.get(WHOLE)
+        if body is None:
+            reading = read_body(
+                exchange.given,
+                request.receive,
+                maximum=maximum,
+                seconds=self._settings.timeout_ms / 1000,
+                remedy=_SMALLER,
+                take=partial(self._hold, exchange),
+            )
             body = await self._arrivals.read(reading)
+        elif len(body) > maximum:
+            raise too_large(maximum, _SMALLER)
+        else:
+            self._hold(exchange, len(body))
         if not encoding:
             return body
         function = partial(inflate, body, encoding, maximum=maximum)
@@ -122,14 +123,11 @@ class Intake:
         function: Callable[[], T],
         exchange: Exchange,
         *,
-        inline: bool,
         timeout_ms: float | None = None,
     ) -> T:
         """What takes long is done beside the event loop, where it may take until the request's
         limit and the departure of its client. Raises DeadlineExceededError or ClientGoneError.
         """
-        if inline:
-            return function()
         return await self._beside(self._decoding, function, exchange, timeout_ms=timeout_ms)
 
     async def _beside(
@@ -149,13 +147,19 @@ class Intake:
         )
 
     def check(
-        self, exchange: Exchange, served: ServedModel, *, samples: int, timeout_ms: float | None
+        self,
+        exchange: Exchange,
+        served: ServedModel,
+        *,
+        samples: int,
+        timeout_ms: float | None,
+        priority: int,
     ) -> None:
         """Raises UnavailableError if the workers would turn the request away."""
         first = min(samples, self._settings.batch_size)  # the rest waits behind these
         deadline = exchange.started + self._limit_ms(timeout_ms) / 1000
         try:
-            self._dispatcher.check(served, samples=first, deadline=deadline)
+            self._dispatcher.check(served, samples=first, deadline=deadline, priority=priority)
         except UnavailableError:
             self._metrics.dropped(REJECTED, samples)
             raise

@@ -7,6 +7,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -141,7 +142,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self.scope[WHOLE] = True  # type: ignore[literal-required]
+        body = self.cycle.body
+        if len(body) <= HIGH_WATER_LIMIT:  # beyond it nothing is read until the body is asked for
+            self.scope[WHOLE] = bytes(body)  # type: ignore[literal-required]
 
     def on_response_complete(self) -> None:
         last = not self.pipeline

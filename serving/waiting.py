@@ -59,6 +59,9 @@ class _Queue(Generic[P]):
     def __len__(self) -> int:
         return len(self._by_length)
 
+    def __iter__(self) -> Iterator[Item[P]]:
+        return (item for _, _, item in self._by_length)
+
     def add(self, item: Item[P]) -> None:
         bisect.insort(self._by_length, (item.length, item.sequence, item))
         self._by_arrival.push(item.sequence, item.sequence, item)

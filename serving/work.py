@@ -87,7 +87,8 @@ class WorkQueue:
         self._rests_until = 0.0
         self._service = ServiceTime()
         self._lateness: defaultdict[ModelKey, Lateness] = defaultdict(Lateness)
-        self._waiting: Counter[ModelKey] = Counter()
+        self._waiting: Counter[tuple[ModelKey, int]] = Counter()
+        """Samples by model and priority."""
         self._running: ModelKey | None = None
         self._batch: list[Item[Job]] = []
         self._began = 0.0
@@ -101,19 +102,20 @@ class WorkQueue:
 
     def receive(self, link: Link, *messages: Message) -> None:
         """What an API process says."""
-        answers: list[dict[str, Any]] = []
+        answers: defaultdict[Link, list[dict[str, Any]]] = defaultdict(list)
         with self._changed:
             for message in messages:
                 if message.kind == INFER:
-                    answers += self._add(link, message)
+                    for refused, found in self._add(link, message):
+                        answers[refused].append(found)
                 elif message.kind == CANCEL:
-                    answers += self._cancel(link, message)
+                    answers[link] += self._cancel(link, message)
             self._metrics.queue_depth(len(self._batcher))
             wake = self._batcher.wake
             if wake is not None and wake < self._wakes:  # threads that wake each other cost time
                 self._changed.notify()
-        if answers:
-            link.send(REPLY, {"answers": answers}, [{}] * len(answers))
+        for asker, found_out in answers.items():
+            asker.send(REPLY, {"answers": found_out}, [{}] * len(found_out))
 
     def lost(self, link: Link) -> None:
         """The API process is gone: nobody waits for what it asked."""
@@ -167,7 +169,7 @@ class WorkQueue:
     def idle(self, model: ModelKey) -> bool:
         """Whether nothing waits for the model, and it does not run."""
         with self._changed:
-            return self._running != model and self._waiting[model] == 0
+            return self._running != model and all(key != model for key, _ in self._waiting)
 
     def used(self) -> dict[ModelKey, float]:
         """When each model was last asked for, on time.monotonic's clock."""
@@ -180,15 +182,17 @@ class WorkQueue:
             self._closed = True
             self._changed.notify()
 
-    def _add(self, link: Link, message: Message) -> list[dict[str, Any]]:
-        """The refusal of what is not queued."""
+    def _add(self, link: Link, message: Message) -> list[tuple[Link, dict[str, Any]]]:
+        """The refusals of what is not queued, or not any more, and whose it was."""
         fields = message.fields
+        priority: int = fields["priority"]
         tensors = message.tensors[0]
         model: ModelKey = (fields["model"][0], fields["model"][1])
         samples = len(next(iter(tensors.values())))
         now, deadline = time.monotonic(), fields["deadline"]
         self._used[model] = now
-        wait = self._service.wait(self._waiting) + max(0.0, self._rests_until - now)
+        before = ((key, n) for (key, turn), n in self._waiting.items() if turn <= priority)
+        wait = self._service.wait(before) + max(0.0, self._rests_until - now)
         # In time is what has run by then: what has only begun is work for nobody.
         done = now + self._running_seconds() + self._service.done(model, wait, samples=samples)
         late = done + self._lateness[model].margin - deadline
@@ -201,16 +205,33 @@ class WorkQueue:
             deadline=deadline,
             presses=deadline - 2 * self._service.batch(model),
             saves=self._service.saves(model),
-            priority=fields["priority"],
+            priority=priority,
             length=fields["length"],
         )
         hopeless = len(self._batcher) > 0 and late > 0
-        if hopeless or not self._batcher.add(item):
+        leaving = None if hopeless else self._batcher.yielding(samples, to=priority)
+        if leaving is None:
             self._metrics.dropped(REJECTED, samples)
-            return [answer(fields["id"], REJECTED, wait=wait, late=late if hopeless else 0.0)]
+            late = late if hopeless else 0.0
+            return [(link, answer(fields["id"], REJECTED, wait=wait, late=late))]
+        for other in leaving:
+            self._batcher.discard(other)
+            self._forget(other)
+            self._metrics.dropped(REJECTED, other.samples)
+        self._batcher.add(item)
         self._items.setdefault(link, {})[fields["id"]] = item
-        self._waiting[model] += samples
-        return []
+        self._count(item, samples)
+        return [
+            (other.payload.link, answer(other.payload.id, REJECTED, wait=wait, late=0.0))
+            for other in leaving
+        ]
+
+    def _count(self, item: Item[Job], samples: int) -> None:
+        """So many more of that kind wait, or fewer."""
+        key = item.payload.model, item.priority
+        self._waiting[key] += samples
+        if not self._waiting[key]:
+            del self._waiting[key]
 
     def _cancel(self, link: Link, message: Message) -> list[dict[str, Any]]:
         """What became of those that it asks about."""
@@ -248,10 +269,10 @@ class WorkQueue:
     def _discard(self, items: list[Item[Job]]) -> None:
         for item in items:
             if self._batcher.discard(item):
-                self._waiting[item.payload.model] -= item.samples
+                self._count(item, -item.samples)
                 self._metrics.dropped("cancelled", item.samples)
         self._metrics.queue_depth(len(self._batcher))
 
     def _forget(self, item: Item[Job]) -> None:
-        self._waiting[item.payload.model] -= item.samples
+        self._count(item, -item.samples)
         self._items.get(item.payload.link, {}).pop(item.payload.id, None)

@@ -28,7 +28,7 @@ DISCARD_BYTES = 16 * 2**20
 DISCARD_SECONDS = 2.0
 """How much of a refused body is still read, so that its sender gets to see the answer."""
 WHOLE = "trainyard.whole_body"
-"""In the ASGI scope of a request whose body has arrived to its end."""
+"""In the ASGI scope: the body, where all of it came along with the headers."""
 TEXT_ENCODINGS = ("utf-8", "ascii", "iso8859-1")
 
 
@@ -85,13 +85,11 @@ async def read_body(
     *,
     maximum: int,
     seconds: float,
-    whole: bool = False,
     remedy: str = "send less at once",
     take: Callable[[int], None] | None = None,
 ) -> bytes:
-    """All of the body; `whole` if it has arrived. Raises TooLargeError, which has the remedy,
-    BodyTimeoutError or ClientDisconnect, and what `take` raises, which is told of the bytes of each
-    piece.
+    """All of the body. Raises TooLargeError, which has the remedy, BodyTimeoutError or
+    ClientDisconnect, and what `take` raises, which is told of the bytes of each piece.
 
     A Content-Length over the maximum is refused before the body is asked for, any other body when
     it gets over the maximum.
@@ -100,9 +98,7 @@ async def read_body(
     if announced.isdecimal() and int(announced[:20]) > maximum:
         if headers.get("expect", "").lower() != "100-continue":  # who waits for it has sent nothing
             await _discard(receive, already=0)
-        raise _too_large(maximum, remedy)
-    if whole:
-        return await _collect(receive, maximum, remedy, take)
+        raise too_large(maximum, remedy)
     try:
         async with asyncio.timeout(seconds):
             return await _collect(receive, maximum, remedy, take)
@@ -122,7 +118,7 @@ async def _collect(
     if message["type"] == "http.request" and not message.get("more_body", False):
         body: bytes = message.get("body", b"")
         if len(body) > maximum:
-            raise _too_large(maximum, remedy)
+            raise too_large(maximum, remedy)
         if take is not None:
             take(len(body))
         return body
@@ -134,7 +130,7 @@ async def _collect(
         chunks += chunk
         try:
             if len(chunks) > maximum:
-                raise _too_large(maximum, remedy)
+                raise too_large(maximum, remedy)
             if take is not None:
                 take(len(chunk))
         except ServingError as error:
@@ -163,7 +159,8 @@ async def _discard(receive: Receive, *, already: int) -> None:
         return
 
 
-def _too_large(maximum: int, remedy: str) -> TooLargeError:
+def too_large(maximum: int, remedy: str) -> TooLargeError:
+    """The error of a body that is larger."""
     return TooLargeError(
         f"the body is larger than {maximum} bytes",
         code="body_too_large",

@@ -71,27 +71,21 @@ class InferRoutes:
         intake = self._intake
         body = await intake.body(request, exchange)
         header_length = exchange.given.get(HEADER_LENGTH.lower())
-        wanted, parts, chosen = await intake.call(
-            partial(self._read, served, body, header_length),
-            exchange,
-            inline=len(body) <= SMALL_BYTES,
-        )
+        read = partial(self._read, served, body, header_length)
+        small = len(body) <= SMALL_BYTES
+        wanted, parts, chosen = read() if small else await intake.call(read, exchange)
+        timeout_ms, priority = wanted.timeout_ms, wanted.priority
         exchange.record.samples = count = sum(len(part.indices) for part in parts)
-        intake.check(exchange, served, samples=count, timeout_ms=wanted.timeout_ms)
+        intake.check(exchange, served, samples=count, timeout_ms=timeout_ms, priority=priority)
         answers = await intake.infer(
-            exchange,
-            served,
-            parts,
-            timeout_ms=wanted.timeout_ms,
-            priority=wanted.priority,
+            exchange, served, parts, timeout_ms=timeout_ms, priority=priority
         )
         received = time.monotonic()
         encoding = answer_encoding(exchange.given)
-        content, length = await intake.call(
-            partial(_write, exchange, served, wanted, answers, chosen, encoding=encoding),
-            exchange,
-            inline=are_small(answers, most=SMALL_BYTES),
-            timeout_ms=wanted.timeout_ms,
+        write = partial(_write, exchange, served, wanted, answers, chosen, encoding=encoding)
+        small = are_small(answers, most=SMALL_BYTES)
+        content, length = (
+            write() if small else await intake.call(write, exchange, timeout_ms=timeout_ms)
         )
         headers = exchange.headers()
         headers["Content-Type"] = JSON if length is None else "application/octet-stream"

@@ -78,22 +78,26 @@ class Predictor:
     def endpoints(self) -> list[Endpoint]:
         """The two paths."""
         return [
-            Endpoint("/predict", "POST", self._predict, PREDICT),
-            Endpoint("/predict/batch", "POST", self._predict_batch, PREDICT),
+            Endpoint(
+                "/predict",
+                "POST",
+                partial(self._answer, parse=self._parse_single, batch=False),
+                PREDICT,
+            ),
+            Endpoint(
+                "/predict/batch",
+                "POST",
+                partial(self._answer, parse=self._parse_batch, batch=True),
+                PREDICT,
+            ),
         ]
-
-    async def _predict(self, request: Request, exchange: Exchange) -> Response:
-        return await self._answer(request, exchange, self._parse_single, batch=False)
-
-    async def _predict_batch(self, request: Request, exchange: Exchange) -> Response:
-        return await self._answer(request, exchange, self._parse_batch, batch=True)
 
     async def _answer(
         self,
         request: Request,
         exchange: Exchange,
-        parse: Callable[[Request, Exchange, bytes], PredictRequest],
         *,
+        parse: Callable[[Request, Exchange, bytes], PredictRequest],
         batch: bool,
     ) -> Response:
         intake = self._intake
@@ -101,9 +105,8 @@ class Predictor:
             try:
                 body = await intake.body(request, exchange)
                 small = len(body) <= SMALL_BYTES
-                wanted = await intake.call(
-                    partial(parse, request, exchange, body), exchange, inline=small
-                )
+                read = partial(parse, request, exchange, body)
+                wanted = read() if small else await intake.call(read, exchange)
                 options = wanted.options
                 version = exchange.named_version(options.version)
                 with self._chooser.chosen(
@@ -123,31 +126,23 @@ class Predictor:
         small: bool,
         batch: bool,
     ) -> Response:
-        intake, options = self._intake, wanted.options
+        intake = self._intake
+        timeout_ms, priority = wanted.options.timeout_ms, wanted.options.priority
         exchange.record.samples = count = len(wanted.samples)
-        intake.check(exchange, served, samples=count, timeout_ms=options.timeout_ms)
-        parts = await intake.call(
-            partial(self._split, wanted.samples, served, cache=self._cache),
-            exchange,
-            inline=small and not served.heavy,
-            timeout_ms=options.timeout_ms,
-        )
+        intake.check(exchange, served, samples=count, timeout_ms=timeout_ms, priority=priority)
+        split = partial(self._split, wanted.samples, served, cache=self._cache)
+        inline = small and not served.heavy
+        parts = split() if inline else await intake.call(split, exchange, timeout_ms=timeout_ms)
         try:
             answers = await intake.infer(
-                exchange,
-                served,
-                parts,
-                timeout_ms=options.timeout_ms,
-                priority=options.priority,
+                exchange, served, parts, timeout_ms=timeout_ms, priority=priority
             )
             received = time.monotonic()
             write = partial(_write, exchange, served, parts, answers, batch=batch)
-            if are_small(answers, most=SMALL_OUTPUT_BYTES):
-                content = write()
-            else:
-                content = await intake.call(
-                    write, exchange, inline=False, timeout_ms=options.timeout_ms
-                )
+            small = are_small(answers, most=SMALL_OUTPUT_BYTES)
+            content = (
+                write() if small else await intake.call(write, exchange, timeout_ms=timeout_ms)
+            )
         except RefusedSampleError as error:
             raise _locate(error, wanted.samples, batch=batch) from error
         exchange.phase("encode", received)
@@ -268,6 +263,8 @@ def _assemble(
     served: ServedModel, parts: list[Part], answers: list[Answer]
 ) -> list[dict[str, Any]]:
     """The answers of all parts, in the order of the request's samples."""
+    if len(parts) == 1 and len(parts[0].indices) == 1:
+        return served.to_answers(answers[0].outputs, parts[0])
     ordered: dict[int, dict[str, Any]] = {}
     for part, answer in zip(parts, answers, strict=True):
         found = served.to_answers(answer.outputs, part)

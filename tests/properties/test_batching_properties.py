@@ -55,6 +55,20 @@ class BatcherMachine(RuleBasedStateMachine):
             self.waiting[self.count] = item
         self.count += 1
 
+    @rule(samples=st.integers(1, BATCH_SIZE), priority=st.integers(0, 3))
+    def make_room(self, samples, priority):
+        held = sum(item.samples for item in self.waiting.values())
+        later = [item for item in self.waiting.values() if item.priority > priority]
+        leaving = self.batcher.yielding(samples, to=priority)
+        if leaving is None:
+            assert held - sum(item.samples for item in later) + samples > CAPACITY
+            return
+        left = held - sum(item.samples for item in leaving)
+        assert left + samples <= CAPACITY
+        assert not leaving or left + leaving[-1].samples + samples > CAPACITY
+        order = sorted(later, key=lambda item: (-item.priority, -item.payload))
+        assert leaving == order[: len(leaving)]
+
     @rule(data=st.data())
     def discard(self, data):
         if self.waiting:
@@ -86,23 +100,26 @@ class BatcherMachine(RuleBasedStateMachine):
             assert total * max(lengths) <= BATCH_TOKENS
             assert alike(min(lengths), max(lengths))
         assert all(item.deadline > self.now for item in batch)
+        assert self.is_time()
+        # Nobody of a higher priority waits elsewhere. Of that one whoever has waited longest is
+        # served, unless there is somebody who cannot wait for another batch.
         company = [item for item in self.waiting.values() if item.group == batch[0].group]
-        # Whoever waited longest among those of the highest priority is served, unless there is one
-        # that cannot wait for another batch.
-        highest = min(item.priority for item in company)
+        highest = min(item.priority for item in self.waiting.values())
         oldest = min(item.payload for item in company if item.priority == highest)
         nearest = min(self.waiting.values(), key=lambda item: (item.deadline, item.payload))
-        before = min(item.priority for item in self.waiting.values() if item.group == nearest.group)
-        if nearest.presses <= self.now and nearest.priority == before:
+        if nearest.presses <= self.now and nearest.priority == highest:
             assert nearest in batch
         else:
             assert self.waiting[oldest] in batch
-            assert self.full(company) or any(item.due <= self.now for item in company)
+
+    def is_time(self):
+        return any(item.due <= self.now for item in self.waiting.values()) or any(
+            self.full([item for item in self.waiting.values() if item.group == group])
+            for group in {item.group for item in self.waiting.values()}
+        )
 
     def check_nothing_to_do(self, wake):
-        for group in {item.group for item in self.waiting.values()}:
-            assert not self.full([i for i in self.waiting.values() if i.group == group])
-        assert all(item.due > self.now for item in self.waiting.values())
+        assert not self.is_time()
         assert wake == min((item.due for item in self.waiting.values()), default=None)
 
     @staticmethod

@@ -219,10 +219,11 @@ def test_who_would_be_turned_away_for_the_same_reason_does_not_ask(tmp_path):
             assert caught.value.headers["Retry-After"] == "2"
             now = time.monotonic()
             with pytest.raises(UnavailableError, match="deadline"):
-                dispatcher.check(SERVED, samples=1, deadline=now + 0.9)
-            dispatcher.check(SERVED, samples=1, deadline=now + 1.5)
+                dispatcher.check(SERVED, samples=1, deadline=now + 0.9, priority=1)
+            dispatcher.check(SERVED, samples=1, deadline=now + 1.5, priority=1)
+            dispatcher.check(SERVED, samples=1, deadline=now + 0.9, priority=0)
             await asyncio.sleep(1.1 * LONGEST)
-            dispatcher.check(SERVED, samples=1, deadline=now + 0.9)
+            dispatcher.check(SERVED, samples=1, deadline=now + 0.9, priority=1)
 
     asyncio.run(test())
 

@@ -28,7 +28,7 @@ class FullWorkers:
     def __init__(self) -> None:
         self.asked: list[int] = []
 
-    def check(self, served, *, samples, deadline) -> None:
+    def check(self, served, *, samples, deadline, priority) -> None:
         self.asked.append(samples)
         raise UnavailableError("the queue is full", code="overloaded")
 
@@ -49,7 +49,9 @@ def test_a_refused_batch_counts_all_of_its_samples():
     metrics = SimpleNamespace(dropped=lambda *counted: dropped.append(counted))
     door = intake(Settings(batch_size=32), workers=workers, metrics=metrics)
     with pytest.raises(UnavailableError):
-        door.check(Exchange("a", RequestRecord("/")), None, samples=256, timeout_ms=None)
+        door.check(
+            Exchange("a", RequestRecord("/")), None, samples=256, timeout_ms=None, priority=1
+        )
     door.close()
     assert workers.asked == [32]  # more do not run at once
     assert dropped == [(REJECTED, 256)]
@@ -67,12 +69,7 @@ def test_a_compressed_body_waits_for_its_turn_no_longer_than_its_request_may_tak
             for _ in range(INFLATIONS)
         ]
         await asyncio.sleep(0)
-        message = {"type": "http.request", "body": gzip.compress(b"x")}
-
-        async def receive():
-            return message
-
-        request = SimpleNamespace(scope={WHOLE: True}, receive=receive)
+        request = SimpleNamespace(scope={WHOLE: gzip.compress(b"x")})
         given = {"content-encoding": "gzip"}
         with pytest.raises(DeadlineExceededError):
             await door.body(request, Exchange("a", RequestRecord("/"), given=given))

@@ -31,10 +31,12 @@ def queue() -> WorkQueue:
 
 
 def infer(
-    number: int, *, samples: int = 1, seconds: float = 60.0, signature: str = "s", model: str = "m"
-) -> Message:
+    number: int, *, samples: int = 1, seconds: float = 60.0, signature: str = "s", model: str = "m",
+    priority: int = 1,
+) -> Message:  # fmt: skip
     fields = {
-        "id": number, "model": [model, "1"], "signature": signature, "priority": 1, "length": 1,
+        "id": number, "model": [model, "1"], "signature": signature, "priority": priority,
+        "length": 1,
         "routed": True,
         "deadline": time.monotonic() + seconds,
     }  # fmt: skip
@@ -281,3 +283,28 @@ def test_a_queue_that_rests_closes_at_once():
     closing.start()
     assert queue.take() is None
     closing.join()
+
+
+def test_who_goes_first_takes_the_place_of_who_came_last_of_those_that_go_last(queue):
+    early, late = Recorder(), Recorder()
+    queue.receive(early, infer(0, samples=3, priority=5), infer(1, samples=2, priority=5))
+    queue.receive(late, infer(0, priority=9))
+    queue.receive(late, infer(2, samples=2, priority=1))
+    assert [sent["answers"] for sent in late.sent] == [
+        [{"id": 0, "status": REJECTED, "wait": 0.0, "late": 0.0}]
+    ]
+    assert [sent["answers"][0]["id"] for sent in early.sent] == [1]
+    assert ids(queue.take()) == [2]
+    assert ids(queue.take()) == [0]
+
+
+def test_who_goes_first_is_not_turned_away_for_those_who_wait(queue):
+    link = Recorder()
+    queue.receive(link, infer(0, samples=4))
+    queue.done(queue.take(), 8.0)  # two seconds a sample
+    queue.receive(link, infer(1, samples=4, priority=5))
+    queue.receive(link, infer(2, seconds=9.0, priority=6), infer(3, seconds=9.0, priority=4))
+    assert [sent["answers"][0]["id"] for sent in link.sent] == [2]
+    queue.receive(link, Message(CANCEL, {"ids": [3]}, []))
+    assert queue.idle(("m", "1")) is False
+    assert ids(queue.take()) == [1]
