@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bundle.quotation import quoted, shorten
 from serving.errors import ForbiddenError, QuotaError, SettingsError, UnauthorizedError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ PREDICT, METRICS, ADMIN = "predict", "metrics", "admin"
 SCOPES = (PREDICT, METRICS, ADMIN)
 SHORTEST_KEY = 16
 _NOBODY = contextlib.nullcontext("")
+_TABLES = "write a table [[key]] with name, scopes and sha256 for each key: see docs/serving.md"
 _FIELDS = ("name", "key", "sha256", "scopes", "max_in_flight")
 
 
@@ -117,14 +119,17 @@ def read_keys(file: str, environment: Mapping[str, str]) -> tuple[ApiKey, ...]:
             # Nothing of it is repeated: any part may be the key.
             raise _wrong(
                 f"{VARIABLE}: entry {number} is not NAME:SCOPE+SCOPE:KEY with scopes of"
-                f" {', '.join(SCOPES)}; a key has no comma in it"
+                f" {', '.join(SCOPES)}; a key has no comma in it",
+                remedy="write it as shop:predict+metrics:KEY",
             )
         fields = {"name": name, "scopes": scopes, "key": secret}
         keys.append(_key(fields, source=VARIABLE))
     names = [key.name for key in keys]
     for name in names:
         if names.count(name) > 1:
-            raise SettingsError(f"two API keys are called {name!r}", field="api_keys_file")
+            raise _wrong(
+                f"two API keys are called {quoted(name)}", remedy="give each a name of its own"
+            )
     return tuple(keys)
 
 
@@ -133,13 +138,16 @@ def _from_file(path: Path) -> Iterator[ApiKey]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise _wrong(f"{source} cannot be read: {error.strerror}") from error
+        raise _wrong(
+            f"{source} cannot be read: {error.strerror}",
+            remedy="check the path and who may read it",
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise _wrong(f"{source} is not TOML: {error}") from error
+        raise _wrong(f"{source} is not TOML: {error}", remedy=_TABLES) from error
     entries = document.pop("key", None)
     tables = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
     if document or not tables or not entries:
-        raise _wrong(f"{source} must hold tables [[key]], and nothing else")
+        raise _wrong(f"{source} must hold tables [[key]], and nothing else", remedy=_TABLES)
     for entry in entries:
         yield _key(entry, source=source)
 
@@ -147,17 +155,29 @@ def _from_file(path: Path) -> Iterator[ApiKey]:
 def _key(entry: Mapping[str, Any], *, source: str) -> ApiKey:
     name = entry.get("name")
     if not isinstance(name, str) or not name or not name.isprintable():
-        raise _wrong(f"{source}: an API key has no name")
-    where = f"{source}: the API key {name!r}"
+        raise _wrong(
+            f"{source}: an API key has no name",
+            remedy='give it one that can be printed: name = "shop"',
+        )
+    where = f"{source}: the API key {quoted(name)}"
     for field in entry:
         if field not in _FIELDS:
-            raise _wrong(f"{where} has an unknown field {field!r}; known are {', '.join(_FIELDS)}")
+            raise _wrong(
+                f"{where} has an unknown field {quoted(field)}",
+                remedy=f"the fields are {', '.join(_FIELDS)}",
+            )
     scopes = entry.get("scopes")
     if not isinstance(scopes, list) or not scopes or not set(map(str, scopes)) <= set(SCOPES):
-        raise _wrong(f"{where} has scopes {scopes!r}; choose from {', '.join(SCOPES)}")
+        raise _wrong(
+            f"{where} has scopes {shorten(repr(scopes))}",
+            remedy=f"give a list of some of {', '.join(SCOPES)}",
+        )
     quota = entry.get("max_in_flight")
     if quota is not None and (type(quota) is not int or quota < 1):
-        raise _wrong(f"{where} has max_in_flight={quota!r}; it must be 1 or more")
+        raise _wrong(
+            f"{where} has max_in_flight={shorten(repr(quota))}; it must be 1 or more",
+            remedy="give a whole number, or leave it out for no quota",
+        )
     return ApiKey(
         name=name,
         digest=_digest(entry, where),
@@ -169,21 +189,32 @@ def _key(entry: Mapping[str, Any], *, source: str) -> ApiKey:
 def _digest(entry: Mapping[str, Any], where: str) -> bytes:
     key, sha256 = entry.get("key"), entry.get("sha256")
     if (key is None) == (sha256 is None):
-        raise _wrong(f"{where} needs either key or sha256")
+        raise _wrong(
+            f"{where} needs either key or sha256",
+            remedy="give one of them: sha256 keeps the key out of the file",
+        )
     if sha256 is not None:
         try:
             digest = bytes.fromhex(sha256)
         except (ValueError, TypeError):
             digest = b""
         if len(digest) != hashlib.sha256().digest_size:
-            raise _wrong(f"{where} has a sha256 that is not 64 hexadecimal digits")
+            raise _wrong(
+                f"{where} has a sha256 that is not 64 hexadecimal digits",
+                remedy="give what `printf %s KEY | sha256sum` prints",
+            )
         return digest
     if not isinstance(key, str):
-        raise _wrong(f"{where} has a key that is not a string")
+        raise _wrong(f"{where} has a key that is not a string", remedy="put it into quotes")
     if len(key) < SHORTEST_KEY:
-        raise _wrong(f"{where} has a key that is shorter than {SHORTEST_KEY} characters")
+        raise _wrong(
+            f"{where} has a key that is shorter than {SHORTEST_KEY} characters",
+            remedy="make one with `openssl rand -hex 16`",
+        )
     if not key.isascii() or not key.isprintable():
-        raise _wrong(f"{where} has a key that no header can carry; use printable ASCII characters")
+        raise _wrong(
+            f"{where} has a key that no header can carry", remedy="use printable ASCII characters"
+        )
     return hashlib.sha256(key.encode()).digest()
 
 
@@ -195,5 +226,5 @@ def _presented(headers: Mapping[str, str]) -> str:
     return headers.get("x-api-key", "").strip()
 
 
-def _wrong(message: str) -> SettingsError:
-    return SettingsError(message, field="api_keys_file")
+def _wrong(message: str, *, remedy: str) -> SettingsError:
+    return SettingsError(message, field="api_keys_file", remedy=remedy)

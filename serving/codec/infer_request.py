@@ -11,7 +11,7 @@ import numpy as np
 from bundle.quotation import shorten
 from serving.codec.datatype import DATATYPES, storage, unpack_strings
 from serving.codec.json import parse_object
-from serving.codec.request import LOWEST_PRIORITY, whole
+from serving.codec.request import LONGEST_TIMEOUT_MS, LOWEST_PRIORITY, shown, whole
 from serving.codec.tensors import flat_array
 from serving.errors import BadRequestError, NotSupportedError
 
@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 HEADER_LENGTH = "Inference-Header-Content-Length"
 UNSUPPORTED = ("classification", "sequence_id", "shared_memory_region")
 """Extensions of the protocol that would give another answer, and are not offered."""
+_MOST_DIMENSIONS = 32
 _MOST_ELEMENTS = 2**40
 """More than any body holds: a product above it has overflowed, or is meant to."""
+_LONGEST_TIMEOUT_US = int(LONGEST_TIMEOUT_MS) * 1000
+_LONGEST_ID = 1024
+_REQUEST_FIELDS = ("id", "parameters", "inputs", "outputs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +60,17 @@ def parse_infer_request(body: bytes, header_length: str | None) -> InferRequest:
     head, rest = _split(body, header_length)
     document = parse_object(head, example='{"inputs": [{…}, …]}')
     for name in document:
-        if name not in ("id", "parameters", "inputs", "outputs"):
-            raise BadRequestError.of_field(shorten(name), "is not a field of an inference request")
+        if name not in _REQUEST_FIELDS:
+            raise BadRequestError.of_field(
+                shorten(name),
+                "is not a field of an inference request",
+                remedy=f"the fields are {', '.join(_REQUEST_FIELDS)}",
+            )
     parameters = _object(document, "parameters")
     _refuse_extensions(parameters, "parameters")
     inputs = _entries(document, "inputs")
     if not inputs:
-        raise BadRequestError.of_field("inputs", "is empty")
+        raise BadRequestError.of_field("inputs", "is empty", remedy="send the model's inputs")
     binary_outputs = _boolean(parameters, "binary_data_output", "parameters")
     return InferRequest(
         id=_identity(document),
@@ -108,6 +116,7 @@ def _split(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
             f"{HEADER_LENGTH}={shorten(text)} must be a whole number from 1 to the body's "
             f"{len(body)} bytes",
             field=HEADER_LENGTH,
+            remedy="send how many bytes of the body are JSON",
         )
     return body[:length], memoryview(body)[length:]
 
@@ -117,17 +126,33 @@ def _entries(document: Mapping[str, Any], field: str) -> tuple[Mapping[str, Any]
     entries = document.get(field)
     if not isinstance(entries, list):
         raise BadRequestError.of_field(
-            field, "must be a list of tensors" if field in document else "is missing"
+            field,
+            f"must be a list of tensors, not {shown(entries)}"
+            if field in document
+            else "is missing",
+            remedy=f'send {{"{field}": [{{"name": …}}, …]}}',
         )
     names = set()
     for index, entry in enumerate(entries):
         if not isinstance(entry, dict):
-            raise BadRequestError.of_field(f"{field}[{index}]", "must be an object")
+            raise BadRequestError.of_field(
+                f"{field}[{index}]",
+                f"must be an object, not {shown(entry)}",
+                remedy='send {"name": …}',
+            )
         name = entry.get("name")
         if not isinstance(name, str) or not name:
-            raise BadRequestError.of_field(f"{field}[{index}].name", "must be the name of a tensor")
+            raise BadRequestError.of_field(
+                f"{field}[{index}].name",
+                f"must be the name of a tensor, not {shown(name)}"
+                if "name" in entry
+                else "is missing",
+                remedy="send a name of the model's metadata",
+            )
         if name in names:
-            raise BadRequestError.of_field(f"{field}.{shorten(name)}", "is given twice")
+            raise BadRequestError.of_field(
+                f"{field}.{shorten(name)}", "is given twice", remedy="give it once"
+            )
         names.add(name)
         _refuse_extensions(_object(entry, "parameters"), f"{field}.{shorten(name)}.parameters")
     return tuple(entries)
@@ -136,7 +161,11 @@ def _entries(document: Mapping[str, Any], field: str) -> tuple[Mapping[str, Any]
 def _check_fields(entry: Mapping[str, Any], known: tuple[str, ...], path: str) -> None:
     for key in entry:
         if key not in known:
-            raise BadRequestError.of_field(f"{path}.{shorten(key)}", "is not a field of a tensor")
+            raise BadRequestError.of_field(
+                f"{path}.{shorten(key)}",
+                "is not a field of a tensor",
+                remedy=f"the fields are {', '.join(known)}",
+            )
 
 
 def _binaries(
@@ -154,19 +183,27 @@ def _binaries(
         size = parameters["binary_data_size"]
         if type(size) is not int or size < 0:
             raise BadRequestError.of_field(
-                f"{field}.parameters.binary_data_size", "must be a number of bytes"
+                f"{field}.parameters.binary_data_size",
+                f"must be a whole number of bytes, not {shown(size)}",
+                remedy="send how many bytes of this tensor follow the JSON",
             )
         if "data" in entry:
-            raise BadRequestError.of_field(field, "has both data and binary_data_size")
+            raise BadRequestError.of_field(
+                field, "has both data and binary_data_size", remedy="send one of them"
+            )
         if offset + size > len(rest):
             raise BadRequestError.of_field(
-                field, f"announces {size} bytes, but {len(rest) - offset} are left in the body"
+                field,
+                f"announces {size} bytes, but {len(rest) - offset} are left in the body",
+                remedy="send as many bytes as all binary_data_size say",
             )
         found.append(rest[offset : offset + size])
         offset += size
     if offset != len(rest):
         raise BadRequestError(
-            f"{len(rest) - offset} bytes of the body belong to no input", field="inputs"
+            f"{len(rest) - offset} bytes of the body belong to no input",
+            field="inputs",
+            remedy="send as many bytes as all binary_data_size say",
         )
     return tuple(found)
 
@@ -191,7 +228,9 @@ def _read_tensor(entry: Mapping[str, Any], binary: memoryview | None, spec: Tens
     if entry.get("datatype") != expected:
         got = shorten(str(entry.get("datatype", "none")))
         raise BadRequestError.of_field(
-            f"{field}.datatype", f"is {got}, but the model takes {expected}"
+            f"{field}.datatype",
+            f"is {got}, but the model takes {expected}",
+            remedy=f"send {expected}",
         )
     shape = _shape(entry, field)
     if len(shape) != len(spec.shape) or any(
@@ -199,15 +238,22 @@ def _read_tensor(entry: Mapping[str, Any], binary: memoryview | None, spec: Tens
     ):
         raise BadRequestError.of_field(
             f"{field}.shape",
-            f"is {list(shape)}, but the model takes {list(spec.shape)} (-1: any size)",
+            f"is {_shown_list(list(shape))}, but the model takes {list(spec.shape)} (-1: any size)",
+            remedy="send a tensor of such a shape",
         )
     count = math.prod(shape)
     if count == 0:
-        raise BadRequestError.of_field(f"{field}.shape", f"is {list(shape)}: the tensor is empty")
+        raise BadRequestError.of_field(
+            f"{field}.shape",
+            f"is {list(shape)}: the tensor is empty",
+            remedy="send at least one value along every dimension",
+        )
     if binary is not None:
         return _from_binary(binary, spec, count, field).reshape(shape)
     if "data" not in entry:
-        raise BadRequestError.of_field(field, "has no data")
+        raise BadRequestError.of_field(
+            field, "has no data", remedy=f"send {field}.data, or bytes and binary_data_size"
+        )
     return flat_array(entry["data"], spec, shape=shape).reshape(shape)
 
 
@@ -215,11 +261,27 @@ def _shape(entry: Mapping[str, Any], field: str) -> tuple[int, ...]:
     shape = entry.get("shape")
     if not isinstance(shape, list) or any(type(size) is not int or size < 0 for size in shape):
         raise BadRequestError.of_field(
-            f"{field}.shape", "must be a list of sizes, none of them negative"
+            f"{field}.shape",
+            "is missing" if shape is None else f"is {_shown_list(shape)}",
+            remedy="send a list of sizes, whole numbers of which none is negative",
         )
-    if len(shape) > 32 or math.prod(shape) > _MOST_ELEMENTS:
-        raise BadRequestError.of_field(f"{field}.shape", "has more elements than any body holds")
+    if len(shape) > _MOST_DIMENSIONS:
+        raise BadRequestError.of_field(
+            f"{field}.shape",
+            f"has {len(shape)} dimensions, at most {_MOST_DIMENSIONS} are read",
+            remedy="send the shape that the model takes",
+        )
+    if math.prod(shape) > _MOST_ELEMENTS:
+        raise BadRequestError.of_field(
+            f"{field}.shape",
+            f"is {_shown_list(shape)}, more than {_MOST_ELEMENTS} elements: no body holds them",
+            remedy="send the shape that the data have",
+        )
     return tuple(shape)
+
+
+def _shown_list(value: object) -> str:
+    return shorten(str(value[:_MOST_DIMENSIONS])) if isinstance(value, list) else shown(value)
 
 
 def _from_binary(content: memoryview, spec: TensorSpec, count: int, field: str) -> Array:
@@ -244,8 +306,12 @@ def _from_binary(content: memoryview, spec: TensorSpec, count: int, field: str) 
 
 def _identity(document: Mapping[str, Any]) -> str:
     value = document.get("id", "")
-    if not isinstance(value, str) or len(value) > 1024:
-        raise BadRequestError.of_field("id", "must be a string of at most 1024 characters")
+    if not isinstance(value, str) or len(value) > _LONGEST_ID:
+        raise BadRequestError.of_field(
+            "id",
+            f"must be a string of at most {_LONGEST_ID} characters, not {shown(value)}",
+            remedy="send such a string, or leave it out",
+        )
     return value
 
 
@@ -254,33 +320,46 @@ def _object(document: Mapping[str, Any], field: str) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise BadRequestError.of_field(field, "must be an object")
+        raise BadRequestError.of_field(
+            field, f"must be an object, not {shown(value)}", remedy="send {…}, or leave it out"
+        )
     return value
 
 
 def _boolean(parameters: Mapping[str, Any], name: str, path: str) -> bool:
     value = parameters.get(name, False)
     if not isinstance(value, bool):
-        raise BadRequestError.of_field(f"{path}.{name}", "must be true or false")
+        raise BadRequestError.of_field(
+            f"{path}.{name}",
+            f"must be true or false, not {shown(value)}",
+            remedy="send one of these, or leave it out",
+        )
     return value
 
 
 def _timeout_ms(parameters: Mapping[str, Any]) -> float | None:
     """The protocol counts in microseconds; 0 is none."""
-    value = whole(parameters.get("timeout", 0))
-    if value is None or not 0 <= value < 10**15:
+    given = parameters.get("timeout", 0)
+    value = whole(given)
+    if value is None or not 0 <= value < _LONGEST_TIMEOUT_US:
         raise BadRequestError.of_field(
-            "parameters.timeout", "must be a whole number of microseconds"
+            "parameters.timeout",
+            f"must be a whole number of microseconds from 0 to under {_LONGEST_TIMEOUT_US}, "
+            f"not {shown(given)}",
+            remedy="send such a number, or leave it out for the server's own limit",
         )
     return value / 1000 or None
 
 
 def _priority(parameters: Mapping[str, Any]) -> int:
     """0 is the protocol's word for the default."""
-    value = whole(parameters.get("priority", 0))
+    given = parameters.get("priority", 0)
+    value = whole(given)
     if value is None or not 0 <= value <= LOWEST_PRIORITY:
         raise BadRequestError.of_field(
-            "parameters.priority", f"must be a whole number from 0 to {LOWEST_PRIORITY}"
+            "parameters.priority",
+            f"must be a whole number from 0 to {LOWEST_PRIORITY}, not {shown(given)}",
+            remedy="send such a number, or leave it out",
         )
     return value or 1
 

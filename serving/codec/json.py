@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
+_INSTANCES = 'send {"instances": [{"image": …}, …]}'
 _JSON_NAMES = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
 
 
@@ -79,11 +80,13 @@ def read_batch(document: Mapping[str, Any], options: Options, *, maximum: int) -
             "the request has no instances",
             code="missing_field",
             field="instances",
-            remedy='send {"instances": [{"image": …}, …]}',
+            remedy=_INSTANCES,
         )
     instances = document["instances"]
     if not isinstance(instances, list):
-        raise BadRequestError.of_field("instances", f"must be a list, got {_name(instances)}")
+        raise BadRequestError.of_field(
+            "instances", f"must be a list, got {_name(instances)}", remedy=_INSTANCES
+        )
     if not instances:
         raise BadRequestError.of_field("instances", "is empty", remedy="send at least one instance")
     if len(instances) > maximum:
@@ -97,7 +100,9 @@ def read_batch(document: Mapping[str, Any], options: Options, *, maximum: int) -
     for index, instance in enumerate(instances):
         path = f"instances[{index}]"
         if not isinstance(instance, dict):
-            raise BadRequestError.of_field(path, f"must be an object, got {_name(instance)}")
+            raise BadRequestError.of_field(
+                path, f"must be an object, got {_name(instance)}", remedy=_INSTANCES
+            )
         check_known(instance, SAMPLE_FIELDS, path=path)
         samples.append(_sample(instance, path=path))
     return PredictRequest(tuple(samples), options)
@@ -109,11 +114,17 @@ def _sample(document: Mapping[str, Any], *, path: str = "") -> Sample:
     if field == "inputs":
         if not isinstance(value, dict):
             raise BadRequestError.of_field(
-                where, f"must be an object of tensors by name, got {_name(value)}"
+                where,
+                f"must be an object of tensors by name, got {_name(value)}",
+                remedy='send {"x": [1, 2, …], …}',
             )
         return Sample(field, value, path)
     if not isinstance(value, str):
-        raise BadRequestError.of_field(where, f"must be a string, got {_name(value)}")
+        raise BadRequestError.of_field(
+            where,
+            f"must be a string, got {_name(value)}",
+            remedy="send the base64 of the file" if field == "image" else "send the text in quotes",
+        )
     return Sample(field, decode_image(value, where) if field == "image" else value, path)
 
 

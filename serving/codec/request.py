@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bundle.quotation import shorten
+from bundle.quotation import LIMIT, shorten
 from serving.errors import BadRequestError
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ SAMPLE_FIELDS = ("image", "text", "inputs")
 OPTION_FIELDS = ("model", "version", "timeout_ms", "priority", "key", "id")
 LONGEST_TEXT_OPTION = 256
 LOWEST_PRIORITY = 1000
+LONGEST_TIMEOUT_MS = 1e12
+"""Not reached; 30 years."""
 
 
 class Sample(NamedTuple):
@@ -113,10 +116,23 @@ def take_sample(fields: Mapping[str, Any], *, path: str = "") -> tuple[str, Any]
     return found[0], fields[found[0]]
 
 
+def shown(value: object) -> str:
+    """A value of a body, short and as JSON has it; of a list or an object only that it is one."""
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, dict):
+        return "an object"
+    return shorten(
+        json.dumps(value[:LIMIT] if isinstance(value, str) else value, ensure_ascii=False)
+    )
+
+
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str) or not value or len(value) > LONGEST_TEXT_OPTION:
         raise BadRequestError.of_field(
-            name, f"must be a string of 1 to {LONGEST_TEXT_OPTION} characters"
+            name,
+            f"must be a string of 1 to {LONGEST_TEXT_OPTION} characters, not {shown(value)}",
+            remedy="send such a string, or leave it out",
         )
     return value
 
@@ -141,8 +157,17 @@ def _identity(name: str, value: object) -> str | int:
 
 
 def _timeout(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e12:
-        raise BadRequestError.of_field(name, "must be a number of milliseconds over 0")
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not 0 < value < LONGEST_TIMEOUT_MS
+    ):
+        raise BadRequestError.of_field(
+            name,
+            f"must be a number of milliseconds over 0 and under {LONGEST_TIMEOUT_MS:g}, "
+            f"not {shown(value)}",
+            remedy="send such a number, or leave it out for the server's own limit",
+        )
     return float(value)
 
 
@@ -150,7 +175,9 @@ def _priority(name: str, value: object) -> int:
     number = whole(value)
     if number is None or not 1 <= number <= LOWEST_PRIORITY:
         raise BadRequestError.of_field(
-            name, f"must be an integer from 1 (first) to {LOWEST_PRIORITY}"
+            name,
+            f"must be an integer from 1 (first) to {LOWEST_PRIORITY}, not {shown(value)}",
+            remedy="send such a number, or leave it out",
         )
     return number
 

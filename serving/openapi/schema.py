@@ -8,7 +8,7 @@ import numpy as np
 
 from bundle.tensor import BFLOAT16, DYNAMIC, STRING
 from serving.codec.datatype import DATATYPES
-from serving.codec.request import LONGEST_TEXT_OPTION, LOWEST_PRIORITY
+from serving.codec.request import LONGEST_TEXT_OPTION, LONGEST_TIMEOUT_MS, LOWEST_PRIORITY
 from serving.codec.tensors import row_shape
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ OPTIONS: dict[str, Schema] = {
     "timeout_ms": {
         "type": ["number", "null"],
         "exclusiveMinimum": 0,
-        "exclusiveMaximum": 1e12,
+        "exclusiveMaximum": LONGEST_TIMEOUT_MS,
         "description": "Milliseconds until the request is answered 504; it only shortens "
         "the server's own limit.",
     },

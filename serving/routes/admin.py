@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from bundle.quotation import shorten
 from bundle.version_number import HOW_TO_WRITE, version_number
 from serving.application import Endpoint
+from serving.codec.request import shown
 from serving.errors import BadRequestError
 from serving.guard import ADMIN
 from serving.routes.small_body import read_fields
@@ -79,7 +79,11 @@ def admin_endpoints(calls: Calls, arrivals: Arrivals) -> list[Endpoint]:
     ) -> Response:
         dry_run = body.get("dry_run", False)
         if not isinstance(dry_run, bool):
-            raise BadRequestError.of_field("dry_run", "must be true or false")
+            raise BadRequestError.of_field(
+                "dry_run",
+                f"must be true or false, not {shown(dry_run)}",
+                remedy="send one of these, or leave it out",
+            )
         model = request.path_params["model"]
         event = await calls.ask(exchange, action, model=model, dry_run=dry_run, **arguments)
         return exchange.answer({"name": model, "dry_run": dry_run, **event})
@@ -110,19 +114,21 @@ def _number(name: str, value: object) -> int:
     number = version_number(text) if isinstance(text, str) else None
     if number is None:
         raise BadRequestError.of_field(
-            name, f"must be the number of a version, not {_shown(value)}", remedy=HOW_TO_WRITE
+            name, f"must be the number of a version, not {shown(value)}", remedy=HOW_TO_WRITE
         )
     return number
-
-
-def _shown(value: object) -> str:
-    return shorten(json.dumps(value, ensure_ascii=False))
 
 
 def _shares(body: Mapping[str, Any]) -> dict[int, float]:
     shares = body.get("shares")
     if not isinstance(shares, dict) or not shares:
-        raise BadRequestError.of_field("shares", "must be an object of percent by version number")
+        raise BadRequestError.of_field(
+            "shares",
+            f"must be an object of percent by version number, not {shown(shares)}"
+            if "shares" in body
+            else "is missing",
+            remedy='send {"shares": {"3": 90, "4": 10}}',
+        )
     found = {}
     for key, percent in shares.items():
         field = f"shares.{shorten(key)}"
@@ -134,7 +140,7 @@ def _percent(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise BadRequestError.of_field(
             name,
-            f"must be a number of percent, not {_shown(value)}",
+            f"must be a number of percent, not {shown(value)}",
             remedy="give a number such as 10",
         )
     return float(value)

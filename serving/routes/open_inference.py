@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from bundle.quotation import shorten
 from serving.application import Endpoint
+from serving.codec.request import shown
 from serving.errors import BadRequestError, NotSupportedError
 from serving.guard import ADMIN, PREDICT
 from serving.routes.probes import bare
@@ -59,7 +59,7 @@ def open_inference_endpoints(
         if not isinstance(ready, bool):
             raise BadRequestError.of_field(
                 "ready",
-                f"must be true or false, not {shorten(str(ready))}",
+                f"must be true or false, not {shown(ready)}",
                 remedy='send {"ready": true} for the versions that answer, or no body for all',
             )
         models = [

@@ -47,3 +47,38 @@ def test_file_of_keys_without_names_is_refused(tmp_path):
     file.write_text('key = ["abc"]')
     with pytest.raises(SettingsError, match="tables"):
         read_keys(str(file), {})
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "nonsense",
+        "",
+        "name = 3",
+        'name = "a"\nscopes = ["fly"]\nkey = "0123456789abcdef"',
+        'name = "a"\nscopes = ["predict"]\nkey = "short"',
+        'name = "a"\nscopes = ["predict"]\nkey = 3',
+        'name = "a"\nscopes = ["predict"]',
+        'name = "a"\nscopes = ["predict"]\nsha256 = "xyz"',
+        'name = "a"\nscopes = ["predict"]\nkey = "0123456789abcdef"\nmax_in_flight = 0',
+        'name = "a"\nscops = []',
+        f'name = "{"a" * 5000}"\nscopes = ["{"b" * 5000}"]',
+    ],
+)
+def test_what_is_wrong_with_a_file_of_keys_is_told_shortly_and_with_a_remedy(lines, tmp_path):
+    file = tmp_path / "keys.toml"
+    file.write_text(f"[[key]]\n{lines}\n")
+    with pytest.raises(SettingsError) as caught:
+        read_keys(str(file), {})
+    assert caught.value.remedy
+    assert len(str(caught.value).replace(str(file), "")) < 300
+
+
+def test_a_file_of_keys_that_is_not_there_or_names_one_twice_is_refused_with_a_remedy(tmp_path):
+    with pytest.raises(SettingsError, match="cannot be read") as caught:
+        read_keys(str(tmp_path / "none.toml"), {})
+    assert caught.value.remedy
+    entry = "shop:predict:0123456789abcdef"
+    with pytest.raises(SettingsError, match="two API keys are called 'shop'") as caught:
+        read_keys("", {"TRAINYARD_API_KEYS": f"{entry},{entry}"})
+    assert caught.value.remedy

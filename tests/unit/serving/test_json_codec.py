@@ -186,6 +186,7 @@ def test_read_single_names_the_field_that_is_wrong(document, code, field):
     with pytest.raises(BadRequestError) as caught:
         read_single(document, Options())
     assert (caught.value.code, caught.value.field) == (code, field)
+    assert caught.value.remedy
 
 
 def test_an_unknown_field_is_answered_with_the_known_ones():
@@ -211,6 +212,7 @@ def test_read_batch_names_the_instance_that_is_wrong(document, field):
     with pytest.raises(BadRequestError) as caught:
         read_batch(document, Options(), maximum=8)
     assert caught.value.field == field
+    assert caught.value.remedy
 
 
 def test_read_batch_refuses_more_instances_than_the_limit():
@@ -262,6 +264,23 @@ def test_read_options_names_the_option_that_is_wrong(name, value):
     with pytest.raises(BadRequestError) as caught:
         read_options({name: value})
     assert caught.value.field == name
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("timeout_ms", 1e12, "over 0 and under 1e+12, not 1000000000000.0"),
+        ("timeout_ms", False, "not false"),
+        ("priority", {"a": 1}, "from 1 (first) to 1000, not an object"),
+        ("key", "x" * 1000, 'of 1 to 256 characters, not "xxx'),
+    ],
+)
+def test_read_options_names_the_bounds_and_the_value_in_short(name, value, message):
+    with pytest.raises(BadRequestError) as caught:
+        read_options({name: value})
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 150
 
 
 @pytest.mark.parametrize(
