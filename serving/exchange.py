@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 import re
 import time
 from dataclasses import dataclass, field
@@ -81,7 +81,7 @@ class Exchange:
         }
         name = given.get(_REQUEST_ID)
         if name is None or not _ACCEPTABLE_ID.fullmatch(name):
-            name = os.urandom(16).hex()
+            name = f"{random.getrandbits(128):032x}"
         path = scope["path"]
         return cls(
             name,

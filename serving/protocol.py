@@ -37,6 +37,11 @@ MAX_HEAD_BYTES = 64 * 1024
 _IN_NO_HEADER = bytes({*range(32), 127} - {ord("\t")})
 
 
+def _size(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
+    """About as many bytes as were sent of them."""
+    return len(url) + sum([len(name) + len(value) + len(": \r\n") for name, value in headers])
+
+
 class _HeadEnd(Exception):  # noqa: N818 - no error of ours: the parser makes its own of it
     """Raised through the parser, which then stops."""
 
@@ -58,9 +63,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_seconds = head_seconds
         self._on_refused = on_refused
         self._timer: asyncio.TimerHandle | None = None
-        self._head_bytes = 0
+        self._too_large = False
         self._pending_bytes = 0
-        """That the parser has taken since it last gave something of the request."""
+        """Come since the last request began, its headers were complete, or some of its body came."""
         self._in_head = False
         self._used = False
         self._departure = Departure()
@@ -118,20 +123,16 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope[DEPARTURE] = self._departure  # type: ignore[literal-required]
-        self._head_bytes = self._pending_bytes = 0
+        self._pending_bytes = 0
         self._in_head = self._used = True
         self._stop_timer()
 
-    def on_url(self, url: bytes) -> None:
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value))
-        super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
+        if _size(self.url, self.headers) > MAX_HEAD_BYTES:  # it came in one piece
+            self._too_large = True
+            raise _HeadEnd
         self._in_head = False
+        self._pending_bytes = 0
         self._stop_timer()
         super().on_headers_complete()
         self.scope[ANSWER] = partial(self.answer, self.cycle)  # type: ignore[literal-required]
@@ -198,7 +199,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Called by uvicorn when the parser gives up."""
         self._refuse(
             HeadTooLargeError(MAX_HEAD_BYTES)
-            if self._head_bytes > MAX_HEAD_BYTES
+            if self._too_large
             else BadRequestError(
                 "this is not HTTP/1.1",
                 code="malformed_http",
@@ -255,12 +256,6 @@ class HttpProtocol(HttpToolsProtocol):
         self._discarded += size
         if self._discarded > DISCARD_BYTES:
             self._close()
-
-    def _count(self, size: int) -> None:
-        self._pending_bytes = 0
-        self._head_bytes += size
-        if self._head_bytes > MAX_HEAD_BYTES:
-            raise _HeadEnd
 
     def _head_is_late(self) -> None:
         self._timer = None
