@@ -163,6 +163,14 @@ def test_a_head_without_end_is_431(server, head):
     assert talk(server, head + b" \r\n\r\n").startswith(b"HTTP/1.1 4")
 
 
+@pytest.mark.parametrize("path", [b"/nope", b"/predict"])
+def test_who_is_refused_before_the_body_is_there_sees_it_and_the_connection_ends(server, path):
+    head = b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000000\r\n\r\n" % path
+    answer = talk(server, head, b"a" * 2**20)
+    assert answer.startswith((b"HTTP/1.1 404 ", b"HTTP/1.1 401 "))
+    assert b"connection: close\r\n" in answer
+
+
 def test_a_slow_second_request_on_a_connection_is_408_too(server):
     first = b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n"
     answer = talk(server, first, b"GET /health/live HTTP/1.1\r\n")
