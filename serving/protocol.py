@@ -65,7 +65,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._too_large = False
         self._pending_bytes = 0
-        """Come since the last request began, its headers were complete, or some of its body came."""
+        """Since a request began, its headers were complete, or some of its body came."""
         self._in_head = False
         self._used = False
         self._departure = Departure()

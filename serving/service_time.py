@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from serving.fixed_cost import FixedCost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from serving.served_model import ModelKey
 
 MEMORY = 0.8
@@ -42,12 +40,12 @@ class ServiceTime:
         known = self._fixed.get(model)
         return math.inf if known is None else known.seconds
 
-    def wait(self, waiting: Iterable[tuple[ModelKey, int]]) -> float:
-        """How long it takes to run so many samples of each model."""
-        return sum(self._sample.get(model, 0.0) * count for model, count in waiting)
+    def sample(self, model: ModelKey) -> float:
+        """What a sample takes in a batch; 0 if that is not known."""
+        return self._sample.get(model, 0.0)
 
     def done(self, model: ModelKey, wait: float, *, samples: int) -> float:
         """When more samples of the model have run, if what waits takes so long: whole batches."""
         batch = self.batch(model)
-        own = self._sample.get(model, 0.0) * samples
+        own = self.sample(model) * samples
         return math.ceil((wait + own) / batch - _SLACK) * batch if batch else wait

@@ -50,45 +50,46 @@ class ItemHeap(Generic[P]):
 
 
 class _Queue(Generic[P]):
-    """Waiting items of one group and priority: by length, and by arrival."""
+    """Waiting items of one group and priority: by length, those of one length by arrival."""
 
     def __init__(self) -> None:
-        self._by_length: list[tuple[int, int, Item[P]]] = []
-        self._by_arrival: ItemHeap[P] = ItemHeap()
+        self._lengths: list[int] = []
+        """Those that there are, in order."""
+        self._items: dict[int, dict[int, Item[P]]] = {}
+        """By length and place in the order of arrival."""
 
-    def __len__(self) -> int:
-        return len(self._by_length)
+    def __bool__(self) -> bool:
+        return bool(self._lengths)
 
     def __iter__(self) -> Iterator[Item[P]]:
-        return (item for _, _, item in self._by_length)
+        return (item for items in self._items.values() for item in items.values())
 
     def add(self, item: Item[P]) -> None:
-        bisect.insort(self._by_length, (item.length, item.sequence, item))
-        self._by_arrival.push(item.sequence, item.sequence, item)
+        items = self._items.get(item.length)
+        if items is None:
+            items = self._items[item.length] = {}
+            bisect.insort(self._lengths, item.length)
+        items[item.sequence] = item
 
     def remove(self, item: Item[P]) -> None:
-        del self._by_length[bisect.bisect_left(self._by_length, (item.length, item.sequence))]
-        self._by_arrival.forget_one()
+        items = self._items[item.length]
+        del items[item.sequence]
+        if not items:
+            del self._items[item.length]
+            self._lengths.remove(item.length)
 
     def oldest(self) -> Item[P]:
-        first = self._by_arrival.first()
-        if first is None:
-            raise AssertionError("an empty queue has been dropped")
-        return first[1]
+        firsts = [next(iter(items.values())) for items in self._items.values()]
+        return firsts[0] if len(firsts) == 1 else min(firsts, key=lambda item: item.sequence)
 
     def nearest(self, length: int) -> Iterator[Item[P]]:
-        """From that length outwards, by distance; of the same length in order of arrival."""
-        right = bisect.bisect_left(self._by_length, (length,))
-        left = right - 1
-        while left >= 0 or right < len(self._by_length):
-            shorter = length - self._by_length[left][0] if left >= 0 else None
-            longer = self._by_length[right][0] - length if right < len(self._by_length) else None
-            if longer is None or (shorter is not None and shorter < longer):
-                yield self._by_length[left][2]
-                left -= 1
-            else:
-                yield self._by_length[right][2]
-                right += 1
+        """From that length outwards, by distance, the longer first; of the same length in order of
+        arrival.
+        """
+        lengths = self._lengths
+        if len(lengths) > 1:
+            lengths = sorted(lengths, key=lambda other: (abs(other - length), -other))
+        return (item for other in lengths for item in self._items[other].values())
 
 
 class Group(Generic[P]):

@@ -191,8 +191,7 @@ class WorkQueue:
         samples = len(next(iter(tensors.values())))
         now, deadline = time.monotonic(), fields["deadline"]
         self._used[model] = now
-        before = ((key, n) for (key, turn), n in self._waiting.items() if turn <= priority)
-        wait = self._service.wait(before) + max(0.0, self._rests_until - now)
+        wait = self._ahead(priority) + max(0.0, self._rests_until - now)
         # In time is what has run by then: what has only begun is work for nobody.
         done = now + self._running_seconds() + self._service.done(model, wait, samples=samples)
         late = done + self._lateness[model].margin - deadline
@@ -225,6 +224,14 @@ class WorkQueue:
             (other.payload.link, answer(other.payload.id, REJECTED, wait=wait, late=0.0))
             for other in leaving
         ]
+
+    def _ahead(self, priority: int) -> float:
+        """Seconds that all takes which waits and does not go after that priority."""
+        seconds = 0.0
+        for (model, turn), samples in self._waiting.items():
+            if turn <= priority:
+                seconds += self._service.sample(model) * samples
+        return seconds
 
     def _count(self, item: Item[Job], samples: int) -> None:
         """So many more of that kind wait, or fewer."""
