@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from serving.batch import Batch, Item
 from serving.waiting import Group, ItemHeap
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Iterable
 
 P = TypeVar("P")
 
@@ -62,7 +62,9 @@ class Batcher(Generic[P]):
             return False
         item.sequence = next(self._sequence)
         item.waiting = True
-        group = self._groups.setdefault(item.group, Group())
+        group = self._groups.get(item.group)
+        if group is None:
+            group = self._groups[item.group] = Group()
         group.add(item)
         self._samples += item.samples
         self._due.push(item.due, item.sequence, item)
@@ -70,6 +72,20 @@ class Batcher(Generic[P]):
         if self._is_full(group):
             self._full[item.group] = None
         return True
+
+    def ahead(self, priority: int) -> list[tuple[Any, int]]:
+        """By group how many samples wait that do not go after that priority."""
+        return [
+            (key, queue.samples)
+            for key, group in self._groups.items()
+            for turn, queue in group.queues.items()
+            if turn <= priority
+        ]
+
+    @property
+    def groups(self) -> Iterable[Any]:
+        """Those of which somebody waits."""
+        return self._groups
 
     def yielding(self, samples: int, *, to: int) -> list[Item[P]] | None:
         """Who has to leave so that so many samples of priority `to` can wait: the last of those

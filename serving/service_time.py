@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
 MEMORY = 0.8
 """Share of an average that the next measurement leaves as it was."""
-_SLACK = 0.01
-"""Of a batch: averages of batches and of samples do not add up to the last digit."""
 
 
 class ServiceTime:
@@ -43,9 +41,3 @@ class ServiceTime:
     def sample(self, model: ModelKey) -> float:
         """What a sample takes in a batch; 0 if that is not known."""
         return self._sample.get(model, 0.0)
-
-    def done(self, model: ModelKey, wait: float, *, samples: int) -> float:
-        """When more samples of the model have run, if what waits takes so long: whole batches."""
-        batch = self.batch(model)
-        own = self.sample(model) * samples
-        return math.ceil((wait + own) / batch - _SLACK) * batch if batch else wait

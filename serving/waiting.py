@@ -57,6 +57,7 @@ class _Queue(Generic[P]):
         """Those that there are, in order."""
         self._items: dict[int, dict[int, Item[P]]] = {}
         """By length and place in the order of arrival."""
+        self.samples = 0
 
     def __bool__(self) -> bool:
         return bool(self._lengths)
@@ -70,10 +71,12 @@ class _Queue(Generic[P]):
             items = self._items[item.length] = {}
             bisect.insort(self._lengths, item.length)
         items[item.sequence] = item
+        self.samples += item.samples
 
     def remove(self, item: Item[P]) -> None:
         items = self._items[item.length]
         del items[item.sequence]
+        self.samples -= item.samples
         if not items:
             del self._items[item.length]
             self._lengths.remove(item.length)
@@ -103,7 +106,10 @@ class Group(Generic[P]):
         self.queues: dict[int, _Queue[P]] = {}
 
     def add(self, item: Item[P]) -> None:
-        self.queues.setdefault(item.priority, _Queue()).add(item)
+        queue = self.queues.get(item.priority)
+        if queue is None:
+            queue = self.queues[item.priority] = _Queue()
+        queue.add(item)
         self.samples += item.samples
         self.tokens += item.samples * item.length
         self.latest = item.arrived

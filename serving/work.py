@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,6 +36,9 @@ BEGUN = "begun"
 GONE = "gone"
 """The model is not held here."""
 
+_SLACK = 0.01
+"""Of a batch: averages of batches and of samples do not add up to the last digit."""
+
 
 class Job(NamedTuple):
     """One part of a request: what to run, and whom to tell."""
@@ -48,6 +51,26 @@ class Job(NamedTuple):
     """When it should have run, on time.monotonic's clock."""
     routed: bool = False
     """Whether any version of the model might have been asked."""
+
+
+class _Outlook(NamedTuple):
+    """What there is to expect of a model, in seconds."""
+
+    batch: float
+    sample: float
+    """In a batch."""
+    saves: float
+    """By running along with others."""
+    patience: float
+    """How long it is worth waiting for those."""
+    margin: float
+    """Allowed for in every forecast."""
+
+    def done(self, wait: float, *, samples: int) -> float:
+        """When so many more have run, if what waits takes so long: whole batches."""
+        if not self.batch:
+            return wait
+        return math.ceil((wait + self.sample * samples) / self.batch - _SLACK) * self.batch
 
 
 def answer(job_id: int, status: str, **fields: Any) -> dict[str, Any]:
@@ -87,8 +110,6 @@ class WorkQueue:
         self._rests_until = 0.0
         self._service = ServiceTime()
         self._lateness: defaultdict[ModelKey, Lateness] = defaultdict(Lateness)
-        self._waiting: Counter[tuple[ModelKey, int]] = Counter()
-        """Samples by model and priority."""
         self._running: ModelKey | None = None
         self._batch: list[Item[Job]] = []
         self._began = 0.0
@@ -103,10 +124,11 @@ class WorkQueue:
     def receive(self, link: Link, *messages: Message) -> None:
         """What an API process says."""
         answers: defaultdict[Link, list[dict[str, Any]]] = defaultdict(list)
+        outlooks: dict[ModelKey, _Outlook] = {}
         with self._changed:
             for message in messages:
                 if message.kind == INFER:
-                    for refused, found in self._add(link, message):
+                    for refused, found in self._add(link, message, outlooks):
                         answers[refused].append(found)
                 elif message.kind == CANCEL:
                     answers[link] += self._cancel(link, message)
@@ -169,7 +191,7 @@ class WorkQueue:
     def idle(self, model: ModelKey) -> bool:
         """Whether nothing waits for the model, and it does not run."""
         with self._changed:
-            return self._running != model and all(key != model for key, _ in self._waiting)
+            return self._running != model and all(key != model for key, _ in self._batcher.groups)
 
     def used(self) -> dict[ModelKey, float]:
         """When each model was last asked for, on time.monotonic's clock."""
@@ -182,28 +204,34 @@ class WorkQueue:
             self._closed = True
             self._changed.notify()
 
-    def _add(self, link: Link, message: Message) -> list[tuple[Link, dict[str, Any]]]:
+    def _add(
+        self, link: Link, message: Message, outlooks: dict[ModelKey, _Outlook]
+    ) -> list[tuple[Link, dict[str, Any]]]:
         """The refusals of what is not queued, or not any more, and whose it was."""
         fields = message.fields
-        priority: int = fields["priority"]
         tensors = message.tensors[0]
-        model: ModelKey = (fields["model"][0], fields["model"][1])
+        model: ModelKey = tuple(fields["model"])
         samples = len(next(iter(tensors.values())))
-        now, deadline = time.monotonic(), fields["deadline"]
-        self._used[model] = now
-        wait = self._ahead(priority) + max(0.0, self._rests_until - now)
+        now, deadline, priority = time.monotonic(), fields["deadline"], fields["priority"]
+        outlook = outlooks.get(model)
+        if outlook is None:
+            outlook = outlooks[model] = self._outlook(model)
+            self._used[model] = now
+        wait = max(0.0, self._rests_until - now)
+        for (other, _), count in self._batcher.ahead(priority):
+            wait += count * (outlook if other == model else self._outlook(other)).sample
         # In time is what has run by then: what has only begun is work for nobody.
-        done = now + self._running_seconds() + self._service.done(model, wait, samples=samples)
-        late = done + self._lateness[model].margin - deadline
+        done = now + self._running_seconds() + outlook.done(wait, samples=samples)
+        late = done + outlook.margin - deadline
         item = Item(
             Job(link, fields["id"], model, tensors, done, fields["routed"]),
             group=(model, fields["signature"]),
             samples=samples,
             arrived=now,
-            due=min(now + self._patience(model), deadline - self._service.batch(model)),
+            due=min(now + outlook.patience, deadline - outlook.batch),
             deadline=deadline,
-            presses=deadline - 2 * self._service.batch(model),
-            saves=self._service.saves(model),
+            presses=deadline - 2 * outlook.batch,
+            saves=outlook.saves,
             priority=priority,
             length=fields["length"],
         )
@@ -219,26 +247,20 @@ class WorkQueue:
             self._metrics.dropped(REJECTED, other.samples)
         self._batcher.add(item)
         self._items.setdefault(link, {})[fields["id"]] = item
-        self._count(item, samples)
         return [
             (other.payload.link, answer(other.payload.id, REJECTED, wait=wait, late=0.0))
             for other in leaving
         ]
 
-    def _ahead(self, priority: int) -> float:
-        """Seconds that all takes which waits and does not go after that priority."""
-        seconds = 0.0
-        for (model, turn), samples in self._waiting.items():
-            if turn <= priority:
-                seconds += self._service.sample(model) * samples
-        return seconds
-
-    def _count(self, item: Item[Job], samples: int) -> None:
-        """So many more of that kind wait, or fewer."""
-        key = item.payload.model, item.priority
-        self._waiting[key] += samples
-        if not self._waiting[key]:
-            del self._waiting[key]
+    def _outlook(self, model: ModelKey) -> _Outlook:
+        batch = self._service.batch(model)
+        return _Outlook(
+            batch,
+            sample=self._service.sample(model),
+            saves=self._service.saves(model),
+            patience=self._patience(batch),
+            margin=self._lateness[model].margin,
+        )
 
     def _cancel(self, link: Link, message: Message) -> list[dict[str, Any]]:
         """What became of those that it asks about."""
@@ -261,11 +283,11 @@ class WorkQueue:
         """What is left of the batch that runs, at most."""
         return 0.0 if self._running is None else self._service.batch(self._running)
 
-    def _patience(self, model: ModelKey) -> float:
+    def _patience(self, batch: float) -> float:
         """How long a sample waits for company: less where the batches alone take up the target."""
         if self._target is None:
             return self._delay
-        return min(self._delay, max(0.0, self._target - 2 * self._service.batch(model)))
+        return min(self._delay, max(0.0, self._target - 2 * batch))
 
     def _learn(self, batch: Sequence[Item[Job]]) -> None:
         """How much later than foretold a batch has run, its samples together."""
@@ -276,10 +298,8 @@ class WorkQueue:
     def _discard(self, items: list[Item[Job]]) -> None:
         for item in items:
             if self._batcher.discard(item):
-                self._count(item, -item.samples)
                 self._metrics.dropped("cancelled", item.samples)
         self._metrics.queue_depth(len(self._batcher))
 
     def _forget(self, item: Item[Job]) -> None:
-        self._count(item, -item.samples)
         self._items.get(item.payload.link, {}).pop(item.payload.id, None)
