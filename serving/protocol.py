@@ -18,6 +18,7 @@ from serving.codec.body import DISCARD_BYTES, DISCARD_SECONDS, WHOLE
 from serving.codec.json import dump
 from serving.departure import DEPARTURE, Departure
 from serving.errors import BadRequestError, HeadTimeoutError, HeadTooLargeError, ServingError
+from serving.idle import Idle
 from serving.reading import Reading
 
 if TYPE_CHECKING:
@@ -79,11 +80,13 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._reading = Reading(transport, self.loop)
+        self._idle = Idle(self.loop, seconds=self.timeout_keep_alive, close=self._close)
         # A pool opens connections ahead of need: they are as idle as between two requests.
-        self._timer = self.loop.call_later(self.timeout_keep_alive, self._close)
+        self._idle.begin()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self._idle.stop()
         self._reading.stop()
         super().connection_lost(exc)
         self._departure.happen()
@@ -98,15 +101,8 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if self._pending_bytes > MAX_HEAD_BYTES:
             self._refuse(HeadTooLargeError(MAX_HEAD_BYTES))
-        elif self._in_head:
-            if self._timer is None:  # most heads come in one piece, and need none
-                self._timer = self.loop.call_later(self._head_seconds, self._head_is_late)
-        elif (
-            self.timeout_keep_alive_task is None and self._used and self.cycle.response_complete
-        ):  # uvicorn stops waiting at any byte, such as a line's end between two requests
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+        elif self._in_head and self._timer is None:  # most heads come in one piece, and need none
+            self._timer = self.loop.call_later(self._head_seconds, self._head_is_late)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -117,14 +113,12 @@ class HttpProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             self._reading.stop()
 
-    def timeout_keep_alive_handler(self) -> None:
-        self._close()
-
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope[DEPARTURE] = self._departure  # type: ignore[literal-required]
         self._pending_bytes = 0
         self._in_head = self._used = True
+        self._idle.end()
         self._stop_timer()
 
     def on_headers_complete(self) -> None:
@@ -148,12 +142,18 @@ class HttpProtocol(HttpToolsProtocol):
             self.scope[WHOLE] = bytes(body)  # type: ignore[literal-required]
 
     def on_response_complete(self) -> None:
-        last = not self.pipeline
-        super().on_response_complete()
+        """As uvicorn's, but for the timer."""
+        self.server_state.total_requests += 1
         if self.transport.is_closing():
             self._reading.watch()
-        elif last and self._refusal is not None:
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._refusal is not None:
             self._send_refusal(self._refusal)
+        elif not self._in_head:
+            self._idle.begin()
 
     def shutdown(self) -> None:
         """Whoever has just connected, or is sending a request, is answered first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,8 @@ from bundle.errors import InputError
 from bundle.finite import all_finite
 from bundle.tensor import DYNAMIC, TensorSpec
 
+FEW = 32
+"""Numbers of a list that are looked at one by one."""
 _LARGEST = {name: float(np.finfo(name).max) for name in ("float16", "float32", "float64")}
 _NUMBER = "a number"
 _KINDS = {
@@ -108,9 +110,17 @@ def _check_types(types: set[type], spec: TensorSpec) -> None:
         raise _error(spec, f"holds {names}, expected {spec.dtype} values")
 
 
+def _is_short(value: object) -> TypeGuard[list[float]]:
+    """Whether it is a list of numbers, and so few that Python looks at them sooner than numpy."""
+    return isinstance(value, list) and 0 < len(value) <= FEW and not isinstance(value[0], list)
+
+
 def _floats(value: object, spec: TensorSpec) -> npt.NDArray[Any]:
+    largest = _LARGEST[spec.dtype]
+    if _is_short(value) and -largest <= min(value) and max(value) <= largest:
+        return np.array(value, dtype=spec.dtype)
     wide = np.array(value, dtype=np.float64)
-    if not np.count_nonzero(np.abs(wide) > _LARGEST[spec.dtype]):
+    if not np.count_nonzero(np.abs(wide) > largest):
         return wide.astype(spec.dtype)
     with np.errstate(over="ignore"):
         array = wide.astype(spec.dtype)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bundle.errors import InputError
 from bundle.tensor import TensorSpec
-from serving.codec.tensors import row_shape, to_array
+from serving.codec.tensors import _LARGEST, FEW, row_shape, to_array
 
 
 def convert(value, dtype="float32", shape=(-1, 2)):
@@ -102,3 +104,25 @@ def test_row_shape_is_the_whole_tensor_when_the_model_has_no_batch_dimension():
 
 def test_to_array_takes_a_bare_number_for_a_scalar_sample():
     assert convert(3, "int64", (-1,)).shape == ()
+
+
+NUMBERS = st.one_of(
+    st.integers(-(2**1030), 2**1030),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from([65504, 65519.99, 65520, 3.4028235677973366e38, 2**53 + 1, 5e-324]),
+)
+
+
+@given(numbers=st.lists(NUMBERS, min_size=1, max_size=4), dtype=st.sampled_from(sorted(_LARGEST)))
+def test_a_few_numbers_become_what_many_become(numbers, dtype):
+    few, many = (outcome(numbers * times, dtype) for times in (1, FEW // len(numbers) + 1))
+    assert few == many[: len(few)]
+
+
+def outcome(numbers, dtype):
+    """The bytes of the array, or the kind of the error."""
+    try:
+        array = to_array(numbers, TensorSpec(name="x", dtype=dtype, shape=(-1, -1)), shape=(-1,))
+    except (InputError, OverflowError) as error:
+        return type(error).__name__
+    return array.tobytes()
