@@ -16,6 +16,7 @@ from serving.codec.json import JSON, dump
 from serving.departure import DEPARTURE
 from serving.errors import BadRequestError
 from serving.metrics import RequestRecord
+from serving.reply import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +32,7 @@ REQUEST_ID = "X-Request-Id"
 ROUTING_KEY = "X-Routing-Key"
 MODEL_VERSION = "X-Model-Version"
 _REQUEST_ID, _ROUTING_KEY, _MODEL_VERSION = map(str.lower, (REQUEST_ID, ROUTING_KEY, MODEL_VERSION))
+_REQUEST_ID_RAW = _REQUEST_ID.encode("ascii")
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
@@ -148,6 +150,12 @@ class Exchange:
         phases = [f"{name};dur={value * 1000:.3f}, " for name, value in self.record.phases.items()]
         return f"{''.join(phases)}total;dur={seconds * 1000:.3f}"
 
+    def reply(self, content: bytes) -> Response:
+        """The answer that predictions, in JSON already, make."""
+        model = self.model
+        told = () if model is None else _raw_of_model(model.version, model.variant)
+        return Reply(content, [(_REQUEST_ID_RAW, self.request_id.encode("ascii")), *told])
+
     def answer(
         self, document: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
     ) -> Response:
@@ -164,6 +172,12 @@ class Exchange:
 @lru_cache(maxsize=256)
 def _of_model(version: str, variant: str) -> dict[str, str]:
     return {MODEL_VERSION: _latin(version), "X-Variant": _latin(variant)}
+
+
+@lru_cache(maxsize=256)
+def _raw_of_model(version: str, variant: str) -> tuple[tuple[bytes, bytes], ...]:
+    told = _of_model(version, variant)
+    return tuple((name.lower().encode(), value.encode("ascii")) for name, value in told.items())
 
 
 def _latin(text: str) -> str:

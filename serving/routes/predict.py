@@ -6,8 +6,6 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import Response
-
 from bundle.quotation import shorten
 from serving.application import Endpoint
 from serving.codec.body import MediaType, decode_text
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from starlette.requests import Request
+    from starlette.responses import Response
 
     from serving.cache import RowCache
     from serving.chooser import Chooser
@@ -147,7 +146,7 @@ class Predictor:
             raise _locate(error, wanted.samples, batch=batch) from error
         exchange.phase("encode", received)
         self._shadows.mirror(served, parts, answers, partial(self._split, wanted.samples))
-        return Response(content, 200, exchange.headers(), JSON)
+        return exchange.reply(content)
 
     def _split(
         self, samples: Sequence[Sample], served: ServedModel, cache: RowCache | None = None
@@ -214,7 +213,8 @@ def _parse_json(
     if encoding not in ("utf-8", "ascii"):
         raise UnsupportedMediaError(f"JSON in {encoding} is not read", remedy="send UTF-8")
     document = parse_object(body, example=example)
-    check_given_once(body, _CHOOSING)
+    if chosen := [name for name in _CHOOSING if name in document]:
+        check_given_once(body, chosen)
     return document
 
 
