@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import httpx
 import psutil
@@ -24,6 +25,9 @@ from tests.running_server import (
     running_server,
     start,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BLOCKED = (
     "torch",
@@ -57,12 +61,12 @@ def expect_one_line(stderr: str, *parts: str) -> None:
     assert "ready" not in stderr.replace("already", "")
 
 
-def orphans() -> list[psutil.Process]:
-    """Processes of ours whose parent has died."""
+def orphans(folder: Path) -> list[psutil.Process]:
+    """Processes that serve the bundle and whose parent has died."""
     return [
         process
         for process in psutil.process_iter(["ppid", "cmdline"])
-        if process.info["ppid"] == 1 and "serve.py" in " ".join(process.info["cmdline"] or [])
+        if process.info["ppid"] == 1 and str(folder) in (process.info["cmdline"] or [])
     ]
 
 
@@ -178,7 +182,7 @@ def test_a_damaged_bundle_is_one_clear_line_and_leaves_no_process(bundles, tmp_p
     )
     assert code == 1
     expect_one_line(stderr, "model.onnx")
-    assert orphans() == []
+    assert orphans(folder) == []
 
 
 def test_a_registered_model_is_served_by_alias_and_number(bundles, tmp_path, tracking_uri):
