@@ -241,6 +241,7 @@ class ApiProcess:
 
     def _end_all(self) -> None:
         self._dispatcher.fail_all(_stopping)
+        self._intake.fail_all(_stopping)
         self._arrivals.stop(_stopping)
         self._calls.fail_all(_stopping)
 

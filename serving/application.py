@@ -15,7 +15,7 @@ from starlette.routing import Match, Route
 from bundle.errors import InputError
 from bundle.quotation import shorten
 from serving.access import AccessLog
-from serving.dispatch import ClientGoneError
+from serving.departure import ClientGoneError
 from serving.errors import (
     BadRequestError,
     ForbiddenError,

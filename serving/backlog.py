@@ -36,13 +36,13 @@ class Backlog:
 
     def refused(self, turn: Turn, *, samples: int, done: float, wait: float, now: float) -> None:
         """A request was turned away because it would have been done too late. `wait`: seconds that
-        all takes which waits.
+        all takes which goes before it.
         """
         self._refusals[turn] = _Refusal(samples, done, now + wait, now + LONGEST)
 
     def wait(self, turn: Turn, *, samples: int, deadline: float, now: float) -> float | None:
-        """Seconds that all takes which waits, if such a request could not be in time, since nothing
-        that comes later is done sooner. None if it may be.
+        """Seconds that all takes which goes before, if such a request could not be in time, since
+        nothing that comes later is done sooner. None if it may be.
         """
         found = self._refusals.get(turn)
         if found is None or samples < found.samples or deadline >= found.done or now >= found.until:

@@ -2,9 +2,9 @@
 
 Items of one group may run together. A group is sent when it holds a batch's worth of samples or of
 tokens, when one of its items is due, or when a pause in the arrivals has cost those that wait as
-much as one more would save. Of the highest priority that waits the item that has waited longest
-goes first, or else the one that would be too late in the next batch; it takes along those that are
-nearest to it in length, so that little padding is paid for.
+much as one more would save. Whoever would be too late in the next batch leads this one, or else
+whoever has waited longest in its group, of the highest priority that waits at all; it takes along
+those that are nearest to it in length, so that little padding is paid for.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class Batcher(Generic[P]):
         self._groups: dict[Hashable, Group[P]] = {}
         self._full: dict[Hashable, None] = {}
         self._due: ItemHeap[P] = ItemHeap()
-        self._deadlines: ItemHeap[P] = ItemHeap()
+        self._deadlines: dict[int, ItemHeap[P]] = {}
+        """By priority."""
         self._sequence = itertools.count()
         self._samples = 0
 
@@ -68,7 +69,10 @@ class Batcher(Generic[P]):
         group.add(item)
         self._samples += item.samples
         self._due.push(item.due, item.sequence, item)
-        self._deadlines.push(item.deadline, item.sequence, item)
+        deadlines = self._deadlines.get(item.priority)
+        if deadlines is None:
+            deadlines = self._deadlines[item.priority] = ItemHeap()
+        deadlines.push(item.deadline, item.sequence, item)
         if self._is_full(group):
             self._full[item.group] = None
         return True
@@ -121,28 +125,29 @@ class Batcher(Generic[P]):
         wake = self.wake
         if wake is None or wake > now:
             return Poll([], expired, wake)
+        leader = self._pressing(now) or self._next(now)
+        return Poll(self._take(leader), expired, now)
+
+    def _pressing(self, now: float) -> Item[P] | None:
+        """Of the highest priority the item with the nearest deadline, if it has to run now."""
+        first = self._deadlines[min(self._deadlines)].first()
+        return first[1] if first is not None and first[1].presses <= now else None
+
+    def _next(self, now: float) -> Item[P]:
+        """The oldest of the group that is to run, in which nobody waits for a lower priority than
+        somebody elsewhere.
+        """
         first = self._due.first()
         if first is None:
             raise AssertionError("somebody is woken for nothing")
-        due, oldest = first
-        key = next(iter(self._full)) if self._full and due > now else oldest.group
-        pressing = self._pressing(now)
-        if pressing is not None:
-            key = pressing.group
+        due, item = first
+        group = self._groups[next(iter(self._full)) if self._full and due > now else item.group]
         if len(self._groups) > 1:
-            first_of_all = min(self._groups, key=lambda other: self._groups[other].highest)
-            if self._groups[first_of_all].highest < self._groups[key].highest:
-                key, pressing = first_of_all, None
-        return Poll(self._take(key, pressing), expired, now)
-
-    def _pressing(self, now: float) -> Item[P] | None:
-        """The item with the nearest deadline, if it has to run now and nobody goes before it."""
-        first = self._deadlines.first()
-        if first is None:
-            return None
-        item = first[1]
-        pressing = item.presses <= now and item.priority == self._groups[item.group].highest
-        return item if pressing else None
+            highest = min(self._deadlines)
+            if group.highest > highest:
+                others = (other for other in self._groups.values() if other.highest == highest)
+                return min((other.oldest for other in others), key=lambda item: item.sequence)
+        return group.oldest
 
     @property
     def wake(self) -> float | None:
@@ -159,18 +164,19 @@ class Batcher(Generic[P]):
     def _expire(self, now: float) -> list[Item[P]]:
         """Remove what is past its deadline."""
         expired: list[Item[P]] = []
-        while (first := self._deadlines.first()) is not None and first[0] <= now:
-            self._remove(first[1])
-            expired.append(first[1])
+        for priority, deadlines in list(self._deadlines.items()):
+            while (first := deadlines.first()) is not None and first[0] <= now:
+                self._remove(first[1])
+                expired.append(first[1])
+            if first is None:
+                del self._deadlines[priority]
         return expired
 
-    def _take(self, key: Hashable, leader: Item[P] | None) -> list[Item[P]]:
-        """Remove as many items of the group as fit, and the leader, if there is one."""
+    def _take(self, leader: Item[P]) -> list[Item[P]]:
+        """Remove the leader, and as many items of its group as fit."""
         batch = Batch[P](self._batch_size, self._batch_tokens)
-        group = self._groups[key]
-        leader = leader or group.oldest
         batch.add(leader)
-        for item in group.around(leader.length):
+        for item in self._groups[leader.group].around(leader.length):
             if item is leader:
                 continue
             if batch.takes(item):
@@ -189,7 +195,7 @@ class Batcher(Generic[P]):
     def _remove(self, item: Item[P]) -> None:
         item.waiting = False
         self._due.forget_one()
-        self._deadlines.forget_one()
+        self._deadlines[item.priority].forget_one()
         self._samples -= item.samples
         group = self._groups[item.group]
         group.remove(item)

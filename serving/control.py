@@ -9,13 +9,13 @@ import logging
 import os
 import queue
 import shutil
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bundle.command import describe
 from bundle.errors import RequestError, TrainyardError
 from serving.errors import StartError
+from serving.vital import vital_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,18 +124,3 @@ def listen(control: Connection, *, directory: Path, on_message: Callable[[object
             on_message(message)
 
     vital_thread("control", run)
-
-
-def vital_thread(name: str, run: Callable[[], object]) -> threading.Thread:
-    """If it fails the process ends, and is replaced: it would be deaf, mute or stuck without it."""
-
-    def guarded() -> None:
-        try:
-            run()
-        except Exception:
-            log.exception("a process cannot go on", extra={"fields": {"thread": name}})
-            os._exit(1)
-
-    thread = threading.Thread(target=guarded, name=name, daemon=True)
-    thread.start()
-    return thread

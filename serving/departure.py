@@ -11,6 +11,10 @@ DEPARTURE = "trainyard.departure"
 """Where a connection's is in the ASGI scope of each of its requests."""
 
 
+class ClientGoneError(Exception):
+    """Nobody is left to answer."""
+
+
 class Departure:
     """Of one connection, which answers one request at a time."""
 

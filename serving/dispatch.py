@@ -14,6 +14,7 @@ from bundle.errors import TrainyardError
 from serving import work
 from serving.backlog import Backlog
 from serving.deadlines import Deadlines
+from serving.departure import ClientGoneError
 from serving.errors import (
     DeadlineExceededError,
     ModelFailedError,
@@ -42,10 +43,6 @@ slowly, or waited long, leaves it less."""
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 5.0
 """Back-off between two attempts to reach a worker."""
-
-
-class ClientGoneError(Exception):
-    """Nobody is left to answer."""
 
 
 class Answer(NamedTuple):
@@ -401,7 +398,7 @@ def _log_not_reached(error: OSError, **more: float) -> None:
 
 
 def _overloaded(wait: float, *, late: bool) -> ServingError:
-    """`wait`: seconds until what waits now has run."""
+    """`wait`: seconds until what goes before it now has run."""
     what = "the deadline would pass before its turn" if late else "the queue is full"
     return UnavailableError(what, code="overloaded", retry_after=max(1, math.ceil(wait)))
 

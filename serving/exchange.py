@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import re
 import time
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,6 +15,7 @@ from serving.departure import DEPARTURE
 from serving.errors import BadRequestError
 from serving.metrics import RequestRecord
 from serving.reply import Reply
+from serving.request_id import choose_request_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +32,6 @@ ROUTING_KEY = "X-Routing-Key"
 MODEL_VERSION = "X-Model-Version"
 _REQUEST_ID, _ROUTING_KEY, _MODEL_VERSION = map(str.lower, (REQUEST_ID, ROUTING_KEY, MODEL_VERSION))
 _REQUEST_ID_RAW = _REQUEST_ID.encode("ascii")
-_ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
 def _given_twice(scope: Scope) -> frozenset[str]:
@@ -76,17 +74,14 @@ class Exchange:
 
     @classmethod
     def begin(cls, scope: Scope, *, route: str) -> Exchange:
-        """A request id from outside is kept if it is short and harmless, else replaced."""
+        """Of the request with that scope, which the route answers."""
         given = {
             name.decode("latin-1"): value.decode("latin-1")
             for name, value in reversed(scope["headers"])
         }
-        name = given.get(_REQUEST_ID)
-        if name is None or not _ACCEPTABLE_ID.fullmatch(name):
-            name = f"{random.getrandbits(128):032x}"
         path = scope["path"]
         return cls(
-            name,
+            choose_request_id(given.get(_REQUEST_ID)),
             RequestRecord(route),
             given=given,
             twice=_given_twice(scope) if len(given) < len(scope["headers"]) else frozenset(),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from serving.arrivals import Arrivals
     from serving.dispatch import Answer, Dispatcher
     from serving.drain import Lifecycle
+    from serving.errors import ServingError
     from serving.exchange import Exchange
     from serving.metrics import MetricsCollector
     from serving.routing.halt import Halt
@@ -31,24 +32,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SMALL_BYTES = 16 * 1024
-"""Bodies up to this are parsed on the event loop: a thread would take longer to be woken."""
+"""Bodies up to this are parsed, and answers in tensors written, on the event loop: a thread would
+take longer to be woken.
+"""
 DECODE_THREADS = 4
 _SMALLER = "send less at once, or raise --max-body-bytes"
 INFLATIONS = 2
 """Bodies that are inflated at once: each may take the largest body's memory."""
-
-
-def are_small(answers: Sequence[Answer], *, most: int) -> bool:
-    """Whether what the workers answered has at most so many bytes."""
-    size = 0
-    for answer in answers:
-        for array in answer.outputs.values():
-            size += array.nbytes
-            if size <= most and array.dtype.hasobject:  # strings, of which these were the pointers
-                size += sum(map(len, array.flat))
-            if size > most:
-                return False
-    return True
 
 
 class Intake:
@@ -75,6 +65,11 @@ class Intake:
         self._metrics = metrics
         self._decoding = Threads(DECODE_THREADS, name="decode")
         self._inflating = Threads(INFLATIONS, name="inflate")
+
+    def fail_all(self, reason: Callable[[], ServingError]) -> None:
+        """Answer everything that waits for a thread with an error."""
+        self._decoding.fail_all(reason)
+        self._inflating.fail_all(reason)
 
     def close(self) -> None:
         """Let the threads go."""

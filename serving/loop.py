@@ -93,7 +93,8 @@ def execute(
         for item, (entry, tensors) in zip(items, answers, strict=True):
             found = ({**run, **entry}, tensors)
             replies.setdefault(item.payload.link, []).append(found)
-    return replies, len(runs) == 1 and runs[0][1][0][0]["status"] == OK
+    whole = bool(runs) and len(runs[0][0]) == len(batch) and runs[0][1][0][0]["status"] == OK
+    return replies, whole
 
 
 def _run(

@@ -83,8 +83,6 @@ class MetricsCollector:
         # Its own registry: metrics are found by their files, not by the process that asks.
         registry = CollectorRegistry()
         self._numbers: dict[tuple[Counter | Gauge, tuple[str, ...]], Cell] = {}
-        self._of_models: dict[tuple[str, str, str], Cell] = {}
-        """Requests in flight."""
         self._of_requests: dict[tuple[str | int, ...], _RequestSeries] = {}
         self._histograms: dict[tuple[Histogram, tuple[str, ...]], Buckets] = {}
         self._requests = Counter(
@@ -236,10 +234,7 @@ class MetricsCollector:
     def in_flight(self, record: RequestRecord, change: int) -> None:
         """A request for a model came (1), or left (-1)."""
         model = (record.model, record.version, record.variant)
-        found = self._of_models.get(model)
-        if found is None:
-            found = self._of_models[model] = number(self._in_flight.labels(*model))
-        found.inc(change)
+        self._number(self._in_flight, *model).inc(change)
 
     def _number(self, metric: Counter | Gauge, *labels: str) -> Cell:
         """Of the metric with these labels, which prometheus_client takes long to find."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from serving.departure import DEPARTURE, Departure
 from serving.errors import BadRequestError, HeadTimeoutError, HeadTooLargeError, ServingError
 from serving.idle import Idle
 from serving.reading import Reading
+from serving.request_id import new_request_id
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ANSWER = "trainyard.answer"
 """In the ASGI scope: what takes the whole response, where that is possible."""
-LAST_SECONDS = 0.2
+LAST_SECONDS = 0.5
 """For the first byte of a connection that was made just before the server stopped accepting."""
 MAX_HEAD_BYTES = 64 * 1024
 """Of the request line and all headers together, trailers included."""
@@ -72,6 +72,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._departure = Departure()
         self._refusal: ServingError | None = None
         """What the connection ends with, once what was asked before is answered."""
+        self._running: RequestResponseCycle | None = None
+        """Of several requests in a row the one that is being answered."""
         self._deaf = False
         """Whether what comes is thrown away."""
         self._discarded = 0
@@ -88,6 +90,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._stop_timer()
         self._idle.stop()
         self._reading.stop()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True  # uvicorn tells only the newest of several
+            self._running.message_event.set()
         super().connection_lost(exc)
         self._departure.happen()
 
@@ -101,8 +106,8 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if self._pending_bytes > MAX_HEAD_BYTES:
             self._refuse(HeadTooLargeError(MAX_HEAD_BYTES))
-        elif self._in_head and self._timer is None:  # most heads come in one piece, and need none
-            self._timer = self.loop.call_later(self._head_seconds, self._head_is_late)
+        elif self._in_head and self._timer is None and not self.flow.read_paused:
+            self._wait_for_head()  # most heads come in one piece, and need no timer
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -131,6 +136,10 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self.scope[ANSWER] = partial(self.answer, self.cycle)  # type: ignore[literal-required]
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def on_body(self, body: bytes) -> None:
         self._pending_bytes = 0
         super().on_body(body)
@@ -142,7 +151,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.scope[WHOLE] = bytes(body)  # type: ignore[literal-required]
 
     def on_response_complete(self) -> None:
-        """As uvicorn's, but for the timer."""
+        """As uvicorn's, but that the connection may end with a refusal, and for its timers."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             self._reading.watch()
@@ -154,6 +163,8 @@ class HttpProtocol(HttpToolsProtocol):
             self._send_refusal(self._refusal)
         elif not self._in_head:
             self._idle.begin()
+        elif self._timer is None:  # nothing was read, and so nothing was late
+            self._wait_for_head()
 
     def shutdown(self) -> None:
         """Whoever has just connected, or is sending a request, is answered first."""
@@ -221,6 +232,7 @@ class HttpProtocol(HttpToolsProtocol):
                 self.pipeline.popleft()
             else:
                 self.cycle.disconnected = True
+                self.cycle.waiting_for_100_continue = False  # nothing is written before its end
                 self.cycle.message_event.set()
         if waits:
             self._refusal = error
@@ -229,7 +241,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._send_refusal(error)
 
     def _send_refusal(self, error: ServingError) -> None:
-        name = os.urandom(16).hex()
+        name = new_request_id()
         of_v2 = self.url == b"/v2" or self.url.startswith(b"/v2/")
         body = dump({"error": error.told()} if of_v2 else error.body(name))
         head = (
@@ -256,6 +268,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._discarded += size
         if self._discarded > DISCARD_BYTES:
             self._close()
+
+    def _wait_for_head(self) -> None:
+        self._timer = self.loop.call_later(self._head_seconds, self._head_is_late)
 
     def _head_is_late(self) -> None:
         self._timer = None

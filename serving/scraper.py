@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
 
 class Scraper:
-    """Of one API process. What it adds up it does on a thread of its own, one scrape at a time."""
+    """Of one API process. What it adds up it does on a thread of its own, one scrape at a time, and
+    writes on another.
+    """
 
     def __init__(self, gather: Callable[[], Scrape] = gather) -> None:
         self._gather = gather
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="scrape")
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="scrape")
         self._turn = asyncio.Lock()
         self._next: asyncio.Task[Scrape] | None = None
         """The one that has not begun."""
@@ -33,13 +35,13 @@ class Scraper:
     async def text(self, accept: str) -> tuple[bytes, str]:
         """A scrape and its Content-Type, in the format that `accept` asks for."""
         found = await self.scrape()
-        return await asyncio.get_running_loop().run_in_executor(self._thread, found.text, accept)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, found.text, accept)
 
     def close(self) -> None:
-        """Let the thread go."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Let the threads go."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _take_turn(self) -> Scrape:
         async with self._turn:
             self._next = None
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._gather)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._gather)

@@ -1,4 +1,4 @@
-"""ServiceTime: how long batches take, as measured, and what that promises to who waits."""
+"""ServiceTime: how long batches take, as measured."""
 
 from __future__ import annotations
 

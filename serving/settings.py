@@ -77,11 +77,12 @@ class Settings:
     timeout_ms: float = _number(30_000.0, 1, 3_600_000)
     """Longest that a request may take, in milliseconds; a request's own timeout_ms only shortens
     it."""
-    max_body_bytes: int = _number(32 * 2**20, 1024, 2**30)  # of which 4 GiB of tensors can become
+    max_body_bytes: int = _number(32 * 2**20, 1024, 2**30 - 2**18)  # a frame has four times that
     """Largest request body, in bytes."""
     max_held_mb: float = _number(512.0, 1, 1_000_000)
     """Most that the bodies of the requests that an API process reads or answers may have
-    altogether, in MiB; requests over it are answered 503. What is made of a body comes on top."""
+    altogether, in MiB; requests over it are answered 503. What is made of a body
+    comes on top, and the body itself while a thread or a shadow is still at it."""
     cache_mb: float = _number(0.0, 0, 1_000_000)
     """Preprocessed images and texts that each API process keeps for when they are sent again, in
     megabytes; 0 keeps none."""

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from bundle.command import describe
 from bundle.errors import RequestError, TrainyardError
-from serving.control import vital_thread
 from serving.heap import give_back
 from serving.routing.messages import Holding
+from serving.vital import vital_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

@@ -6,9 +6,9 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from serving.dispatch import ClientGoneError
+from serving.departure import ClientGoneError
 from serving.errors import DeadlineExceededError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ class Threads:
 
     def __init__(self, count: int, *, name: str) -> None:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
+        self._errands: set[_Errand[Any]] = set()
 
     async def run(
         self,
@@ -50,6 +51,7 @@ class Threads:
         timer = loop.call_later(left, errand.give_up, late)
         if departure is not None:
             departure.watch(partial(errand.give_up, ClientGoneError))
+        self._errands.add(errand)
         try:
             return await errand.outcome
         except asyncio.CancelledError:
@@ -57,9 +59,15 @@ class Threads:
                 raise
             raise errand.reason() from None
         finally:
+            self._errands.discard(errand)
             timer.cancel()
             if departure is not None:
                 departure.forget()
+
+    def fail_all(self, reason: Callable[[], Exception]) -> None:
+        """Nobody is to wait any longer, for that reason."""
+        for errand in list(self._errands):
+            errand.give_up(reason)
 
     def close(self) -> None:
         """Let the threads go."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10.0
 FRAME_BYTES = 256 * 1024
-"""Of tensors that one frame has before the next is begun."""
+"""Of tensors that the messages of one frame have; a larger one goes alone."""
 
 
 class Link(asyncio.Protocol):
@@ -100,11 +100,11 @@ def _frames(messages: list[Message]) -> Iterator[list[Message]]:
     frame: list[Message] = []
     size = 0
     for message in messages:
-        frame.append(message)
-        size += message.size
-        if size >= FRAME_BYTES:
+        if frame and size + message.size > FRAME_BYTES:
             yield frame
             frame, size = [], 0
+        frame.append(message)
+        size += message.size
     if frame:
         yield frame
 

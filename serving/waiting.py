@@ -27,9 +27,6 @@ class ItemHeap(Generic[P]):
         self._entries: list[tuple[float, int, Item[P]]] = []
         self._gone = 0
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
     def push(self, key: float, sequence: int, item: Item[P]) -> None:
         heapq.heappush(self._entries, (key, sequence, item))
 

@@ -131,13 +131,14 @@ class WorkQueue:
                     for refused, found in self._add(link, message, outlooks):
                         answers[refused].append(found)
                 elif message.kind == CANCEL:
-                    answers[link] += self._cancel(link, message)
+                    for found in self._cancel(link, message):
+                        answers[link].append(found)
             self._metrics.queue_depth(len(self._batcher))
             wake = self._batcher.wake
             if wake is not None and wake < self._wakes:  # threads that wake each other cost time
                 self._changed.notify()
-        for asker, found_out in answers.items():
-            asker.send(REPLY, {"answers": found_out}, [{}] * len(found_out))
+        for asker, told in answers.items():
+            asker.send(REPLY, {"answers": told}, [{}] * len(told))
 
     def lost(self, link: Link) -> None:
         """The API process is gone: nobody waits for what it asked."""
@@ -217,9 +218,7 @@ class WorkQueue:
         if outlook is None:
             outlook = outlooks[model] = self._outlook(model)
             self._used[model] = now
-        wait = max(0.0, self._rests_until - now)
-        for (other, _), count in self._batcher.ahead(priority):
-            wait += count * (outlook if other == model else self._outlook(other)).sample
+        wait = self._wait(now, priority)
         # In time is what has run by then: what has only begun is work for nobody.
         done = now + self._running_seconds() + outlook.done(wait, samples=samples)
         late = done + outlook.margin - deadline
@@ -245,12 +244,23 @@ class WorkQueue:
             self._batcher.discard(other)
             self._forget(other)
             self._metrics.dropped(REJECTED, other.samples)
-        self._batcher.add(item)
+        if not self._batcher.add(item):
+            raise AssertionError("room was made for it")
         self._items.setdefault(link, {})[fields["id"]] = item
         return [
-            (other.payload.link, answer(other.payload.id, REJECTED, wait=wait, late=0.0))
+            (
+                other.payload.link,
+                answer(other.payload.id, REJECTED, wait=self._wait(now, other.priority), late=0.0),
+            )
             for other in leaving
         ]
+
+    def _wait(self, now: float, priority: int) -> float:
+        """Seconds until all has run which waits and does not go after that priority."""
+        wait = max(0.0, self._rests_until - now)
+        for (model, _), samples in self._batcher.ahead(priority):
+            wait += self._service.sample(model) * samples
+        return wait
 
     def _outlook(self, model: ModelKey) -> _Outlook:
         batch = self._service.batch(model)

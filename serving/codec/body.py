@@ -89,7 +89,8 @@ async def read_body(
     take: Callable[[int], None] | None = None,
 ) -> bytes:
     """All of the body. Raises TooLargeError, which has the remedy, BodyTimeoutError or
-    ClientDisconnect, and what `take` raises, which is told of the bytes of each piece.
+    ClientDisconnect, and what `take` raises, which is told of the bytes of each piece, and with a
+    minus that they are not kept.
 
     A Content-Length over the maximum is refused before the body is asked for, any other body when
     it gets over the maximum.
@@ -122,7 +123,7 @@ async def _collect(
         if take is not None:
             take(len(body))
         return body
-    chunks = bytearray()
+    chunks, taken = bytearray(), 0
     while True:
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
@@ -133,10 +134,13 @@ async def _collect(
                 raise too_large(maximum, remedy)
             if take is not None:
                 take(len(chunk))
+                taken += len(chunk)
         except ServingError as error:
             error.headers["Connection"] = "close"
             size = len(chunks)
             chunks.clear()
+            if take is not None:
+                take(-taken)
             if more:
                 await _discard(receive, already=size)
             raise

@@ -10,7 +10,7 @@ from serving.application import Endpoint
 from serving.codec.request import shown
 from serving.errors import BadRequestError
 from serving.guard import ADMIN
-from serving.routes.small_body import read_fields
+from serving.routes.small_body import SmallBodies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,16 +35,18 @@ def admin_endpoints(calls: Calls, arrivals: Arrivals) -> list[Endpoint]:
 
         return read
 
+    bodies = SmallBodies(arrivals)
+
     async def promote(request: Request, exchange: Exchange) -> Response:
-        body = await read_fields(request, arrivals, ("version", "dry_run"))
+        body = await bodies.read_fields(request, ("version", "dry_run"))
         return await change(request, exchange, "promote", version=_version(body), body=body)
 
     async def ramp(request: Request, exchange: Exchange) -> Response:
-        body = await read_fields(request, arrivals, ("version", "dry_run"))
+        body = await bodies.read_fields(request, ("version", "dry_run"))
         return await change(request, exchange, "ramp", version=_version(body), body=body)
 
     async def shadow(request: Request, exchange: Exchange) -> Response:
-        body = await read_fields(request, arrivals, ("version", "percent", "dry_run"))
+        body = await bodies.read_fields(request, ("version", "percent", "dry_run"))
         given = body.get("version")
         if given is None and "percent" in body:
             raise BadRequestError.of_field(
@@ -61,12 +63,12 @@ def admin_endpoints(calls: Calls, arrivals: Arrivals) -> list[Endpoint]:
         )
 
     async def split(request: Request, exchange: Exchange) -> Response:
-        body = await read_fields(request, arrivals, ("shares", "dry_run"))
+        body = await bodies.read_fields(request, ("shares", "dry_run"))
         return await change(request, exchange, "split", shares=_shares(body), body=body)
 
     async def rollback(request: Request, exchange: Exchange) -> Response:
         return await change(
-            request, exchange, "rollback", body=await read_fields(request, arrivals, ("dry_run",))
+            request, exchange, "rollback", body=await bodies.read_fields(request, ("dry_run",))
         )
 
     async def change(

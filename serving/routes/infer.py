@@ -16,7 +16,8 @@ from serving.codec.infer_response import choose_outputs, write_infer_response
 from serving.codec.json import JSON
 from serving.errors import TooLargeError
 from serving.guard import PREDICT
-from serving.intake import SMALL_BYTES, are_small
+from serving.intake import SMALL_BYTES
+from serving.routes.small_answer import are_small
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,8 +9,9 @@ from serving.application import Endpoint
 from serving.codec.request import shown
 from serving.errors import BadRequestError, NotSupportedError
 from serving.guard import ADMIN, PREDICT
+from serving.openapi.document import INDEX
 from serving.routes.probes import bare
-from serving.routes.small_body import read_fields
+from serving.routes.small_body import SmallBodies
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -43,6 +44,7 @@ def open_inference_endpoints(
     lifecycle: Lifecycle, catalog: Catalog, table: RoutingTable, arrivals: Arrivals
 ) -> list[Endpoint]:
     """Everything below /v2 that is not about one model."""
+    bodies = SmallBodies(arrivals)
 
     async def server(_: Request, exchange: Exchange) -> Response:
         document = {"name": "trainyard", "version": server_version(), "extensions": EXTENSIONS}
@@ -55,7 +57,7 @@ def open_inference_endpoints(
         return bare(exchange, well=lifecycle.ready)
 
     async def index(request: Request, exchange: Exchange) -> Response:
-        ready = (await read_fields(request, arrivals, ("ready",))).get("ready", False)
+        ready = (await bodies.read_fields(request, ("ready",))).get("ready", False)
         if not isinstance(ready, bool):
             raise BadRequestError.of_field(
                 "ready",
@@ -88,7 +90,7 @@ def open_inference_endpoints(
         Endpoint("/v2", "GET", server),
         Endpoint("/v2/health/live", "GET", live),
         Endpoint("/v2/health/ready", "GET", ready),
-        Endpoint("/v2/repository/index", "POST", index, PREDICT),
+        Endpoint(INDEX, "POST", index, PREDICT),
         *(Endpoint(path, "POST", load, ADMIN) for path in LOADING),
         *(endpoint for what in sorted({name for _, name in UNSUPPORTED})
           for endpoint in refusing(what)),

@@ -26,7 +26,8 @@ from serving.errors import (
     UnsupportedMediaError,
 )
 from serving.guard import PREDICT
-from serving.intake import SMALL_BYTES, are_small
+from serving.intake import SMALL_BYTES
+from serving.routes.small_answer import are_small
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

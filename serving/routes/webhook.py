@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from serving.application import Endpoint
-from serving.room import Room
-from serving.routes.small_body import read_small
+from serving.routes.small_body import SmallBodies
 from serving.routing.messages import Look
 
 if TYPE_CHECKING:
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from serving.exchange import Exchange
     from serving.signature import WebhookSignature
 
-MOST_AT_ONCE = 8
-"""Messages that one API process reads at once: who sends them is known only when they are read."""
-
 
 def webhook_endpoints(
     signature: WebhookSignature | None, send: Callable[[Look], None], arrivals: Arrivals
@@ -32,12 +28,11 @@ def webhook_endpoints(
     """
     if signature is None:
         return []
-    room = Room(MOST_AT_ONCE)
+    bodies = SmallBodies(arrivals)
 
     async def ring(request: Request, exchange: Exchange) -> Response:
         signature.check_head(request.headers)
-        with room:
-            body = await read_small(request, arrivals)
+        body = await bodies.read(request)
         signature.check(request.headers, body)
         send(Look())
         return exchange.answer({"id": exchange.id, "status": "accepted"})

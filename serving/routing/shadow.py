@@ -54,7 +54,6 @@ class _Answered:
     served: ServedModel
     parts: Sequence[Part]
     answers: Sequence[Answer]
-    again: Callable[[ServedModel], list[Part]]
 
     def compare(
         self, other: ServedModel, parts: Sequence[Part], answers: Sequence[Answer]
@@ -133,8 +132,8 @@ class Shadows:
             self._metrics.dropped(pair, "full")
             return
         self._under_way += samples
-        answered = _Answered(served, parts, answers, again)
-        task = asyncio.ensure_future(self._ask(pair, answered, other))
+        answered = _Answered(served, parts, answers)
+        task = asyncio.ensure_future(self._ask(pair, answered, other, again))
         self._tasks.add(task)
         task.add_done_callback(partial(self._done, pair, samples))
 
@@ -148,13 +147,20 @@ class Shadows:
             self._told.add(pair)
             log.error("a shadow cannot be compared", exc_info=error)
 
-    async def _ask(self, pair: Pair, answered: _Answered, other: ServedModel) -> None:
+    async def _ask(
+        self,
+        pair: Pair,
+        answered: _Answered,
+        other: ServedModel,
+        again: Callable[[ServedModel], list[Part]] | None,
+    ) -> None:
         loop = asyncio.get_running_loop()
         parts = answered.parts
         try:
             with self._catalog.using(other):
-                if not _alike(answered.served, other):
-                    parts = await loop.run_in_executor(self._thread, answered.again, other)
+                if again is not None and not _alike(answered.served, other):
+                    parts = await loop.run_in_executor(self._thread, again, other)
+                again = None  # and with it the request's body
                 found = await self._dispatcher.run(
                     other,
                     parts,

@@ -106,8 +106,11 @@ class BatcherMachine(RuleBasedStateMachine):
         company = [item for item in self.waiting.values() if item.group == batch[0].group]
         highest = min(item.priority for item in self.waiting.values())
         oldest = min(item.payload for item in company if item.priority == highest)
-        nearest = min(self.waiting.values(), key=lambda item: (item.deadline, item.payload))
-        if nearest.presses <= self.now and nearest.priority == highest:
+        nearest = min(
+            (item for item in self.waiting.values() if item.priority == highest),
+            key=lambda item: (item.deadline, item.payload),
+        )
+        if nearest.presses <= self.now:
             assert nearest in batch
         else:
             assert self.waiting[oldest] in batch

@@ -149,7 +149,7 @@ def test_batcher_holds_no_entries_of_items_that_were_discarded_behind_others():
         queue.discard(late)
     [group] = queue._groups.values()
     assert list(group.queues) == [1]
-    assert len(queue._due) < 200
+    assert len(queue._due._entries) < 200
 
 
 def test_batcher_runs_the_oldest_with_what_is_nearest_to_it_in_length():
@@ -233,3 +233,13 @@ def test_whoever_cannot_wait_for_another_batch_goes_before_who_came_earlier():
     batcher.add(Item("long", "g", 1, arrived=0.5, length=64, **pressed))
     assert [item.payload for item in batcher.poll(1.0).batch] == ["long"]
     assert [item.payload for item in batcher.poll(2.0).batch] == ["short"]
+
+
+def test_whoever_is_pressed_leads_though_somebody_of_a_lower_priority_has_less_time():
+    queue = batcher(batch_size=4)
+    queue.add(item("low", priority=5, deadline=3.0))
+    queue.add(item("early", length=8))
+    long = item("long", length=64, deadline=4.0)
+    long.presses = 0.0
+    queue.add(long)
+    assert names(queue.poll(2.0).batch)[0] == "long"

@@ -19,10 +19,11 @@ from serving.chooser import Chooser
 from serving.dispatch import Answer
 from serving.drain import Lifecycle
 from serving.guard import Guard
-from serving.intake import SMALL_BYTES, Intake, are_small
+from serving.intake import SMALL_BYTES, Intake
 from serving.metrics import MetricsCollector
 from serving.routes.infer import InferRoutes
 from serving.routes.predict import SMALL_OUTPUT_BYTES, Predictor
+from serving.routes.small_answer import are_small
 from serving.routing.halt import Halt
 from serving.routing.shadow import Shadows
 from serving.routing.shadow_metrics import ShadowMetrics

@@ -60,3 +60,11 @@ def test_whose_deadline_has_passed_does_not_run_again():
     model = Fussy(0)
     replies, _ = execute(numbered(8, deadline=0.0), {model.key: model}, MetricsCollector())
     assert (replies, model.batches) == ({}, [8])
+
+
+def test_what_is_left_of_a_batch_that_failed_is_no_measure_of_its_time():
+    model = Fussy(0)
+    late, *_ = numbered(1, deadline=0.0)
+    replies, whole = execute([late, numbered(2)[1]], {model.key: model}, MetricsCollector())
+    assert [fields["status"] for fields, _ in replies["link"]] == [OK]
+    assert not whole

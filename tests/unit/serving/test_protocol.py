@@ -129,10 +129,14 @@ class Host:
         self.open.set()
         self.content = b"here"
         self.refused: list[tuple[int, str]] = []
+        self.reads = False
+        """Whether the body is asked for."""
         self.address = ("", 0)
 
     async def __call__(self, scope, receive, send):
         await self.open.wait()
+        while self.reads and (await receive()).get("more_body", False):
+            pass
         response = Response(self.content, headers={"X-Path": scope["path"]})
         if not scope[protocol.ANSWER](response):
             await response(scope, receive, send)
@@ -270,7 +274,7 @@ def test_who_is_answered_before_the_body_sees_the_answer_and_the_connection_ends
 
 @pytest.mark.parametrize("size", [8 * 2**20, 3 * 2**20])
 @pytest.mark.parametrize("close", [b"close", b"keep-alive"])
-def test_a_client_that_never_reads_is_cut_off(monkeypatch, size, close):
+def test_a_client_that_never_reads_is_cut_off(monkeypatch, caplog, size, close):
     monkeypatch.setattr(reading, "LOOK_SECONDS", 0.2)
 
     async def play():
@@ -279,11 +283,13 @@ def test_a_client_that_never_reads_is_cut_off(monkeypatch, size, close):
             with socket.socket() as client:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 client.connect(host.address)
-                client.sendall(b"GET / HTTP/1.1\r\nConnection: %b\r\n\r\n" % close * 2)
+                client.sendall(b"GET / HTTP/1.1\r\nConnection: %b\r\n\r\n" % close * 3)
                 await until(lambda: bool(host.state.connections))
                 await no_connection(host)
+                await until(lambda: not host.state.tasks)
 
     asyncio.run(play())
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_a_client_that_reads_on_is_waited_for(monkeypatch):
@@ -335,12 +341,30 @@ def test_what_is_wrong_with_a_later_request_is_told_after_the_answers(pieces, st
     asyncio.run(play())
 
 
-def test_a_malformed_body_is_the_end_of_its_own_request():
+@pytest.mark.parametrize("expects", [b"", b"Expect: 100-continue\r\n"])
+def test_a_malformed_body_is_the_end_of_its_own_request(caplog, expects):
     async def play():
         async with hosting() as host:
             host.open.clear()
-            assert statuses(await host.talk(CHUNKED + b"nonsense\r\n")) == ["400"]
+            host.reads = True
+            request = CHUNKED.replace(b"\r\n\r\n", b"\r\n" + expects + b"\r\n")
+            assert statuses(await host.talk(request + b"nonsense\r\n")) == ["400"]
             host.open.set()
+            await until(lambda: not host.state.tasks)
+
+    asyncio.run(play())
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_a_head_is_not_late_while_the_requests_before_it_keep_it_from_being_read():
+    async def play():
+        async with hosting(head_seconds=0.05) as host:
+            host.open.clear()
+            last = b"GET /last HTTP/1.1\r\nConnection: close\r\n\r\n"
+            talking = asyncio.ensure_future(host.talk(REQUEST * 2 + last[:9], last[9:]))
+            await asyncio.sleep(0.2)
+            host.open.set()
+            assert statuses(await talking) == ["200"] * 3
 
     asyncio.run(play())
 

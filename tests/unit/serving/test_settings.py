@@ -70,9 +70,9 @@ def test_printed_settings_are_a_file_that_says_the_same(tmp_path):
         (["--config", "/no/such/file"], {}, "cannot be read"),
         (["--max-batch-instances", "3000"], {}, "max_batch_instances=3000 is more than queue_size"),
         (
-            ["--max-body-bytes", "1073741825", "--max-held-mb", "2048"],
+            ["--max-body-bytes", "1073479681", "--max-held-mb", "2048"],
             {},
-            "--max-body-bytes=1073741825 must be an integer from 1024 to 1073741824",
+            "--max-body-bytes=1073479681 must be an integer from 1024 to 1073479680",
         ),
         (
             ["--max-held-mb", "31.5"],

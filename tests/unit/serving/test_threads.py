@@ -10,8 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from serving.departure import Departure
-from serving.dispatch import ClientGoneError
+from serving.departure import ClientGoneError, Departure
 from serving.errors import DeadlineExceededError
 from serving.threads import Threads
 
@@ -47,7 +46,7 @@ def test_what_a_function_returns_or_raises_comes_back_and_a_departure_is_forgott
             assert await run(threads, lambda: 7, departure=departure) == 7
             with pytest.raises(ZeroDivisionError):
                 await run(threads, lambda: 1 / 0, departure=departure)
-        departure.happen()
+        assert departure._tell is None
 
     asyncio.run(test())
 
@@ -138,5 +137,19 @@ def test_who_comes_too_late_or_has_gone_is_not_begun():
             go.set()
             await first
         assert begun == []
+
+    asyncio.run(test())
+
+
+def test_who_waits_can_be_told_why_it_waits_in_vain():
+    async def test():
+        async with one_thread() as (threads, go):
+            errands = [run(threads, lambda: go.wait(MINUTE)) for _ in range(2)]
+            await asyncio.sleep(0)
+            threads.fail_all(lambda: KeyError("stopping"))
+            for errand in errands:
+                with pytest.raises(KeyError, match="stopping"):
+                    await errand
+            go.set()
 
     asyncio.run(test())

@@ -16,7 +16,8 @@ from serving.arrivals import Arrivals
 from serving.errors import SignatureError, UnavailableError
 from serving.exchange import Exchange
 from serving.metrics import RequestRecord
-from serving.routes.webhook import MOST_AT_ONCE, webhook_endpoints
+from serving.routes.small_body import MOST_AT_ONCE
+from serving.routes.webhook import webhook_endpoints
 from serving.signature import ID, SIGNATURE, TIMESTAMP, WebhookSignature
 
 if TYPE_CHECKING:
