@@ -208,23 +208,12 @@ class Dispatcher:
             if departure is not None:
                 departure.watch(request.abandon)
             for index, part in enumerate(parts if not request.outcome.done() else ()):
-                entry = self._pend(
-                    served, part, index, request, deadline=deadline, priority=priority
-                )
-                pending.append(entry)
-                entry.worker.link.send(
-                    INFER,
-                    {
-                        "id": entry.id,
-                        "model": served.key,
-                        "signature": part.signature,
-                        "length": part.length,
-                        "deadline": deadline,
-                        "priority": priority,
-                        "routed": routed,
-                    },
-                    [part.tensors],
-                )
+                pending.append(
+                    self._send(
+                        served, part, index, request,
+                        deadline=deadline, priority=priority, routed=routed,
+                    )
+                )  # fmt: skip
             return await request.outcome
         except DeadlineExceededError:
             if routed and own_limit:
@@ -235,6 +224,9 @@ class Dispatcher:
             if departure is not None:
                 departure.forget()
             self._take_back(pending)
+            # They have the error, whose traceback has them: a circle, and the tensors are in it.
+            pending.clear()
+            del request
 
     def check(self, served: ServedModel, *, samples: int, deadline: float, priority: int) -> None:
         """Raises UnavailableError if every worker would turn away so many samples, as it has just
@@ -263,7 +255,7 @@ class Dispatcher:
     def _able(self, model: ModelKey) -> list[_Worker]:
         return [worker for worker in self._workers.values() if model in worker.models]
 
-    def _pend(
+    def _send(
         self,
         served: ServedModel,
         part: Part,
@@ -272,6 +264,7 @@ class Dispatcher:
         *,
         deadline: float,
         priority: int,
+        routed: bool,
     ) -> _Pending:
         """The part is the business of the worker that owes least."""
         if self._closed is not None:
@@ -283,6 +276,16 @@ class Dispatcher:
         worker = able[0] if len(able) == 1 else min(able, key=_owed)
         entry = _Pending(next(self._ids), part, index, worker, request, key, deadline, priority)
         worker.pending[entry.id] = entry
+        fields = {
+            "id": entry.id,
+            "model": key,
+            "signature": part.signature,
+            "length": part.length,
+            "deadline": deadline,
+            "priority": priority,
+            "routed": routed,
+        }
+        worker.link.send(INFER, fields, [part.tensors])
         return entry
 
     def _take_back(self, pending: Iterable[_Pending]) -> None:

@@ -63,6 +63,8 @@ class Threads:
             timer.cancel()
             if departure is not None:
                 departure.forget()
+            # It has the error, whose traceback has the errand: a circle, and the body is in it.
+            del errand.outcome
 
     def fail_all(self, reason: Callable[[], Exception]) -> None:
         """Nobody is to wait any longer, for that reason."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import resource
 import socket
 import time
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -306,3 +308,24 @@ def test_where_nobody_listens_nobody_is_waited_for(tmp_path, caplog):
         for name in ("w", "gone"):
             runner.run(asyncio.wait_for(dispatcher.connect(tmp_path / name), 60))
     assert len(caplog.records) == 2
+
+
+def test_nothing_is_kept_of_a_request_that_failed(tmp_path):
+    async def run():
+        tensors = {"x": np.ones((1, 2), np.float32)}
+        known = weakref.ref(tensors["x"])
+        async with dispatching(tmp_path) as (dispatcher, worker):
+            asking = ask(dispatcher, [Part(tensors, (0,), "x")])
+            await worker.told(INFER)
+            worker.answer(0, status=FAILED)
+            with pytest.raises(ModelFailedError):
+                await asking
+            del tensors, asking
+            await asyncio.sleep(0)
+            return known()
+
+    gc.disable()
+    try:
+        assert asyncio.run(run()) is None
+    finally:
+        gc.enable()

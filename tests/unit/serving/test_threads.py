@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 import weakref
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -153,3 +155,30 @@ def test_who_waits_can_be_told_why_it_waits_in_vain():
             go.set()
 
     asyncio.run(test())
+
+
+def test_nothing_is_kept_of_what_failed():
+    class Body:
+        """Stands for what is large."""
+
+    async def test():
+        body = Body()
+        known = weakref.ref(body)
+        async with one_thread() as (threads, _):
+
+            def fail(body):
+                raise KeyError("no")
+
+            asked = run(threads, partial(fail, body))
+            del body
+            with pytest.raises(KeyError):
+                await asked
+            del asked
+            await run(threads, lambda: None)  # the thread itself forgets its last errand
+            return known()
+
+    gc.disable()
+    try:
+        assert asyncio.run(test()) is None
+    finally:
+        gc.enable()
