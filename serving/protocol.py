@@ -184,7 +184,7 @@ class HttpProtocol(HttpToolsProtocol):
             cycle.keep_alive = False
         if self.flow.write_paused:
             return False
-        if cycle.disconnected:
+        if cycle.disconnected or self.transport.is_closing():
             return True
         headers = [*cycle.default_headers, *response.raw_headers]
         values = b"".join([value for _, value in headers])

@@ -129,11 +129,13 @@ class Host:
         self.open.set()
         self.content = b"here"
         self.refused: list[tuple[int, str]] = []
+        self.paths: list[str] = []
         self.reads = False
         """Whether the body is asked for."""
         self.address = ("", 0)
 
     async def __call__(self, scope, receive, send):
+        self.paths.append(scope["path"])
         await self.open.wait()
         while self.reads and (await receive()).get("more_body", False):
             pass
@@ -386,3 +388,22 @@ def test_what_is_refused_has_a_request_id_and_its_path_s_shape(path):
                 assert "within 50 ms" in document["error"]
 
     asyncio.run(play())
+
+
+@pytest.mark.parametrize("abort", [True, False])
+def test_who_leaves_while_it_has_asked_for_more_is_no_error_and_is_not_served_on(caplog, abort):
+    async def play():
+        async with hosting() as host:
+            host.open.clear()
+            _, writer = await asyncio.open_connection(*host.address)
+            writer.write(b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % n for n in range(50)))
+            await until(lambda: bool(host.paths))
+            writer.transport.abort() if abort else writer.close()
+            await asyncio.sleep(0.05)
+            host.open.set()
+            await no_connection(host)
+            await until(lambda: not host.state.tasks)
+            return host.paths
+
+    assert len(asyncio.run(play())) < 50
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
