@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -43,6 +45,12 @@ def _size(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
     return len(url) + sum([len(name) + len(value) + len(": \r\n") for name, value in headers])
 
 
+def _stays(connection: bytes) -> bytes:
+    """What of that header is not about another protocol."""
+    tokens = [token.strip().lower() for token in connection.split(b",")]
+    return b", ".join([token for token in tokens if token in (b"close", b"keep-alive")])
+
+
 class _HeadEnd(Exception):  # noqa: N818 - no error of ours: the parser makes its own of it
     """Raised through the parser, which then stops."""
 
@@ -65,6 +73,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._on_refused = on_refused
         self._timer: asyncio.TimerHandle | None = None
         self._too_large = False
+        self._data = b""
+        """What came last."""
+        self._plain_head = b""
+        """Of a request that asked for another protocol, until it is read again without that."""
         self._pending_bytes = 0
         """Since a request began, its headers were complete, or some of its body came."""
         self._in_head = False
@@ -101,6 +113,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._discard(len(data))
             return
         self._pending_bytes += len(data)
+        self._data = data
         super().data_received(data)
         if self.transport.is_closing() or self._deaf:
             return
@@ -130,6 +143,9 @@ class HttpProtocol(HttpToolsProtocol):
         if _size(self.url, self.headers) > MAX_HEAD_BYTES:  # it came in one piece
             self._too_large = True
             raise _HeadEnd
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._plain_head = self._without_upgrade()
+            return
         self._in_head = False
         self._pending_bytes = 0
         self._stop_timer()
@@ -145,10 +161,37 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._plain_head:
+            return
         super().on_message_complete()
         body = self.cycle.body
         if len(body) <= HIGH_WATER_LIMIT:  # beyond it nothing is read until the body is asked for
             self.scope[WHOLE] = bytes(body)  # type: ignore[literal-required]
+
+    def _should_upgrade(self) -> bool:
+        return False
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Called by uvicorn where a client would rather speak another protocol, which it need not
+        be granted: the parser has stopped after the head, and would lose the body.
+        """
+        stopped = sys.exc_info()[1]
+        head, self._plain_head = self._plain_head, b""
+        if head and isinstance(stopped, httptools.HttpParserUpgrade):
+            self.parser = httptools.HttpRequestParser(self)
+            super().data_received(head + self._data[stopped.args[0] :])
+
+    def _without_upgrade(self) -> bytes:
+        """The head of a request that does not ask for another protocol, and else is this one."""
+        lines = [b"%b %b HTTP/%b" % (
+            self.parser.get_method(), self.url, self.parser.get_http_version().encode("ascii")
+        )]  # fmt: skip
+        lines += [
+            b"%b: %b" % (name, _stays(value) if name == b"connection" else value)
+            for name, value in self.headers
+            if name not in (b"upgrade", b"http2-settings")
+        ]
+        return b"\r\n".join([*lines, b"", b""])
 
     def on_response_complete(self) -> None:
         """As uvicorn's, but that the connection may end with a refusal, and for its timers."""

@@ -67,6 +67,16 @@ def played(scene: Callable[[HttpProtocol, Wire], Awaitable[None]]) -> Wire:
     return asyncio.run(play())
 
 
+async def body(receive) -> bytes:
+    """All of it, however it comes."""
+    found, more = b"", True
+    while more:
+        message = await receive()
+        found += message.get("body", b"")
+        more = message.get("more_body", False)
+    return found
+
+
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not condition():
@@ -130,6 +140,7 @@ class Host:
         self.content = b"here"
         self.refused: list[tuple[int, str]] = []
         self.paths: list[str] = []
+        self.bodies: list[bytes] = []
         self.reads = False
         """Whether the body is asked for."""
         self.address = ("", 0)
@@ -137,8 +148,8 @@ class Host:
     async def __call__(self, scope, receive, send):
         self.paths.append(scope["path"])
         await self.open.wait()
-        while self.reads and (await receive()).get("more_body", False):
-            pass
+        if self.reads:
+            self.bodies.append(await body(receive))
         response = Response(self.content, headers={"X-Path": scope["path"]})
         if not scope[protocol.ANSWER](response):
             await response(scope, receive, send)
@@ -407,3 +418,30 @@ def test_who_leaves_while_it_has_asked_for_more_is_no_error_and_is_not_served_on
 
     assert len(asyncio.run(play())) < 50
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 20], ids=lambda pieces: f"in {pieces}")
+@pytest.mark.parametrize(
+    "framed",
+    [
+        b"Content-Length: 5\r\n\r\nhello",
+        b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ],
+)
+def test_who_would_rather_speak_another_protocol_is_answered_in_this_one(pieces, framed):
+    head = (
+        b"POST /mine HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+        b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+    )
+    last = b"GET /last HTTP/1.1\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\n\r\n"
+    sent = head + framed + last
+
+    async def play():
+        async with hosting() as host:
+            host.reads = True
+            size = -(-len(sent) // pieces)
+            pieced = [sent[start : start + size] for start in range(0, len(sent), size)]
+            assert statuses(await host.talk(*pieced)) == ["200", "200"]
+            return host.paths, host.bodies
+
+    assert asyncio.run(play()) == (["/mine", "/last"], [b"hello", b""])
