@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+YIELD_SECONDS = 0.001
+"""For which a connection is left to processes that have fewer: whoever is free takes it, and it is
+often the same one.
+"""
 REST_SECONDS = 1.0
 """Until it looks again where there was no room for another connection."""
 
@@ -30,8 +34,15 @@ class Acceptor:
     """
 
     def __init__(
-        self, listener: socket.socket, protocol: Callable[[], Connection], *, backlog: int
+        self,
+        listener: socket.socket,
+        protocol: Callable[[], Connection],
+        *,
+        backlog: int,
+        crowded: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`crowded`: whether another process has fewer connections."""
+        self._crowded = crowded
         self._listener = listener
         self._protocol = protocol
         self._backlog = backlog
@@ -43,7 +54,7 @@ class Acceptor:
     def start(self) -> None:
         self._listener.setblocking(False)
         self._listener.listen(self._backlog)
-        self._loop.add_reader(self._listener, self._accept)
+        self._loop.add_reader(self._listener, self._readable)
 
     def close(self) -> None:
         """What has connected by now is taken, and told to end; the socket is its owner's."""
@@ -57,6 +68,19 @@ class Acceptor:
     async def wait_closed(self) -> None:
         """Until what was taken is connected, and told to end."""
         await asyncio.gather(*self._opening, return_exceptions=True)
+
+    def _readable(self) -> None:
+        if self._crowded():
+            self._loop.remove_reader(self._listener)
+            self._rest = self._loop.call_later(YIELD_SECONDS, self._after_others)
+        else:
+            self._accept()
+
+    def _after_others(self) -> None:
+        self._rest = None
+        self._accept()
+        if self._rest is None:
+            self._loop.add_reader(self._listener, self._readable)
 
     def _accept(self) -> bool:
         """Whether there was a connection, and room for it."""

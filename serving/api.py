@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+    from serving.crowd import Place
     from serving.guard import ApiKey
     from serving.routing.halt import Halt
     from serving.served_model import ModelKey
@@ -88,10 +89,12 @@ class ApiProcess:
         lifespan: ASGIApp,
         keys: tuple[ApiKey, ...],
         halt: Halt,
+        place: Place,
         signature: WebhookSignature | None = None,
     ) -> None:
         """`first`: whether the server starts, rather than this one process. `halt`: of shadows,
-        while requests are with the workers. `signature`: of the webhook, if there is one.
+        while requests are with the workers. `place`: among the API processes. `signature`: of the
+        webhook, if there is one.
         """
         self._settings = settings
         self._control = control
@@ -120,6 +123,7 @@ class ApiProcess:
             halt=halt,
         )
         self._halt = halt
+        self._place = place
         self._shadows = Shadows(self._table, ShadowMetrics(), preprocessors)
         self._calls = Calls(control.send)
         self._scraper = Scraper()
@@ -176,10 +180,13 @@ class ApiProcess:
                 HttpProtocol,
                 head_seconds=self._settings.head_timeout_ms / 1000,
                 on_refused=self._refused,
+                on_connections=self._place.tell,
             ),
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )
-        self._server = _HttpServer(config, on_listening=self._started_listening)
+        self._server = _HttpServer(
+            config, on_listening=self._started_listening, crowded=lambda: self._place.crowded
+        )
         self._server.run(sockets=[listener])
 
     @contextlib.asynccontextmanager
@@ -275,14 +282,23 @@ class ApiProcess:
 class _HttpServer(uvicorn.Server):
     """Tells when it listens, and leaves signals to the supervisor."""
 
-    def __init__(self, config: uvicorn.Config, *, on_listening: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        on_listening: Callable[[], None],
+        crowded: Callable[[], bool],
+    ) -> None:
         super().__init__(config)
         self._on_listening = on_listening
+        self._crowded = crowded
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup([])
         for listener in sockets or ():
-            acceptor = Acceptor(listener, self._protocol, backlog=self.config.backlog)
+            acceptor = Acceptor(
+                listener, self._protocol, backlog=self.config.backlog, crowded=self._crowded
+            )
             acceptor.start()
             self.servers.append(acceptor)  # type: ignore[arg-type] # uvicorn closes it as its own
         self._on_listening()

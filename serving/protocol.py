@@ -63,14 +63,17 @@ class HttpProtocol(HttpToolsProtocol):
         *args: Any,
         head_seconds: float,
         on_refused: Callable[[int, str], None],
+        on_connections: Callable[[int], None] = lambda _: None,
         **kwargs: Any,
     ) -> None:
         """`head_seconds`: from a request's first byte to the end of its headers. `on_refused` is
-        told the status and the code of what never became a request.
+        told the status and the code of what never became a request, `on_connections` how many
+        connections there are.
         """
         super().__init__(*args, **kwargs)
         self._head_seconds = head_seconds
         self._on_refused = on_refused
+        self._on_connections = on_connections
         self._timer: asyncio.TimerHandle | None = None
         self._too_large = False
         self._data = b""
@@ -93,6 +96,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._on_connections(len(self.connections))
         self._reading = Reading(transport, self.loop)
         self._idle = Idle(self.loop, seconds=self.timeout_keep_alive, close=self._close)
         # A pool opens connections ahead of need: they are as idle as between two requests.
@@ -106,6 +110,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._running.disconnected = True  # uvicorn tells only the newest of several
             self._running.message_event.set()
         super().connection_lost(exc)
+        self._on_connections(len(self.connections))
         self._departure.happen()
 
     def data_received(self, data: bytes) -> None:

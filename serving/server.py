@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from litserve import LitServer
 
 from serving.api import ApiProcess
+from serving.crowd import Crowd
 from serving.process_name import call_this_process
 from serving.routing.halt import Board, Halt, every_core_is_wanted
 from serving.routing.watcher_process import WatcherStart, run_watcher
@@ -56,6 +57,7 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
         self.directory = directory
         self._keys = keys
         self._secret = secret
+        self._crowd = Crowd(settings.api_processes)
         self._board = Board(settings.api_processes) if every_core_is_wanted(settings) else None
         """Which API processes have requests: shadows stand still then."""
         self._api: ApiProcess | None = None
@@ -190,6 +192,7 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
             lifespan=self.app,
             keys=self._keys,
             halt=Halt(self._board, index),
+            place=self._crowd.place(index),
             signature=WebhookSignature(self._secret) if self._secret else None,
         )
         self._api.run(listener)

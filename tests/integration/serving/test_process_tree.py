@@ -258,3 +258,22 @@ def test_one_worker_goes_on_without_the_other_and_nobody_without_the_supervisor(
         server.process.kill()
         assert psutil.wait_procs(processes, timeout=10)[1] == []
         assert not any(socket.exists() or socket.parent.exists() for socket in sockets)
+
+
+def test_connections_are_spread_over_the_processes(bundles, tmp_path):
+    with (
+        start(bundles, tmp_path, "--api-processes", "4") as server,
+        contextlib.ExitStack() as stack,
+    ):
+        for _ in range(32):
+            connection = stack.enter_context(socket.create_connection(server.address, timeout=20))
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert connection.recv(12) == b"HTTP/1.1 200"
+        _, port = server.address
+        counts = [
+            len([found for found in process.net_connections("tcp")
+                 if found.status == psutil.CONN_ESTABLISHED and found.laddr.port == port])
+            for process in server.children("api")
+        ]  # fmt: skip
+        assert sum(counts) == 32
+        assert max(counts) - min(counts) <= 4

@@ -121,3 +121,16 @@ class Full:
 
     def __getattr__(self, name):
         return getattr(self._listener, name)
+
+
+def test_who_has_more_leaves_a_connection_to_others_and_takes_it_if_they_do_not(run, listener):
+    async def scene() -> None:
+        kept: list[str] = []
+        with listener.dup() as other:
+            full = Acceptor(listener, lambda: Kept("a", kept), backlog=8, crowded=lambda: True)
+            full.start()
+            assert await ask(listener) == "a"
+            Acceptor(other, lambda: Kept("b", kept), backlog=8).start()
+            assert [await ask(listener) for _ in range(20)].count("b") > 10
+
+    run(scene())

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from serving.crowd import Crowd
+
+
+def test_who_has_more_connections_than_another_is_crowded():
+    crowd = Crowd(3)
+    first, second, third = map(crowd.place, range(3))
+    for place, connections in ((first, 2), (second, 1), (third, 1)):
+        place.tell(connections)
+    assert [place.crowded for place in (first, second, third)] == [True, False, False]
+
+
+def test_whoever_takes_the_place_of_another_begins_with_none():
+    crowd = Crowd(2)
+    crowd.place(0).tell(9)
+    crowd.place(1).tell(4)
+    assert crowd.place(1).crowded is False
+    assert crowd.place(0).crowded is False
+
+
+def test_who_is_alone_is_never_crowded():
+    place = Crowd(1).place(0)
+    place.tell(99)
+    assert not place.crowded
