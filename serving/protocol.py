@@ -34,7 +34,7 @@ ANSWER = "trainyard.answer"
 LAST_SECONDS = 0.5
 """For the first byte of a connection that was made just before the server stopped accepting."""
 MAX_HEAD_BYTES = 64 * 1024
-"""Of the request line and all headers together, trailers included."""
+"""Of the request line and all headers together, and of what is neither head nor body."""
 
 
 _IN_NO_HEADER = bytes({*range(32), 127} - {ord("\t")})
