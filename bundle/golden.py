@@ -13,6 +13,7 @@ import numpy as np
 
 from bundle.errors import EngineError, InputError, IntegrityError, ManifestError
 from bundle.fields import Fields, canonical_json, parse_json
+from bundle.finite import all_finite
 from bundle.golden_entry import Golden, GoldenAnswers
 from bundle.preprocessing.preprocessor import Array, DataPreprocessor
 
@@ -168,7 +169,7 @@ def _difference(
     if expected.dtype.kind != "f":
         same = limits is None or np.array_equal(expected, actual)
         return None if same else "other values than expected"
-    if not np.isfinite(actual).all():
+    if not all_finite(actual):
         return "NaN or infinite values"
     if limits is None or np.allclose(actual, expected, rtol=limits.rtol, atol=limits.atol):
         return None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bundle.finite import all_finite
 from optimize import toolchain
 from optimize.errors import ParityError
 from optimize.evaluate import evaluate
@@ -103,7 +104,7 @@ class Assessor:
         return stream.getvalue(), {"invariance": self._invariance(name, predict, logits)}
 
     def _invariance(self, name: str, predict: Predictor, logits: Array) -> dict[str, Any] | None:
-        if not np.isfinite(logits).all():
+        if not all_finite(logits):
             return None
         with self._progress.stage(f"ask {name} alone and in a batch"):
             try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bundle.finite import all_finite
 from bundle.manifest import GateResult
 from optimize.bound import paired_lower_bound, samples_needed
 from optimize.passes.base import CALIBRATION_SPLIT, LEARNED_FROM
@@ -107,7 +108,7 @@ def judge(
     be among what it learned from; `sources`: what the variant was made with; `invariance` is None
     where it could not be measured because an answer is not finite.
     """
-    if invariance is None or not np.isfinite(evaluation.logits[candidate]).all():
+    if invariance is None or not all_finite(evaluation.logits[candidate]):
         finite = Check(name="finite", passed=False, text="an output holds NaN or infinity")
         result = replace(
             _limits(settings),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bundle.finite import all_finite
 from optimize.errors import ParityError
 
 COMPANY = 32
@@ -106,7 +107,7 @@ def max_difference(first: Array, second: Array, *, where: str) -> float:
     """Largest absolute difference. Raises ParityError if the shapes differ or one is not finite."""
     if first.shape != second.shape:
         raise ParityError(f"the outputs' shapes differ: {first.shape}, {second.shape} ({where})")
-    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+    if not (all_finite(first) and all_finite(second)):
         raise ParityError(f"an output holds NaN or infinity ({where}); the weights are unusable")
     return float(np.abs(first.astype(np.float64) - second.astype(np.float64)).max(initial=0.0))
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from bundle.engine.openvino import openvino_missing
 from bundle.errors import BundleError
+from bundle.finite import all_finite
 from optimize.assess import Assessor
 from optimize.contestant import openvino_engine
 from optimize.evaluate import Evaluation
@@ -172,7 +172,7 @@ class Workshop:
         except (RuntimeError, TypeError) as error:  # torch's own, for an operator it does not have
             self._progress.notice(f"torch bf16 is left out: {str(error).splitlines()[0]}")
             return None
-        return found if np.isfinite(found.logits).all() else None
+        return found if all_finite(found.logits) else None
 
     def _openvino(self, name: str, precision: str) -> Assessment | None:
         """None if it cannot run the exported model."""
@@ -188,7 +188,7 @@ class Workshop:
         except BundleError as error:
             self._progress.notice(f"{name} is left out: {error}")
             return None
-        return found if np.isfinite(found.logits).all() else None
+        return found if all_finite(found.logits) else None
 
     def _evaluation(self, answers: Assessment) -> Evaluation:
         logits = {REFERENCE: self._reference.logits, _BASELINE: answers.logits}

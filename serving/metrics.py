@@ -66,6 +66,11 @@ class RequestRecord:
     phases: dict[str, float] = field(default_factory=dict)
     """Seconds by phase, as far as the request got."""
 
+    @property
+    def labels(self) -> tuple[str, str, str]:
+        """The model's."""
+        return (self.model, self.version, self.variant)
+
 
 @dataclass
 class _RequestSeries:
@@ -217,15 +222,13 @@ class MetricsCollector:
         series.seconds.observe(seconds)
         for phase, duration in record.phases.items():
             if phase not in series.phases:
-                model = (record.model, record.version, record.variant)
-                series.phases[phase] = self._buckets(self._phases, phase, *model)
+                series.phases[phase] = self._buckets(self._phases, phase, *record.labels)
             series.phases[phase].observe(duration)
         if record.samples and status == 200:
-            model = (record.model, record.version, record.variant)
-            self._number(self._samples, *model).inc(record.samples)
+            self._number(self._samples, *record.labels).inc(record.samples)
 
     def _series(self, record: RequestRecord, status: int, error: str) -> _RequestSeries:
-        model = (record.model, record.version, record.variant)
+        model = record.labels
         return _RequestSeries(
             self._number(self._requests, record.route, *model, str(status), error),
             self._buckets(self._seconds, record.route, *model, str(status)),
@@ -233,8 +236,7 @@ class MetricsCollector:
 
     def in_flight(self, record: RequestRecord, change: int) -> None:
         """A request for a model came (1), or left (-1)."""
-        model = (record.model, record.version, record.variant)
-        self._number(self._in_flight, *model).inc(change)
+        self._number(self._in_flight, *record.labels).inc(change)
 
     def _number(self, metric: Counter | Gauge, *labels: str) -> Cell:
         """Of the metric with these labels, which prometheus_client takes long to find."""

@@ -167,7 +167,7 @@ def _equal(converted: Array, array: Array) -> bool:
     if array.dtype.kind == "f":
         wide = np.promote_types(converted.dtype, array.dtype)
         return bool(np.array_equal(converted.astype(wide), array.astype(wide), equal_nan=True))
-    if not np.isfinite(converted).all():
+    if not all_finite(converted):
         return False
     exact = 2 ** (np.finfo(converted.dtype).nmant + 1)  # up to here every integer has its float
     if not array.size or (-exact <= int(array.min()) and int(array.max()) <= exact):

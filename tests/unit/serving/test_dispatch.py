@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import resource
 import socket
 import time
@@ -25,6 +24,7 @@ from serving.served_model import Part
 from serving.transport import Link
 from serving.wire import CANCEL, INFER, REPLY
 from serving.work import BEGUN, EXPIRED, FAILED, OK, REJECTED, answer
+from tests.garbage import no_collection
 
 SERVED = SimpleNamespace(key=("m", "1"))
 PART = Part({"x": np.ones((1, 2), np.float32)}, (0,), "x")
@@ -324,8 +324,5 @@ def test_nothing_is_kept_of_a_request_that_failed(tmp_path):
             await asyncio.sleep(0)
             return known()
 
-    gc.disable()
-    try:
+    with no_collection():
         assert asyncio.run(run()) is None
-    finally:
-        gc.enable()

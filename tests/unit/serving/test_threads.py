@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import threading
 import time
 import weakref
@@ -15,6 +14,7 @@ import pytest
 from serving.departure import ClientGoneError, Departure
 from serving.errors import DeadlineExceededError
 from serving.threads import Threads
+from tests.garbage import no_collection
 
 MINUTE = 60.0
 
@@ -177,8 +177,5 @@ def test_nothing_is_kept_of_what_failed():
             await run(threads, lambda: None)  # the thread itself forgets its last errand
             return known()
 
-    gc.disable()
-    try:
+    with no_collection():
         assert asyncio.run(test()) is None
-    finally:
-        gc.enable()
