@@ -8,8 +8,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
-STEP_SECONDS = 0.01
-"""How much later than its deadline somebody may be told."""
+STEPS_A_SECOND = 1000
+COARSE_STEPS = 10
+"""So many are one, unless the deadline is near: who set it counts in milliseconds then."""
+NEAR_SECONDS = 0.1
 
 
 class Waiter(Protocol):
@@ -21,7 +23,7 @@ class Waiter(Protocol):
 
 @dataclass(slots=True)
 class _Step:
-    """Those whose deadlines are in the same hundredth of a second."""
+    """Those who are told at the same time."""
 
     timer: asyncio.TimerHandle
     waiters: set[Waiter] = field(default_factory=set)
@@ -34,13 +36,16 @@ class Deadlines:
         self._steps: dict[int, _Step] = {}
 
     def add(self, waiter: Waiter, deadline: float) -> int:
-        """Tell it when the deadline, on time.monotonic's clock, has passed. What is returned is
-        needed to take that back.
+        """Tell it when the deadline, on time.monotonic's clock, has passed: up to 10 ms later, or
+        1 ms where the deadline is near. What is returned is needed to take that back.
         """
-        number = math.ceil(deadline / STEP_SECONDS)
+        now = time.monotonic()
+        number = math.ceil(deadline * STEPS_A_SECOND)
+        if deadline - now > NEAR_SECONDS:
+            number += -number % COARSE_STEPS
         step = self._steps.get(number)
         if step is None:
-            left = number * STEP_SECONDS - time.monotonic()
+            left = number / STEPS_A_SECOND - now
             timer = asyncio.get_running_loop().call_later(max(0.0, left), self._pass, number)
             step = self._steps[number] = _Step(timer)
         step.waiters.add(waiter)

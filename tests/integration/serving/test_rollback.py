@@ -235,7 +235,7 @@ def test_clients_that_do_not_wait_do_not_roll_back_a_version(tmp_path, empty_reg
     """Whether they name it or have a key that leads to it."""
     model = FollowedModel.create(tmp_path, empty_registry, versions=0)
     for _ in range(2):
-        model.register(slow_parts(ROUNDS))
+        model.register(slow_parts(5 * ROUNDS))  # longer than anybody waits
     model.registry.split(NAME, {1: 50, 2: 50})
     with model.serve("--api-processes", "1") as server, server.client() as client:
         key = next(str(key) for key in range(100) if version(client, key=str(key)) == "2")
