@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from bundle.quotation import shorten
-from serving.codec.depth import check_depth, outermost
+from serving.codec.depth import check_depth
+from serving.codec.names import check_names
 from serving.codec.request import (
     OPTION_FIELDS,
     SAMPLE_FIELDS,
@@ -31,12 +30,8 @@ _INSTANCES = 'send {"instances": [{"image": …}, …]}'
 _JSON_NAMES = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
 
 
-def parse_object(body: bytes, *, example: str, unique: bool = False) -> dict[str, Any]:
-    """The body as a JSON object. Raises BadRequestError, which shows the `example` of one.
-
-    Of fields of one name the last is taken, unless they are to be `unique`, for which the body is
-    parsed once more, and slowly.
-    """
+def parse_object(body: bytes, *, example: str) -> dict[str, Any]:
+    """The body as a JSON object. Raises BadRequestError, which shows the `example` of one."""
     if not body:
         raise BadRequestError("the body is empty", code="malformed_json", remedy=f"send {example}")
     check_depth(body)
@@ -49,21 +44,8 @@ def parse_object(body: bytes, *, example: str, unique: bool = False) -> dict[str
             f"the body must be a JSON object, got {_name(document)}",
             remedy=f"send {example}",
         )
-    if unique:
-        _check_unique(json.loads(body, object_pairs_hook=tuple, parse_int=str, parse_float=str))
+    check_names(body, document)
     return document
-
-
-def check_given_once(body: bytes, names: Sequence[str]) -> None:
-    """Raise BadRequestError where the object that the body is has a field of such a name twice."""
-    # What is there once cannot be given twice, and to look is cheaper than to find out where.
-    suspects = [name for name in names if body.count(b'"%b"' % name.encode()) > 1]
-    if not suspects:
-        return
-    own = outermost(body)
-    for name in suspects:
-        if len(re.findall(rb'"%b"\s*:' % re.escape(name.encode()), own)) > 1:
-            raise BadRequestError.of_field(name, "is given twice", remedy="give it once")
 
 
 def read_single(document: Mapping[str, Any], options: Options) -> PredictRequest:
@@ -143,21 +125,6 @@ def decode_image(text: str, where: str) -> bytes:
             where, f"is not base64: {error}",
             remedy="use the standard alphabet, with padding and without line breaks",
         ) from error  # fmt: skip
-
-
-def _check_unique(value: Any, *, path: str = "") -> None:
-    """Raise BadRequestError for a field that is given twice. Objects are tuples of pairs here."""
-    if isinstance(value, tuple):
-        found = set()
-        for name, inner in value:
-            field = f"{path}.{shorten(name)}" if path else shorten(name)
-            if name in found:
-                raise BadRequestError.of_field(field, "is given twice", remedy="give it once")
-            found.add(name)
-            _check_unique(inner, path=field)
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            _check_unique(inner, path=f"{path}[{index}]")
 
 
 def dump(document: Mapping[str, Any] | Sequence[Any]) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bundle.quotation import shorten
 from serving.application import Endpoint
 from serving.codec.body import MediaType, decode_text
-from serving.codec.json import JSON, check_given_once, dump, parse_object, read_batch, read_single
+from serving.codec.json import JSON, dump, parse_object, read_batch, read_single
 from serving.codec.multipart import parse_form
 from serving.codec.request import (
     OPTION_FIELDS,
@@ -51,8 +51,6 @@ SMALL_OUTPUT_BYTES = 4096
 """Outputs up to this become JSON on the event loop: a number of them takes a microsecond and a half
 to be named and written.
 """
-_CHOOSING = ("version", "model", "key")
-"""Names of fields that say whom the request is for."""
 _ONE = '{"image": …}, {"text": …} or {"inputs": {…}}'
 _MANY = '{"instances": [{"image": …}, …]}'
 
@@ -213,10 +211,7 @@ def _parse_json(
     _refuse_query(query)
     if encoding not in ("utf-8", "ascii"):
         raise UnsupportedMediaError(f"JSON in {encoding} is not read", remedy="send UTF-8")
-    document = parse_object(body, example=example)
-    if chosen := [name for name in _CHOOSING if name in document]:
-        check_given_once(body, chosen)
-    return document
+    return parse_object(body, example=example)
 
 
 def _refuse_query(query: Mapping[str, str]) -> None:

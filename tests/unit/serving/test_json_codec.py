@@ -8,9 +8,9 @@ import tracemalloc
 
 import pytest
 
-from serving.codec import depth as codec_depth
-from serving.codec.depth import MAX_DEPTH, check_depth, depth, outermost
-from serving.codec.json import check_given_once, dump, parse_object, read_batch, read_single
+from serving.codec import quotes
+from serving.codec.depth import MAX_DEPTH, check_depth, depth
+from serving.codec.json import dump, parse_object, read_batch, read_single
 from serving.codec.request import Options, read_identity, read_options
 from serving.errors import BadRequestError, TooLargeError
 
@@ -54,29 +54,6 @@ def test_parse_object_shows_what_the_route_takes(body):
 
 
 @pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        (b'{"version": 2, "version": 3}', "version"),
-        (rb'{"version": 2, "versio\u006e": 2}', "version"),
-        (b'{"shares": {"1": 10, "2": 90, "1": 10}}', "shares.1"),
-        (b'{"a": [0, {"b": 1, "b": null}]}', "a[1].b"),
-    ],
-)
-def test_parse_object_refuses_a_field_that_is_given_twice_where_fields_are_unique(body, field):
-    with pytest.raises(BadRequestError, match="is given twice") as caught:
-        parse_object(body, example="{}", unique=True)
-    assert caught.value.field == field
-    parse_object(body, example="{}")
-
-
-@pytest.mark.parametrize(
-    "body", [b'{"a": {"x": 1}, "b": {"x": [1, 1]}, "c": 1.5e3}', b'{"a": 1' + b"0" * 300 + b"}"]
-)
-def test_parse_object_is_the_same_where_fields_are_unique(body):
-    assert parse_object(body, example="{}", unique=True) == parse_object(body, example="{}")
-
-
-@pytest.mark.parametrize(
     ("body", "expected"),
     [
         (b"1", 0),
@@ -99,9 +76,8 @@ DOCUMENT = json.dumps(
 
 @pytest.mark.parametrize("block", [1, 2, 7, 1000])
 def test_depth_is_the_same_in_blocks_of_any_size(monkeypatch, block):
-    monkeypatch.setattr(codec_depth, "BLOCK_BYTES", block)
+    monkeypatch.setattr(quotes, "BLOCK_BYTES", block)
     assert depth(DOCUMENT) == 5
-    assert outermost(DOCUMENT).startswith(b'{"a": ]')
 
 
 @pytest.mark.parametrize("body", [b"[" * 4_000_000, b'"' + b"\\" * 4_000_000, b'[""]' * 1_000_000])
@@ -111,33 +87,6 @@ def test_depth_takes_no_more_than_some_copies_of_the_body(body):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4 * len(body)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b'{"key": 1, "key": 2}',
-        b'{"key": 1, "inputs": {"key": [{}]}, "key" : 2}',
-        rb'{"a": "\\", "key": "\"", "key": 2}',
-    ],
-)
-def test_check_given_once_refuses_a_field_of_the_request_that_is_given_twice(body):
-    with pytest.raises(BadRequestError, match="key is given twice") as caught:
-        check_given_once(body, ("model", "key"))
-    assert caught.value.field == "key"
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b'{"key": "key", "text": "key"}',
-        b'{"instances": [{"inputs": {"key": 1}}, {"inputs": {"key": 2}}], "key": "a"}',
-        rb'{"key": 1, "a\"key": 2, "b": "\"key\": 3"}',
-        b'{"version": 1, "version": 1}',
-    ],
-)
-def test_check_given_once_takes_names_that_are_no_such_fields(body):
-    check_given_once(body, ("model", "key"))
 
 
 def test_check_depth_takes_brackets_in_a_text_however_many():
