@@ -250,8 +250,10 @@ class NotSupportedError(ServingError):
 
     status = 501
 
-    def __init__(self, message: str, *, field: str | None = None) -> None:
-        super().__init__(message, code="not_supported", field=field)
+    def __init__(
+        self, message: str, *, field: str | None = None, remedy: str | None = None
+    ) -> None:
+        super().__init__(message, code="not_supported", field=field, remedy=remedy)
 
 
 class UnavailableError(ServingError):

@@ -15,10 +15,17 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from bundle.quotation import shorten
 from serving.codec.body import DISCARD_BYTES, DISCARD_SECONDS, WHOLE
 from serving.codec.json import dump
 from serving.departure import DEPARTURE, Departure
-from serving.errors import BadRequestError, HeadTimeoutError, HeadTooLargeError, ServingError
+from serving.errors import (
+    BadRequestError,
+    HeadTimeoutError,
+    HeadTooLargeError,
+    NotSupportedError,
+    ServingError,
+)
 from serving.idle import Idle
 from serving.reading import Reading
 from serving.request_id import new_request_id
@@ -51,6 +58,14 @@ def _stays(connection: bytes) -> bytes:
     return b", ".join([token for token in tokens if token in (b"close", b"keep-alive")])
 
 
+def _unread(coding: bytes) -> NotSupportedError:
+    return NotSupportedError(
+        f"Transfer-Encoding={shorten(coding.decode('latin-1'))}: only chunked is read",
+        field="Transfer-Encoding",
+        remedy="send what is compressed with a Content-Encoding",
+    )
+
+
 class _HeadEnd(Exception):  # noqa: N818 - no error of ours: the parser makes its own of it
     """Raised through the parser, which then stops."""
 
@@ -75,7 +90,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._on_refused = on_refused
         self._on_connections = on_connections
         self._timer: asyncio.TimerHandle | None = None
-        self._too_large = False
+        self._wrong_head: ServingError | None = None
+        """What the parser was stopped for, if by us."""
         self._data = b""
         """What came last."""
         self._plain_head = b""
@@ -146,8 +162,12 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         if _size(self.url, self.headers) > MAX_HEAD_BYTES:  # it came in one piece
-            self._too_large = True
+            self._wrong_head = HeadTooLargeError(MAX_HEAD_BYTES)
             raise _HeadEnd
+        for name, value in self.headers:
+            if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                self._wrong_head = _unread(value)
+                raise _HeadEnd
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             self._plain_head = self._without_upgrade()
             return
@@ -257,9 +277,8 @@ class HttpProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words are replaced
         """Called by uvicorn when the parser gives up."""
         self._refuse(
-            HeadTooLargeError(MAX_HEAD_BYTES)
-            if self._too_large
-            else BadRequestError(
+            self._wrong_head
+            or BadRequestError(
                 "this is not HTTP/1.1",
                 code="malformed_http",
                 remedy="send HTTP/1.1, and no TLS but to a proxy in front",

@@ -220,6 +220,35 @@ def test_a_head_that_never_ends_is_431_before_it_fills_the_memory(begin):
     asyncio.run(play())
 
 
+@pytest.mark.parametrize("codings", [[b"gzip, chunked"], [b"GZIP", b"chunked"]])
+def test_a_body_in_another_transfer_coding_is_501_and_not_taken_for_the_coded_one(codings):
+    headers = b"".join([b"Transfer-Encoding: %b\r\n" % coding for coding in codings])
+
+    async def play():
+        async with hosting() as host:
+            body = b"\r\n1\r\na\r\n0\r\n\r\n" + REQUEST
+            received = await host.talk(b"POST / HTTP/1.1\r\nHost: a\r\n" + headers + body)
+            assert statuses(received) == ["501"]
+            assert b"Transfer-Encoding" in received
+            assert host.refused == [(501, "not_supported")]
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("coding", [b"chunked", b"Chunked", b"chunked "])
+def test_a_body_in_chunks_is_read(coding):
+    async def play():
+        async with hosting() as host:
+            received = await host.talk(
+                b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: "
+                + coding
+                + b"\r\n\r\n1\r\na\r\n0\r\n\r\n"
+            )
+            assert statuses(received) == ["200"]
+
+    asyncio.run(play())
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_is_no_part_of_a_head(chunked):
     size = 4 * MAX_HEAD_BYTES
