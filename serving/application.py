@@ -27,8 +27,8 @@ from serving.errors import (
 )
 from serving.exchange import Exchange
 from serving.guard import ADMIN
-from serving.protocol import ANSWER
 from serving.routing.administration import RefusedChanges
+from serving.scope import ANSWER, REFUSED
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -145,6 +145,8 @@ class Application:
         except InputError as error:
             return exchange.refuse(BadRequestError.from_input_error(error))
         except (ClientDisconnect, ClientGoneError):
+            if REFUSED in request.scope:
+                return exchange.refuse(request.scope[REFUSED])
             exchange.error = "client_gone"
             return None
         except Exception:

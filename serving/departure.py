@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DEPARTURE = "trainyard.departure"
-"""Where a connection's is in the ASGI scope of each of its requests."""
-
 
 class ClientGoneError(Exception):
     """Nobody is left to answer."""

@@ -11,11 +11,11 @@ from starlette.responses import Response
 
 from bundle.quotation import shorten
 from serving.codec.json import JSON, dump
-from serving.departure import DEPARTURE
 from serving.errors import BadRequestError
 from serving.metrics import RequestRecord
 from serving.reply import Reply
 from serving.request_id import choose_request_id
+from serving.scope import DEPARTURE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

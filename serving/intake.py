@@ -6,11 +6,12 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from serving.codec.body import WHOLE, read_body, too_large
+from serving.codec.body import read_body, too_large
 from serving.codec.compression import content_encoding, inflate
 from serving.errors import UnavailableError
 from serving.held import Held
 from serving.room import Room
+from serving.scope import WHOLE
 from serving.threads import Threads
 from serving.work import REJECTED
 

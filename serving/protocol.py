@@ -2,68 +2,50 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
     HttpToolsProtocol,
     RequestResponseCycle,
 )
 
-from bundle.quotation import shorten
-from serving.codec.body import DISCARD_BYTES, DISCARD_SECONDS, WHOLE
-from serving.codec.json import dump
-from serving.departure import DEPARTURE, Departure
+from serving.departure import Departure
 from serving.errors import (
-    BadRequestError,
     HeadTimeoutError,
     HeadTooLargeError,
-    NotSupportedError,
     ServingError,
 )
 from serving.idle import Idle
+from serving.leftover import Leftover
 from serving.reading import Reading
-from serving.request_id import new_request_id
+from serving.refusal import not_http, other_coding, refusal
+from serving.scope import ANSWER, DEPARTURE, REFUSED, WHOLE
+from serving.upgrade import without_upgrade
+from serving.whole_response import write_whole
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from starlette.responses import Response
 
-ANSWER = "trainyard.answer"
-"""In the ASGI scope: what takes the whole response, where that is possible."""
 LAST_SECONDS = 0.5
 """For the first byte of a connection that was made just before the server stopped accepting."""
 MAX_HEAD_BYTES = 64 * 1024
 """Of the request line and all headers together, and of what is neither head nor body."""
-
-
-_IN_NO_HEADER = bytes({*range(32), 127} - {ord("\t")})
+MOST_WAITING = 16
+"""Requests of one connection that wait for the answers to those before them. What else has come is
+read when they are answered."""
+SLICE_BYTES = 1024
+"""That are read together of what may hold more requests than that."""
+_HEAD_END = b"\n\r\n"
 
 
 def _size(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
     """About as many bytes as were sent of them."""
     return len(url) + sum([len(name) + len(value) + len(": \r\n") for name, value in headers])
-
-
-def _stays(connection: bytes) -> bytes:
-    """What of that header is not about another protocol."""
-    tokens = [token.strip().lower() for token in connection.split(b",")]
-    return b", ".join([token for token in tokens if token in (b"close", b"keep-alive")])
-
-
-def _unread(coding: bytes) -> NotSupportedError:
-    return NotSupportedError(
-        f"Transfer-Encoding={shorten(coding.decode('latin-1'))}: only chunked is read",
-        field="Transfer-Encoding",
-        remedy="send what is compressed with a Content-Encoding",
-    )
 
 
 class _HeadEnd(Exception):  # noqa: N818 - no error of ours: the parser makes its own of it
@@ -92,8 +74,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._wrong_head: ServingError | None = None
         """What the parser was stopped for, if by us."""
-        self._data = b""
-        """What came last."""
+        self._unread = b""
+        """What came with more requests than may wait."""
         self._plain_head = b""
         """Of a request that asked for another protocol, until it is read again without that."""
         self._pending_bytes = 0
@@ -105,15 +87,13 @@ class HttpProtocol(HttpToolsProtocol):
         """What the connection ends with, once what was asked before is answered."""
         self._running: RequestResponseCycle | None = None
         """Of several requests in a row the one that is being answered."""
-        self._deaf = False
-        """Whether what comes is thrown away."""
-        self._discarded = 0
         self.url = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._on_connections(len(self.connections))
         self._reading = Reading(transport, self.loop)
+        self._leftover = Leftover(transport, self.loop, close=self._close)
         self._idle = Idle(self.loop, seconds=self.timeout_keep_alive, close=self._close)
         # A pool opens connections ahead of need: they are as idle as between two requests.
         self._idle.begin()
@@ -122,6 +102,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._stop_timer()
         self._idle.stop()
         self._reading.stop()
+        self._leftover.stop()
+        self._unread = b""
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True  # uvicorn tells only the newest of several
             self._running.message_event.set()
@@ -130,13 +112,44 @@ class HttpProtocol(HttpToolsProtocol):
         self._departure.happen()
 
     def data_received(self, data: bytes) -> None:
-        if self._deaf:
-            self._discard(len(data))
-            return
+        if self._leftover.begun:
+            self._leftover.take(len(data))
+        elif self._unread:
+            self._unread += data
+        else:
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
+        """All of it, or as much as there are requests for that may wait."""
+        size = len(data) if data.count(_HEAD_END) <= MOST_WAITING else SLICE_BYTES
+        at = 0
+        while at < len(data) and len(self.pipeline) < MOST_WAITING:
+            self._parse(data[at : at + size])
+            at += size
+            if self.transport.is_closing() or self._leftover.begun:
+                return
+        self._unread = data[at:]
+
+    def _parse(self, data: bytes) -> None:
+        """As uvicorn does, but that nobody is granted another protocol."""
         self._pending_bytes += len(data)
-        self._data = data
-        super().data_received(data)
-        if self.transport.is_closing() or self._deaf:
+        rest = memoryview(data)
+        try:
+            while rest:
+                try:
+                    self.parser.feed_data(rest)
+                    break
+                except httptools.HttpParserUpgrade as stopped:  # after the head
+                    rest = rest[stopped.args[0] :]
+                    if not self._plain_head:  # of CONNECT: what follows is no HTTP
+                        self._leftover.begin()
+                        return
+                    head, self._plain_head = self._plain_head, b""
+                    self.parser = httptools.HttpRequestParser(self)
+                    self.parser.feed_data(head)
+        except httptools.HttpParserError:
+            self._refuse(self._wrong_head or not_http())
+        if self.transport.is_closing() or self._leftover.begun:
             return
         if self._pending_bytes > MAX_HEAD_BYTES:
             self._refuse(HeadTooLargeError(MAX_HEAD_BYTES))
@@ -166,16 +179,20 @@ class HttpProtocol(HttpToolsProtocol):
             raise _HeadEnd
         for name, value in self.headers:
             if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
-                self._wrong_head = _unread(value)
+                self._wrong_head = other_coding(value)
                 raise _HeadEnd
-        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
-            self._plain_head = self._without_upgrade()
+        method = self.parser.get_method()
+        if self.parser.should_upgrade() and method != b"CONNECT":
+            version = self.parser.get_http_version()
+            self._plain_head = without_upgrade(method, self.url, version, self.headers)
             return
         self._in_head = False
         self._pending_bytes = 0
         self._stop_timer()
         super().on_headers_complete()
-        self.scope[ANSWER] = partial(self.answer, self.cycle)  # type: ignore[literal-required]
+        self.scope[ANSWER] = partial(write_whole, self.cycle, self._leftover)  # type: ignore[literal-required]
+        if method == b"CONNECT":
+            self.cycle.keep_alive = False
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
@@ -196,43 +213,35 @@ class HttpProtocol(HttpToolsProtocol):
     def _should_upgrade(self) -> bool:
         return False
 
-    def _unsupported_upgrade_warning(self) -> None:
-        """Called by uvicorn where a client would rather speak another protocol, which it need not
-        be granted: the parser has stopped after the head, and would lose the body.
-        """
-        stopped = sys.exc_info()[1]
-        head, self._plain_head = self._plain_head, b""
-        if head and isinstance(stopped, httptools.HttpParserUpgrade):
-            self.parser = httptools.HttpRequestParser(self)
-            super().data_received(head + self._data[stopped.args[0] :])
-
-    def _without_upgrade(self) -> bytes:
-        """The head of a request that does not ask for another protocol, and else is this one."""
-        lines = [b"%b %b HTTP/%b" % (
-            self.parser.get_method(), self.url, self.parser.get_http_version().encode("ascii")
-        )]  # fmt: skip
-        lines += [
-            b"%b: %b" % (name, _stays(value) if name == b"connection" else value)
-            for name, value in self.headers
-            if name not in (b"upgrade", b"http2-settings")
-        ]
-        return b"\r\n".join([*lines, b"", b""])
-
     def on_response_complete(self) -> None:
         """As uvicorn's, but that the connection may end with a refusal, and for its timers."""
         self.server_state.total_requests += 1
+        if self._running is not None:  # it may be idle for long
+            self._running.body = bytearray()
+            self._running.scope.pop(WHOLE, None)  # type: ignore[misc]
         if self.transport.is_closing():
             self._reading.watch()
             return
-        self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-        elif self._refusal is not None:
+            if not self.pipeline:
+                self._read_on()
+            return
+        self.flow.resume_reading()
+        if self._refusal is not None:
             self._send_refusal(self._refusal)
         elif not self._in_head:
             self._idle.begin()
         elif self._timer is None:  # nothing was read, and so nothing was late
             self._wait_for_head()
+
+    def _read_on(self) -> None:
+        """Nobody waits for an answer to somebody else: more requests may come."""
+        unread, self._unread = self._unread, b""
+        if unread and not self._leftover.begun:
+            self._read(unread)
+        if not self.pipeline:
+            self.flow.resume_reading()
 
     def shutdown(self) -> None:
         """Whoever has just connected, or is sending a request, is answered first."""
@@ -244,63 +253,23 @@ class HttpProtocol(HttpToolsProtocol):
             self._stop_timer()
             self._timer = self.loop.call_later(LAST_SECONDS, self._close)
 
-    def answer(self, cycle: RequestResponseCycle, response: Response) -> bool:
-        """Write all of the response at once, in place of ASGI's two messages. False, and nothing is
-        written, where the client must be waited for.
-        """
-        if cycle.more_body:  # what is left of it is not waited for
-            cycle.keep_alive = False
-        if self.flow.write_paused:
-            return False
-        if cycle.disconnected or self.transport.is_closing():
-            return True
-        headers = [*cycle.default_headers, *response.raw_headers]
-        values = b"".join([value for _, value in headers])
-        if len(values.translate(None, _IN_NO_HEADER)) != len(values):
-            raise RuntimeError(f"a header cannot be sent: {headers}")
-        if (b"connection", b"close") in headers:
-            cycle.keep_alive = False
-        elif not cycle.keep_alive:
-            headers.append((b"connection", b"close"))
-        head = b"".join([b"%b: %b\r\n" % header for header in headers])
-        body = b"" if cycle.scope["method"] == "HEAD" else response.body
-        self.transport.write(b"".join((STATUS_LINE[response.status_code], head, b"\r\n", body)))
-        cycle.response_started = cycle.response_complete = True
-        cycle.message_event.set()
-        if cycle.more_body:
-            self._linger()
-        elif not cycle.keep_alive:
-            self.transport.close()
-        cycle.on_response()
-        return True
-
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words are replaced
-        """Called by uvicorn when the parser gives up."""
-        self._refuse(
-            self._wrong_head
-            or BadRequestError(
-                "this is not HTTP/1.1",
-                code="malformed_http",
-                remedy="send HTTP/1.1, and no TLS but to a proxy in front",
-            )
-        )
-
     def _refuse(self, error: ServingError) -> None:
         """End the connection with that error, in the place of the request that it is about."""
-        self._on_refused(error.status, error.code)
-        if self.transport.is_closing():
-            return
         self._stop_timer()
-        self._deaf = True
+        if self.transport.is_closing():
+            self._on_refused(error.status, error.code)
+            return
+        self._leftover.begin()
         waits = bool(self.cycle) and not self.cycle.response_complete
         if waits and self.cycle.more_body:  # it is about this request's own body
-            waits = bool(self.pipeline)
-            if waits:
-                self.pipeline.popleft()
-            else:
+            if not self.pipeline:  # which is being read: the application answers it
+                self.cycle.scope[REFUSED] = error  # type: ignore[literal-required]
+                self.cycle.waiting_for_100_continue = False
                 self.cycle.disconnected = True
-                self.cycle.waiting_for_100_continue = False  # nothing is written before its end
                 self.cycle.message_event.set()
+                return
+            self.pipeline.popleft()
+        self._on_refused(error.status, error.code)
         if waits:
             self._refusal = error
             self.flow.pause_reading()
@@ -308,33 +277,8 @@ class HttpProtocol(HttpToolsProtocol):
             self._send_refusal(error)
 
     def _send_refusal(self, error: ServingError) -> None:
-        name = new_request_id()
-        of_v2 = self.url == b"/v2" or self.url.startswith(b"/v2/")
-        body = dump({"error": error.told()} if of_v2 else error.body(name))
-        head = (
-            "content-type: application/json\r\n"
-            f"content-length: {len(body)}\r\n"
-            f"x-request-id: {name}\r\n"
-            "connection: close\r\n\r\n"
-        )
-        self.transport.write(STATUS_LINE[error.status] + head.encode("ascii") + body)
-        self._linger()
-
-    def _linger(self) -> None:
-        """Read on for a while, without keeping anything: a connection that is closed on what was
-        sent is reset, and its sender may never see the answer.
-        """
-        self._deaf = True
-        if self.transport.is_closing():
-            return
-        self._timer = self.loop.call_later(DISCARD_SECONDS, self._close)
-        with contextlib.suppress(OSError):  # it is gone, and that is noticed soon
-            self.transport.write_eof()
-
-    def _discard(self, size: int) -> None:
-        self._discarded += size
-        if self._discarded > DISCARD_BYTES:
-            self._close()
+        self.transport.write(refusal(error, self.url))
+        self._leftover.linger()
 
     def _wait_for_head(self) -> None:
         self._timer = self.loop.call_later(self._head_seconds, self._head_is_late)

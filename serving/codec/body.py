@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 DISCARD_BYTES = 16 * 2**20
 DISCARD_SECONDS = 2.0
 """How much of a refused body is still read, so that its sender gets to see the answer."""
-WHOLE = "trainyard.whole_body"
-"""In the ASGI scope: the body, where all of it came along with the headers."""
 TEXT_ENCODINGS = ("utf-8", "ascii", "iso8859-1")
 
 

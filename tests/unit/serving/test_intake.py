@@ -11,13 +11,13 @@ from types import SimpleNamespace
 import pytest
 
 from serving.arrivals import Arrivals
-from serving.codec.body import WHOLE
 from serving.drain import Lifecycle
 from serving.errors import DeadlineExceededError, UnavailableError
 from serving.exchange import Exchange
 from serving.intake import INFLATIONS, Intake
 from serving.metrics import RequestRecord
 from serving.routing.halt import Halt
+from serving.scope import WHOLE
 from serving.settings import Settings
 from serving.work import REJECTED
 

@@ -14,8 +14,9 @@ import uvicorn
 from starlette.responses import Response
 from uvicorn.server import ServerState
 
-from serving import protocol, reading
+from serving import leftover, protocol, reading
 from serving.protocol import MAX_HEAD_BYTES, HttpProtocol
+from serving.scope import ANSWER, REFUSED, WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -143,15 +144,19 @@ class Host:
         self.bodies: list[bytes] = []
         self.reads = False
         """Whether the body is asked for."""
+        self.look: Callable[[], None] = lambda: None
+        """Called for each request."""
         self.address = ("", 0)
 
     async def __call__(self, scope, receive, send):
+        self.look()
         self.paths.append(scope["path"])
         await self.open.wait()
         if self.reads:
             self.bodies.append(await body(receive))
-        response = Response(self.content, headers={"X-Path": scope["path"]})
-        if not scope[protocol.ANSWER](response):
+        status = scope[REFUSED].status if REFUSED in scope else 200
+        response = Response(self.content, status, headers={"X-Path": scope["path"]})
+        if not scope[ANSWER](response):
             await response(scope, receive, send)
 
     async def talk(self, *pieces: bytes) -> bytes:
@@ -205,16 +210,16 @@ CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 @pytest.mark.parametrize(
     "begin",
     [b"GET /v1 HTTP/1.1\r\nX: ", b"GET /v1 HTTP/1.1\r\nX", b"GET /v1", b"\r\n",
-     CHUNKED + b"1\r\na\r\n0\r\nX: "],
-    ids=["value", "name", "path", "lines", "trailer"],
+     CHUNKED + b"1\r\na\r\n0\r\nX: ", CHUNKED + b"1;x="],
+    ids=["value", "name", "path", "lines", "trailer", "extension"],
 )  # fmt: skip
 def test_a_head_that_never_ends_is_431_before_it_fills_the_memory(begin):
     async def play():
         async with hosting() as host:
-            host.open.clear()
             more = b"\r\n" * 512 if begin == b"\r\n" else b"b" * 1024
+            host.reads = begin.startswith(CHUNKED)
             received = await host.talk(begin, *[more] * 200)
-            assert host.refused == [(431, "head_too_large")]
+            assert host.refused == [] if host.reads else [(431, "head_too_large")]
             assert statuses(received) == ["431"]
 
     asyncio.run(play())
@@ -295,7 +300,7 @@ def test_a_line_between_two_requests_does_not_keep_a_connection():
 
 
 def test_who_is_answered_before_the_body_sees_the_answer_and_the_connection_ends(monkeypatch):
-    monkeypatch.setattr(protocol, "DISCARD_SECONDS", 0.2)
+    monkeypatch.setattr(leftover, "DISCARD_SECONDS", 0.2)
     head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000000\r\n\r\n"
 
     async def play():
@@ -384,14 +389,16 @@ def test_what_is_wrong_with_a_later_request_is_told_after_the_answers(pieces, st
 
 
 @pytest.mark.parametrize("expects", [b"", b"Expect: 100-continue\r\n"])
-def test_a_malformed_body_is_the_end_of_its_own_request(caplog, expects):
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_malformed_body_is_the_end_of_its_own_request(caplog, reads, expects):
     async def play():
         async with hosting() as host:
-            host.open.clear()
-            host.reads = True
+            host.reads = reads
             request = CHUNKED.replace(b"\r\n\r\n", b"\r\n" + expects + b"\r\n")
-            assert statuses(await host.talk(request + b"nonsense\r\n")) == ["400"]
-            host.open.set()
+            received = await host.talk(request + b"nonsense\r\n", REQUEST)
+            assert statuses(received) == ["400"]
+            assert b"connection: close" in received
+            assert host.refused == []  # the application answers it, and counts it
             await until(lambda: not host.state.tasks)
 
     asyncio.run(play())
@@ -474,3 +481,77 @@ def test_who_would_rather_speak_another_protocol_is_answered_in_this_one(pieces,
             return host.paths, host.bodies
 
     assert asyncio.run(play()) == (["/mine", "/last"], [b"hello", b""])
+
+
+UPGRADE = b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
+
+
+@pytest.mark.parametrize("filler", [0, 35, 55, 58, 97])
+def test_requests_in_a_row_that_ask_for_another_protocol_are_read_as_they_were_sent(filler):
+    """Whatever becomes shorter by what is left out of their heads."""
+    hidden = b"GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n"
+    one = b"POST /%d HTTP/1.1\r\nHost: a\r\nX-Note: GET /hidden\r\n%b" + UPGRADE.replace(
+        b"h2c", b"h2c" + b"a" * filler
+    )
+    sent = b"".join(
+        one % (number, b"Content-Length: %d\r\n" % len(hidden)) + b"\r\n" + hidden
+        for number in range(4)
+    )
+    sent += b"GET /last HTTP/1.1\r\nConnection: close\r\n\r\n"
+
+    async def play():
+        async with hosting() as host:
+            host.reads = True
+            assert statuses(await host.talk(sent)) == ["200"] * 5
+            return host.paths, host.bodies
+
+    paths, bodies = asyncio.run(play())
+    assert paths == ["/0", "/1", "/2", "/3", "/last"]
+    assert bodies == [hidden] * 4 + [b""]
+
+
+@pytest.mark.parametrize("upgrade", [b"", UPGRADE])
+def test_however_many_requests_come_at_once_few_wait_and_all_are_answered(upgrade):
+    number = 3000
+    sent = b"".join(b"GET /%d HTTP/1.1\r\n%b\r\n" % (n, upgrade) for n in range(number))
+    waiting = []
+
+    async def play():
+        async with hosting() as host:
+            host.look = lambda: waiting.extend(
+                len(connection.pipeline) for connection in host.state.connections
+            )
+            last = b"GET /last HTTP/1.1\r\nConnection: close\r\n\r\n"
+            received = await host.talk(sent, last)
+            assert statuses(received) == ["200"] * (number + 1)
+            return host.paths
+
+    assert asyncio.run(play()) == [f"/{n}" for n in range(number)] + ["/last"]
+    assert 16 <= max(waiting) <= 16 + 1024 // 18
+
+
+def test_what_was_sent_is_not_kept_while_a_connection_is_idle():
+    async def play():
+        async with hosting() as host:
+            reader, writer = await asyncio.open_connection(*host.address)
+            writer.write(b"POST / HTTP/1.1\r\nContent-Length: 60000\r\n\r\n" + b"a" * 60_000)
+            await reader.readuntil(b"here")
+            [connection] = host.state.connections
+            assert not connection.cycle.body
+            assert WHOLE not in connection.cycle.scope
+            assert all(
+                len(value) < 100 for value in vars(connection).values() if isinstance(value, bytes)
+            )
+            writer.close()
+
+    asyncio.run(play())
+
+
+def test_a_tunnel_is_answered_once_and_its_connection_ends():
+    async def play():
+        async with hosting() as host:
+            received = await host.talk(b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n" + REQUEST)
+            assert len(statuses(received)) == 1
+            assert b"connection: close" in received
+
+    asyncio.run(play())

@@ -1,0 +1,48 @@
+"""A whole response, written at once in place of ASGI's two messages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from serving.scope import REFUSED
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+    from serving.leftover import Leftover
+
+_IN_NO_HEADER = bytes({*range(32), 127} - {ord("\t")})
+
+
+def write_whole(cycle: RequestResponseCycle, leftover: Leftover, response: Response) -> bool:
+    """False, and nothing is written, where the client must be waited for."""
+    if cycle.more_body:  # what is left of it is not waited for
+        cycle.keep_alive = False
+    if REFUSED in cycle.scope:  # it only seemed to the application that nobody is there
+        cycle.disconnected = False
+    if cycle.flow.write_paused:
+        return False
+    if cycle.disconnected or cycle.transport.is_closing():
+        return True
+    headers = [*cycle.default_headers, *response.raw_headers]
+    values = b"".join([value for _, value in headers])
+    if len(values.translate(None, _IN_NO_HEADER)) != len(values):
+        raise RuntimeError(f"a header cannot be sent: {headers}")
+    if (b"connection", b"close") in headers:
+        cycle.keep_alive = False
+    elif not cycle.keep_alive:
+        headers.append((b"connection", b"close"))
+    head = b"".join([b"%b: %b\r\n" % header for header in headers])
+    body = b"" if cycle.scope["method"] == "HEAD" else response.body
+    cycle.transport.write(b"".join((STATUS_LINE[response.status_code], head, b"\r\n", body)))
+    cycle.response_started = cycle.response_complete = True
+    cycle.message_event.set()
+    if cycle.more_body:
+        leftover.linger()
+    elif not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
+    return True
