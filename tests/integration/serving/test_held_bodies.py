@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import json
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,11 +37,24 @@ def padded(size: int) -> bytes:
 
 @contextlib.contextmanager
 def body_on_its_way(server: RunningServer, size: int):
-    """So much of the largest body has been sent, and more does not come."""
+    """So much of the largest body has been sent and read, and more does not come."""
     head = f"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: {LARGEST}\r\n\r\n"
     with socket.create_connection(server.address, timeout=20) as connection:
         connection.sendall(head.encode() + padded(size))
+        eventually(lambda: on_the_way(connection) == 0)
         yield
+
+
+def on_the_way(connection: socket.socket) -> int:
+    """Bytes that the server has not read, wherever in the system they are."""
+    ports = {connection.getsockname()[1], connection.getpeername()[1]}
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(
+        int(queue, 16)
+        for _, local, remote, _, queues, *_ in rows
+        if {int(end.split(":")[1], 16) for end in (local, remote)} == ports
+        for queue in queues.split(":")
+    )
 
 
 def ask(client: httpx.Client, path: str, size: int) -> httpx.Response:
