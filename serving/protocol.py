@@ -80,6 +80,8 @@ class HttpProtocol(HttpToolsProtocol):
         """Of a request that asked for another protocol, until it is read again without that."""
         self._pending_bytes = 0
         """Since a request began, its headers were complete, or some of its body came."""
+        self._head_most = 0
+        """Bytes of the pieces in which the head came."""
         self._in_head = False
         self._used = False
         self._departure = Departure()
@@ -132,7 +134,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _parse(self, data: bytes) -> None:
         """As uvicorn does, but that nobody is granted another protocol."""
-        self._pending_bytes += len(data)
+        size = len(data)
+        self._pending_bytes += size
+        self._head_most = self._head_most + size if self._in_head else size
         rest = memoryview(data)
         try:
             while rest:
@@ -174,7 +178,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._stop_timer()
 
     def on_headers_complete(self) -> None:
-        if _size(self.url, self.headers) > MAX_HEAD_BYTES:  # it came in one piece
+        if self._head_most > MAX_HEAD_BYTES < _size(self.url, self.headers):
             self._wrong_head = HeadTooLargeError(MAX_HEAD_BYTES)
             raise _HeadEnd
         for name, value in self.headers:

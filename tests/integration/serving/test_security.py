@@ -11,6 +11,7 @@ import pytest
 
 from serving.api import KEEP_ALIVE_SECONDS
 from tests.running_server import run_until_exit, running_server
+from tests.scrape import Scrape
 
 PREDICT_KEY = "a-key-that-may-predict"
 ADMIN_KEY = "a-key-that-may-do-it-all"
@@ -176,6 +177,25 @@ def test_a_slow_second_request_on_a_connection_is_408_too(server):
     answer = talk(server, first, b"GET /health/live HTTP/1.1\r\n")
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"HTTP/1.1 408 " in answer
+
+
+def test_what_is_malformed_is_one_request_with_one_answer(server):
+    """Also where it began well."""
+    head = b"POST /predict HTTP/1.1\r\nHost: a\r\nX-API-Key: %b\r\n" % PREDICT_KEY.encode()
+    head += b"X-Request-ID: mine\r\nContent-Type: application/json\r\n"
+
+    def counted():
+        with server.client() as client:
+            text = client.get("/metrics", headers={"X-API-Key": ADMIN_KEY}).text
+        return Scrape(text).by("trainyard_requests_total", "route", "status", "error")
+
+    before = counted()
+    answer = talk(server, head + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", b"no size\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'"id":"mine"' in answer
+    found = counted() - before
+    del found["/metrics", "200", ""]
+    assert found == {("/predict", "400", "malformed_http"): 1}
 
 
 @pytest.mark.slow
