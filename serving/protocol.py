@@ -123,7 +123,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _read(self, data: bytes) -> None:
         """All of it, or as much as there are requests for that may wait."""
-        size = len(data) if data.count(_HEAD_END) <= MOST_WAITING else SLICE_BYTES
+        size = len(data)
+        if size > SLICE_BYTES and data.count(_HEAD_END) > MOST_WAITING:
+            size = SLICE_BYTES
         at = 0
         while at < len(data) and len(self.pipeline) < MOST_WAITING:
             self._parse(data[at : at + size])
