@@ -18,6 +18,7 @@ from serving.errors import (
     HeadTooLargeError,
     ServingError,
 )
+from serving.flow import Flow
 from serving.idle import Idle
 from serving.leftover import Leftover
 from serving.reading import Reading
@@ -93,6 +94,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = Flow(transport, self.pipeline)
         self._on_connections(len(self.connections))
         self._reading = Reading(transport, self.loop)
         self._leftover = Leftover(transport, self.loop, close=self._close)
@@ -246,8 +248,7 @@ class HttpProtocol(HttpToolsProtocol):
         unread, self._unread = self._unread, b""
         if unread and not self._leftover.begun:
             self._read(unread)
-        if not self.pipeline:
-            self.flow.resume_reading()
+        self.flow.resume_reading()
 
     def shutdown(self) -> None:
         """Whoever has just connected, or is sending a request, is answered first."""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import uvicorn
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.responses import Response
 from uvicorn.server import ServerState
 
@@ -31,6 +33,7 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.written = b""
         self.closed = False
+        self.paused = False
 
     def write(self, data):
         self.written += bytes(data)
@@ -43,6 +46,12 @@ class Wire(asyncio.Transport):
 
     def get_write_buffer_size(self):
         return 0
+
+    def pause_reading(self):
+        self.paused = True
+
+    def resume_reading(self):
+        self.paused = False
 
 
 async def answer(scope, receive, send):
@@ -555,3 +564,49 @@ def test_a_tunnel_is_answered_once_and_its_connection_ends():
             assert b"connection: close" in received
 
     asyncio.run(play())
+
+
+@st.composite
+def requests(draw) -> tuple[bytes, bytes, bytes]:
+    """The path, the body, and how that was sent."""
+    path = b"/%d" % draw(st.integers(0, 99))
+    body = draw(st.sampled_from([b"", b"a", REQUEST, b"x" * 300, b"\r\n\r\n", b"0\r\n\r\n"]))
+    others = st.sampled_from([b"X: GET / HTTP/1.1", b"Y: z"])
+    headers = [b"Host: a", *draw(st.lists(others, max_size=2))]
+    if draw(st.booleans()):
+        headers += [b"Connection: Upgrade, keep-alive"]
+        headers += [b"Upgrade: " + b"h" * draw(st.integers(1, 99))]
+    if draw(st.booleans()):
+        cut = draw(st.integers(0, len(body)))
+        chunks = [*filter(None, (body[:cut], body[cut:])), b""]
+        headers.append(b"Transfer-Encoding: chunked")
+        sent = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+    else:
+        headers.append(b"Content-Length: %d" % len(body))
+        sent = body
+    head = b"\r\n".join([b"POST %b HTTP/1.1" % path, *headers, b"", b""])
+    return path, body, head + sent
+
+
+@given(st.lists(requests(), min_size=1, max_size=30), st.lists(st.integers(1, 3000), max_size=6))
+def test_requests_are_read_as_they_were_sent_in_whatever_pieces_they_come(sent, cuts):
+    whole = b"".join(request for _, _, request in sent)
+    marks = sorted({0, len(whole), *(cut for cut in cuts if cut < len(whole))})
+    found = []
+
+    async def scene(connection, wire):
+        async def application(scope, receive, send):
+            found.append((scope["path"].encode(), await body(receive)))
+            scope[ANSWER](Response("here"))
+
+        connection.app = application
+        for begin, end in itertools.pairwise(marks):
+            await until(lambda: not wire.paused)
+            connection.data_received(whole[begin:end])
+            await asyncio.sleep(0)
+            assert len(connection.pipeline) <= 16 + 1024 // 18
+            assert wire.paused >= bool(connection.pipeline)
+        await until(lambda: len(found) == len(sent) or wire.closed)
+
+    played(scene)
+    assert found == [(path, content) for path, content, _ in sent]
