@@ -1,0 +1,64 @@
+"""How the server ends: which signals stop it, and what its exit code says of the others."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.followed_model import FollowedModel, events, watcher_pid
+from tests.followed_model import ask as ask_digits
+from tests.running_server import RunningServer
+from tests.slow_server import SECOND_OF_WORK, ask, in_flight, start
+
+UNFINISHED = "process did not finish in time"
+ENDLESS = 600 * SECOND_OF_WORK
+SOON = ("--drain-delay-ms", "0", "--drain-timeout-ms", "500")
+
+
+def ends(server: RunningServer) -> list[bool]:
+    return [event["clean"] for event in events(server, "stopped")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_is_not_done_by_the_deadline_is_answered_503_and_its_worker_named(
+    bundles, tmp_path, number
+):
+    with start(bundles, tmp_path, *SOON) as server:
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(ask, server, ENDLESS)
+            in_flight(server, 1)
+            time.sleep(0.3)
+            server.signal(number)
+            response = answer.result()
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "stopping")
+        assert server.wait() == 1
+        assert ends(server) == [False]
+        assert [event["process"] for event in events(server, UNFINISHED)] == ["worker-0"]
+
+
+@pytest.mark.parametrize("kind", ["api", "worker"])
+def test_a_process_that_stands_still_is_no_clean_end(bundles, tmp_path, kind):
+    with start(bundles, tmp_path, *SOON, "--api-processes", "1") as server:
+        [standing] = server.children(kind)
+        standing.send_signal(signal.SIGSTOP)
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 1
+        assert ends(server) == [False]
+        [event] = events(server, UNFINISHED)
+        assert (event["process"], event["pid"]) == (f"{kind}-0", standing.pid)
+
+
+def test_a_watcher_that_stands_still_does_not_decide(tmp_path, empty_registry):
+    model = FollowedModel.create(tmp_path, empty_registry, versions=1)
+    with model.serve(*SOON) as server:
+        os.kill(watcher_pid(server), signal.SIGSTOP)
+        with server.client() as client:
+            assert ask_digits(client).status_code == 200
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert ends(server) == [True]
+        assert events(server, UNFINISHED) == []
