@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +13,7 @@ import pytest
 
 from tests.followed_model import FollowedModel, events, watcher_pid
 from tests.followed_model import ask as ask_digits
-from tests.running_server import RunningServer
+from tests.running_server import ROOT, RunningServer, eventually
 from tests.slow_server import SECOND_OF_WORK, ask, in_flight, start
 
 UNFINISHED = "process did not finish in time"
@@ -62,3 +64,19 @@ def test_a_watcher_that_stands_still_does_not_decide(tmp_path, empty_registry):
         assert server.wait() == 0
         assert ends(server) == [True]
         assert events(server, UNFINISHED) == []
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&-"])
+def test_a_closed_stdout_changes_nothing_of_the_end(bundles, tmp_path, closed):
+    log = tmp_path / "log"
+    arguments = f"--port 0 --model {bundles / 'double.onnx'}"
+    shell = f'exec "{sys.executable}" "{ROOT / "serve.py"}" {arguments} 2>"{log}" {closed}'
+    process = subprocess.Popen(["bash", "-c", shell], cwd=tmp_path)
+    try:
+        eventually(lambda: log.exists() and "ready http" in log.read_text(), seconds=200)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert "error" not in log.read_text()
