@@ -8,7 +8,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bundle.command import describe
+from bundle.command import describe, describe_unexpected, print_traceback_if_asked
 from bundle.errors import RegistryError, TrainyardError
 from bundle.loading import loading
 from bundle.uri import Resolved, default_cache, fetch_version, registered, resolve
@@ -60,7 +60,10 @@ def _resolve_apart(uris: Sequence[str]) -> list[Start]:
     try:
         answer: Failed | list[Start] = ours.recv()
     except EOFError:
-        raise StartError("the process that looks for the models died") from None
+        process.join()
+        raise StartError(
+            f"the process that looks for {', '.join(uris)} died, exit code {process.exitcode}"
+        ) from None
     finally:
         ours.close()
     process.join()
@@ -71,11 +74,23 @@ def _resolve_apart(uris: Sequence[str]) -> list[Start]:
 
 def _run(uris: tuple[str, ...], control: Connection) -> None:
     bound_patience()
-    try:
-        answer: Failed | list[Start] = [_start(uri) for uri in uris]
-    except TrainyardError as error:
-        answer = Failed.of(error)
-    control.send(answer)
+    control.send(_look_for(uris))
+
+
+def _look_for(uris: Sequence[str]) -> Failed | list[Start]:
+    """Storages have errors of their own: whatever it is, the uri is named."""
+    starts = []
+    for uri in uris:
+        try:
+            starts.append(_start(uri))
+        except TrainyardError as error:
+            print_traceback_if_asked()
+            return Failed.of(error)
+        except Exception as error:  # noqa: BLE001 - a command ends in one line, whatever happened
+            asked = print_traceback_if_asked()
+            told = describe_unexpected(error, traceback_shown=asked)
+            return Failed(f"{uri} cannot be looked for: {told}", StartError.exit_code)
+    return starts
 
 
 def _start(uri: str) -> Start:
