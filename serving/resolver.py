@@ -19,6 +19,7 @@ from serving.routing.last_known_good import LastKnownGood
 from serving.routing.patience import bound_patience
 from serving.routing.split import Split
 from serving.routing.wanted import Route, Wanted
+from serving.signals import OF_TERMINAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,12 +51,13 @@ def _resolve_apart(uris: Sequence[str]) -> list[Start]:
     process = multiprocessing.get_context("spawn").Process(
         target=_run, args=(tuple(uris), theirs), name="resolver", daemon=True
     )
-    # Ctrl-C reaches all processes of a terminal: this one ends that one, and tells.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What a terminal sends reaches all of its processes: this one ends that one, and tells.
+    before = [(number, signal.signal(number, signal.SIG_IGN)) for number in OF_TERMINAL]
     try:
         process.start()
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before:
+            signal.signal(number, handler)
     theirs.close()
     try:
         answer: Failed | list[Start] = ours.recv()

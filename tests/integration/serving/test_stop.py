@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
+import socket
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from tests.followed_model import FollowedModel, events, watcher_pid
@@ -16,9 +21,22 @@ from tests.followed_model import ask as ask_digits
 from tests.running_server import ROOT, RunningServer, eventually
 from tests.slow_server import SECOND_OF_WORK, ask, in_flight, start
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 UNFINISHED = "process did not finish in time"
 ENDLESS = 600 * SECOND_OF_WORK
 SOON = ("--drain-delay-ms", "0", "--drain-timeout-ms", "500")
+
+
+@contextmanager
+def hang_up_as(disposition: signal.Handlers) -> Iterator[None]:
+    """What is started meanwhile treats SIGHUP so at first, whatever runs the tests does."""
+    before = signal.signal(signal.SIGHUP, disposition)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def ends(server: RunningServer) -> list[bool]:
@@ -64,6 +82,71 @@ def test_a_watcher_that_stands_still_does_not_decide(tmp_path, empty_registry):
         assert server.wait() == 0
         assert ends(server) == [True]
         assert events(server, UNFINISHED) == []
+
+
+def test_a_terminal_that_closes_lets_what_is_in_flight_finish(bundles, tmp_path):
+    with (
+        hang_up_as(signal.SIG_DFL),
+        start(bundles, tmp_path, "--drain-delay-ms", "0") as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        answer = pool.submit(ask, server, 2 * SECOND_OF_WORK)
+        in_flight(server, 1)
+        time.sleep(0.3)
+        for process in server.children():  # as the system does
+            process.send_signal(signal.SIGHUP)
+        server.signal(signal.SIGHUP)
+        assert answer.result().status_code == 200
+        assert server.wait() == 0
+        assert [event["signal"] for event in events(server, "draining")] == ["SIGHUP"]
+        assert ends(server) == [True]
+
+
+def test_a_server_that_is_to_outlive_its_terminal_does(bundles, tmp_path):
+    with hang_up_as(signal.SIG_IGN), start(bundles, tmp_path, *SOON) as server:
+        for process in server.children():
+            process.send_signal(signal.SIGHUP)
+        server.signal(signal.SIGHUP)
+        time.sleep(0.5)
+        assert ask(server).status_code == 200
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert [event["signal"] for event in events(server, "draining")] == ["SIGTERM"]
+
+
+def test_a_terminal_that_closes_while_models_are_looked_for_ends_the_start(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent, hang_up_as(signal.SIG_DFL):
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/model"
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "serve.py"), "--port", "0", "--model", url], cwd=tmp_path
+        )
+        silent.settimeout(60)
+        asking, _ = silent.accept()
+        with asking:
+            process.send_signal(signal.SIGHUP)
+            assert process.wait(20) == 128 + signal.SIGHUP
+
+
+def test_a_terminal_that_is_gone_changes_nothing_of_the_end(bundles, tmp_path, free_tcp_port):
+    """A real one: what is written to it afterwards fails."""
+    url = f"http://127.0.0.1:{free_tcp_port}"
+    arguments = ["--model", str(bundles / "slow.onnx"), "--port", str(free_tcp_port), *SOON]
+    command = [sys.executable, str(ROOT / "serve.py"), *arguments]
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"{url}/health/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    with hang_up_as(signal.SIG_DFL):
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execv(command[0], command)
+        eventually(answers, seconds=200)
+        os.close(terminal)
+        _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
 
 
 @pytest.mark.parametrize("closed", [">&-", "<&- >&-"])
