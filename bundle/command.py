@@ -42,6 +42,7 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
 
     With TRAINYARD_TRACEBACK=1 the traceback is printed in front of the line.
     """
+    _open_closed_streams()
     try:
         code = main() or 0
         sys.stdout.flush()
@@ -52,17 +53,16 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
         _report("interrupted")
         code = INTERRUPTED
     except TrainyardError as error:
-        _print_traceback_if_asked()
+        print_traceback_if_asked()
         _report(describe(error))
         code = error.exit_code
     except Stopped as error:
-        _print_traceback_if_asked()
+        print_traceback_if_asked()
         _report(str(error))
         code = error.exit_code
     except Exception as error:  # noqa: BLE001 - a command ends in one line, whatever happened
-        asked = _print_traceback_if_asked()
-        hint = "" if asked else f" (set {TRACEBACK_VARIABLE}=1 for the traceback)"
-        _report(f"{type(error).__name__}: {error}{hint}")
+        asked = print_traceback_if_asked()
+        _report(describe_unexpected(error, traceback_shown=asked))
         code = 1
     # How it ends is decided and told: Ctrl-C while modules are torn down is not to change it.
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
@@ -74,15 +74,33 @@ def describe(error: TrainyardError) -> str:
     return f"{error}; {error.remedy}" if error.remedy else str(error)
 
 
+def describe_unexpected(error: Exception, *, traceback_shown: bool) -> str:
+    """Its kind and message, and how to see where it comes from."""
+    hint = "" if traceback_shown else f" (set {TRACEBACK_VARIABLE}=1 for the traceback)"
+    return f"{type(error).__name__}: {error}{hint}"
+
+
 def _report(message: str) -> None:
     print("error:", " ".join(shorten_words(message, LONGEST_PATH).split()), file=sys.stderr)
 
 
-def _print_traceback_if_asked() -> bool:
+def print_traceback_if_asked() -> bool:
+    """Of the error that is being handled. Returns whether it was asked for."""
     asked = os.environ.get(TRACEBACK_VARIABLE, "") not in ("", "0")
     if asked:
         traceback.print_exc()
     return asked
+
+
+def _open_closed_streams() -> None:
+    """Point the standard streams that were closed at nothing (`>&-`): Python has none in their
+    place, and the next file or socket would get their number, and what libraries print.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(number, True)  # as the streams are
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _discard_stdout() -> None:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from bundle.archive import MAX_MANIFEST_BYTES, open_bundle, publish_or_reuse
 from bundle.cache import caching, told_of
-from bundle.errors import BundleError, IntegrityError, NotFoundError, RequestError, TrainyardError
+from bundle.errors import (
+    BundleError,
+    IntegrityError,
+    NotFoundError,
+    RequestError,
+    TrainyardError,
+    first_line,
+)
 from bundle.manifest import Manifest
 from bundle.paths import MANIFEST
 from bundle.publish import sweep_folders
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHUNK_BYTES = 2**20
+_NOT_FOUND = 404
 
 
 def fetch_bundle(uri: str, cache: Path) -> Path:
@@ -56,7 +64,9 @@ def fetch_bundle(uri: str, cache: Path) -> Path:
 
 
 def _file_system(uri: str) -> tuple[Any, str]:
-    scheme = uri.partition("://")[0]
+    scheme, _, place = uri.partition("://")
+    if not place.strip("/"):
+        raise _no_address(uri, "it names no place")
     try:
         # Imported here because it is optional: only remote folders need it.
         from fsspec.core import url_to_fs
@@ -68,9 +78,19 @@ def _file_system(uri: str) -> tuple[Any, str]:
             field="model",
             remedy="pip install s3fs" if scheme == "s3" else f"pip install fsspec[{scheme}]",
         ) from error
-    except ValueError as error:
-        raise RequestError(f"{uri} cannot be read: {error}", field="model") from error
+    except (TypeError, ValueError) as error:  # an unknown scheme, or a part that it must have
+        raise _no_address(uri, first_line(error)) from error
+    except Exception as error:  # some connect at once, and have errors of their own
+        raise _unreadable(uri, error) from error
     return system, root.rstrip("/")
+
+
+def _no_address(uri: str, why: str) -> RequestError:
+    return RequestError(
+        f"{uri} cannot be read: {why}",
+        field="model",
+        remedy="give a folder, or an address of storage that fsspec knows: s3://BUCKET/PREFIX",
+    )
 
 
 def _read(system: Any, path: str, limit: int) -> bytes:
@@ -98,7 +118,33 @@ def _translated(uri: str) -> Iterator[None]:
     except TrainyardError:
         raise
     except FileNotFoundError as error:
-        raise NotFoundError(f"{uri} is not a bundle: it has no {error}", field="model") from error
+        failure = _failure_behind(error)
+        if failure is not None:
+            raise _unreadable(uri, failure) from error
+        raise NotFoundError(
+            f"{uri} is not a bundle: it has no {error.filename or error}",
+            field="model",
+            remedy="give the address of the folder that export.py wrote",
+        ) from error
     except Exception as error:
-        lines = str(error).splitlines() or [type(error).__name__]
-        raise BundleError(f"{uri} cannot be read: {lines[0]}", field="model") from error
+        raise _unreadable(uri, error) from error
+
+
+def _failure_behind(error: FileNotFoundError) -> BaseException | None:
+    """What fsspec takes for a missing file: a web server that it cannot reach, or that refuses."""
+    cause = error.__cause__
+    while cause is not None:
+        refused = getattr(cause, "status", _NOT_FOUND) != _NOT_FOUND
+        if refused or (isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError)):
+            return cause
+        cause = cause.__cause__
+    return None
+
+
+def _unreadable(uri: str, error: BaseException) -> BundleError:
+    return BundleError(
+        f"{uri} cannot be read: {first_line(error)}",
+        field="model",
+        remedy="see that the address is right, that this machine reaches it, and that its "
+        "credentials are set",
+    )

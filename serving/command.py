@@ -17,6 +17,7 @@ from serving.flags import read_command_line
 from serving.guard import read_keys
 from serving.logs import configure_logging
 from serving.resolver import resolve_all
+from serving.signals import heeded
 from serving.signature import read_secret
 from serving.trace_endpoint import check_installed, find_endpoint
 
@@ -34,7 +35,9 @@ def main() -> int:
     """The command. Returns the exit code; raises TrainyardError."""
     # Until the supervisor listens to signals. Without it process 1 of a container, for which no
     # signal has a default, could not be stopped while it fetches its models.
-    signal.signal(signal.SIGTERM, _leave)
+    for number in heeded():
+        if number != signal.SIGINT:  # for which Python has an error of its own
+            signal.signal(number, _leave)
     command = read_command_line(sys.argv[1:], os.environ)
     if command.print_settings:
         for warning in command.warnings:

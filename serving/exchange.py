@@ -32,6 +32,7 @@ ROUTING_KEY = "X-Routing-Key"
 MODEL_VERSION = "X-Model-Version"
 _REQUEST_ID, _ROUTING_KEY, _MODEL_VERSION = map(str.lower, (REQUEST_ID, ROUTING_KEY, MODEL_VERSION))
 _REQUEST_ID_RAW = _REQUEST_ID.encode("ascii")
+_ENCODING = "content-encoding"
 
 
 def _given_twice(scope: Scope) -> frozenset[str]:
@@ -41,6 +42,13 @@ def _given_twice(scope: Scope) -> frozenset[str]:
         if name in values:
             values[name].add(value)
     return frozenset(name for name, found in values.items() if len(found) > 1)
+
+
+def _all_encodings(scope: Scope) -> str:
+    """Each was put on top of the one before, in however many lines they are."""
+    raw = _ENCODING.encode("ascii")
+    values = (value.decode("latin-1") for name, value in scope["headers"] if name == raw)
+    return ", ".join(filter(None, map(str.strip, values)))
 
 
 @dataclass(slots=True)
@@ -60,7 +68,9 @@ class Exchange:
     open_inference: bool = False
     """Whether errors have that protocol's shape."""
     given: Mapping[str, str] = field(default_factory=dict)
-    """The request's headers by their names in lower case; the first of those that are alike."""
+    """The request's headers by their names in lower case; of those that are alike the first, but
+    all content encodings.
+    """
     twice: frozenset[str] = frozenset()
     """Those of the headers that choose a version which came with two values."""
     departure: Departure | None = None
@@ -79,12 +89,17 @@ class Exchange:
             name.decode("latin-1"): value.decode("latin-1")
             for name, value in reversed(scope["headers"])
         }
+        twice: frozenset[str] = frozenset()
+        if len(given) < len(scope["headers"]):
+            twice = _given_twice(scope)
+            if _ENCODING in given:
+                given[_ENCODING] = _all_encodings(scope)
         path = scope["path"]
         return cls(
             choose_request_id(given.get(_REQUEST_ID)),
             RequestRecord(route),
             given=given,
-            twice=_given_twice(scope) if len(given) < len(scope["headers"]) else frozenset(),
+            twice=twice,
             departure=scope.get(DEPARTURE),
             open_inference=path == "/v2" or path.startswith("/v2/"),
         )

@@ -8,7 +8,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bundle.command import describe
+from bundle.command import describe, describe_unexpected, print_traceback_if_asked
 from bundle.errors import RegistryError, TrainyardError
 from bundle.loading import loading
 from bundle.uri import Resolved, default_cache, fetch_version, registered, resolve
@@ -19,6 +19,7 @@ from serving.routing.last_known_good import LastKnownGood
 from serving.routing.patience import bound_patience
 from serving.routing.split import Split
 from serving.routing.wanted import Route, Wanted
+from serving.signals import OF_TERMINAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,17 +51,21 @@ def _resolve_apart(uris: Sequence[str]) -> list[Start]:
     process = multiprocessing.get_context("spawn").Process(
         target=_run, args=(tuple(uris), theirs), name="resolver", daemon=True
     )
-    # Ctrl-C reaches all processes of a terminal: this one ends that one, and tells.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What a terminal sends reaches all of its processes: this one ends that one, and tells.
+    before = [(number, signal.signal(number, signal.SIG_IGN)) for number in OF_TERMINAL]
     try:
         process.start()
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before:
+            signal.signal(number, handler)
     theirs.close()
     try:
         answer: Failed | list[Start] = ours.recv()
     except EOFError:
-        raise StartError("the process that looks for the models died") from None
+        process.join()
+        raise StartError(
+            f"the process that looks for {', '.join(uris)} died, exit code {process.exitcode}"
+        ) from None
     finally:
         ours.close()
     process.join()
@@ -71,11 +76,23 @@ def _resolve_apart(uris: Sequence[str]) -> list[Start]:
 
 def _run(uris: tuple[str, ...], control: Connection) -> None:
     bound_patience()
-    try:
-        answer: Failed | list[Start] = [_start(uri) for uri in uris]
-    except TrainyardError as error:
-        answer = Failed.of(error)
-    control.send(answer)
+    control.send(_look_for(uris))
+
+
+def _look_for(uris: Sequence[str]) -> Failed | list[Start]:
+    """Storages have errors of their own: whatever it is, the uri is named."""
+    starts = []
+    for uri in uris:
+        try:
+            starts.append(_start(uri))
+        except TrainyardError as error:
+            print_traceback_if_asked()
+            return Failed.of(error)
+        except Exception as error:  # noqa: BLE001 - a command ends in one line, whatever happened
+            asked = print_traceback_if_asked()
+            told = describe_unexpected(error, traceback_shown=asked)
+            return Failed(f"{uri} cannot be looked for: {told}", StartError.exit_code)
+    return starts
 
 
 def _start(uri: str) -> Start:

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: heard by the supervisor alone, and by it only where it waits."""
+"""SIGTERM, SIGINT and SIGHUP: heard by the supervisor alone, and by it only where it waits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-STOPPING = (signal.SIGTERM, signal.SIGINT)
+OF_TERMINAL = (signal.SIGINT, signal.SIGHUP)
+"""Ctrl-C, and that the terminal is gone: they reach all processes that it started."""
+STOPPING = (signal.SIGTERM, *OF_TERMINAL)
+
+
+def heeded() -> tuple[signal.Signals, ...]:
+    """Those that stop this process: not SIGHUP where it was started to outlive its terminal, as
+    nohup does.
+    """
+    kept = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return tuple(number for number in STOPPING if not (kept and number == signal.SIGHUP))
 
 
 @contextlib.contextmanager
@@ -18,7 +28,7 @@ def signals_as_bytes() -> Iterator[socket.socket]:
     """A socket from which each signal that arrives can be read as one byte, its number."""
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
-    before = [(number, signal.signal(number, _noted)) for number in STOPPING]
+    before = [(number, signal.signal(number, _noted)) for number in heeded()]
     previous = signal.set_wakeup_fd(sender.fileno())
     try:
         yield receiver
@@ -45,7 +55,7 @@ def signals_held() -> Iterator[None]:
 
 
 def ignore_signals() -> None:
-    """Ctrl-C and a service manager's SIGTERM reach all processes; only the supervisor acts."""
+    """What a terminal and a service manager send reaches all processes; the supervisor acts."""
     signal.set_wakeup_fd(-1)
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)

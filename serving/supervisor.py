@@ -42,7 +42,9 @@ log = logging.getLogger(__name__)
 STOP_SECONDS = 3.0
 """How long after the deadline API processes may take to leave."""
 WORKER_STOP_SECONDS = 1.0
-"""How long a worker may take to leave, once nobody waits for what it does."""
+"""How long a worker may take to leave at least, once nobody waits for what it does."""
+WORKER_PATIENCE_SECONDS = 5.0
+"""The same where the deadline is further off: it may run what a client has left behind."""
 WATCHER_STOP_SECONDS = 2.0
 """How long the watcher may take, which may be writing to the registry."""
 
@@ -305,23 +307,36 @@ class Supervisor:
         self._listener.close()
         self._board.tell(API, Drain(plan))
         self._conductor.drain()
-        in_time = self._wait_for(API, until=plan.deadline + STOP_SECONDS)
+        self._expect_end(API, until=plan.deadline + STOP_SECONDS)
         self._board.tell(WATCHER, Stop())
         self._board.offer(SHADOW, Stop())
         self._board.tell(WORKER, Stop())
-        self._wait_for(WORKER, until=time.monotonic() + WORKER_STOP_SECONDS)
+        now = time.monotonic()
+        patience = min(plan.deadline, now + WORKER_PATIENCE_SECONDS)
+        self._expect_end(WORKER, until=max(patience, now + WORKER_STOP_SECONDS))
         self._wait_for(WATCHER, until=time.monotonic() + WATCHER_STOP_SECONDS)
-        clean = in_time and self._clean
-        log.info("stopped", extra={"fields": {"clean": clean}})
-        return 0 if clean else 1
+        log.info("stopped", extra={"fields": {"clean": self._clean}})
+        return 0 if self._clean else 1
 
-    def _wait_for(self, kind: str, *, until: float) -> bool:
-        """Whether all processes of that kind are gone in time."""
-        while any(slot.kind == kind and slot.child is not None for slot in self._slots):
-            if time.monotonic() >= until:
-                return False
+    def _expect_end(self, kind: str, *, until: float) -> None:
+        """Wait for all of that kind. One that does not leave has failed whoever waited for it; one
+        that was never ready had nobody.
+        """
+        self._wait_for(kind, until=until)
+        for slot in self._slots:
+            if slot.kind == kind and slot.child is not None and (slot.ready or kind == API):
+                self._clean = False
+                fields = {"process": slot.name, "pid": slot.child.pid}
+                log.error("process did not finish in time", extra={"fields": fields})
+
+    def _wait_for(self, kind: str, *, until: float) -> None:
+        """Until all processes of that kind are gone, or so long. What has happened by then is seen
+        also where this process was held up meanwhile.
+        """
+        late = False
+        while not late and any(s.kind == kind and s.child is not None for s in self._slots):
+            late = time.monotonic() >= until
             self._step(until)
-        return True
 
     def _kill_all(self) -> None:
         children = [slot.child for slot in self._slots if slot.child is not None]

@@ -14,16 +14,8 @@ import psutil
 import pytest
 
 from tests.followed_model import ADMIN_KEY
-from tests.running_server import RunningServer, eventually, running_server
-
-SECOND_OF_WORK = 5000
-"""Rounds of the slow model that take about a second."""
-
-
-def start(bundles: Path, folder: Path, *arguments: str, environment: dict[str, str] | None = None):
-    model = str(bundles / "slow.onnx")
-    arguments = ("--model", model, "--threads", "1", *arguments)
-    return running_server(*arguments, folder=folder, environment=environment)
+from tests.running_server import eventually
+from tests.slow_server import SECOND_OF_WORK, ask, health, in_flight, start
 
 
 @pytest.fixture(scope="module")
@@ -31,34 +23,6 @@ def server(bundles, tmp_path_factory):
     """Two API processes and a worker, for the tests that kill one of them."""
     with start(bundles, tmp_path_factory.mktemp("server"), "--api-processes", "2") as server:
         yield server
-
-
-def ask(server: RunningServer, work: int = 1) -> httpx.Response:
-    with server.client() as client:
-        return client.post("/predict", json={"inputs": {"work": work}})
-
-
-def health(server: RunningServer) -> tuple[int, str]:
-    """The status code and the status of /health; (0, "") if it cannot be reached."""
-    with server.client() as client:
-        try:
-            response = client.get("/health")
-        except httpx.TransportError:
-            return 0, ""
-        return response.status_code, response.json()["status"]
-
-
-def in_flight(server: RunningServer, count: int) -> None:
-    """Wait until that many connections are used."""
-
-    def used() -> int:
-        return sum(
-            connection.status == psutil.CONN_ESTABLISHED
-            for process in server.children("api")
-            for connection in process.net_connections("tcp")
-        )
-
-    eventually(lambda: used() >= count)
 
 
 def test_a_killed_worker_fails_what_it_had_at_once_and_is_replaced(server):
@@ -190,19 +154,6 @@ def test_a_process_that_is_killed_while_the_server_stops_is_no_clean_end(bundles
         assert server.wait() == 1
         assert '"event":"stopped","clean":false' in server.log
         assert f'"event":"process died while the server stopped","process":"{kind}-0"' in server.log
-
-
-def test_sigint_answers_503_to_what_is_not_done_by_the_deadline(bundles, tmp_path):
-    options = ("--drain-delay-ms", "0", "--drain-timeout-ms", "500")
-    with start(bundles, tmp_path, *options) as server:
-        with ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(ask, server, 600 * SECOND_OF_WORK)
-            in_flight(server, 1)
-            time.sleep(0.3)
-            server.signal(signal.SIGINT)
-            response = answer.result()
-        assert (response.status_code, response.json()["error"]["code"]) == (503, "stopping")
-        assert server.wait() == 0
 
 
 @pytest.mark.parametrize("path", ["/predict", "/admin/models/a/promote"])

@@ -172,6 +172,22 @@ def test_a_wrong_command_is_one_clear_line(bundles, tmp_path, arguments, code, p
     expect_one_line(stderr, *parts)
 
 
+@pytest.mark.parametrize(
+    ("uri", "code", "told"),
+    [
+        ("ftp://nosuchhost.invalid/x", 1, "the address is right"),
+        ("foo://x", 2, "storage that fsspec knows"),
+        ("http://127.0.0.1:9/x", 1, "the address is right"),
+    ],
+)
+def test_storage_that_cannot_be_read_is_told_in_one_line(tmp_path, uri, code, told):
+    found, stderr = run_until_exit("--model", uri, folder=tmp_path)
+    assert found == code
+    [line] = stderr.splitlines()
+    assert line.startswith(f"error: {uri} cannot be read: ")
+    assert told in line
+
+
 def test_a_damaged_bundle_is_one_clear_line_and_leaves_no_process(bundles, tmp_path):
     folder = tmp_path / "bundle"
     shutil.copytree(bundles / "image", folder)

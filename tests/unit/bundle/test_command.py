@@ -117,3 +117,36 @@ def test_command_ends_as_it_told_when_ctrl_c_comes_while_it_is_torn_down():
         [sys.executable, "-c", ENDING], capture_output=True, text=True, check=False
     )
     assert (ended.returncode, ended.stderr) == (3, "")
+
+
+CLOSED = """
+import os, sys, tempfile
+from bundle.command import run_command
+
+def main():
+    print("an answer that nobody wants")
+    with tempfile.TemporaryFile() as file:
+        assert file.fileno() > 2
+    # What this starts may write, too.
+    assert os.system("echo more") == 0
+
+run_command(main)
+"""
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&-", "2>&-"])
+def test_command_ends_as_it_would_when_a_stream_is_closed(closed):
+    shell = f'exec "$0" -c "$1" {closed}'
+    done = subprocess.run(
+        ["bash", "-c", shell, sys.executable, CLOSED], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_error_is_not_told_on_stdout_when_stderr_is_closed():
+    program = "from bundle.command import run_command\nrun_command(lambda: 1 / 0)"
+    done = subprocess.run(
+        ["bash", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, program],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")

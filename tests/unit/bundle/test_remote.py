@@ -7,6 +7,7 @@ import pytest
 
 from bundle.archive import open_bundle
 from bundle.errors import (
+    BundleError,
     IntegrityError,
     ManifestError,
     NotFoundError,
@@ -104,9 +105,62 @@ def test_storage_whose_package_is_missing_is_refused_with_its_name(tmp_path, mon
     assert found.value.remedy == "pip install s3fs"
 
 
-def test_unknown_storage_is_refused(tmp_path):
-    with pytest.raises(RequestError, match="gopher"):
-        resolve("gopher://hole/model", cache=tmp_path)
+@pytest.mark.parametrize("uri", ["gopher://hole/model", "ftp://", "dbfs://x/y"])
+def test_unknown_storage_and_half_an_address_are_refused(tmp_path, uri):
+    with pytest.raises(RequestError, match=uri) as found:
+        resolve(uri, cache=tmp_path)
+
+    assert "s3://BUCKET/PREFIX" in (found.value.remedy or "")
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(113, "No route to host"), TimeoutError("timed out"), KeyError("token")]
+)
+def test_storage_that_cannot_be_reached_is_told_with_its_address(tmp_path, monkeypatch, error):
+    """Some connect as soon as they are asked for."""
+
+    def connect(_: str) -> None:
+        raise error
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", connect)
+
+    with pytest.raises(BundleError, match=f"{URI} cannot be read: ") as found:
+        resolve(URI, cache=tmp_path)
+
+    assert "credentials" in (found.value.remedy or "")
+
+
+class Refusal(Exception):  # noqa: N818 - as those of HTTP clients are
+    """The answer of a web server, as HTTP clients raise it."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind"),
+    [
+        (ConnectionRefusedError(111, "Connect call failed"), BundleError),
+        (Refusal(403), BundleError),
+        (Refusal(404), NotFoundError),
+        (FileNotFoundError("x"), NotFoundError),
+        (None, NotFoundError),
+    ],
+)
+def test_a_server_that_is_out_of_reach_is_not_one_without_the_file(
+    remote, tmp_path, monkeypatch, cause, kind
+):
+    def opened(*_: object, **__: object) -> None:
+        raise FileNotFoundError(f"{URI}/manifest.json") from cause
+
+    monkeypatch.setattr(type(remote), "open", opened)
+    with pytest.raises(kind, match=URI) as found:
+        resolve(URI, cache=tmp_path)
+    monkeypatch.undo()
+
+    assert type(found.value) is kind
+    assert found.value.remedy
 
 
 def test_several_threads_may_fetch_one_bundle_at_once(image_bundle, tmp_path):

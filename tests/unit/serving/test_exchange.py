@@ -31,6 +31,20 @@ def test_exchange_takes_the_first_of_headers_that_are_alike():
     assert exchange.routing_key("body's") == "a"
 
 
+@pytest.mark.parametrize(
+    ("lines", "given"),
+    [
+        ([b"gzip"], "gzip"),
+        ([b"gzip", b"br"], "gzip, br"),
+        ([b"identity", b"gzip"], "identity, gzip"),
+        ([b"gzip", b""], "gzip"),
+    ],
+)
+def test_exchange_takes_all_lines_of_a_content_encoding_as_one(lines, given):
+    exchange = with_headers(*((b"content-encoding", line) for line in lines), (b"accept", b"*/*"))
+    assert exchange.given["content-encoding"] == given
+
+
 def test_a_header_that_chooses_a_version_and_comes_with_two_values_is_refused():
     versions = with_headers((b"x-model-version", b"1"), (b"x-model-version", b"2"))
     with pytest.raises(BadRequestError, match="x-model-version is given twice"):
