@@ -20,12 +20,13 @@ from serving.errors import (
     ModelFailedError,
     RefusedSampleError,
     ServingError,
+    TooLargeError,
     UnavailableError,
 )
 from serving.preprocessors import Preprocessors
 from serving.run import Run
 from serving.served_model import ModelInfo, ModelKey, Part, ServedModel
-from serving.transport import Link, connect
+from serving.transport import Link, connect, log_unsent
 from serving.wire import CANCEL, CATALOG, INFER, RELEASED, REPLY, Message, Tensors
 
 if TYPE_CHECKING:
@@ -166,7 +167,12 @@ class Dispatcher:
         """
         for delay in _growing_delays():
             try:
-                link = await connect(address, on_messages=self._receive, on_lost=self._lost)
+                link = await connect(
+                    address,
+                    on_messages=self._receive,
+                    on_lost=self._lost,
+                    on_unsent=self._unsent,
+                )
             except (ConnectionRefusedError, FileNotFoundError) as error:
                 _log_not_reached(error)
                 return
@@ -371,6 +377,17 @@ class Dispatcher:
             if worker.models != worker.offered:
                 self._release(worker)
 
+    def _unsent(self, link: Link, message: Message, reason: str) -> None:
+        """Whoever waits for a part that cannot be sent is told at once."""
+        worker = self._workers.get(link)
+        entry = None
+        if worker is not None and message.kind == INFER:
+            entry = worker.pending.pop(message.fields["id"], None)
+        if entry is None:
+            log_unsent(link, message, reason)
+        else:
+            entry.request.fail(_unsendable(reason))
+
     def _lost(self, link: Link) -> None:
         worker = self._workers.pop(link, None)
         if worker is None:
@@ -404,6 +421,14 @@ def _overloaded(wait: float, *, late: bool) -> ServingError:
     """`wait`: seconds until what goes before it now has run."""
     what = "the deadline would pass before its turn" if late else "the queue is full"
     return UnavailableError(what, code="overloaded", retry_after=max(1, math.ceil(wait)))
+
+
+def _unsendable(reason: str) -> ServingError:
+    return TooLargeError(
+        f"the request's tensors cannot be sent to a worker: {reason}",
+        code="body_too_large",
+        remedy="send less at once",
+    )
 
 
 def _worker_lost() -> ServingError:
@@ -451,4 +476,4 @@ def _error(entry: _Pending, found: dict[str, Any]) -> ServingError:
         )
     if status == work.GONE:
         return UnavailableError("this version is being unloaded", code="version_unloaded")
-    return ModelFailedError(found["message"], code="model_failed")
+    return ModelFailedError(found["message"], code="model_failed", remedy=found.get("remedy"))

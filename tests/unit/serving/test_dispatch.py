@@ -14,11 +14,18 @@ import numpy as np
 import pytest
 import uvloop
 
+from serving import wire
 from serving.backlog import LONGEST
 from serving.catalog import Catalog
 from serving.departure import Departure
 from serving.dispatch import ClientGoneError, Dispatcher
-from serving.errors import DeadlineExceededError, ModelFailedError, UnavailableError
+from serving.errors import (
+    DeadlineExceededError,
+    ModelFailedError,
+    TooLargeError,
+    UnavailableError,
+)
+from serving.loop import unsendable
 from serving.run import Run
 from serving.served_model import Part
 from serving.transport import Link
@@ -134,6 +141,41 @@ def test_the_first_error_is_the_answer_and_the_other_parts_are_taken_back(tmp_pa
             return taken_back.fields["ids"]
 
     assert sorted(asyncio.run(run())) == [0, 2]
+
+
+def test_a_request_that_cannot_be_sent_fails_at_once_and_others_of_the_same_turn_are_asked(
+    tmp_path, monkeypatch
+):
+    async def run():
+        async with dispatching(tmp_path) as (dispatcher, worker):
+            monkeypatch.setattr(wire, "MOST_BYTES", 1000)
+            large = Part({"x": np.ones((1, 500), np.float32)}, (0,), "x")
+            asking = [ask(dispatcher, parts) for parts in ([PART], [large, PART], [PART])]
+            with pytest.raises(TooLargeError, match=r"cannot be sent .* at most 1000") as caught:
+                await asking[1]
+            assert caught.value.remedy
+            asked = [message.fields["id"] for message in await worker.told(INFER, 3)]
+            (taken_back,) = await worker.told(CANCEL)
+            worker.answer(0, 3)
+            await asyncio.gather(asking[0], asking[2])
+            assert not any(known.pending for known in dispatcher._workers.values())
+            return asked, taken_back.fields["ids"]
+
+    assert asyncio.run(run()) == ([0, 2, 3], [2])
+
+
+def test_outputs_that_cannot_be_sent_are_an_error_that_says_what_to_do(tmp_path):
+    async def run():
+        async with dispatching(tmp_path) as (dispatcher, worker):
+            asking = ask(dispatcher)
+            await worker.told(INFER)
+            ran = answer(0, OK, queue=0.0, infer=0.0)
+            worker.link.send(REPLY, {"answers": [unsendable(ran, "it is large")]}, [{}])
+            with pytest.raises(ModelFailedError, match="cannot be sent: it is large") as caught:
+                await asking
+            return caught.value.remedy
+
+    assert asyncio.run(run()) == "send less at once"
 
 
 def test_a_deadline_passes_and_what_waits_is_taken_back(tmp_path):
