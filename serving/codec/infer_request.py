@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from serving.wire import Array
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
-UNSUPPORTED = ("classification", "sequence_id", "shared_memory_region")
+UNSUPPORTED_PARAMETERS = ("classification", "sequence_id", "shared_memory_region")
 """Extensions of the protocol that would give another answer, and are not offered."""
 _MOST_DIMENSIONS = 32
 _MOST_ELEMENTS = 2**40
@@ -365,7 +365,7 @@ def _priority(parameters: Mapping[str, Any]) -> int:
 
 
 def _refuse_extensions(parameters: Mapping[str, Any], path: str) -> None:
-    for name in UNSUPPORTED:
+    for name in UNSUPPORTED_PARAMETERS:
         if parameters.get(name):
             raise NotSupportedError(
                 f"{path}.{name}: this extension of the protocol is not supported", field=path

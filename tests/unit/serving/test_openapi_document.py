@@ -19,6 +19,7 @@ def build(*endpoints: Endpoint, keyed: bool = False, hidden: tuple[str, ...] = (
         catalog=Catalog(),
         endpoints=endpoints,
         hidden=hidden,
+        index="/v2/repository/index",
         keyed=keyed,
         version="1",
     ).build()
