@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from serving.arrivals import Arrivals
-    from serving.dispatch import Answer, Dispatcher
+    from serving.awaited import Answer
+    from serving.dispatch import Dispatcher
     from serving.drain import Lifecycle
     from serving.errors import ServingError
     from serving.exchange import Exchange

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from bundle.tensor import TensorSpec
+    from serving.awaited import Answer
     from serving.chooser import Chooser
     from serving.codec.infer_request import InferRequest
-    from serving.dispatch import Answer
     from serving.exchange import Exchange
     from serving.intake import Intake
     from serving.routing.shadow import Shadows

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from serving.awaited import Answer
     from serving.cache import RowCache
     from serving.chooser import Chooser
-    from serving.dispatch import Answer
     from serving.exchange import Exchange
     from serving.intake import Intake
     from serving.routing.shadow import Shadows

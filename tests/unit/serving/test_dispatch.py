@@ -17,8 +17,8 @@ import uvloop
 from serving import wire
 from serving.backlog import LONGEST
 from serving.catalog import Catalog
-from serving.departure import Departure
-from serving.dispatch import ClientGoneError, Dispatcher
+from serving.departure import ClientGoneError, Departure
+from serving.dispatch import Dispatcher
 from serving.errors import (
     DeadlineExceededError,
     ModelFailedError,
@@ -352,17 +352,20 @@ def test_where_nobody_listens_nobody_is_waited_for(tmp_path, caplog):
     assert len(caplog.records) == 2
 
 
-def test_nothing_is_kept_of_a_request_that_failed(tmp_path):
+@pytest.mark.parametrize("error", [ModelFailedError, DeadlineExceededError])
+def test_nothing_is_kept_of_a_request_that_failed(tmp_path, error):
     async def run():
         tensors = {"x": np.ones((1, 2), np.float32)}
         known = weakref.ref(tensors["x"])
         async with dispatching(tmp_path) as (dispatcher, worker):
-            asking = ask(dispatcher, [Part(tensors, (0,), "x")])
+            part, seconds = Part(tensors, (0,), "x"), 10.0 if error is ModelFailedError else 0.05
+            asking = ask(dispatcher, [part], seconds=seconds, routed=True, own_limit=True)
             await worker.told(INFER)
-            worker.answer(0, status=FAILED)
-            with pytest.raises(ModelFailedError):
+            if error is ModelFailedError:
+                worker.answer(0, status=FAILED)
+            with pytest.raises(error):
                 await asking
-            del tensors, asking
+            del tensors, part, asking
             await asyncio.sleep(0)
             return known()
 
