@@ -11,8 +11,9 @@ from starlette.responses import Response
 
 from serving.application import Endpoint
 from serving.codec.compression import answer_encoding, deflate
-from serving.codec.infer_request import HEADER_LENGTH, parse_infer_request, read_tensors
+from serving.codec.infer_request import HEADER_LENGTH, parse_infer_request
 from serving.codec.infer_response import choose_outputs, write_infer_response
+from serving.codec.infer_tensors import read_tensors
 from serving.codec.json import JSON
 from serving.errors import TooLargeError
 from serving.guard import PREDICT
