@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_RAN = ("samples", "tokens", "share", "queue", "infer")
+"""Of an answer, what says how it ran; numbers, which can always be sent."""
+
 
 class ModelHolder(Protocol):
     """What the loop asks of the LitAPI that it serves."""
@@ -153,8 +156,9 @@ def _failure(
 
 def unsendable(entry: dict[str, Any], reason: str) -> dict[str, Any]:
     """What is told of a part that ran, but whose outputs do not get to whoever waits for them."""
+    ran = {name: entry[name] for name in _RAN if name in entry}
     message = f"the outputs cannot be sent: {reason}"
-    return {**entry, "status": FAILED, "message": message, "remedy": "send less at once"}
+    return answer(entry["id"], FAILED, message=message, remedy="send less at once", **ran)
 
 
 def _takes(model: LoadedModel, tensors: Tensors) -> bool:

@@ -28,7 +28,7 @@ from serving.errors import (
 from serving.loop import unsendable
 from serving.run import Run
 from serving.served_model import Part
-from serving.transport import Link
+from serving.transport import Link, Port
 from serving.wire import CANCEL, INFER, REPLY
 from serving.work import BEGUN, EXPIRED, FAILED, OK, REJECTED, answer
 from tests.garbage import no_collection
@@ -176,6 +176,52 @@ def test_outputs_that_cannot_be_sent_are_an_error_that_says_what_to_do(tmp_path)
             return caught.value.remedy
 
     assert asyncio.run(run()) == "send less at once"
+
+
+class Growing:
+    """A worker whose outputs have as many numbers as it has been asked parts."""
+
+    def __init__(self, port: Port) -> None:
+        self.port = port
+        self.asked: list[int] = []
+
+    def receive(self, link, *messages) -> None:
+        self.asked += [message.fields["id"] for message in messages if message.kind == INFER]
+        if len(self.asked) == 3:
+            ran = {"queue": 0.0, "infer": 0.0}
+            answers = [
+                (answer(number, OK, **ran), {"y": np.zeros((1, 10 ** (2 * number)))})
+                for number in self.asked
+            ]
+            self.port.reply({link: answers}, instead=unsendable)
+
+    def lost(self, link) -> None:
+        """It ends with the test."""
+
+
+def test_of_a_batch_only_the_answer_that_cannot_be_sent_fails(tmp_path, monkeypatch):
+    async def run():
+        monkeypatch.setattr(wire, "MOST_BYTES", 2000)
+        port = Port(tmp_path / "w")
+        port.start(Growing(port), catalog={"serial": 1, "models": []})
+        dispatcher = Dispatcher(catalog=Catalog(), on_change=lambda: None)
+        await dispatcher.connect(tmp_path / "w")
+        (known,) = dispatcher._workers.values()
+        while not known.serial:  # the catalog, which has nothing, is still to come
+            await asyncio.sleep(0.001)
+        known.models = frozenset({("m", "1")})
+        try:
+            return await asyncio.gather(
+                *(ask(dispatcher) for _ in range(3)), return_exceptions=True
+            )
+        finally:
+            dispatcher.close()
+            port.close()
+
+    one, hundred, too_many = asyncio.run(run())
+    assert (one[0].outputs["y"].size, hundred[0].outputs["y"].size) == (1, 100)
+    assert isinstance(too_many, ModelFailedError)
+    assert "cannot be sent: it takes 80" in str(too_many)
 
 
 def test_a_deadline_passes_and_what_waits_is_taken_back(tmp_path):
