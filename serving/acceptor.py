@@ -11,6 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+GONE = frozenset(
+    {
+        errno.ECONNABORTED, errno.ECONNRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH,
+        errno.ENETDOWN, errno.ENETUNREACH, errno.ENONET, errno.ENOPROTOOPT, errno.EOPNOTSUPP,
+        errno.EPERM, errno.EPROTO, errno.ETIMEDOUT,
+    }
+)  # fmt: skip
+"""What has become of the one connection that was to be taken: accept(2) wants the next one tried. A
+firewall's word for it is EPERM.
+"""
 YIELD_SECONDS = 0.001
 """For which a connection is left to processes that have fewer: whoever is free takes it, and it is
 often the same one.
@@ -60,8 +70,9 @@ class Acceptor:
         """What has connected by now is taken, and told to end; the socket is its owner's."""
         self._closed = True
         self._loop.remove_reader(self._listener)
-        while self._accept():
-            pass
+        for _ in range(self._backlog + 1):  # more do not wait, unless new ones come all the time
+            if not self._accept():
+                break
         if self._rest is not None:
             self._rest.cancel()
 
@@ -78,17 +89,25 @@ class Acceptor:
 
     def _after_others(self) -> None:
         self._rest = None
-        self._accept()
-        if self._rest is None:
+        try:
+            self._accept()
+        finally:
+            self._listen_again()
+
+    def _listen_again(self) -> None:
+        """Whatever was wrong with a connection: without it there is no other."""
+        if self._rest is None and not self._closed:
             self._loop.add_reader(self._listener, self._readable)
 
     def _accept(self) -> bool:
-        """Whether there was a connection, and room for it."""
+        """Whether there was a connection, and room for it: there may be another one."""
         try:
             connection, _ = self._listener.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return False  # another process was quicker, or the client is gone
+        except (BlockingIOError, InterruptedError):
+            return False  # another process was quicker
         except OSError as error:
+            if error.errno in GONE:
+                return True
             if error.errno not in NO_ROOM:
                 raise
             if not self._closed:

@@ -267,6 +267,7 @@ class ApiProcess:
 
     def _started_listening(self) -> None:
         self._listening = True
+        self._place.tell(0)
         self._tell_ready()
 
     def _tell_ready(self) -> None:

@@ -6,6 +6,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from serving.admission import Admission
 from serving.codec.body import read_body, too_large
 from serving.codec.compression import content_encoding, inflate
 from serving.errors import UnavailableError
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from serving.arrivals import Arrivals
-    from serving.dispatch import Answer, Dispatcher
+    from serving.awaited import Answer
+    from serving.dispatch import Dispatcher
     from serving.drain import Lifecycle
     from serving.errors import ServingError
     from serving.exchange import Exchange
@@ -60,8 +62,7 @@ class Intake:
         self._arrivals = arrivals
         self._halt = halt
         self._dispatcher = dispatcher
-        self.room = Room(settings.queue_size, lifecycle)
-        """To be entered before anything is read of a request."""
+        self._room = Room(settings.queue_size, lifecycle)
         self._held = Held(int(settings.max_held_mb * 2**20))
         self._metrics = metrics
         self._decoding = Threads(DECODE_THREADS, name="decode")
@@ -77,9 +78,13 @@ class Intake:
         self._decoding.close()
         self._inflating.close()
 
+    def admit(self, exchange: Exchange) -> Admission:
+        """The context in which a request is read and answered."""
+        return Admission(exchange, self._room, self._held)
+
     async def body(self, request: Request, exchange: Exchange) -> bytes:
-        """All of the body, inflated; until `let_go` it counts as held. Raises a ServingError or
-        ClientDisconnect.
+        """All of the body, inflated; it counts as held for as long as the request is admitted.
+        Raises a ServingError or ClientDisconnect.
         """
         maximum = self._settings.max_body_bytes
         encoding = content_encoding(exchange.given)
@@ -105,11 +110,6 @@ class Intake:
         self._hold(exchange, len(content) - len(body))
         return content
 
-    def let_go(self, exchange: Exchange) -> None:
-        """The request is answered, and what there is of its body is not held any more."""
-        self._held.release(exchange.held)
-        exchange.held = 0
-
     def _hold(self, exchange: Exchange, size: int) -> None:
         self._held.add(size)
         exchange.held += size
@@ -119,11 +119,15 @@ class Intake:
         function: Callable[[], T],
         exchange: Exchange,
         *,
+        small: bool,
         timeout_ms: float | None = None,
     ) -> T:
-        """What takes long is done beside the event loop, where it may take until the request's
-        limit and the departure of its client. Raises DeadlineExceededError or ClientGoneError.
+        """What is small is done at once; what takes long is done beside the event loop, where it
+        may take until the request's limit and the departure of its client. Raises
+        DeadlineExceededError or ClientGoneError.
         """
+        if small:
+            return function()
         return await self._beside(self._decoding, function, exchange, timeout_ms=timeout_ms)
 
     async def _beside(

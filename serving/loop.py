@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from litserve.loops import LitLoop
 
 from bundle.errors import EngineError, InputError
-from serving.wire import Array, Tensors
 from serving.work import FAILED, GONE, OK, REFUSED, Job, WorkQueue, answer, share
 
 if TYPE_CHECKING:
@@ -19,12 +18,13 @@ if TYPE_CHECKING:
     from serving.metrics import MetricsCollector
     from serving.models import LoadedModel
     from serving.served_model import ModelKey
-    from serving.transport import Link, Port
+    from serving.transport import Answer, Link, Port
+    from serving.wire import Array, Tensors
 
 log = logging.getLogger(__name__)
 
-Answer = tuple[dict[str, Any], Tensors]
-"""An entry of a reply, and its tensors."""
+_RAN = ("samples", "tokens", "share", "queue", "infer")
+"""Of an answer, what says how it ran; numbers, which can always be sent."""
 
 
 class ModelHolder(Protocol):
@@ -60,7 +60,7 @@ class EngineLoop(LitLoop):  # type: ignore[misc] # LitServe ships no types
         while (batch := request_queue.take()) is not None:
             started = time.monotonic()
             replies, whole = execute(batch, lit_api.models, lit_api.metrics)
-            transport.reply(replies)
+            transport.reply(replies, instead=unsendable)
             request_queue.done(batch, time.monotonic() - started, whole=whole)
         transport.close()
         raise SystemExit(0)
@@ -152,6 +152,13 @@ def _failure(
                 message = f"{message} (version {other.version} answers)"
                 return answer(item.payload.id, FAILED, message=message), {}
     return answer(item.payload.id, REFUSED, message=message, field=error.field, index=index), {}
+
+
+def unsendable(entry: dict[str, Any], reason: str) -> dict[str, Any]:
+    """What is told of a part that ran, but whose outputs do not get to whoever waits for them."""
+    ran = {name: entry[name] for name in _RAN if name in entry}
+    message = f"the outputs cannot be sent: {reason}"
+    return answer(entry["id"], FAILED, message=message, remedy="send less at once", **ran)
 
 
 def _takes(model: LoadedModel, tensors: Tensors) -> bool:

@@ -11,10 +11,7 @@ if TYPE_CHECKING:
 
 
 class Room:
-    """A context that every request is in while it is answered.
-
-    Entering it raises UnavailableError where there is no more room, or none yet.
-    """
+    """A context that every request is in while it is answered."""
 
     def __init__(self, size: int, lifecycle: Lifecycle | None = None) -> None:
         """Without a `lifecycle` there is room before the server has started."""
@@ -22,12 +19,20 @@ class Room:
         self._lifecycle = lifecycle
         self._held = 0
 
-    def __enter__(self) -> None:
+    def enter(self) -> None:
+        """One more is in. Raises UnavailableError where there is no more room, or none yet."""
         if self._lifecycle is not None and not self._lifecycle.started:
             raise UnavailableError("the server is starting", code="starting")
         if self._held >= self._size:
             raise UnavailableError("too many requests are in flight", code="overloaded")
         self._held += 1
 
-    def __exit__(self, *_: object) -> None:
+    def leave(self) -> None:
+        """One of them is answered."""
         self._held -= 1
+
+    def __enter__(self) -> None:
+        self.enter()
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()

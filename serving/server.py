@@ -173,7 +173,8 @@ class TrainyardServer(LitServer):  # type: ignore[misc] # LitServe ships no type
         return _fork(run, name=f"api-{index}", foreign=foreign)
 
     def api_left(self, index: int) -> None:
-        """That API process is dead, and has no requests any more."""
+        """That API process is dead, and has neither connections nor requests any more."""
+        self._crowd.leave(index)
         if self._board is not None:
             self._board.busy(index, False)
 

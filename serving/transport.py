@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -29,9 +30,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+log = logging.getLogger(__name__)
+
 CONNECT_SECONDS = 10.0
 FRAME_BYTES = 256 * 1024
-"""Of tensors that the messages of one frame have; a larger one goes alone."""
+"""Of tensors that the messages or answers of one frame have; a larger one goes alone."""
+
+Answer = tuple[dict[str, Any], Tensors]
+"""What a worker says of a part, and the outputs."""
+
+
+def log_unsent(link: Link, message: Message, reason: str) -> None:  # noqa: ARG001 - on_unsent's signature
+    """For those to whom it is nothing but a defect."""
+    fields = {"kind": message.kind, "reason": reason}
+    log.error("a message cannot be sent", extra={"fields": fields})
 
 
 class Link(asyncio.Protocol):
@@ -43,10 +55,14 @@ class Link(asyncio.Protocol):
         on_messages: Callable[[Link, list[Message]], None],
         on_lost: Callable[[Link], None],
         on_open: Callable[[Link], None] | None = None,
+        on_unsent: Callable[[Link, Message, str], None] = log_unsent,
         gathers: bool = False,
     ) -> None:
-        """`gathers`: what is sent in one turn of the event loop is written at once."""
+        """`gathers`: what is sent in one turn of the event loop is written at once, and `on_unsent`
+        is told of what cannot be, with the reason.
+        """
         self._gathers = gathers
+        self._on_unsent = on_unsent
         self._gathered: list[Message] = []
         self._on_messages = on_messages
         self._on_lost = on_lost
@@ -77,18 +93,42 @@ class Link(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     def send(self, kind: str, fields: dict[str, Any], tensors: Sequence[Tensors] = ()) -> None:
-        """Written in order; silently dropped if the connection is gone, which `on_lost` tells."""
-        if self._gathers and not self._gathered:
-            asyncio.get_running_loop().call_soon(self._write)
-        self._gathered.append(Message(kind, fields, tensors))
-        if not self._gathers:
-            self._write()
+        """Written in order; silently dropped if the connection is gone, which `on_lost` tells.
 
-    def _write(self) -> None:
+        Raises WireError if it can never be written, unless the link gathers.
+        """
+        message = Message(kind, fields, tensors)
+        if not self._gathers:
+            self._write([message])
+            return
+        if not self._gathered:
+            asyncio.get_running_loop().call_soon(self._write_gathered)
+        self._gathered.append(message)
+
+    def _write_gathered(self) -> None:
         messages, self._gathered = self._gathered, []
-        if self._transport is not None:
-            for frame in _frames(messages):
-                self._transport.writelines(encode(frame))
+        for frame in _frames(messages):
+            try:
+                self._write(frame)
+            except WireError:
+                self._write_each(frame)
+
+    def _write_each(self, messages: list[Message]) -> None:
+        """What cannot be written keeps nothing else from it."""
+        for message in messages:
+            try:
+                self._write([message])
+            except WireError as error:
+                self._on_unsent(self, message, str(error))
+
+    def _write(self, messages: list[Message]) -> None:
+        if self._transport is None:
+            return
+        try:
+            pieces = encode(messages)
+        except MemoryError as error:
+            raise WireError("there is no memory left to send it") from error
+        self._transport.writelines(pieces)
 
     def close(self) -> None:
         if self._transport is not None:
@@ -97,14 +137,18 @@ class Link(asyncio.Protocol):
 
 def _frames(messages: list[Message]) -> Iterator[list[Message]]:
     """The messages in frames: who gets them can begin when the first one is there."""
+    if len(messages) == 1:
+        yield messages
+        return
     frame: list[Message] = []
-    size = 0
+    total = 0
     for message in messages:
-        if frame and size + message.size > FRAME_BYTES:
+        size = message.size
+        if frame and total + size > FRAME_BYTES:
             yield frame
-            frame, size = [], 0
+            frame, total = [], 0
         frame.append(message)
-        size += message.size
+        total += size
     if frame:
         yield frame
 
@@ -114,14 +158,38 @@ async def connect(
     *,
     on_messages: Callable[[Link, list[Message]], None],
     on_lost: Callable[[Link], None],
+    on_unsent: Callable[[Link, Message, str], None] = log_unsent,
 ) -> Link:
     """An API process's connection to a worker. Raises OSError."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(CONNECT_SECONDS):
         _, link = await loop.create_unix_connection(
-            lambda: Link(on_messages=on_messages, on_lost=on_lost, gathers=True), str(address)
+            lambda: Link(
+                on_messages=on_messages, on_lost=on_lost, on_unsent=on_unsent, gathers=True
+            ),
+            str(address),
         )
     return link
+
+
+def _answer(
+    link: Link, answers: list[Answer], instead: Callable[[dict[str, Any], str], dict[str, Any]]
+) -> None:
+    """One message, or halves of what is too large to be one."""
+    told = {"answers": [fields for fields, _ in answers]}
+    tensors = [outputs for _, outputs in answers]
+    alone = len(answers) == 1
+    if alone or Message(REPLY, told, tensors).size <= FRAME_BYTES:
+        try:
+            link.send(REPLY, told, tensors)
+            return
+        except WireError as error:
+            if alone:
+                link.send(REPLY, {"answers": [instead(answers[0][0], str(error))]}, [{}])
+                return
+    middle = len(answers) // 2
+    for half in (answers[:middle], answers[middle:]):
+        _answer(link, half, instead)
 
 
 class Receiver(Protocol):
@@ -193,16 +261,19 @@ class Port:
     async def _known(self) -> list[int]:
         return [self._catalog["serial"], *self._released.values()]
 
-    def reply(self, replies: dict[Link, list[tuple[dict[str, Any], Tensors]]]) -> None:
-        """From any thread: one message to each API process."""
+    def reply(
+        self,
+        replies: dict[Link, list[Answer]],
+        *,
+        instead: Callable[[dict[str, Any], str], dict[str, Any]],
+    ) -> None:
+        """From any thread: its answers to each API process. `instead`: what to say of a part whose
+        outputs cannot be sent, and that is the reason.
+        """
 
         def write() -> None:
             for link, answers in replies.items():
-                link.send(
-                    REPLY,
-                    {"answers": [fields for fields, _ in answers]},
-                    [tensors for _, tensors in answers],
-                )
+                _answer(link, answers, instead)
 
         with contextlib.suppress(RuntimeError):  # the loop has ended: the process is stopping
             self._loop.call_soon_threadsafe(write)

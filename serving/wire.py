@@ -26,6 +26,8 @@ Tensors = Mapping[str, Array]
 _Layout = list[tuple[str, str, tuple[int, ...]]]
 
 _LENGTHS = struct.Struct("<II")
+MOST_BYTES = 2**32 - 1
+"""Of a frame, whose length is told in four bytes."""
 _ALIGNMENT = 16
 _STRING = "string"
 
@@ -44,7 +46,7 @@ REPLY = "reply"
 
 
 class WireError(Exception):
-    """The peer speaks another protocol: the connection is of no use."""
+    """What came is no frame, so the connection is of no use; or what is to be said becomes none."""
 
 
 class Message(NamedTuple):
@@ -62,7 +64,9 @@ class Message(NamedTuple):
 
 
 def encode(messages: Sequence[Message]) -> list[bytes]:
-    """A frame as pieces to be written one after the other."""
+    """A frame as pieces to be written one after the other. Raises WireError where it would be too
+    large, or says what JSON does not.
+    """
     runs: list[tuple[_Layout, list[Tensors]]] = []
     for message in messages:
         for group in message.tensors:
@@ -72,21 +76,40 @@ def encode(messages: Sequence[Message]) -> list[bytes]:
             else:
                 runs.append((layout, [group]))
     blocks: list[bytes] = []
+    size = 0
     for layout, groups in runs:
         for name, dtype, _ in layout:
             if dtype != _STRING:
-                contents = [group[name].tobytes() for group in groups]
-                blocks += contents
-                blocks.append(bytes(-sum(map(len, contents)) % _ALIGNMENT))
-    header = orjson.dumps(
-        {
-            "messages": [(kind, fields, len(tensors)) for kind, fields, tensors in messages],
-            "tensors": [(len(groups), layout, _strings(layout, groups)) for layout, groups in runs],
-        }
-    )
-    header += b" " * (-(len(header) + _LENGTHS.size) % _ALIGNMENT)
-    size = sum(map(len, blocks))
-    return [_LENGTHS.pack(size + len(header) + 4, len(header)) + header, *blocks]
+                block = len(groups) * groups[0][name].nbytes
+                padding = -block % _ALIGNMENT
+                size += block + padding
+                if size > MOST_BYTES:  # before it is copied
+                    raise _too_large(size)
+                blocks += [group[name].tobytes() for group in groups]
+                blocks.append(bytes(padding))
+    header = _header(messages, runs)
+    size += len(header) + 4
+    if size > MOST_BYTES:
+        raise _too_large(size)
+    return [_LENGTHS.pack(size, len(header)) + header, *blocks]
+
+
+def _header(
+    messages: Sequence[Message], runs: Sequence[tuple[_Layout, Sequence[Tensors]]]
+) -> bytes:
+    document = {
+        "messages": [(kind, fields, len(tensors)) for kind, fields, tensors in messages],
+        "tensors": [(len(groups), layout, _strings(layout, groups)) for layout, groups in runs],
+    }
+    try:
+        header = orjson.dumps(document)
+    except orjson.JSONEncodeError as error:
+        raise WireError(f"it says what JSON does not: {error}") from error
+    return header + b" " * (-(len(header) + _LENGTHS.size) % _ALIGNMENT)
+
+
+def _too_large(size: int) -> WireError:
+    return WireError(f"it takes {size} bytes, at most {MOST_BYTES} are sent at once")
 
 
 def _layout(group: Tensors) -> _Layout:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from serving.settings import Settings
 
 OPENAPI = "3.1.0"
-INDEX = "/v2/repository/index"
 _PARAMETER = re.compile(r"{(\w+)(?::\w+)?}")
 _BINARY = (
     "Tensors may also follow the JSON as raw bytes, with the header "
@@ -39,16 +38,18 @@ class OpenApi:
         catalog: Catalog,
         endpoints: Iterable[Endpoint],
         hidden: Iterable[str],
+        index: str,
         keyed: bool,
         version: str,
     ) -> None:
-        """`hidden`: paths that only say that they are not supported. `keyed`: there are API keys;
-        without any nobody is asked for one.
+        """`hidden`: paths that only say that they are not supported. `index`: the path that lists
+        versions. `keyed`: there are API keys; without any nobody is asked for one.
         """
         unsupported = set(hidden)
         self._endpoints = [found for found in endpoints if found.path not in unsupported]
         self._settings = settings
         self._catalog = catalog
+        self._index = index
         self._keyed = keyed
         self._version = version
 
@@ -85,7 +86,7 @@ class OpenApi:
         names = _PARAMETER.findall(path)
         if names:
             operation["parameters"] = [_path_parameter(name, served) for name in names]
-        if path == INDEX:
+        if path == self._index:
             operation["requestBody"] = {"content": json_content(schemas.INDEX)}
         return [(_PARAMETER.sub(r"{\1}", path), operation)]
 

@@ -11,8 +11,9 @@ from starlette.responses import Response
 
 from serving.application import Endpoint
 from serving.codec.compression import answer_encoding, deflate
-from serving.codec.infer_request import HEADER_LENGTH, parse_infer_request, read_tensors
+from serving.codec.infer_request import HEADER_LENGTH, parse_infer_request
 from serving.codec.infer_response import choose_outputs, write_infer_response
+from serving.codec.infer_tensors import read_tensors
 from serving.codec.json import JSON
 from serving.errors import TooLargeError
 from serving.guard import PREDICT
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from bundle.tensor import TensorSpec
+    from serving.awaited import Answer
     from serving.chooser import Chooser
     from serving.codec.infer_request import InferRequest
-    from serving.dispatch import Answer
     from serving.exchange import Exchange
     from serving.intake import Intake
     from serving.routing.shadow import Shadows
@@ -55,18 +56,12 @@ class InferRoutes:
         ]
 
     async def _infer(self, request: Request, exchange: Exchange) -> Response:
-        with self._intake.room:
-            try:
-                return await self._answer(request, exchange)
-            finally:
-                self._intake.let_go(exchange)
-
-    async def _answer(self, request: Request, exchange: Exchange) -> Response:
         path = request.path_params
-        version = exchange.named_version(path.get("version"))
-        with self._chooser.chosen(path["model"], version, key=exchange.routing_key()) as served:
-            exchange.choose(served.info, routed=version is None)
-            return await self._ask(request, exchange, served)
+        with self._intake.admit(exchange):
+            version = exchange.named_version(path.get("version"))
+            with self._chooser.chosen(path["model"], version, key=exchange.routing_key()) as served:
+                exchange.choose(served.info, routed=version is None)
+                return await self._ask(request, exchange, served)
 
     async def _ask(self, request: Request, exchange: Exchange, served: ServedModel) -> Response:
         intake = self._intake
@@ -74,7 +69,7 @@ class InferRoutes:
         header_length = exchange.given.get(HEADER_LENGTH.lower())
         read = partial(self._read, served, body, header_length)
         small = len(body) <= SMALL_BYTES
-        wanted, parts, chosen = read() if small else await intake.call(read, exchange)
+        wanted, parts, chosen = await intake.call(read, exchange, small=small)
         timeout_ms, priority = wanted.timeout_ms, wanted.priority
         exchange.record.samples = count = sum(len(part.indices) for part in parts)
         intake.check(exchange, served, samples=count, timeout_ms=timeout_ms, priority=priority)
@@ -85,9 +80,7 @@ class InferRoutes:
         encoding = answer_encoding(exchange.given)
         write = partial(_write, exchange, served, wanted, answers, chosen, encoding=encoding)
         small = are_small(answers, most=SMALL_BYTES)
-        content, length = (
-            write() if small else await intake.call(write, exchange, timeout_ms=timeout_ms)
-        )
+        content, length = await intake.call(write, exchange, small=small, timeout_ms=timeout_ms)
         headers = exchange.headers()
         headers["Content-Type"] = JSON if length is None else "application/octet-stream"
         if length is not None:

@@ -9,7 +9,6 @@ from serving.application import Endpoint
 from serving.codec.request import shown
 from serving.errors import BadRequestError, NotSupportedError
 from serving.guard import ADMIN, PREDICT
-from serving.openapi.document import INDEX
 from serving.routes.probes import bare
 from serving.routes.small_body import SmallBodies
 
@@ -30,13 +29,14 @@ EXTENSIONS = (
     "model_repository",
     "parameters",
 )
-UNSUPPORTED = (
+UNSUPPORTED_PATHS = (
     ("/v2/systemsharedmemory/{rest:path}", "shared memory"),
     ("/v2/cudasharedmemory/{rest:path}", "shared memory"),
     ("/v2/models/{model}/trace/setting", "tracing by request"),
     ("/v2/trace/setting", "tracing by request"),
     ("/v2/logging", "changing the logging"),
 )
+INDEX = "/v2/repository/index"
 LOADING = ("/v2/repository/models/{model}/load", "/v2/repository/models/{model}/unload")
 
 
@@ -80,7 +80,7 @@ def open_inference_endpoints(
         async def refuse(_: Request, __: Exchange) -> Response:
             raise NotSupportedError(f"{what} is not supported")
 
-        return [Endpoint(path, method, refuse) for path, name in UNSUPPORTED if name == what
+        return [Endpoint(path, method, refuse) for path, name in UNSUPPORTED_PATHS if name == what
                 for method in ("GET", "POST")]  # fmt: skip
 
     async def load(_: Request, __: Exchange) -> Response:
@@ -92,7 +92,7 @@ def open_inference_endpoints(
         Endpoint("/v2/health/ready", "GET", ready),
         Endpoint(INDEX, "POST", index, PREDICT),
         *(Endpoint(path, "POST", load, ADMIN) for path in LOADING),
-        *(endpoint for what in sorted({name for _, name in UNSUPPORTED})
+        *(endpoint for what in sorted({name for _, name in UNSUPPORTED_PATHS})
           for endpoint in refusing(what)),
     ]  # fmt: skip
 

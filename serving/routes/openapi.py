@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from serving.application import Endpoint
 from serving.guard import PREDICT
 from serving.openapi.document import OpenApi
-from serving.routes.open_inference import UNSUPPORTED, server_version
+from serving.routes.open_inference import INDEX, UNSUPPORTED_PATHS, server_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,8 @@ def with_openapi(
             settings,
             catalog=catalog,
             endpoints=every,
-            hidden=[path for path, _ in UNSUPPORTED],
+            hidden=[path for path, _ in UNSUPPORTED_PATHS],
+            index=INDEX,
             keyed=keyed,
             version=server_version(),
         ).build()

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from serving.awaited import Answer
     from serving.cache import RowCache
     from serving.chooser import Chooser
-    from serving.dispatch import Answer
     from serving.exchange import Exchange
     from serving.intake import Intake
     from serving.routing.shadow import Shadows
@@ -99,21 +99,18 @@ class Predictor:
         batch: bool,
     ) -> Response:
         intake = self._intake
-        with intake.room:
-            try:
-                body = await intake.body(request, exchange)
-                small = len(body) <= SMALL_BYTES
-                read = partial(parse, request, exchange, body)
-                wanted = read() if small else await intake.call(read, exchange)
-                options = wanted.options
-                version = exchange.named_version(options.version)
-                with self._chooser.chosen(
-                    options.model, version, key=exchange.routing_key(options.key)
-                ) as served:
-                    exchange.choose(served.info, routed=version is None)
-                    return await self._ask(exchange, served, wanted, small=small, batch=batch)
-            finally:
-                intake.let_go(exchange)
+        with intake.admit(exchange):
+            body = await intake.body(request, exchange)
+            small = len(body) <= SMALL_BYTES
+            read = partial(parse, request, exchange, body)
+            wanted = await intake.call(read, exchange, small=small)
+            options = wanted.options
+            version = exchange.named_version(options.version)
+            with self._chooser.chosen(
+                options.model, version, key=exchange.routing_key(options.key)
+            ) as served:
+                exchange.choose(served.info, routed=version is None)
+                return await self._ask(exchange, served, wanted, small=small, batch=batch)
 
     async def _ask(
         self,
@@ -130,7 +127,7 @@ class Predictor:
         intake.check(exchange, served, samples=count, timeout_ms=timeout_ms, priority=priority)
         split = partial(self._split, wanted.samples, served, cache=self._cache)
         inline = small and not served.heavy
-        parts = split() if inline else await intake.call(split, exchange, timeout_ms=timeout_ms)
+        parts = await intake.call(split, exchange, small=inline, timeout_ms=timeout_ms)
         try:
             answers = await intake.infer(
                 exchange, served, parts, timeout_ms=timeout_ms, priority=priority
@@ -138,9 +135,7 @@ class Predictor:
             received = time.monotonic()
             write = partial(_write, exchange, served, parts, answers, batch=batch)
             small = are_small(answers, most=SMALL_OUTPUT_BYTES)
-            content = (
-                write() if small else await intake.call(write, exchange, timeout_ms=timeout_ms)
-            )
+            content = await intake.call(write, exchange, small=small, timeout_ms=timeout_ms)
         except RefusedSampleError as error:
             raise _locate(error, wanted.samples, batch=batch) from error
         exchange.phase("encode", received)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from serving.dispatch import Answer
+    from serving.awaited import Answer
 
 
 def are_small(answers: Sequence[Answer], *, most: int) -> bool:

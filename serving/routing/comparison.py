@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bundle.manifest import Manifest
-    from serving.dispatch import Answer
+    from serving.awaited import Answer
     from serving.served_model import Part
     from serving.wire import Array, Tensors
 

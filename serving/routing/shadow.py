@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from serving.dispatch import Answer
+    from serving.awaited import Answer
     from serving.preprocessors import Preprocessors
     from serving.routing.comparison import Comparison
     from serving.routing.shadow_metrics import ShadowMetrics

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serving.routes.open_inference import UNSUPPORTED
+from serving.routes.open_inference import UNSUPPORTED_PATHS
 from tests.running_server import running_server
 from tests.served_bundles import negative_onnx
 
@@ -40,7 +40,7 @@ def test_the_document_lists_what_the_server_answers(client):
     paths = document["paths"]
     assert {"/predict", "/predict/batch", "/health", "/metrics", "/openapi.json"} <= paths.keys()
     assert "/v2/models/shades/infer" in paths
-    hidden = {path for path, _ in UNSUPPORTED}
+    hidden = {path for path, _ in UNSUPPORTED_PATHS}
     assert not hidden & paths.keys()
     assert "securitySchemes" not in document["components"]
     for path, operations in paths.items():

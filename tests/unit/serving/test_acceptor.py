@@ -98,25 +98,26 @@ def test_where_there_is_no_room_for_a_connection_it_waits(run, listener, monkeyp
     async def scene() -> None:
         monkeypatch.setattr(acceptor, "REST_SECONDS", 0.05)
         kept: list[str] = []
-        full = Full(listener)
+        full = Failing(listener, errno.EMFILE, times=2)
         Acceptor(full, lambda: Kept("a", kept), backlog=8).start()
         assert await ask(listener) == "a"
-        assert full.refusals == 0
+        assert full.left == 0
 
     run(scene())
 
 
-class Full:
-    """A socket in a process that has no file descriptor left, twice."""
+class Failing:
+    """A socket of which a connection cannot be taken, for so many times."""
 
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, listener: socket.socket, reason: int, *, times: int) -> None:
         self._listener = listener
-        self.refusals = 2
+        self._reason = reason
+        self.left = times
 
     def accept(self):
-        if self.refusals:
-            self.refusals -= 1
-            raise OSError(errno.EMFILE, "too many open files")
+        if self.left:
+            self.left -= 1
+            raise OSError(self._reason, "cannot be taken")
         return self._listener.accept()
 
     def __getattr__(self, name):
@@ -132,5 +133,62 @@ def test_who_has_more_leaves_a_connection_to_others_and_takes_it_if_they_do_not(
             assert await ask(listener) == "a"
             Acceptor(other, lambda: Kept("b", kept), backlog=8).start()
             assert [await ask(listener) for _ in range(20)].count("b") > 10
+
+    run(scene())
+
+
+@pytest.mark.parametrize("crowded", [False, True])
+@pytest.mark.parametrize("reason", [errno.ECONNABORTED, errno.EPERM, errno.EPROTO, errno.ENETDOWN])
+def test_what_became_of_one_connection_is_not_told_and_keeps_no_other_from_being_taken(
+    run, listener, crowded, reason
+):
+    async def scene() -> None:
+        told: list[dict] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, found: told.append(found))
+        failing = Failing(listener, reason, times=3)
+        Acceptor(failing, lambda: Kept("a", []), backlog=8, crowded=lambda: crowded).start()
+        assert [await ask(listener) for _ in range(3)] == ["a"] * 3
+        assert (failing.left, told) == (0, [])
+
+    run(scene())
+
+
+@pytest.mark.parametrize("crowded", [False, True])
+def test_an_error_that_nobody_expects_is_told_and_the_next_connection_is_taken(
+    run, listener, crowded
+):
+    async def scene() -> None:
+        told: list[dict] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, found: told.append(found))
+        failing = Failing(listener, errno.EINVAL, times=2)
+        Acceptor(failing, lambda: Kept("a", []), backlog=8, crowded=lambda: crowded).start()
+        assert await ask(listener) == "a"
+        assert [found["exception"].errno for found in told] == [errno.EINVAL] * 2
+
+    run(scene())
+
+
+def test_a_connection_that_is_gone_keeps_no_other_from_being_taken_at_the_end(run, listener):
+    async def scene() -> None:
+        kept: list[str] = []
+        failing = Failing(listener, errno.EPROTO, times=2)
+        last = Acceptor(failing, lambda: Kept("a", kept), backlog=8)
+        last.start()
+        with socket.create_connection(listener.getsockname()) as client:
+            last.close()
+            await last.wait_closed()
+            client.settimeout(10)
+            assert await asyncio.to_thread(client.recv, 2) == b"a"
+
+    run(scene())
+
+
+def test_an_acceptor_that_never_gets_a_connection_can_be_closed(run, listener):
+    async def scene() -> None:
+        failing = Failing(listener, errno.EPERM, times=10**9)
+        last = Acceptor(failing, lambda: Kept("a", []), backlog=8)
+        last.start()
+        last.close()
+        await last.wait_closed()
 
     run(scene())

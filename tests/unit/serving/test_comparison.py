@@ -10,7 +10,7 @@ import pytest
 
 from bundle.errors import EngineError
 from bundle.manifest import TensorSpec
-from serving.dispatch import Answer
+from serving.awaited import Answer
 from serving.routing.comparison import PROBABILITIES, compare, in_order
 from serving.served_model import Part
 from tests.tiny_bundle import image_parts

@@ -14,14 +14,21 @@ import numpy as np
 import pytest
 import uvloop
 
+from serving import wire
 from serving.backlog import LONGEST
 from serving.catalog import Catalog
-from serving.departure import Departure
-from serving.dispatch import ClientGoneError, Dispatcher
-from serving.errors import DeadlineExceededError, ModelFailedError, UnavailableError
+from serving.departure import ClientGoneError, Departure
+from serving.dispatch import Dispatcher
+from serving.errors import (
+    DeadlineExceededError,
+    ModelFailedError,
+    TooLargeError,
+    UnavailableError,
+)
+from serving.loop import unsendable
 from serving.run import Run
 from serving.served_model import Part
-from serving.transport import Link
+from serving.transport import Link, Port
 from serving.wire import CANCEL, INFER, REPLY
 from serving.work import BEGUN, EXPIRED, FAILED, OK, REJECTED, answer
 from tests.garbage import no_collection
@@ -134,6 +141,87 @@ def test_the_first_error_is_the_answer_and_the_other_parts_are_taken_back(tmp_pa
             return taken_back.fields["ids"]
 
     assert sorted(asyncio.run(run())) == [0, 2]
+
+
+def test_a_request_that_cannot_be_sent_fails_at_once_and_others_of_the_same_turn_are_asked(
+    tmp_path, monkeypatch
+):
+    async def run():
+        async with dispatching(tmp_path) as (dispatcher, worker):
+            monkeypatch.setattr(wire, "MOST_BYTES", 1000)
+            large = Part({"x": np.ones((1, 500), np.float32)}, (0,), "x")
+            asking = [ask(dispatcher, parts) for parts in ([PART], [large, PART], [PART])]
+            with pytest.raises(TooLargeError, match=r"cannot be sent .* at most 1000") as caught:
+                await asking[1]
+            assert caught.value.remedy
+            asked = [message.fields["id"] for message in await worker.told(INFER, 3)]
+            (taken_back,) = await worker.told(CANCEL)
+            worker.answer(0, 3)
+            await asyncio.gather(asking[0], asking[2])
+            assert not any(known.pending for known in dispatcher._workers.values())
+            return asked, taken_back.fields["ids"]
+
+    assert asyncio.run(run()) == ([0, 2, 3], [2])
+
+
+def test_outputs_that_cannot_be_sent_are_an_error_that_says_what_to_do(tmp_path):
+    async def run():
+        async with dispatching(tmp_path) as (dispatcher, worker):
+            asking = ask(dispatcher)
+            await worker.told(INFER)
+            ran = answer(0, OK, queue=0.0, infer=0.0)
+            worker.link.send(REPLY, {"answers": [unsendable(ran, "it is large")]}, [{}])
+            with pytest.raises(ModelFailedError, match="cannot be sent: it is large") as caught:
+                await asking
+            return caught.value.remedy
+
+    assert asyncio.run(run()) == "send less at once"
+
+
+class Growing:
+    """A worker whose outputs have as many numbers as it has been asked parts."""
+
+    def __init__(self, port: Port) -> None:
+        self.port = port
+        self.asked: list[int] = []
+
+    def receive(self, link, *messages) -> None:
+        self.asked += [message.fields["id"] for message in messages if message.kind == INFER]
+        if len(self.asked) == 3:
+            ran = {"queue": 0.0, "infer": 0.0}
+            answers = [
+                (answer(number, OK, **ran), {"y": np.zeros((1, 10 ** (2 * number)))})
+                for number in self.asked
+            ]
+            self.port.reply({link: answers}, instead=unsendable)
+
+    def lost(self, link) -> None:
+        """It ends with the test."""
+
+
+def test_of_a_batch_only_the_answer_that_cannot_be_sent_fails(tmp_path, monkeypatch):
+    async def run():
+        monkeypatch.setattr(wire, "MOST_BYTES", 2000)
+        port = Port(tmp_path / "w")
+        port.start(Growing(port), catalog={"serial": 1, "models": []})
+        dispatcher = Dispatcher(catalog=Catalog(), on_change=lambda: None)
+        await dispatcher.connect(tmp_path / "w")
+        (known,) = dispatcher._workers.values()
+        while not known.serial:  # the catalog, which has nothing, is still to come
+            await asyncio.sleep(0.001)
+        known.models = frozenset({("m", "1")})
+        try:
+            return await asyncio.gather(
+                *(ask(dispatcher) for _ in range(3)), return_exceptions=True
+            )
+        finally:
+            dispatcher.close()
+            port.close()
+
+    one, hundred, too_many = asyncio.run(run())
+    assert (one[0].outputs["y"].size, hundred[0].outputs["y"].size) == (1, 100)
+    assert isinstance(too_many, ModelFailedError)
+    assert "cannot be sent: it takes 80" in str(too_many)
 
 
 def test_a_deadline_passes_and_what_waits_is_taken_back(tmp_path):
@@ -310,17 +398,20 @@ def test_where_nobody_listens_nobody_is_waited_for(tmp_path, caplog):
     assert len(caplog.records) == 2
 
 
-def test_nothing_is_kept_of_a_request_that_failed(tmp_path):
+@pytest.mark.parametrize("error", [ModelFailedError, DeadlineExceededError])
+def test_nothing_is_kept_of_a_request_that_failed(tmp_path, error):
     async def run():
         tensors = {"x": np.ones((1, 2), np.float32)}
         known = weakref.ref(tensors["x"])
         async with dispatching(tmp_path) as (dispatcher, worker):
-            asking = ask(dispatcher, [Part(tensors, (0,), "x")])
+            part, seconds = Part(tensors, (0,), "x"), 10.0 if error is ModelFailedError else 0.05
+            asking = ask(dispatcher, [part], seconds=seconds, routed=True, own_limit=True)
             await worker.told(INFER)
-            worker.answer(0, status=FAILED)
-            with pytest.raises(ModelFailedError):
+            if error is ModelFailedError:
+                worker.answer(0, status=FAILED)
+            with pytest.raises(error):
                 await asking
-            del tensors, asking
+            del tensors, part, asking
             await asyncio.sleep(0)
             return known()
 

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from bundle.tensor import TensorSpec
-from serving.codec.infer_request import parse_infer_request, read_tensors
+from serving.codec.infer_request import parse_infer_request
+from serving.codec.infer_tensors import read_tensors
 from serving.errors import BadRequestError
 
 SPEC = TensorSpec(name="x", dtype="float32", shape=(-1, 4))

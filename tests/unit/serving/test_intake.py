@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import threading
 import time
@@ -33,11 +34,11 @@ class FullWorkers:
         raise UnavailableError("the queue is full", code="overloaded")
 
 
-def intake(settings: Settings, *, workers=None, metrics=None) -> Intake:
+def intake(settings: Settings, *, workers=None, metrics=None, lifecycle=None) -> Intake:
     return Intake(
         settings,
         dispatcher=workers,
-        lifecycle=Lifecycle(expected_workers=1),
+        lifecycle=lifecycle or Lifecycle(expected_workers=1),
         metrics=metrics,
         arrivals=Arrivals(),
         halt=Halt(),
@@ -55,6 +56,50 @@ def test_a_refused_batch_counts_all_of_its_samples():
     door.close()
     assert workers.asked == [32]  # more do not run at once
     assert dropped == [(REJECTED, 256)]
+
+
+@pytest.mark.parametrize("error", [None, ValueError("no"), asyncio.CancelledError()])
+def test_what_is_held_of_a_request_and_its_place_are_given_back_however_it_ends(error):
+    async def test():
+        lifecycle = Lifecycle(expected_workers=1)
+        lifecycle.update(workers=1)
+        body = b"8 bytes."
+        settings = Settings(
+            queue_size=1,
+            max_batch_instances=1,
+            max_body_bytes=len(body),
+            max_held_mb=len(body) / 2**20,
+        )
+        door = intake(settings, lifecycle=lifecycle)
+        request = SimpleNamespace(scope={WHOLE: body})
+        for _ in range(3):
+            exchange = Exchange("a", RequestRecord("/"))
+            ends = pytest.raises(type(error)) if error else contextlib.nullcontext()
+            with ends, door.admit(exchange):
+                assert await door.body(request, exchange) == body
+                other = door.admit(Exchange("b", RequestRecord("/")))
+                with pytest.raises(UnavailableError, match="in flight"), other:
+                    pass
+                assert exchange.held == len(body)
+                if error:
+                    raise error
+            assert exchange.held == 0
+        door.close()
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_only_what_is_small_is_done_on_the_event_loop(small):
+    async def test():
+        door = intake(Settings())
+        done_by = await door.call(
+            threading.current_thread, Exchange("a", RequestRecord("/")), small=small
+        )
+        assert (done_by is threading.current_thread()) == small
+        door.close()
+
+    asyncio.run(test())
 
 
 def test_a_compressed_body_waits_for_its_turn_no_longer_than_its_request_may_take():

@@ -14,9 +14,9 @@ from bundle.manifest import FileEntry, Manifest, Variant
 from bundle.tensor import TensorSpec
 from serving.application import Application
 from serving.arrivals import Arrivals
+from serving.awaited import Answer
 from serving.catalog import Catalog
 from serving.chooser import Chooser
-from serving.dispatch import Answer
 from serving.drain import Lifecycle
 from serving.guard import Guard
 from serving.intake import SMALL_BYTES, Intake

@@ -7,8 +7,9 @@ import pytest
 
 from bundle.errors import EngineError
 from serving.batch import Item
-from serving.loop import execute
+from serving.loop import execute, unsendable
 from serving.metrics import MetricsCollector
+from serving.wire import REPLY, Message, encode
 from serving.work import FAILED, OK, REFUSED, Job
 
 
@@ -68,3 +69,10 @@ def test_what_is_left_of_a_batch_that_failed_is_no_measure_of_its_time():
     replies, whole = execute([late, numbered(2)[1]], {model.key: model}, MetricsCollector())
     assert [fields["status"] for fields, _ in replies["link"]] == [OK]
     assert not whole
+
+
+def test_what_is_said_in_place_of_an_answer_can_be_sent_whatever_that_was():
+    entry = {"id": 3, "status": REFUSED, "message": "\ud800", "field": "\ud800", "share": 0.5}
+    told = unsendable(entry, "of its words")
+    assert encode([Message(REPLY, {"answers": [told]}, [{}])])
+    assert (told["id"], told["status"], told["share"]) == (3, FAILED, 0.5)

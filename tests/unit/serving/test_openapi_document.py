@@ -19,6 +19,7 @@ def build(*endpoints: Endpoint, keyed: bool = False, hidden: tuple[str, ...] = (
         catalog=Catalog(),
         endpoints=endpoints,
         hidden=hidden,
+        index="/v2/repository/index",
         keyed=keyed,
         version="1",
     ).build()
@@ -59,6 +60,13 @@ def test_only_a_server_with_keys_asks_for_one():
     assert "securitySchemes" not in free["components"]
     schemes = build(endpoint, keyed=True)["components"]["securitySchemes"]
     assert schemes["header"]["name"] == "X-API-Key"
+
+
+def test_only_the_path_that_lists_versions_takes_what_restricts_the_list():
+    index, other = "/v2/repository/index", "/v2/repository/other"
+    paths = build(*(Endpoint(path, "POST", unused, PREDICT) for path in (index, other)))["paths"]
+    assert "requestBody" in paths[index]["post"]
+    assert "requestBody" not in paths[other]["post"]
 
 
 def test_what_is_not_supported_is_not_listed():

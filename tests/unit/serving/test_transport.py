@@ -4,9 +4,13 @@ import asyncio
 import gc
 
 import numpy as np
+import pytest
 
+from serving import transport, wire
+from serving.loop import unsendable
 from serving.transport import Link, Port, connect
-from serving.wire import CATALOG, Frames, decode
+from serving.wire import CATALOG, Frames, WireError, decode
+from serving.work import FAILED, OK, answer
 
 
 class Wire:
@@ -29,10 +33,14 @@ class Nobody:
         pass
 
 
-def link(*, gathers):
-    made = Link(on_messages=lambda *_: None, on_lost=lambda _: None, gathers=gathers)
+def link(*, gathers, **more):
+    made = Link(on_messages=lambda *_: None, on_lost=lambda _: None, gathers=gathers, **more)
     made.connection_made(Wire())
     return made, made._transport
+
+
+def messages(writes):
+    return [message for frame in Frames().feed(b"".join(writes)) for message in decode(frame)]
 
 
 def test_link_writes_at_once_what_is_sent_in_one_turn_and_keeps_the_order():
@@ -47,7 +55,7 @@ def test_link_writes_at_once_what_is_sent_in_one_turn_and_keeps_the_order():
         return wire.writes
 
     first, second = asyncio.run(send())
-    found = [message for frame in Frames().feed(first + second) for message in decode(frame)]
+    found = messages([first, second])
     assert [message.fields.get("id") for message in found] == [0, 1, 2, None]
     assert [message.tensors[0]["x"].tolist() for message in found[:3]] == [[0, 0], [1, 1], [2, 2]]
 
@@ -67,6 +75,103 @@ def test_link_of_a_worker_writes_what_it_is_told_to_before_its_loop_may_stop():
     sender, wire = link(gathers=False)
     sender.send("reply", {"answers": []})
     assert len(wire.writes) == 1
+
+
+def test_what_cannot_be_sent_keeps_nothing_of_the_same_turn_from_it_and_is_told_of(monkeypatch):
+    monkeypatch.setattr(wire, "MOST_BYTES", 600)
+    unsent = []
+
+    async def send() -> list[bytes]:
+        sender, wire = link(gathers=True, on_unsent=lambda *told: unsent.append(told[1:]))
+        for number, text in enumerate(["a", "\x01" * 200, "c"]):
+            sender.send("infer", {"id": number}, [{"x": np.array([text], dtype=object)}])
+        sender.send("cancel", {"ids": [1]})
+        await asyncio.sleep(0)
+        return wire.writes
+
+    found = messages(asyncio.run(send()))
+    assert [message.fields.get("id") for message in found] == [0, 2, None]
+    [(message, reason)] = unsent
+    assert message.fields == {"id": 1}
+    assert "at most 600" in reason
+
+
+def test_what_cannot_be_sent_and_concerns_nobody_is_in_the_log(monkeypatch, caplog):
+    monkeypatch.setattr(wire, "MOST_BYTES", 10)
+
+    async def send() -> None:
+        link(gathers=True)[0].send("cancel", {"ids": [1]})
+        await asyncio.sleep(0)
+
+    asyncio.run(send())
+    assert caplog.records[0].fields["kind"] == "cancel"
+
+
+def test_link_of_a_worker_says_so_where_it_cannot_send(monkeypatch):
+    monkeypatch.setattr(wire, "MOST_BYTES", 10)
+    with pytest.raises(WireError, match="at most 10"):
+        link(gathers=False)[0].send("reply", {"answers": []})
+
+
+def test_link_without_the_memory_to_send_says_so(monkeypatch):
+    def full(_):
+        raise MemoryError
+
+    monkeypatch.setattr(transport, "encode", full)
+    with pytest.raises(WireError, match="memory"):
+        link(gathers=False)[0].send("reply", {"answers": []})
+
+
+def replied(replies):
+    """What a port says to each API process, by message."""
+    wires = {}
+    port = Port(None)
+    port._loop = type("Loop", (), {"call_soon_threadsafe": staticmethod(lambda call: call())})
+    sending = {}
+    for name, answers in replies.items():
+        made, wires[name] = link(gathers=False)
+        sending[made] = answers
+    port.reply(sending, instead=unsendable)
+    return {name: messages(wire.writes) for name, wire in wires.items()}
+
+
+def part(number, *, size, kind=np.uint8):
+    array = np.array(["\x01" * size], dtype=object) if kind is object else np.zeros(size, kind)
+    return answer(number, OK, queue=0.1, infer=0.2, share=0.5), {"y": array}
+
+
+@pytest.mark.parametrize("kind", [np.uint8, object], ids=["numbers", "strings"])
+def test_answers_that_are_too_large_together_are_sent_in_several_messages(monkeypatch, kind):
+    monkeypatch.setattr(wire, "MOST_BYTES", 2000)
+    monkeypatch.setattr(transport, "FRAME_BYTES", 300)
+    sizes = [200, 100, 1, 100, 200]
+    found = replied({"a": [part(n, size=size, kind=kind) for n, size in enumerate(sizes)]})["a"]
+    assert len(found) > 1
+    told = [entry for message in found for entry in message.fields["answers"]]
+    assert [(entry["id"], entry["status"]) for entry in told] == [(n, OK) for n in range(5)]
+    arrays = [group["y"] for message in found for group in message.tensors]
+    sent = [len(array[0]) if kind is object else array.size for array in arrays]
+    assert sent == sizes
+
+
+@pytest.mark.parametrize("kind", [np.uint8, object], ids=["numbers", "strings"])
+def test_an_answer_that_is_too_large_alone_fails_alone_and_says_why(monkeypatch, kind):
+    monkeypatch.setattr(wire, "MOST_BYTES", 2000)
+    large = part(1, size=3000, kind=kind)
+    found = replied(
+        {"a": [part(0, size=1), large, part(2, size=1)], "b": [large], "c": [part(3, size=1)]}
+    )
+    statuses = {
+        name: [(entry["id"], entry["status"]) for message in said
+               for entry in message.fields["answers"]]
+        for name, said in found.items()
+    }  # fmt: skip
+    assert statuses == {"a": [(0, OK), (1, FAILED), (2, OK)], "b": [(1, FAILED)], "c": [(3, OK)]}
+    [message] = found["b"]
+    [entry] = message.fields["answers"]
+    assert entry["message"].startswith("the outputs cannot be sent: it takes ")
+    assert (entry["infer"], entry["share"]) == (0.2, 0.5)  # it ran, and counts
+    assert message.tensors == [{}]
 
 
 def test_port_can_be_reached_for_as_long_as_its_worker_lives(tmp_path):

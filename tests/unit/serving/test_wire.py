@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from serving import wire
 from serving.wire import Frames, Message, WireError, decode, encode
 
 ARRAYS = st.one_of(
@@ -79,3 +80,40 @@ def test_arrays_that_are_not_contiguous_are_sent_as_they_read():
 def test_decode_refuses_what_is_no_frame(frame):
     with pytest.raises(WireError):
         decode(frame)
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        {"x": np.zeros(200, np.uint8)},
+        {"x": np.array(["\x01" * 50], dtype=object)},  # six characters each, in JSON
+    ],
+    ids=["tensor", "strings"],
+)
+def test_what_is_larger_than_a_frame_can_tell_is_refused_with_its_size(monkeypatch, group):
+    message = Message("infer", {}, [group])
+    size = sum(map(len, encode([message]))) - 4  # but for the length itself
+    monkeypatch.setattr(wire, "MOST_BYTES", size)
+    assert len(encode([message]))
+    monkeypatch.setattr(wire, "MOST_BYTES", size - 1)
+    with pytest.raises(WireError, match=rf"takes {size} bytes, at most {size - 1} are"):
+        encode([message])
+
+
+class Uncopied(np.ndarray):
+    """An array of which there is no room for a second one."""
+
+    def tobytes(self, order="C"):
+        raise MemoryError
+
+
+def test_what_is_too_large_is_refused_before_it_is_copied(monkeypatch):
+    monkeypatch.setattr(wire, "MOST_BYTES", 100)
+    group = {"x": np.zeros(200, np.uint8).view(Uncopied)}
+    with pytest.raises(WireError, match="at most 100"):
+        encode([Message("infer", {}, [group])])
+
+
+def test_what_json_does_not_say_is_refused():
+    with pytest.raises(WireError, match="surrogates"):
+        encode([Message("infer", {}, [{"x": np.array(["\ud800"], dtype=object)}])])
