@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bundle.engine.inputs import check_batch, check_tensors
-from bundle.errors import EngineError, InputError, RequestError
+from bundle.errors import AnswerError, InputError, RequestError
 from bundle.tensor import TensorSpec
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class InferenceEngine(ABC):
         outputs = self._run(batch)
         for name, array in outputs.items():
             if array.ndim == 0 or len(array) != count:
-                raise EngineError(
+                raise AnswerError(
                     f"output {name!r} has shape {list(array.shape)} for a batch of {count}",
                     field=name,
                 )
@@ -184,6 +184,6 @@ def _joined(name: str, pieces: list[dict[str, Array]]) -> Array:
     try:
         return np.concatenate([piece[name] for piece in pieces])
     except ValueError as error:
-        raise EngineError(
+        raise AnswerError(
             f"output {name!r} has another shape from batch to batch: {error}", field=name
         ) from error

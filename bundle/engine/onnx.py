@@ -20,7 +20,7 @@ from bundle.engine.providers import (
     check_built_in,
     check_provider,
 )
-from bundle.engine.session import open_session
+from bundle.engine.session import RAISED, open_session
 from bundle.engine.signature import dimension_names, read_specs
 from bundle.errors import EngineError, RequestError, first_line
 from bundle.tensor import BFLOAT16, STRING
@@ -133,9 +133,7 @@ class OnnxEngine(InferenceEngine):
                 results = run_on_bits(self._session, inputs, specs=self._inputs)
             else:
                 results = self._session.run(self._output_names, inputs)
-        except EngineError:
-            raise
-        except Exception as error:  # the runtime's exceptions share no class
+        except RAISED as error:  # anything else is a fault of ours, and no model's
             raise EngineError(f"the model failed: {first_line(error)}") from error
         return dict(zip(self._output_names, map(np.asarray, results), strict=True))
 

@@ -102,3 +102,13 @@ def test_bound_buffers_give_what_plain_arrays_give(model, inputs, gpu, monkeypat
         for found, array in zip(bound.run(inputs), expected, strict=True):
             np.testing.assert_array_equal(found, array)
     assert gpu.calls.count("synchronize") == 2
+
+
+def test_a_model_that_fails_on_bound_buffers_is_told_as_one(gpu, monkeypatch):
+    monkeypatch.setattr(binding, "DEVICE", "cpu")
+    engine = OnnxEngine(text_model(), provider="cpu", threads=1)
+    bound = Binding(engine._session, Stream(), engine._output_names)
+    out_of_vocabulary = np.full((1, 3), 10_000)
+
+    with pytest.raises(EngineError, match=r"the model failed: .*Gather"):
+        bound.run({"input_ids": out_of_vocabulary, "attention_mask": np.ones((1, 3), np.int64)})
