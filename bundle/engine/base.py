@@ -101,7 +101,7 @@ class InferenceEngine(ABC):
         """One sample, without batch dimension in or out. Raises InputError or EngineError."""
         sample = self.check_sample(inputs)
         outputs = self._answer({name: array[np.newaxis] for name, array in sample.items()})
-        return {name: array[0] for name, array in outputs.items()}
+        return {name: array[0, ...] for name, array in outputs.items()}
 
     def predict_batch(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
         """Any number of samples, batch dimension in front of every tensor, in order.
@@ -168,7 +168,8 @@ class InferenceEngine(ABC):
         return outputs
 
     def _run_alone(self, batch: dict[str, Array]) -> dict[str, Array]:
-        outputs = self._run({name: array[0] for name, array in batch.items()})
+        # With the ellipsis a sample without dimensions stays an array.
+        outputs = self._run({name: array[0, ...] for name, array in batch.items()})
         return {name: array[np.newaxis] for name, array in outputs.items()}
 
 
