@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bundle.engine.inputs import check_batch, check_tensors
 from bundle.errors import AnswerError, InputError, RequestError
-from bundle.tensor import TensorSpec
+from bundle.tensor import DYNAMIC
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bundle.preprocessing.preprocessor import Array
+    from bundle.tensor import TensorSpec
 
 
 class InferenceEngine(ABC):
@@ -174,11 +176,11 @@ class InferenceEngine(ABC):
 
 
 def _stacked(spec: TensorSpec) -> TensorSpec:
-    return TensorSpec(name=spec.name, dtype=spec.dtype, shape=(-1, *spec.shape))
+    return replace(spec, shape=(DYNAMIC, *spec.shape))
 
 
 def _unstacked(spec: TensorSpec) -> TensorSpec:
-    return TensorSpec(name=spec.name, dtype=spec.dtype, shape=spec.shape[1:])
+    return replace(spec, shape=spec.shape[1:])
 
 
 def _joined(name: str, pieces: list[dict[str, Array]]) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from bundle.engine.providers import (
     check_provider,
 )
 from bundle.engine.session import RAISED, open_session
+from bundle.engine.shapeless import shapeless
 from bundle.engine.signature import dimension_names, read_specs
 from bundle.errors import EngineError, RequestError, first_line
 from bundle.tensor import BFLOAT16, STRING
@@ -67,8 +69,8 @@ class OnnxEngine(InferenceEngine):
         self._session, self._provider, stream = self._open(model, candidates, settings)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         super().__init__(
-            inputs=read_specs(inputs),
-            outputs=read_specs(outputs),
+            inputs=read_specs(inputs, shapeless=partial(shapeless, model)),
+            outputs=read_specs(outputs, shapeless=partial(shapeless, model)),
             max_batch_size=max_batch_size,
             dimension_names=dimension_names(inputs),
         )

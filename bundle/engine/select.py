@@ -173,14 +173,15 @@ def _check_signature(
 
 
 def _fits(promised: TensorSpec, found: TensorSpec) -> bool:
-    """The graph may leave open what the manifest fixes, never the other way round."""
-    return (
-        (promised.name, promised.dtype) == (found.name, found.dtype)
-        and len(promised.shape) == len(found.shape)
-        and all(
-            actual in (DYNAMIC, size)
-            for size, actual in zip(promised.shape, found.shape, strict=True)
-        )
+    """The graph may leave open what the manifest fixes, never the other way round; but of what a
+    bare graph leaves open altogether, one runtime may find out more than another.
+    """
+    if (promised.name, promised.dtype) != (found.name, found.dtype):
+        return False
+    if promised.unranked or found.unranked:
+        return True
+    return len(promised.shape) == len(found.shape) and all(
+        actual in (DYNAMIC, size) for size, actual in zip(promised.shape, found.shape, strict=True)
     )
 
 

@@ -8,7 +8,7 @@ from bundle.errors import EngineError
 from bundle.tensor import DYNAMIC, TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Sequence
 
 _DTYPES = {
     "bool": "bool",
@@ -28,11 +28,23 @@ _DTYPES = {
 }
 
 
-def read_specs(arguments: Sequence[Any]) -> tuple[TensorSpec, ...]:
-    """The specs of a session's inputs or outputs. Raises EngineError for what is no tensor."""
+def read_specs(
+    arguments: Sequence[Any], *, shapeless: Callable[[], Collection[str]]
+) -> tuple[TensorSpec, ...]:
+    """The specs of a session's inputs or outputs. Raises EngineError for what is no tensor.
+
+    `shapeless` gives the names of those without a shape, and is asked only where it may be.
+    """
+    dtypes = list(map(_dtype, arguments))  # first, since only tensors have shapes
+    unranked = shapeless() if any(not argument.shape for argument in arguments) else ()
     return tuple(
-        TensorSpec(name=argument.name, dtype=_dtype(argument), shape=_shape(argument.shape))
-        for argument in arguments
+        TensorSpec(
+            name=argument.name,
+            dtype=dtype,
+            shape=_shape(argument.shape),
+            unranked=not argument.shape and argument.name in unranked,
+        )
+        for argument, dtype in zip(arguments, dtypes, strict=True)
     )
 
 
