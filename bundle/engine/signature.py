@@ -62,8 +62,17 @@ def _dtype(argument: Any) -> str:
         raise EngineError(
             f"the model's {argument.name!r} is a {argument.type}, which is not supported",
             field=argument.name,
+            remedy=_remedy(argument),
         )
     return _DTYPES[kind]
+
+
+def _remedy(argument: Any) -> str:
+    if argument.type.startswith("tensor("):
+        return f"cast {argument.name!r} inside the model, so that it is of float32 outside"
+    if argument.type.startswith("seq(map("):  # of ZipMap, which sklearn's converter ends with
+        return 'export it with options={"zipmap": False}, so that probabilities are a tensor'
+    return f"export a graph in which {argument.name!r} is a tensor, or which is without it"
 
 
 def _shape(sizes: Sequence[int | str | None]) -> tuple[int, ...]:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
 from bundle.bare import open_bare
 from bundle.engine.select import load_engine
 from bundle.errors import EngineError, ManifestError, NotFoundError
+from tests.bare_graphs import FLOAT, endless_onnx, graph, zipmap_onnx
 from tests.tiny_bundle import serialize, tensor_model, text_model
 
 
@@ -78,5 +80,44 @@ def test_element_type_that_no_protocol_has_is_refused(kind, tmp_path):
     )
     (tmp_path / "m.onnx").write_bytes(model)
 
-    with pytest.raises(EngineError, match="float8"):
+    with pytest.raises(EngineError, match=r"m\.onnx is refused: .*float8") as found:
         open_bare(tmp_path / "m.onnx")
+
+    assert "float32" in found.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("model", "message", "remedy"),
+    [
+        (zipmap_onnx(), "the model's 'z' is a seq(map(int64", 'options={"zipmap": False}'),
+        (
+            graph(
+                [helper.make_node("SequenceAt", ["s", "first"], ["y"])],
+                [helper.make_tensor_sequence_value_info("s", FLOAT, ["N"])],
+                [helper.make_tensor_value_info("y", FLOAT, ["N"])],
+                weights={"first": np.array(0)},
+            ),
+            "the model's 's' is a seq(tensor(float))",
+            "a graph in which 's' is a tensor",
+        ),
+        (endless_onnx(), "its graph has no outputs", "export it with outputs"),
+        (
+            graph(
+                [helper.make_node("Identity", ["one"], ["y"])],
+                [],
+                [helper.make_tensor_value_info("y", FLOAT, [])],
+                weights={"one": np.float32(1)},
+            ),
+            "its graph has no inputs",
+            "export it with inputs",
+        ),
+    ],
+)
+def test_what_is_refused_is_told_with_the_file_and_what_to_do(model, message, remedy, tmp_path):
+    (tmp_path / "m.onnx").write_bytes(model)
+
+    with pytest.raises(EngineError) as found:
+        open_bare(tmp_path / "m.onnx")
+
+    assert str(found.value).startswith(f"the model {tmp_path / 'm.onnx'} is refused: {message}")
+    assert remedy in found.value.remedy
