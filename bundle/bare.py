@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bundle.archive import Bundle, sha256_file
 from bundle.engine.onnx import OnnxEngine
+from bundle.engine.rows import find_batch_dimension
 from bundle.errors import BundleError, EngineError, NotFoundError
 from bundle.manifest import UNLABELLED_TASK, FileEntry, GateResult, Manifest, Variant
 
@@ -27,14 +28,14 @@ def open_bare(path: Path | str, *, name: str | None = None) -> Bundle:
         raise NotFoundError(f"there is no file {path}", field="model")
     path = path.resolve()
     try:
-        engine = OnnxEngine(path, provider="cpu", threads=1)
+        engine = OnnxEngine(path, provider="cpu", threads=1, batchable=False)
         _check_ends(engine)
         manifest = _manifest(path, engine, name=name or path.stem)
     except BundleError as error:
         raise type(error)(
             f"the model {path} is refused: {error}", field=error.field, remedy=error.remedy
         ) from error
-    return Bundle(path.parent, manifest)
+    return Bundle(path.parent, manifest, batch=find_batch_dimension(engine))
 
 
 def _check_ends(engine: InferenceEngine) -> None:

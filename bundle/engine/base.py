@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class InferenceEngine(ABC):
     """Validates, splits and joins batches; a runtime adds `_run`.
 
-    A model whose tensors all have a dynamic first dimension is *batchable*: that dimension is the
-    batch, and a sample has the other ones. The tensors of any other model are one whole sample;
-    its batches are stacked samples that run one by one.
+    A model whose tensors all have a dynamic first dimension is *batchable*, unless who loads it
+    knows better: that dimension is the batch, and a sample has the other ones. The tensors of any
+    other model are one whole sample; its batches are stacked samples that run one by one.
     """
 
     def __init__(
@@ -34,15 +34,19 @@ class InferenceEngine(ABC):
         outputs: tuple[TensorSpec, ...],
         max_batch_size: int,
         dimension_names: Mapping[str, tuple[str | None, ...]] | None = None,
+        batchable: bool | None = None,
     ) -> None:
-        """`dimension_names`: those of each input, whose equals must have one size."""
+        """`dimension_names`: those of each tensor, whose equals have one size. `batchable`: None
+        where the shapes decide.
+        """
         if max_batch_size < 1:
             raise RequestError(
                 f"max_batch_size={max_batch_size} must be 1 or more", field="max_batch_size"
             )
         self._inputs = inputs
         self._outputs = outputs
-        self._batchable = all(spec.batchable for spec in (*inputs, *outputs))
+        dynamic = all(spec.batchable for spec in (*inputs, *outputs))
+        self._batchable = dynamic if batchable is None else batchable
         self._max_batch_size = max_batch_size if self._batchable else 1
         batched = tuple(map(_stacked, inputs))
         self._batch_specs = inputs if self._batchable else batched
@@ -80,6 +84,11 @@ class InferenceEngine(ABC):
     @property
     def batchable(self) -> bool:
         return self._batchable
+
+    @property
+    def dimension_names(self) -> Mapping[str, tuple[str | None, ...]]:
+        """Of the dimensions of each tensor, as far as they have one."""
+        return self._dimension_names
 
     @property
     def max_batch_size(self) -> int:

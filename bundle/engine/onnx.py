@@ -51,11 +51,13 @@ class OnnxEngine(InferenceEngine):
         cache: Path | None = None,
         timings: Path | None = None,
         profile: ShapeProfile | None = None,
+        batchable: bool | None = None,
     ) -> None:
         """`model`: a file, or its content. `fallback`: run on the next best where the provider does
         not run; auto always does. `threads`: within one operator, on the CPU; None takes the cores
         of this process. `cache`, `timings`, `profile`: for provider=tensorrt, see ProviderSettings.
-        Raises EngineError, or RequestError for a wrong argument.
+        `batchable`: None where the shapes decide. Raises EngineError, or RequestError for a wrong
+        argument.
         """
         check_provider(provider)
         if threads is not None and threads < 1:
@@ -72,7 +74,8 @@ class OnnxEngine(InferenceEngine):
             inputs=read_specs(inputs, shapeless=partial(shapeless, model)),
             outputs=read_specs(outputs, shapeless=partial(shapeless, model)),
             max_batch_size=max_batch_size,
-            dimension_names=dimension_names(inputs),
+            dimension_names=dimension_names((*inputs, *outputs)),
+            batchable=batchable,
         )
         self._output_names = [output.name for output in outputs]
         dtypes = {spec.dtype for spec in (*self._inputs, *self._outputs)}

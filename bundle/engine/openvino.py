@@ -43,10 +43,11 @@ class OpenVinoEngine(InferenceEngine):
         max_batch_size: int = 64,
         precision: str = "f32",
         hint: str = "latency",
+        batchable: bool | None = None,
     ) -> None:
         """`model`: an ONNX file, or its content. `precision`: what layers compute in; OpenVINO left
-        to itself takes bf16 where the CPU has it. Raises EngineError, or RequestError for a wrong
-        argument.
+        to itself takes bf16 where the CPU has it. `batchable`: None where the shapes decide.
+        Raises EngineError, or RequestError for a wrong argument.
         """
         if precision not in PRECISIONS or hint not in HINTS:
             raise RequestError(
@@ -79,6 +80,7 @@ class OpenVinoEngine(InferenceEngine):
             inputs=tuple(map(_spec, self._model.inputs)),
             outputs=tuple(map(_spec, self._model.outputs)),
             max_batch_size=max_batch_size,
+            batchable=batchable,
         )
 
     @property

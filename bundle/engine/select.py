@@ -100,12 +100,15 @@ def load_engine(
             remedy=f"use variant={manifest.default_variant}",
         )
     path = bundle.file(chosen.file)
+    longest = _LONGEST if bundle.batchable is False else max_batch_size
     engine: InferenceEngine
     if chosen.format == PLAN_FORMAT:
         _check_plan_provider(chosen.name, provider)
         engine = TensorRTEngine(path, max_batch_size=max_batch_size)
     elif provider == "openvino" and not built_in(provider) and openvino_missing() is None:
-        engine = OpenVinoEngine(path, threads=threads, max_batch_size=max_batch_size)
+        engine = OpenVinoEngine(
+            path, threads=threads, max_batch_size=max_batch_size, batchable=bundle.batchable
+        )
     else:
         engine = OnnxEngine(
             path,
@@ -113,7 +116,8 @@ def load_engine(
             fallback=fallback,
             threads=threads,
             max_batch_size=max_batch_size,
-            **_for_tensorrt(manifest, chosen, max_batch_size) if provider == "tensorrt" else {},
+            batchable=bundle.batchable,
+            **_for_tensorrt(manifest, chosen, longest) if provider == "tensorrt" else {},
         )
     _check_signature("inputs", manifest.inputs, engine.inputs)
     _check_signature("outputs", manifest.outputs, engine.outputs)
