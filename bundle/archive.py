@@ -24,6 +24,8 @@ from bundle.publish import publish, staging, taken
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from bundle.batch_dimension import BatchDimension
+
 MAX_MANIFEST_BYTES = 16 * 2**20
 CHUNK_BYTES = 2**20
 
@@ -34,6 +36,13 @@ class Bundle:
 
     path: Path
     manifest: Manifest
+    batch: BatchDimension | None = None
+    """What was found of a graph of which nothing is proved; None where the shapes tell all."""
+
+    @property
+    def batchable(self) -> bool | None:
+        """Whether samples may share a run; None where the shapes decide."""
+        return None if self.batch is None else self.batch.shared
 
     def file(self, name: str) -> Path:
         """Where the file of that name lies. Raises NotFoundError if the manifest has none."""

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bundle.archive import Bundle, sha256_file
 from bundle.engine.onnx import OnnxEngine
-from bundle.errors import NotFoundError
+from bundle.engine.rows import find_batch_dimension
+from bundle.errors import BundleError, EngineError, NotFoundError
 from bundle.manifest import UNLABELLED_TASK, FileEntry, GateResult, Manifest, Variant
+
+if TYPE_CHECKING:
+    from bundle.engine.base import InferenceEngine
 
 VARIANT = "onnx"
 
@@ -15,13 +20,33 @@ VARIANT = "onnx"
 def open_bare(path: Path | str, *, name: str | None = None) -> Bundle:
     """The file's signature as a manifest; the model's name is the file's stem unless given.
 
-    Raises NotFoundError, or EngineError if ONNX Runtime refuses the file.
+    Raises NotFoundError, or a BundleError that names the file if ONNX Runtime refuses it, or it
+    has anything but tensors.
     """
     path = Path(path)
     if not path.is_file():
         raise NotFoundError(f"there is no file {path}", field="model")
     path = path.resolve()
-    engine = OnnxEngine(path, provider="cpu", threads=1)
+    try:
+        engine = OnnxEngine(path, provider="cpu", threads=1, batchable=False)
+        _check_ends(engine)
+        manifest = _manifest(path, engine, name=name or path.stem)
+    except BundleError as error:
+        raise type(error)(
+            f"the model {path} is refused: {error}", field=error.field, remedy=error.remedy
+        ) from error
+    return Bundle(path.parent, manifest, batch=find_batch_dimension(engine))
+
+
+def _check_ends(engine: InferenceEngine) -> None:
+    for field, specs in (("inputs", engine.inputs), ("outputs", engine.outputs)):
+        if not specs:
+            raise EngineError(
+                f"its graph has no {field}", field=field, remedy=f"export it with {field}"
+            )
+
+
+def _manifest(path: Path, engine: InferenceEngine, *, name: str) -> Manifest:
     entry = FileEntry(sha256=sha256_file(path), bytes=path.stat().st_size)
     variant = Variant(
         name=VARIANT,
@@ -31,8 +56,8 @@ def open_bare(path: Path | str, *, name: str | None = None) -> Bundle:
         sha256=entry.sha256,
         gate=GateResult(reason="a bare model file: nothing was compared"),
     )
-    manifest = Manifest(
-        name=name or path.stem,
+    return Manifest(
+        name=name,
         task=UNLABELLED_TASK,
         inputs=engine.inputs,
         outputs=engine.outputs,
@@ -40,4 +65,3 @@ def open_bare(path: Path | str, *, name: str | None = None) -> Bundle:
         variants=(variant,),
         files={path.name: entry},
     )
-    return Bundle(path.parent, manifest)

@@ -10,6 +10,7 @@ TrainyardError                 something failed                                 
     ├── IntegrityError         a file or a golden answer differs from the manifest
     ├── UnsafePathError        '..', an absolute path, a link, a device file
     ├── EngineError            the runtime refuses the model or cannot run as asked
+    │   └── AnswerError        the model answers, but not what its signature says
     └── RegistryError          the registry cannot be reached, or refuses
         └── RecordError        it answers, but what it keeps of one model cannot be read
 
@@ -92,6 +93,10 @@ class UnsafePathError(BundleError):
 
 class EngineError(BundleError):
     """The runtime is absent, refuses the model, or does not run where it was asked to."""
+
+
+class AnswerError(EngineError):
+    """The model answers, but not what its signature says; no input is at fault."""
 
 
 class RegistryError(BundleError):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from bundle.errors import ManifestError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bundle.fields import Fields
 
 DYNAMIC = -1
@@ -36,6 +38,13 @@ DTYPES = (
 array of its bits, a string array one of Python's str objects."""
 
 
+def fits(shape: Sequence[int], wanted: Sequence[int], *, unranked: bool = False) -> bool:
+    """Whether an array has the sizes wanted; where `unranked`, more may follow those."""
+    return (len(shape) == len(wanted) or (unranked and len(shape) > len(wanted))) and all(
+        size in (DYNAMIC, actual) for size, actual in zip(wanted, shape, strict=False)
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class TensorSpec:
     """One tensor of a model; `shape` has the batch dimension, and -1 where a size is dynamic."""
@@ -43,6 +52,8 @@ class TensorSpec:
     name: str
     dtype: str
     shape: tuple[int, ...]
+    unranked: bool = False
+    """Whether nobody tells how many dimensions it has: any may follow those of `shape`."""
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -65,15 +76,20 @@ class TensorSpec:
         """Whether the first dimension is free to be the batch."""
         return bool(self.shape) and self.shape[0] == DYNAMIC
 
+    def takes(self, shape: Sequence[int]) -> bool:
+        """Whether an array of that shape is one of these tensors."""
+        return fits(shape, self.shape, unranked=self.unranked)
+
     def to_dict(self) -> dict[str, Any]:
-        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
+        shape = None if self.unranked else list(self.shape)
+        return {"name": self.name, "dtype": self.dtype, "shape": shape}
 
     @classmethod
     def from_fields(cls, fields: Fields) -> TensorSpec:
         name, dtype = fields.text("name"), fields.choice("dtype", DTYPES)
-        shape = fields.integers("shape")
+        shape = fields.optional("shape", fields.integers)
         fields.done()
         try:
-            return cls(name=name, dtype=dtype, shape=shape)
+            return cls(name=name, dtype=dtype, shape=shape or (), unranked=shape is None)
         except ManifestError as error:
             raise ManifestError(str(error), field=fields.path(error.field or "")) from error

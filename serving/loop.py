@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from litserve.loops import LitLoop
 
-from bundle.errors import EngineError, InputError
+from bundle.errors import AnswerError, EngineError, InputError
 from serving.work import FAILED, GONE, OK, REFUSED, Job, WorkQueue, answer, share
 
 if TYPE_CHECKING:
@@ -131,14 +131,17 @@ def _failure(
     error: Exception,
     models: Mapping[ModelKey, LoadedModel],
 ) -> Answer:
-    """Whose fault it is: if the model still answers its probe, the input's. But where any version
-    might have been asked, what another one answers is no fault of the input's.
+    """Whose fault it is: if the model still answers its probe, the input's; but not where it broke
+    its word, and where any version might have been asked, not if another one answers.
     """
     message: str = str(error)
     index: int | None = 0
     if not isinstance(error, (InputError, EngineError)):
         log.error("unexpected error", exc_info=error)
         message = f"the model failed: {type(error).__name__}"
+        return answer(item.payload.id, FAILED, message=message), {}
+    if isinstance(error, AnswerError):
+        log.error("the model fails", extra={"fields": {"model": model.name, "reason": message}})
         return answer(item.payload.id, FAILED, message=message), {}
     if item.samples > 1:
         index, message = _first_culprit(model, item.payload.tensors, message)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bundle.archive import Bundle, open_bundle
 from bundle.bare import open_bare
+from bundle.engine.ones import SIZES, ones
 from bundle.engine.select import choose_variant, load_engine
 from bundle.golden import check_golden, read_golden
-from bundle.tensor import DYNAMIC
+from serving.codec.tensors import row_shape
 from serving.preprocessors import Preprocessors
 from serving.served_model import ModelInfo, ModelKey
 
@@ -59,7 +60,11 @@ class LoadedModel:
         )
 
     def run(self, parts: Sequence[Tensors]) -> list[dict[str, Array]]:
-        """All parts in one batch, then apart again. Raises InputError or EngineError."""
+        """All parts in one batch, then apart again; one after the other where the model has no
+        batch dimension. Raises InputError or EngineError.
+        """
+        if not self.engine.batchable:
+            return [self.engine.predict_batch(part) for part in parts]
         outputs = self.engine.predict_batch(self._join(parts))
         results: list[dict[str, Array]] = []
         start = 0
@@ -118,9 +123,11 @@ def load_model(
     preprocessors = preprocessors or Preprocessors()
     preprocessor = preprocessors.get(manifest.preprocessing, assets=bundle.path)
     check_golden(bundle, engine, preprocessor, variant=chosen)
-    _tell_fallback(source.name or manifest.name, engine, choice)
+    name = source.name or manifest.name
+    _tell_fallback(name, engine, choice)
+    _tell_batch(name, bundle)
     return LoadedModel(
-        name=source.name or manifest.name,
+        name=name,
         version=source.version,
         variant=chosen,
         bundle=bundle,
@@ -144,17 +151,26 @@ def _tell_fallback(name: str, engine: InferenceEngine, choice: Choice) -> None:
         )
 
 
+def _tell_batch(name: str, bundle: Bundle) -> None:
+    """One line where a model of which nothing is proved runs requests one by one, or maybe ought
+    to.
+    """
+    if bundle.batch is not None and bundle.batch.reason:
+        done = "together" if bundle.batch.shared else "one by one"
+        log.info("%s: its requests run %s: %s", name, done, bundle.batch.reason)
+
+
 def _probe(bundle: Bundle, engine: InferenceEngine) -> Tensors | None:
     """A golden batch; without one a single sample of ones, if the model answers that."""
     batches = read_golden(bundle)
     if batches:
         return batches[0][0]
-    ones = {}
-    for spec in engine.inputs:
-        sizes = spec.shape[1:] if engine.batchable else spec.shape
-        shape = [1, *(1 if size == DYNAMIC else size for size in sizes)]
-        ones[spec.name] = _ones(spec.dtype, shape)
-    return ones if _answers(engine, ones) else None
+    shapes = [row_shape(spec, batchable=engine.batchable) for spec in engine.inputs]
+    specs = [
+        replace(spec, shape=(1, *shape)) for spec, shape in zip(engine.inputs, shapes, strict=True)
+    ]
+    tries = (ones(specs, size=size) for size in SIZES)
+    return next((inputs for inputs in tries if _answers(engine, inputs)), None)
 
 
 def _answers(engine: InferenceEngine, inputs: Tensors) -> bool:
@@ -163,9 +179,3 @@ def _answers(engine: InferenceEngine, inputs: Tensors) -> bool:
     except Exception:  # noqa: BLE001 - whatever the runtime raises, it is no answer
         return False
     return True
-
-
-def _ones(dtype: str, shape: list[int]) -> Array:
-    if dtype == "string":
-        return np.full(shape, "", dtype=object)
-    return np.ones(shape, dtype=np.uint16 if dtype == "bfloat16" else dtype)

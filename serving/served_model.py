@@ -91,7 +91,9 @@ class ServedModel:
         self._shapes = {
             spec.name: row_shape(spec, batchable=info.batchable) for spec in self.manifest.inputs
         }
-        fixed = all(DYNAMIC not in shape for shape in self._shapes.values())
+        fixed = all(DYNAMIC not in shape for shape in self._shapes.values()) and not any(
+            spec.unranked for spec in self.manifest.inputs
+        )
         self._fixed_signature = _shapes_signature(self._shapes.values()) if fixed else None
 
     def to_parts(

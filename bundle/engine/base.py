@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bundle.engine.inputs import check_batch, check_tensors
-from bundle.errors import EngineError, InputError, RequestError
-from bundle.tensor import TensorSpec
+from bundle.errors import AnswerError, InputError, RequestError
+from bundle.tensor import DYNAMIC
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bundle.preprocessing.preprocessor import Array
+    from bundle.tensor import TensorSpec
 
 
 class InferenceEngine(ABC):
     """Validates, splits and joins batches; a runtime adds `_run`.
 
-    A model whose tensors all have a dynamic first dimension is *batchable*: that dimension is the
-    batch, and a sample has the other ones. The tensors of any other model are one whole sample;
-    its batches are stacked samples that run one by one.
+    A model whose tensors all have a dynamic first dimension is *batchable*, unless who loads it
+    knows better: that dimension is the batch, and a sample has the other ones. The tensors of any
+    other model are one whole sample; its batches are stacked samples that run one by one.
     """
 
     def __init__(
@@ -32,15 +34,19 @@ class InferenceEngine(ABC):
         outputs: tuple[TensorSpec, ...],
         max_batch_size: int,
         dimension_names: Mapping[str, tuple[str | None, ...]] | None = None,
+        batchable: bool | None = None,
     ) -> None:
-        """`dimension_names`: those of each input, whose equals must have one size."""
+        """`dimension_names`: those of each tensor, whose equals have one size. `batchable`: None
+        where the shapes decide.
+        """
         if max_batch_size < 1:
             raise RequestError(
                 f"max_batch_size={max_batch_size} must be 1 or more", field="max_batch_size"
             )
         self._inputs = inputs
         self._outputs = outputs
-        self._batchable = all(spec.batchable for spec in (*inputs, *outputs))
+        dynamic = all(spec.batchable for spec in (*inputs, *outputs))
+        self._batchable = dynamic if batchable is None else batchable
         self._max_batch_size = max_batch_size if self._batchable else 1
         batched = tuple(map(_stacked, inputs))
         self._batch_specs = inputs if self._batchable else batched
@@ -80,6 +86,11 @@ class InferenceEngine(ABC):
         return self._batchable
 
     @property
+    def dimension_names(self) -> Mapping[str, tuple[str | None, ...]]:
+        """Of the dimensions of each tensor, as far as they have one."""
+        return self._dimension_names
+
+    @property
     def max_batch_size(self) -> int:
         """Most samples in one run of the runtime; 1 if the model is not batchable."""
         return self._max_batch_size
@@ -101,7 +112,7 @@ class InferenceEngine(ABC):
         """One sample, without batch dimension in or out. Raises InputError or EngineError."""
         sample = self.check_sample(inputs)
         outputs = self._answer({name: array[np.newaxis] for name, array in sample.items()})
-        return {name: array[0] for name, array in outputs.items()}
+        return {name: array[0, ...] for name, array in outputs.items()}
 
     def predict_batch(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
         """Any number of samples, batch dimension in front of every tensor, in order.
@@ -161,29 +172,30 @@ class InferenceEngine(ABC):
         outputs = self._run(batch)
         for name, array in outputs.items():
             if array.ndim == 0 or len(array) != count:
-                raise EngineError(
+                raise AnswerError(
                     f"output {name!r} has shape {list(array.shape)} for a batch of {count}",
                     field=name,
                 )
         return outputs
 
     def _run_alone(self, batch: dict[str, Array]) -> dict[str, Array]:
-        outputs = self._run({name: array[0] for name, array in batch.items()})
+        # With the ellipsis a sample without dimensions stays an array.
+        outputs = self._run({name: array[0, ...] for name, array in batch.items()})
         return {name: array[np.newaxis] for name, array in outputs.items()}
 
 
 def _stacked(spec: TensorSpec) -> TensorSpec:
-    return TensorSpec(name=spec.name, dtype=spec.dtype, shape=(-1, *spec.shape))
+    return replace(spec, shape=(DYNAMIC, *spec.shape))
 
 
 def _unstacked(spec: TensorSpec) -> TensorSpec:
-    return TensorSpec(name=spec.name, dtype=spec.dtype, shape=spec.shape[1:])
+    return replace(spec, shape=spec.shape[1:])
 
 
 def _joined(name: str, pieces: list[dict[str, Array]]) -> Array:
     try:
         return np.concatenate([piece[name] for piece in pieces])
     except ValueError as error:
-        raise EngineError(
+        raise AnswerError(
             f"output {name!r} has another shape from batch to batch: {error}", field=name
         ) from error

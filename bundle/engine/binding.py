@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bundle.engine.cuda import DeviceBuffer
+from bundle.errors import EngineError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +43,9 @@ class Binding:
                 binding.bind_input(name, DEVICE, 0, array.dtype, array.shape, buffer.address)
             for name in self._outputs:
                 binding.bind_output(name, DEVICE, 0)  # ONNX Runtime finds room for any shape
-            self._session.run_with_iobinding(binding)
+            try:
+                self._session.run_with_iobinding(binding)
+            except RuntimeError as error:  # what ONNX Runtime raises here, and only here
+                raise EngineError(f"the model failed: {first_line(error)}") from error
             self._stream.synchronize()  # ONNX Runtime leaves a stream that is not its own to us
             return [np.asarray(output) for output in binding.copy_outputs_to_cpu()]

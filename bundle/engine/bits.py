@@ -30,7 +30,7 @@ def run_on_bits(
 
 
 def _to_value(array: Array, spec: TensorSpec) -> Any:
-    array = np.ascontiguousarray(array)  # the value keeps the array, and uses its memory
+    array = np.asarray(array, order="C")  # the value keeps the array, and uses its memory
     if spec.dtype == BFLOAT16:
         return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array, _ONNX_BFLOAT16)
     return onnxruntime.OrtValue.ortvalue_from_numpy(array)

@@ -9,7 +9,7 @@ import numpy as np
 from bundle.bfloat16 import is_finite
 from bundle.errors import InputError
 from bundle.finite import all_finite
-from bundle.tensor import BFLOAT16, DYNAMIC, TensorSpec
+from bundle.tensor import BFLOAT16, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,10 +97,7 @@ def input_error(spec: TensorSpec, message: str, *, remedy: str | None = None) ->
 
 
 def _check_shape(spec: TensorSpec, shape: tuple[int, ...]) -> None:
-    fits = len(shape) == len(spec.shape) and all(
-        size in (DYNAMIC, actual) for size, actual in zip(spec.shape, shape, strict=True)
-    )
-    if not fits:
+    if not spec.takes(shape):
         raise input_error(
             spec, f"has shape {list(shape)}, expected {list(spec.shape)} (-1: any size)"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,8 @@ from bundle.engine.providers import (
     check_built_in,
     check_provider,
 )
-from bundle.engine.session import open_session
+from bundle.engine.session import RAISED, open_session
+from bundle.engine.shapeless import shapeless
 from bundle.engine.signature import dimension_names, read_specs
 from bundle.errors import EngineError, RequestError, first_line
 from bundle.tensor import BFLOAT16, STRING
@@ -49,11 +51,13 @@ class OnnxEngine(InferenceEngine):
         cache: Path | None = None,
         timings: Path | None = None,
         profile: ShapeProfile | None = None,
+        batchable: bool | None = None,
     ) -> None:
         """`model`: a file, or its content. `fallback`: run on the next best where the provider does
         not run; auto always does. `threads`: within one operator, on the CPU; None takes the cores
         of this process. `cache`, `timings`, `profile`: for provider=tensorrt, see ProviderSettings.
-        Raises EngineError, or RequestError for a wrong argument.
+        `batchable`: None where the shapes decide. Raises EngineError, or RequestError for a wrong
+        argument.
         """
         check_provider(provider)
         if threads is not None and threads < 1:
@@ -67,10 +71,11 @@ class OnnxEngine(InferenceEngine):
         self._session, self._provider, stream = self._open(model, candidates, settings)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         super().__init__(
-            inputs=read_specs(inputs),
-            outputs=read_specs(outputs),
+            inputs=read_specs(inputs, shapeless=partial(shapeless, model)),
+            outputs=read_specs(outputs, shapeless=partial(shapeless, model)),
             max_batch_size=max_batch_size,
-            dimension_names=dimension_names(inputs),
+            dimension_names=dimension_names((*inputs, *outputs)),
+            batchable=batchable,
         )
         self._output_names = [output.name for output in outputs]
         dtypes = {spec.dtype for spec in (*self._inputs, *self._outputs)}
@@ -133,9 +138,7 @@ class OnnxEngine(InferenceEngine):
                 results = run_on_bits(self._session, inputs, specs=self._inputs)
             else:
                 results = self._session.run(self._output_names, inputs)
-        except EngineError:
-            raise
-        except Exception as error:  # the runtime's exceptions share no class
+        except RAISED as error:  # anything else is a fault of ours, and no model's
             raise EngineError(f"the model failed: {first_line(error)}") from error
         return dict(zip(self._output_names, map(np.asarray, results), strict=True))
 

@@ -43,10 +43,11 @@ class OpenVinoEngine(InferenceEngine):
         max_batch_size: int = 64,
         precision: str = "f32",
         hint: str = "latency",
+        batchable: bool | None = None,
     ) -> None:
         """`model`: an ONNX file, or its content. `precision`: what layers compute in; OpenVINO left
-        to itself takes bf16 where the CPU has it. Raises EngineError, or RequestError for a wrong
-        argument.
+        to itself takes bf16 where the CPU has it. `batchable`: None where the shapes decide.
+        Raises EngineError, or RequestError for a wrong argument.
         """
         if precision not in PRECISIONS or hint not in HINTS:
             raise RequestError(
@@ -71,12 +72,15 @@ class OpenVinoEngine(InferenceEngine):
             self._threads = int(self._model.get_property("INFERENCE_NUM_THREADS"))
         except Exception as error:  # the runtime's exceptions share no class
             name = "the model" if isinstance(model, bytes) else Path(model).name
-            raise EngineError(f"OpenVINO cannot load {name}: {_last_line(error)}") from error
+            raise EngineError(
+                f"OpenVINO cannot load {name}: {_last_line(error)}", remedy="use provider=cpu"
+            ) from error
         self._idle: deque[Any] = deque()
         super().__init__(
             inputs=tuple(map(_spec, self._model.inputs)),
             outputs=tuple(map(_spec, self._model.outputs)),
             max_batch_size=max_batch_size,
+            batchable=batchable,
         )
 
     @property
@@ -135,7 +139,9 @@ def _spec(port: Any) -> TensorSpec:
     name, kind = port.get_any_name(), port.get_element_type().get_type_name()
     if kind not in _DTYPES:
         raise EngineError(
-            f"the model's {name!r} is of {kind}, which is not supported with OpenVINO", field=name
+            f"the model's {name!r} is of {kind}, which is not supported with OpenVINO",
+            field=name,
+            remedy="use provider=cpu",
         )
     sizes = port.get_partial_shape()
     shape = tuple(DYNAMIC if size.is_dynamic else size.get_length() for size in sizes)

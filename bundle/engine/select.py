@@ -100,12 +100,15 @@ def load_engine(
             remedy=f"use variant={manifest.default_variant}",
         )
     path = bundle.file(chosen.file)
+    longest = _LONGEST if bundle.batchable is False else max_batch_size
     engine: InferenceEngine
     if chosen.format == PLAN_FORMAT:
         _check_plan_provider(chosen.name, provider)
         engine = TensorRTEngine(path, max_batch_size=max_batch_size)
     elif provider == "openvino" and not built_in(provider) and openvino_missing() is None:
-        engine = OpenVinoEngine(path, threads=threads, max_batch_size=max_batch_size)
+        engine = OpenVinoEngine(
+            path, threads=threads, max_batch_size=max_batch_size, batchable=bundle.batchable
+        )
     else:
         engine = OnnxEngine(
             path,
@@ -113,7 +116,8 @@ def load_engine(
             fallback=fallback,
             threads=threads,
             max_batch_size=max_batch_size,
-            **_for_tensorrt(manifest, chosen, max_batch_size) if provider == "tensorrt" else {},
+            batchable=bundle.batchable,
+            **_for_tensorrt(manifest, chosen, longest) if provider == "tensorrt" else {},
         )
     _check_signature("inputs", manifest.inputs, engine.inputs)
     _check_signature("outputs", manifest.outputs, engine.outputs)
@@ -173,14 +177,15 @@ def _check_signature(
 
 
 def _fits(promised: TensorSpec, found: TensorSpec) -> bool:
-    """The graph may leave open what the manifest fixes, never the other way round."""
-    return (
-        (promised.name, promised.dtype) == (found.name, found.dtype)
-        and len(promised.shape) == len(found.shape)
-        and all(
-            actual in (DYNAMIC, size)
-            for size, actual in zip(promised.shape, found.shape, strict=True)
-        )
+    """The graph may leave open what the manifest fixes, never the other way round; but of what a
+    bare graph leaves open altogether, one runtime may find out more than another.
+    """
+    if (promised.name, promised.dtype) != (found.name, found.dtype):
+        return False
+    if promised.unranked or found.unranked:
+        return True
+    return len(promised.shape) == len(found.shape) and all(
+        actual in (DYNAMIC, size) for size, actual in zip(promised.shape, found.shape, strict=True)
     )
 
 

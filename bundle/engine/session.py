@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state
 
 from bundle.engine.providers import (
     REMEDIES,
@@ -19,6 +20,15 @@ from bundle.errors import EngineError, first_line
 if TYPE_CHECKING:
     from bundle.engine.providers import ProviderSettings
 
+RAISED: tuple[type[Exception], ...] = (
+    MemoryError,
+    *(
+        kind
+        for kind in vars(onnxruntime_pybind11_state).values()
+        if isinstance(kind, type) and issubclass(kind, Exception)
+    ),
+)
+"""What ONNX Runtime raises where a model fails: classes that share no other than Exception."""
 _SLOWER_FUSIONS = ("SkipLayerNormFusion",)
 """What ONNX Runtime fuses on loading although its CPU kernel of the fused operator takes 4.5 times
 as long as the operators that it stands for (1.32, measured on AVX-512)."""

@@ -8,7 +8,7 @@ from bundle.errors import EngineError
 from bundle.tensor import DYNAMIC, TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Sequence
 
 _DTYPES = {
     "bool": "bool",
@@ -28,11 +28,23 @@ _DTYPES = {
 }
 
 
-def read_specs(arguments: Sequence[Any]) -> tuple[TensorSpec, ...]:
-    """The specs of a session's inputs or outputs. Raises EngineError for what is no tensor."""
+def read_specs(
+    arguments: Sequence[Any], *, shapeless: Callable[[], Collection[str]]
+) -> tuple[TensorSpec, ...]:
+    """The specs of a session's inputs or outputs. Raises EngineError for what is no tensor.
+
+    `shapeless` gives the names of those without a shape, and is asked only where it may be.
+    """
+    dtypes = list(map(_dtype, arguments))  # first, since only tensors have shapes
+    unranked = shapeless() if any(not argument.shape for argument in arguments) else ()
     return tuple(
-        TensorSpec(name=argument.name, dtype=_dtype(argument), shape=_shape(argument.shape))
-        for argument in arguments
+        TensorSpec(
+            name=argument.name,
+            dtype=dtype,
+            shape=_shape(argument.shape),
+            unranked=not argument.shape and argument.name in unranked,
+        )
+        for argument, dtype in zip(arguments, dtypes, strict=True)
     )
 
 
@@ -50,8 +62,17 @@ def _dtype(argument: Any) -> str:
         raise EngineError(
             f"the model's {argument.name!r} is a {argument.type}, which is not supported",
             field=argument.name,
+            remedy=_remedy(argument),
         )
     return _DTYPES[kind]
+
+
+def _remedy(argument: Any) -> str:
+    if argument.type.startswith("tensor("):
+        return f"cast {argument.name!r} inside the model, so that it is of float32 outside"
+    if argument.type.startswith("seq(map("):  # of ZipMap, which sklearn's converter ends with
+        return 'export it with options={"zipmap": False}, so that probabilities are a tensor'
+    return f"export a graph in which {argument.name!r} is a tensor, or which is without it"
 
 
 def _shape(sizes: Sequence[int | str | None]) -> tuple[int, ...]:

@@ -60,9 +60,7 @@ def _read_tensor(entry: Mapping[str, Any], binary: memoryview | None, spec: Tens
             remedy=f"send {expected}",
         )
     shape = _shape(entry, field)
-    if len(shape) != len(spec.shape) or any(
-        size not in (-1, actual) for size, actual in zip(spec.shape, shape, strict=True)
-    ):
+    if not spec.takes(shape):
         raise BadRequestError.of_field(
             f"{field}.shape",
             f"is {_shown_list(list(shape))}, but the model takes {list(spec.shape)} (-1: any size)",

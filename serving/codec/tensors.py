@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bundle.errors import InputError
 from bundle.finite import all_finite
-from bundle.tensor import DYNAMIC, TensorSpec
+from bundle.tensor import DYNAMIC, TensorSpec, fits
 
 FEW = 32
 """Numbers of a list that are looked at one by one."""
@@ -38,9 +38,7 @@ def to_array(value: object, spec: TensorSpec, *, shape: tuple[int, ...]) -> npt.
     decimals are; nothing else is converted.
     """
     types, found = _scan(value, spec)
-    if len(found) != len(shape) or any(
-        size not in (DYNAMIC, actual) for size, actual in zip(shape, found, strict=True)
-    ):
+    if not fits(found, shape, unranked=spec.unranked):
         raise _error(
             spec,
             f"has shape {list(found)}, expected {list(shape)}"

@@ -114,6 +114,14 @@ def nested(dtype: str, shape: Sequence[int], *, answer: bool = False) -> Schema:
     return schema
 
 
+def sample(spec: TensorSpec, *, batchable: bool, answer: bool = False) -> Schema:
+    """A sample's part of a tensor; a value, or lists of any depth, where nobody knows the shape."""
+    if spec.unranked:
+        one = element(spec.dtype, answer=answer)
+        return {**one, "type": [one["type"], "array"], "minItems": 1}
+    return nested(spec.dtype, row_shape(spec, batchable=batchable), answer=answer)
+
+
 def samples(served: ServedModel) -> dict[str, Schema]:
     """What a sample of the model may be, by its field in the body."""
     found: dict[str, Schema] = {}
@@ -125,9 +133,7 @@ def samples(served: ServedModel) -> dict[str, Schema]:
     specs = served.manifest.inputs
     if all(spec.dtype != BFLOAT16 for spec in specs):  # JSON has no form for it
         batchable = served.info.batchable
-        found["inputs"] = closed(
-            {spec.name: nested(spec.dtype, row_shape(spec, batchable=batchable)) for spec in specs}
-        )
+        found["inputs"] = closed({spec.name: sample(spec, batchable=batchable) for spec in specs})
     return found
 
 
@@ -166,8 +172,7 @@ def prediction(manifest: Manifest, *, batchable: bool) -> Schema:
         }
         return closed({"prediction": closed(found)})
     outputs = {
-        spec.name: nested(spec.dtype, row_shape(spec, batchable=batchable), answer=True)
-        for spec in manifest.outputs
+        spec.name: sample(spec, batchable=batchable, answer=True) for spec in manifest.outputs
     }
     return closed({"outputs": closed(outputs)})
 
@@ -230,7 +235,9 @@ def _options(served: ServedModel, *, default: bool) -> dict[str, Schema]:
 def _input(spec: TensorSpec) -> Schema:
     shape: Schema = {"const": list(spec.shape)}
     flat = nested(spec.dtype, [DYNAMIC])
-    if DYNAMIC in spec.shape:
+    if spec.unranked:
+        shape = {"type": "array", "items": {"type": "integer", "minimum": 1}}
+    elif DYNAMIC in spec.shape:
         shape = {
             "type": "array",
             "prefixItems": [
@@ -242,7 +249,7 @@ def _input(spec: TensorSpec) -> Schema:
         }
     else:
         flat = nested(spec.dtype, [int(np.prod(spec.shape, dtype=np.int64))])
-    data = flat if len(spec.shape) == 1 else {"anyOf": [flat, nested(spec.dtype, spec.shape)]}
+    data = flat if len(spec.shape) == 1 else {"anyOf": [flat, sample(spec, batchable=False)]}
     return closed(
         {
             "name": {"const": spec.name},

@@ -23,7 +23,8 @@ export function tensors(schema) {
       shape.push(found.maxItems ?? null);
       found = found.items;
     }
-    return { name, kind: found.type, shape };
+    const [kind] = [found.type].flat(); // with lists beside it where nobody knows the shape
+    return { name, kind, shape };
   });
 }
 

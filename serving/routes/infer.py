@@ -137,7 +137,7 @@ def _write(
 def _join(pieces: Sequence[Tensors], *, batchable: bool) -> Tensors:
     """The outputs of all parts, as the model's signature has them."""
     if not batchable:
-        return {name: array[0] for name, array in pieces[0].items()}
+        return {name: array[0, ...] for name, array in pieces[0].items()}
     if len(pieces) == 1:
         return pieces[0]
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bundle.tensor import DYNAMIC
 from serving.application import Endpoint
 from serving.codec.datatype import DATATYPES, config_type
 from serving.guard import METRICS, PREDICT
@@ -84,7 +85,7 @@ def _metadata(served: ServedModel, versions: list[str]) -> dict[str, Any]:
         return {
             "name": spec.name,
             "datatype": DATATYPES[spec.dtype],
-            "shape": list(spec.shape),
+            "shape": _shape(spec),
         }
 
     return {
@@ -96,12 +97,17 @@ def _metadata(served: ServedModel, versions: list[str]) -> dict[str, Any]:
     }
 
 
+def _shape(spec: TensorSpec) -> list[int]:
+    """As Triton has it, also where nobody knows how many dimensions there are."""
+    return [DYNAMIC] if spec.unranked else list(spec.shape)
+
+
 def _config(served: ServedModel, *, batch_size: int) -> dict[str, Any]:
     """As Triton's model configuration, in JSON: without the batch dimension, which is implied."""
     batchable = served.info.batchable
 
     def tensor(spec: TensorSpec) -> dict[str, Any]:
-        dims = list(spec.shape[1:] if batchable else spec.shape)
+        dims = _shape(spec)[1:] if batchable else _shape(spec)
         entry: dict[str, Any] = {
             "name": spec.name,
             "data_type": config_type(spec.dtype),

@@ -13,6 +13,7 @@ from bundle.engine.binding import Binding
 from bundle.engine.cuda import DeviceBuffer, Gpu, Stream, find_gpu, load_cuda
 from bundle.engine.onnx import OnnxEngine
 from bundle.errors import EngineError
+from tests.bare_graphs import one_node_onnx
 from tests.cuda_stand_in import CudaStandIn
 from tests.tiny_bundle import image_model, tensor_model, text_model
 
@@ -89,6 +90,7 @@ def test_refused_memory_leaves_nothing_behind(gpu):
             {"input_ids": np.ones((2, 5), np.int64), "attention_mask": np.ones((2, 5), np.int64)},
         ),
         (tensor_model(), {"x": np.zeros((0, 4), np.float32)}),
+        (one_node_onnx("Neg", []), {"x": np.array(1.5, np.float32)}),
     ],
 )
 def test_bound_buffers_give_what_plain_arrays_give(model, inputs, gpu, monkeypatch):
@@ -102,3 +104,13 @@ def test_bound_buffers_give_what_plain_arrays_give(model, inputs, gpu, monkeypat
         for found, array in zip(bound.run(inputs), expected, strict=True):
             np.testing.assert_array_equal(found, array)
     assert gpu.calls.count("synchronize") == 2
+
+
+def test_a_model_that_fails_on_bound_buffers_is_told_as_one(gpu, monkeypatch):
+    monkeypatch.setattr(binding, "DEVICE", "cpu")
+    engine = OnnxEngine(text_model(), provider="cpu", threads=1)
+    bound = Binding(engine._session, Stream(), engine._output_names)
+    out_of_vocabulary = np.full((1, 3), 10_000)
+
+    with pytest.raises(EngineError, match=r"the model failed: .*Gather"):
+        bound.run({"input_ids": out_of_vocabulary, "attention_mask": np.ones((1, 3), np.int64)})

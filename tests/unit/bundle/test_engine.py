@@ -334,6 +334,13 @@ def test_failing_model_is_an_error_of_one_line_and_prints_nothing(capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_fault_that_is_not_the_models_is_not_told_as_one():
+    engine = OnnxEngine(tensor_model(), provider="cpu", threads=1)
+
+    with pytest.raises(RuntimeError, match="Unable to handle object"):
+        engine._run({"x": np.float32(1)})
+
+
 def test_many_threads_get_what_one_gets(engine):
     batches = [np.full((index % 9 + 1, 4), index, np.float32) for index in range(60)]
 

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
+from bundle.bare import open_bare
 from bundle.engine.onnx import OnnxEngine
 from bundle.engine.openvino import OpenVinoEngine, openvino_missing
 from bundle.engine.providers import built_in
 from bundle.engine.select import load_engine
 from bundle.errors import EngineError, InputError, RequestError
+from tests.bare_graphs import cross_onnx, one_node_onnx
 from tests.tiny_bundle import image_model, tensor_model, text_model
 
 MISSING = openvino_missing()
@@ -99,6 +101,29 @@ def test_shape_that_the_graph_does_not_take_is_an_error():
 
     with pytest.raises(InputError, match=r"inputs\.x has shape"):
         engine.predict_batch({"x": np.zeros((2, 5), np.float32)})
+
+
+@installed
+def test_scalars_and_rows_that_are_no_batch_are_whole_tensors(tmp_path):
+    (tmp_path / "cross.onnx").write_bytes(cross_onnx())
+    inputs = {"a": np.ones((2, 2), np.float32), "b": np.ones((3, 2), np.float32)}
+
+    cross = load_engine(open_bare(tmp_path / "cross.onnx"), provider="openvino", threads=1)
+    scalar = OpenVinoEngine(one_node_onnx("Neg", []), threads=1)
+
+    assert not cross.batchable
+    assert cross.predict(inputs)["y"].shape == (2, 3)
+    assert scalar.predict({"x": 1.5})["y"].tolist() == -1.5
+
+
+@installed
+def test_what_openvino_cannot_load_is_to_run_elsewhere(tmp_path):
+    (tmp_path / "open.onnx").write_bytes(one_node_onnx("Neg", None))
+
+    with pytest.raises(EngineError, match=r"OpenVINO cannot load open\.onnx") as found:
+        OpenVinoEngine(tmp_path / "open.onnx")
+
+    assert found.value.remedy == "use provider=cpu"
 
 
 @pytest.mark.skipif(

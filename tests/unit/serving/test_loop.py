@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bundle.errors import EngineError
+from bundle.errors import AnswerError, EngineError
 from serving.batch import Item
 from serving.loop import execute, unsendable
 from serving.metrics import MetricsCollector
@@ -51,6 +51,14 @@ def test_what_is_wrong_with_a_batch_is_found_in_few_runs_and_is_no_measure_of_it
     assert statuses == {number: refused if number == 20 else OK for number in range(32)}
     assert len(model.batches) == 11
     assert not whole
+
+
+def test_a_model_that_breaks_its_word_is_at_fault_although_it_answers_its_probe(caplog):
+    model = Fussy(0, error=AnswerError("output 'y' has shape [7] for a batch of 1"))
+    replies, _ = execute(numbered(2), {model.key: model}, MetricsCollector())
+    statuses = {fields["id"]: fields["status"] for fields, _ in replies["link"]}
+    assert statuses == {0: FAILED, 1: OK}
+    assert "the model fails" in caplog.text
 
 
 def test_a_batch_that_runs_at_once_is_a_measure_of_its_time():

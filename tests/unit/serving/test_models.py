@@ -20,6 +20,7 @@ from serving.metrics import MetricsCollector
 from serving.models import LoadedModel, load_model
 from serving.served_model import ServedModel
 from serving.work import FAILED, OK, REFUSED, Job
+from tests.bare_graphs import convolved_onnx, cross_onnx, reshaped_onnx, squeezed_onnx
 from tests.served_bundles import POISON, double_onnx, image_bundle, logarithm_onnx, text_bundle
 from tests.tiny_bundle import encode
 
@@ -114,6 +115,38 @@ def test_a_model_without_batch_dimension_gets_one_sample_at_a_time(folder):
         for pair in zip(model.run([p.tensors for p in parts]), parts, strict=True)
     ]
     assert answers[1] == [{"outputs": {"y": [[2.0, 4.0, 6.0], [8.0, 10.0, 2.0]]}}]
+
+
+def test_parts_of_a_model_without_batch_dimension_may_be_answered_in_other_shapes(tmp_path):
+    (tmp_path / "squeezed.onnx").write_bytes(squeezed_onnx([-1, 2], ["N", 2]))
+    model = load(tmp_path / "squeezed.onnx")
+    parts = [{"x": np.ones((1, rows, 2), np.float32)} for rows in (1, 3)]
+    assert [answer["y"].shape for answer in model.run(parts)] == [(1, 2), (1, 3, 2)]
+
+
+def test_a_network_of_pictures_has_a_probe_although_one_pixel_is_too_small(tmp_path):
+    (tmp_path / "convolved.onnx").write_bytes(convolved_onnx())
+    model = load(tmp_path / "convolved.onnx")
+    assert model.probe["x"].shape == (1, 1, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        (cross_onnx(), "cross: its requests run one by one: 'a' has 'pictures' rows"),
+        (reshaped_onnx([-1, 7], ["N", 3], ["N", 7]), "cross: its requests run together: only"),
+        (double_onnx(), ""),
+    ],
+)
+def test_it_is_told_where_requests_do_not_share_a_run_or_maybe_should_not(
+    model, told, tmp_path, caplog
+):
+    caplog.set_level("INFO", logger="serving")
+    (tmp_path / "cross.onnx").write_bytes(model)
+    load(tmp_path / "cross.onnx")
+    assert [record.getMessage().startswith(told) for record in caplog.records] == [True] * bool(
+        told
+    )
 
 
 @pytest.mark.parametrize(

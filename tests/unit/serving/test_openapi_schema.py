@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bundle.errors import InputError
 from bundle.tensor import TensorSpec
 from serving.codec.tensors import to_array
-from serving.openapi.schema import element, nested
+from serving.openapi.schema import element, nested, sample
 
 WHOLE = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 REAL = ("float16", "float32", "float64")
@@ -62,3 +62,14 @@ def test_nested_lists_are_valid_where_the_codec_takes_them(dtype, value):
         elif valid(nested(dtype, shape), value):
             # Lists of one length each, which a schema has no word for.
             assert len({len(row) for row in value}) > 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8", "bool", "string"])
+def test_of_a_tensor_without_a_shape_a_value_and_any_lists_are_valid(dtype):
+    spec = TensorSpec(name="x", dtype=dtype, shape=(), unranked=True)
+    one = {"bool": True, "string": "a"}.get(dtype, 1)
+    for value in (one, [one], [[[one, one]]]):
+        assert to_array(value, spec, shape=()).tolist() == value
+        assert valid(sample(spec, batchable=False), value)
+    for wrong in ([], {}, None):
+        assert not valid(sample(spec, batchable=False), wrong)
