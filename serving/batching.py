@@ -77,14 +77,20 @@ class Batcher(Generic[P]):
             self._full[item.group] = None
         return True
 
-    def ahead(self, priority: int) -> list[tuple[Any, int]]:
-        """By group how many samples wait that do not go after that priority."""
-        return [
-            (key, queue.samples)
-            for key, group in self._groups.items()
-            for turn, queue in group.queues.items()
-            if turn <= priority
-        ]
+    def ahead(self, priority: int) -> list[tuple[Any, int, int]]:
+        """Of each group what waits that does not go after that priority: its samples and tokens."""
+        if not self._groups:
+            return []
+        if max(self._deadlines) <= priority:
+            return [(key, group.samples, group.tokens) for key, group in self._groups.items()]
+        return [(key, *group.ahead(priority)) for key, group in self._groups.items()]
+
+    def batches(self, samples: int, tokens: int) -> int:
+        """How many it takes to run so much of one group, where there is no padding."""
+        batches = -(-samples // self._batch_size)
+        if self._batch_tokens is None:
+            return batches
+        return max(batches, -(-tokens // self._batch_tokens))
 
     @property
     def groups(self) -> Iterable[Any]:

@@ -243,3 +243,14 @@ def test_whoever_is_pressed_leads_though_somebody_of_a_lower_priority_has_less_t
     long.presses = 0.0
     queue.add(long)
     assert names(queue.poll(2.0).batch)[0] == "long"
+
+
+def test_a_batcher_counts_what_waits_by_group_and_in_batches():
+    queue = batcher(batch_size=4, batch_tokens=100)
+    assert queue.ahead(9) == []
+    queue.add(item("a", samples=3, length=20))
+    queue.add(item("b", samples=2, length=10, priority=5))
+    queue.add(item("c", samples=1, length=30, group="h", priority=5))
+    assert queue.ahead(5) == [("g", 5, 80), ("h", 1, 30)]
+    assert [entry for entry in queue.ahead(1) if entry[1]] == [("g", 3, 60)]
+    assert [queue.batches(*load) for load in ((0, 0), (4, 100), (5, 100), (4, 101))] == [0, 1, 2, 2]
