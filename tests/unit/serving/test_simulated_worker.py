@@ -84,6 +84,20 @@ def test_as_much_as_ever_is_answered_in_time_under_overload_after_a_stall(monkey
     assert in_time(after) >= 0.9 * 3200 * 1.8
 
 
+@pytest.mark.parametrize("rate", [100, 200])
+def test_who_has_time_is_not_overtaken_for_ever_by_those_who_have_none(monkeypatch, rate):
+    """As when nobody is pressed: behind the batch that runs, but for three that are let pass."""
+    pressed = [
+        Request(at, 0.25 + 0.01 * (number % 4), "a")
+        for number, at in enumerate(arrivals(rate, seconds=20))
+    ]
+    patient = [Request(at + 0.5, 10.0, "b") for at in range(2, 18)]
+    worker = SimulatedWorker(monkeypatch, [*pressed, *patient], batch_size=BATCH_SIZE)
+    worker.run(engine(0.1))
+    assert max(request.took for request in patient) < (1 + 3 + 1 + 0.5) * 0.1
+    assert in_time(pressed) >= 0.9 * len(pressed)
+
+
 def test_lengths_fill_a_batch_by_their_tokens(monkeypatch):
     """Eight of them do: thrice as much as can be answered is not taken for a few batches."""
     requests = [Request(at, 1.0, length=64) for at in arrivals(3 * 8 / 0.02, seconds=6.0)]
