@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 Turn = tuple["ModelKey", int]
 """The model, and the priority: whoever goes first is not turned away for those who wait."""
 LONGEST = 0.1
-"""Seconds for which it is believed at most: those who wait may go, and the queue with them."""
+"""Seconds for which it is believed at most: those who wait may go, and the queue with them. Nor is
+it for longer than they take: a worker that has nothing to do takes everybody.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Backlog:
         """A request was turned away because it would have been done too late. `wait`: seconds that
         all takes which goes before it.
         """
-        self._refusals[turn] = _Refusal(samples, done, now + wait, now + LONGEST)
+        self._refusals[turn] = _Refusal(samples, done, now + wait, now + min(wait, LONGEST))
 
     def wait(self, turn: Turn, *, samples: int, deadline: float, now: float) -> float | None:
         """Seconds that all takes which goes before, if such a request could not be in time, since

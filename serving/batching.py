@@ -4,13 +4,15 @@ Items of one group may run together. A group is sent when it holds a batch's wor
 tokens, when one of its items is due, or when a pause in the arrivals has cost those that wait as
 much as one more would save. Whoever would be too late in the next batch leads this one, or else
 whoever has waited longest in its group, of the highest priority that waits at all; it takes along
-those that are nearest to it in length, so that little padding is paid for.
+those that are nearest to it in length, so that little padding is paid for. Of its own priority
+nobody is overtaken for ever by those who come later and have less time.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from serving.batch import Batch, Item
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
 
 P = TypeVar("P")
+
+MOST_OVERTAKEN = 3
+"""Batches that may leave before an item because one that came later is pressed."""
 
 
 class Poll(NamedTuple, Generic[P]):
@@ -49,6 +54,11 @@ class Batcher(Generic[P]):
         self._deadlines: dict[int, ItemHeap[P]] = {}
         """By priority."""
         self._sequence = itertools.count()
+        self._overtakings: defaultdict[int, deque[int]] = defaultdict(
+            lambda: deque(maxlen=MOST_OVERTAKEN)
+        )
+        """By priority where in the order of arrival the latest happened: who came before was there.
+        """
         self._samples = 0
 
     def __len__(self) -> int:
@@ -77,14 +87,20 @@ class Batcher(Generic[P]):
             self._full[item.group] = None
         return True
 
-    def ahead(self, priority: int) -> list[tuple[Any, int]]:
-        """By group how many samples wait that do not go after that priority."""
-        return [
-            (key, queue.samples)
-            for key, group in self._groups.items()
-            for turn, queue in group.queues.items()
-            if turn <= priority
-        ]
+    def ahead(self, priority: int) -> list[tuple[Any, int, int]]:
+        """Of each group what waits that does not go after that priority: its samples and tokens."""
+        if not self._groups:
+            return []
+        if max(self._deadlines) <= priority:
+            return [(key, group.samples, group.tokens) for key, group in self._groups.items()]
+        return [(key, *group.ahead(priority)) for key, group in self._groups.items()]
+
+    def batches(self, samples: int, tokens: int) -> int:
+        """How many it takes to run so much of one group, where there is no padding."""
+        batches = -(-samples // self._batch_size)
+        if self._batch_tokens is None:
+            return batches
+        return max(batches, -(-tokens // self._batch_tokens))
 
     @property
     def groups(self) -> Iterable[Any]:
@@ -125,13 +141,27 @@ class Batcher(Generic[P]):
         wake = self.wake
         if wake is None or wake > now:
             return Poll([], expired, wake)
-        leader = self._pressing(now) or self._next(now)
-        return Poll(self._take(leader), expired, now)
+        pressing = self._pressing(now)
+        if pressing is None:
+            return Poll(self._take(self._next(now)), expired, now)
+        oldest = self._oldest(pressing.priority)
+        latest = self._overtakings[pressing.priority]
+        if len(latest) == MOST_OVERTAKEN and oldest.sequence < latest[0]:
+            return Poll(self._take(oldest), expired, now)
+        batch = self._take(pressing)
+        if oldest.waiting:
+            latest.append(next(self._sequence))
+        return Poll(batch, expired, now)
 
     def _pressing(self, now: float) -> Item[P] | None:
         """Of the highest priority the item with the nearest deadline, if it has to run now."""
         first = self._deadlines[min(self._deadlines)].first()
         return first[1] if first is not None and first[1].presses <= now else None
+
+    def _oldest(self, priority: int) -> Item[P]:
+        """Whoever has waited longest of those of that priority, in whatever group."""
+        queues = (group.queues.get(priority) for group in self._groups.values())
+        return min((queue.oldest() for queue in queues if queue), key=lambda item: item.sequence)
 
     def _next(self, now: float) -> Item[P]:
         """The oldest of the group that is to run, in which nobody waits for a lower priority than

@@ -8,6 +8,8 @@ FEW = 32
 """Batches, or less, of which nothing is concluded."""
 MEMORY = 0.98
 """Share of an average that the next batch leaves as it was."""
+EVEN = 1 / 16
+"""Variance of their sizes below which batches are as good as equal, and little is told by it."""
 
 
 class FixedCost:
@@ -38,3 +40,10 @@ class FixedCost:
             return math.inf
         each = self._covariance / self._variance if self._variance else 0.0
         return min(self._seconds, max(0.0, self._seconds - each * self._samples))
+
+    @property
+    def each(self) -> float:
+        """What one more sample takes: the line's slope, in so far as sizes differed of late. What a
+        batch took once does not count for ever, where none of another size comes after it.
+        """
+        return max(0.0, self._covariance / (self._variance + EVEN))

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 MEMORY = 15 / 16
 """Share of an average that the next measurement leaves as it was."""
 DEVIATIONS = 2.0
 """Beyond the average, so that nearly all is in time."""
+FARTHEST = 4.0
+"""Deviations that an error may stray: what strays farther happened once, and foretells nothing. If
+it goes on, the deviation grows with it.
+"""
 
 
 class Lateness:
@@ -17,12 +23,15 @@ class Lateness:
         self._error = 0.0
         self._deviation = 0.0
 
-    def measured(self, *, foretold: float, done: float) -> None:
-        """Two times on the same clock."""
-        error = done - foretold
-        strays = abs(error - self._error)
-        self._deviation = MEMORY * self._deviation + (1 - MEMORY) * strays
-        self._error = MEMORY * self._error + (1 - MEMORY) * error
+    def measured(self, *, foretold: float, done: float, usual: float = math.inf) -> None:
+        """Two times on the same clock. `usual`: how wrong a forecast may be without being an
+        exception, before it is known how far errors stray.
+        """
+        strays = done - foretold - self._error
+        reach = usual + FARTHEST * self._deviation
+        strays = max(-reach, min(reach, strays))
+        self._deviation = MEMORY * self._deviation + (1 - MEMORY) * abs(strays)
+        self._error += (1 - MEMORY) * strays
 
     @property
     def margin(self) -> float:

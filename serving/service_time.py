@@ -2,42 +2,46 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
-
 from serving.fixed_cost import FixedCost
-
-if TYPE_CHECKING:
-    from serving.served_model import ModelKey
 
 MEMORY = 0.8
 """Share of an average that the next measurement leaves as it was."""
 
 
 class ServiceTime:
-    """Moving averages by model, in seconds. Knows nothing before the first batch."""
+    """Moving averages of one model's batches. Knows nothing before the first.
+
+    Of three batches that follow each other the one counts that took neither the longest nor the
+    shortest: what stalls once foretells nothing, and what goes on taking longer is soon believed.
+    """
 
     def __init__(self) -> None:
-        self._batch: dict[ModelKey, float] = {}
-        self._sample: dict[ModelKey, float] = {}
-        self._fixed: dict[ModelKey, FixedCost] = {}
+        self.batch = 0.0
+        """Seconds that one takes."""
+        self.size = 0.0
+        """Samples in it."""
+        self._latest: list[tuple[float, int]] = []
+        self._batches = 0
+        self._fixed = FixedCost()
 
-    def measured(self, model: ModelKey, *, samples: int, seconds: float) -> None:
+    def measured(self, *, samples: int, seconds: float) -> None:
         """A batch of that many samples ran for so long."""
-        self._fixed.setdefault(model, FixedCost()).measured(samples=samples, seconds=seconds)
-        for averages, value in ((self._batch, seconds), (self._sample, seconds / samples)):
-            known = averages.get(model, value)
-            averages[model] = MEMORY * known + (1 - MEMORY) * value
+        self._latest = [*self._latest[-2:], (seconds, samples)]
+        seconds, samples = sorted(self._latest)[(len(self._latest) - 1) // 2]
+        self._batches += 1
+        weight = max(1 - MEMORY, 1 / self._batches)
+        self.batch += weight * (seconds - self.batch)
+        self.size += weight * (samples - self.size)
+        self._fixed.measured(samples=samples, seconds=seconds)
 
-    def batch(self, model: ModelKey) -> float:
-        """What a batch takes; 0 if that is not known."""
-        return self._batch.get(model, 0.0)
+    @property
+    def saves(self) -> float:
+        """Seconds saved by a sample that runs along with others; all there is while that is
+        unknown.
+        """
+        return self._fixed.seconds
 
-    def saves(self, model: ModelKey) -> float:
-        """What it saves to run a sample along with others; all there is while that is unknown."""
-        known = self._fixed.get(model)
-        return math.inf if known is None else known.seconds
-
-    def sample(self, model: ModelKey) -> float:
-        """What a sample takes in a batch; 0 if that is not known."""
-        return self._sample.get(model, 0.0)
+    @property
+    def each(self) -> float:
+        """Seconds that one more sample takes; 0 if that is not known."""
+        return min(self._fixed.each, self.batch / self.size) if self.size else 0.0

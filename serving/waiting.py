@@ -55,6 +55,7 @@ class _Queue(Generic[P]):
         self._items: dict[int, dict[int, Item[P]]] = {}
         """By length and place in the order of arrival."""
         self.samples = 0
+        self.tokens = 0
 
     def __bool__(self) -> bool:
         return bool(self._lengths)
@@ -69,11 +70,13 @@ class _Queue(Generic[P]):
             bisect.insort(self._lengths, item.length)
         items[item.sequence] = item
         self.samples += item.samples
+        self.tokens += item.samples * item.length
 
     def remove(self, item: Item[P]) -> None:
         items = self._items[item.length]
         del items[item.sequence]
         self.samples -= item.samples
+        self.tokens -= item.samples * item.length
         if not items:
             del self._items[item.length]
             self._lengths.remove(item.length)
@@ -118,6 +121,15 @@ class Group(Generic[P]):
             del self.queues[item.priority]
         self.samples -= item.samples
         self.tokens -= item.samples * item.length
+
+    def ahead(self, priority: int) -> tuple[int, int]:
+        """How many samples, and tokens, do not go after that priority."""
+        samples = tokens = 0
+        for turn, queue in self.queues.items():
+            if turn <= priority:
+                samples += queue.samples
+                tokens += queue.tokens
+        return samples, tokens
 
     @property
     def highest(self) -> int:

@@ -6,13 +6,11 @@ import math
 import threading
 import time
 from collections import defaultdict
-from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from serving.batch import Item
 from serving.batching import Batcher
-from serving.lateness import Lateness
-from serving.service_time import ServiceTime
+from serving.forecast import Forecast
 from serving.wire import CANCEL, INFER, REPLY, Message, Tensors
 
 if TYPE_CHECKING:
@@ -36,8 +34,9 @@ BEGUN = "begun"
 GONE = "gone"
 """The model is not held here."""
 
-_SLACK = 0.01
-"""Of a batch: averages of batches and of samples do not add up to the last digit."""
+
+Group = tuple["ModelKey", str]
+"""What may run together: the model, and the signature of its inputs."""
 
 
 class Job(NamedTuple):
@@ -51,26 +50,6 @@ class Job(NamedTuple):
     """When it should have run, on time.monotonic's clock."""
     routed: bool = False
     """Whether any version of the model might have been asked."""
-
-
-class _Outlook(NamedTuple):
-    """What there is to expect of a model, in seconds."""
-
-    batch: float
-    sample: float
-    """In a batch."""
-    saves: float
-    """By running along with others."""
-    patience: float
-    """How long it is worth waiting for those."""
-    margin: float
-    """Allowed for in every forecast."""
-
-    def done(self, wait: float, *, samples: int) -> float:
-        """When so many more have run, if what waits takes so long: whole batches."""
-        if not self.batch:
-            return wait
-        return math.ceil((wait + self.sample * samples) / self.batch - _SLACK) * self.batch
 
 
 def answer(job_id: int, status: str, **fields: Any) -> dict[str, Any]:
@@ -104,19 +83,18 @@ class WorkQueue:
         self._batcher: Batcher[Job] = Batcher(
             batch_size=batch_size, batch_tokens=batch_tokens, capacity=capacity
         )
-        self._delay = delay
-        self._target = target
+        self._forecast = Forecast(delay=delay, target=target)
         self._rest = rest
         self._rests_until = 0.0
-        self._service = ServiceTime()
-        self._lateness: defaultdict[ModelKey, Lateness] = defaultdict(Lateness)
         self._running: ModelKey | None = None
         self._batch: list[Item[Job]] = []
         self._began = 0.0
+        self._ends = -math.inf
+        """When the batch that runs should have run; long ago if none does."""
         self._used: dict[ModelKey, float] = {}
         self._metrics = metrics
         self._changed = threading.Condition()
-        self._items: dict[Link, dict[int, Item[Job]]] = {}
+        self._items: defaultdict[Link, dict[int, Item[Job]]] = defaultdict(dict)
         self._wakes = -math.inf
         """When `take` looks again by itself; it is awake where that is past."""
         self._closed = False
@@ -124,11 +102,10 @@ class WorkQueue:
     def receive(self, link: Link, *messages: Message) -> None:
         """What an API process says."""
         answers: defaultdict[Link, list[dict[str, Any]]] = defaultdict(list)
-        outlooks: dict[ModelKey, _Outlook] = {}
         with self._changed:
             for message in messages:
                 if message.kind == INFER:
-                    for refused, found in self._add(link, message, outlooks):
+                    for refused, found in self._add(link, message):
                         answers[refused].append(found)
                 elif message.kind == CANCEL:
                     for found in self._cancel(link, message):
@@ -154,20 +131,26 @@ class WorkQueue:
                     self._changed.wait(rest)
                     continue
                 poll = self._batcher.poll(time.monotonic())
-                for item in poll.expired:
-                    self._forget(item)
-                    self._metrics.dropped(EXPIRED, item.samples)
-                    self._learn([item])  # it would have run later than now
+                if poll.expired:
+                    self._expire(poll.expired)
                 if poll.expired or poll.batch:
                     self._metrics.queue_depth(len(self._batcher))
                 if poll.batch:
-                    for item in poll.batch:
-                        self._forget(item)
-                    self._running = poll.batch[0].payload.model
-                    self._batch, self._began = poll.batch, time.monotonic()
+                    self._begin(poll.batch)
                     return poll.batch
                 self._sleep(poll.wake)
         return None
+
+    def _begin(self, batch: list[Item[Job]]) -> None:
+        samples = 0
+        for item in batch:
+            samples += item.samples
+            asked = self._items.get(item.payload.link)
+            if asked is not None:
+                asked.pop(item.payload.id, None)
+        self._running = batch[0].payload.model
+        self._batch, self._began = batch, time.monotonic()
+        self._ends = self._began + self._forecast.outlook(self._running).lasts(samples)
 
     def _sleep(self, until: float | None) -> None:
         """Until then, or until there is something to do before."""
@@ -182,12 +165,14 @@ class WorkQueue:
         with self._changed:
             self._running = None
             self._batch = []
+            self._ends = -math.inf
             self._rests_until = time.monotonic() + self._rest * seconds
             if not whole:
                 return
             samples = sum(item.samples for item in batch)
-            self._service.measured(batch[0].payload.model, samples=samples, seconds=seconds)
-            self._learn(batch)
+            model = batch[0].payload.model
+            self._forecast.measured(model, samples=samples, seconds=seconds)
+            self._learn(model, batch)
 
     def idle(self, model: ModelKey) -> bool:
         """Whether nothing waits for the model, and it does not run."""
@@ -205,72 +190,73 @@ class WorkQueue:
             self._closed = True
             self._changed.notify()
 
-    def _add(
-        self, link: Link, message: Message, outlooks: dict[ModelKey, _Outlook]
-    ) -> list[tuple[Link, dict[str, Any]]]:
+    def _add(self, link: Link, message: Message) -> list[tuple[Link, dict[str, Any]]]:
         """The refusals of what is not queued, or not any more, and whose it was."""
         fields = message.fields
         tensors = message.tensors[0]
         model: ModelKey = tuple(fields["model"])
         samples = len(next(iter(tensors.values())))
         now, deadline, priority = time.monotonic(), fields["deadline"], fields["priority"]
-        outlook = outlooks.get(model)
-        if outlook is None:
-            outlook = outlooks[model] = self._outlook(model)
-            self._used[model] = now
-        wait = self._wait(now, priority)
+        self._used[model] = now
+        outlook = self._forecast.outlook(model)
+        group, length = (model, fields["signature"]), fields["length"]
         # In time is what has run by then: what has only begun is work for nobody.
-        done = now + self._running_seconds() + outlook.done(wait, samples=samples)
+        done = now + self._seconds(now, priority, group, samples, samples * length)
         late = done + outlook.margin - deadline
-        item = Item(
-            Job(link, fields["id"], model, tensors, done, fields["routed"]),
-            group=(model, fields["signature"]),
-            samples=samples,
-            arrived=now,
-            due=min(now + outlook.patience, deadline - outlook.batch),
-            deadline=deadline,
-            presses=deadline - 2 * outlook.batch,
-            saves=outlook.saves,
-            priority=priority,
-            length=fields["length"],
-        )
-        hopeless = len(self._batcher) > 0 and late > 0
+        hopeless = len(self._batcher) > 0 and late > 0 and not self._forecast.tries(model, now)
         leaving = None if hopeless else self._batcher.yielding(samples, to=priority)
         if leaving is None:
             self._metrics.dropped(REJECTED, samples)
-            late = late if hopeless else 0.0
+            wait, late = self._seconds(now, priority), late if hopeless else 0.0
             return [(link, answer(fields["id"], REJECTED, wait=wait, late=late))]
         for other in leaving:
             self._batcher.discard(other)
             self._forget(other)
             self._metrics.dropped(REJECTED, other.samples)
+        last = deadline - outlook.batch
+        item = Item(
+            Job(link, fields["id"], model, tensors, done, fields["routed"]),
+            group=group,
+            samples=samples,
+            arrived=now,
+            due=min(now + outlook.patience, last),
+            deadline=deadline,
+            presses=last - outlook.batch,
+            saves=outlook.saves,
+            priority=priority,
+            length=length,
+        )
         if not self._batcher.add(item):
             raise AssertionError("room was made for it")
-        self._items.setdefault(link, {})[fields["id"]] = item
-        return [
-            (
-                other.payload.link,
-                answer(other.payload.id, REJECTED, wait=self._wait(now, other.priority), late=0.0),
-            )
-            for other in leaving
-        ]
+        self._items[link][fields["id"]] = item
+        return [self._displaced(other, now) for other in leaving] if leaving else []
 
-    def _wait(self, now: float, priority: int) -> float:
-        """Seconds until all has run which waits and does not go after that priority."""
-        wait = max(0.0, self._rests_until - now)
-        for (model, _), samples in self._batcher.ahead(priority):
-            wait += self._service.sample(model) * samples
-        return wait
+    def _displaced(self, item: Item[Job], now: float) -> tuple[Link, dict[str, Any]]:
+        wait = self._seconds(now, item.priority)
+        return item.payload.link, answer(item.payload.id, REJECTED, wait=wait, late=0.0)
 
-    def _outlook(self, model: ModelKey) -> _Outlook:
-        batch = self._service.batch(model)
-        return _Outlook(
-            batch,
-            sample=self._service.sample(model),
-            saves=self._service.saves(model),
-            patience=self._patience(batch),
-            margin=self._lateness[model].margin,
-        )
+    def _seconds(
+        self,
+        now: float,
+        priority: int,
+        group: Group | None = None,
+        samples: int = 0,
+        tokens: int = 0,
+    ) -> float:
+        """Until all has run which runs already, or waits and does not go after that priority, and
+        so much more of a group.
+        """
+        seconds = max(now, self._ends, self._rests_until) - now
+        outlook, batches = self._forecast.outlook, self._batcher.batches
+        for key, waiting, of_them in self._batcher.ahead(priority):
+            if key == group:
+                samples += waiting
+                tokens += of_them
+            else:
+                seconds += outlook(key[0]).takes(waiting, batches(waiting, of_them))
+        if group is not None:
+            seconds += outlook(group[0]).takes(samples, batches(samples, tokens))
+        return seconds
 
     def _cancel(self, link: Link, message: Message) -> list[dict[str, Any]]:
         """What became of those that it asks about."""
@@ -289,21 +275,20 @@ class WorkQueue:
                 return answer(job_id, BEGUN, infer=seconds, share=share(self._batch))
         return answer(job_id, EXPIRED)
 
-    def _running_seconds(self) -> float:
-        """What is left of the batch that runs, at most."""
-        return 0.0 if self._running is None else self._service.batch(self._running)
+    def _learn(self, model: ModelKey, items: Sequence[Item[Job]]) -> None:
+        """How much later than foretold they were done with now."""
+        foretold = [item.payload.foretold for item in items]
+        self._forecast.missed(model, foretold=foretold, done=time.monotonic())
 
-    def _patience(self, batch: float) -> float:
-        """How long a sample waits for company: less where the batches alone take up the target."""
-        if self._target is None:
-            return self._delay
-        return min(self._delay, max(0.0, self._target - 2 * batch))
-
-    def _learn(self, batch: Sequence[Item[Job]]) -> None:
-        """How much later than foretold a batch has run, its samples together."""
-        foretold = fmean(item.payload.foretold for item in batch)
-        lateness = self._lateness[batch[0].payload.model]
-        lateness.measured(foretold=foretold, done=time.monotonic())
+    def _expire(self, items: Sequence[Item[Job]]) -> None:
+        """They would have run later than now: one forecast was wrong, however many it let in."""
+        models: defaultdict[ModelKey, list[Item[Job]]] = defaultdict(list)
+        for item in items:
+            self._forget(item)
+            self._metrics.dropped(EXPIRED, item.samples)
+            models[item.payload.model].append(item)
+        for model, together in models.items():
+            self._learn(model, together)
 
     def _discard(self, items: list[Item[Job]]) -> None:
         for item in items:

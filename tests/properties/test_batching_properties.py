@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from serving.batch import Item, alike, cut
-from serving.batching import Batcher
+from serving.batching import MOST_OVERTAKEN, Batcher
 
 BATCH_SIZE = 5
 BATCH_TOKENS = 100
@@ -26,6 +26,8 @@ class BatcherMachine(RuleBasedStateMachine):
         )
         self.waiting: dict[int, Item[int]] = {}
         self.count = 0
+        self.overtaken: dict[int, int] = {}
+        """By how many batches, that were led by one that came later and was pressed."""
 
     @rule(
         samples=st.integers(1, BATCH_SIZE),
@@ -102,7 +104,8 @@ class BatcherMachine(RuleBasedStateMachine):
         assert all(item.deadline > self.now for item in batch)
         assert self.is_time()
         # Nobody of a higher priority waits elsewhere. Of that one whoever has waited longest is
-        # served, unless there is somebody who cannot wait for another batch.
+        # served, unless there is somebody who cannot wait for another batch, and has not come after
+        # somebody who was overtaken often enough.
         company = [item for item in self.waiting.values() if item.group == batch[0].group]
         highest = min(item.priority for item in self.waiting.values())
         oldest = min(item.payload for item in company if item.priority == highest)
@@ -110,10 +113,17 @@ class BatcherMachine(RuleBasedStateMachine):
             (item for item in self.waiting.values() if item.priority == highest),
             key=lambda item: (item.deadline, item.payload),
         )
-        if nearest.presses <= self.now:
-            assert nearest in batch
-        else:
+        first = min(item.payload for item in self.waiting.values() if item.priority == highest)
+        if nearest.presses > self.now:
             assert self.waiting[oldest] in batch
+        elif nearest not in batch:
+            assert self.waiting[first] in batch
+            assert self.overtaken.get(first, 0) >= MOST_OVERTAKEN
+        elif self.waiting[first] not in batch:
+            for item in self.waiting.values():
+                if item.priority == highest:
+                    self.overtaken[item.payload] = self.overtaken.get(item.payload, 0) + 1
+            assert self.overtaken[first] <= MOST_OVERTAKEN
 
     def is_time(self):
         return any(item.due <= self.now for item in self.waiting.values()) or any(

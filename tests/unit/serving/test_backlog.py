@@ -34,3 +34,10 @@ def test_who_cannot_be_in_time_either_would_be_turned_away_too(backlog):
 )
 def test_others_have_to_ask(backlog, model, samples, deadline, now):
     assert backlog.wait(model, samples=samples, deadline=deadline, now=now) is None
+
+
+def test_nobody_is_turned_away_for_those_who_have_run_by_then():
+    found = Backlog()
+    found.refused(MODEL, samples=1, done=105.0, wait=0.02, now=100.0)
+    assert found.wait(MODEL, samples=1, deadline=101.0, now=100.01) == pytest.approx(0.01)
+    assert found.wait(MODEL, samples=1, deadline=101.0, now=100.021) is None

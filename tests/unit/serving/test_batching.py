@@ -7,7 +7,7 @@ import math
 import pytest
 
 from serving.batch import Item, cut
-from serving.batching import Batcher
+from serving.batching import MOST_OVERTAKEN, Batcher
 
 
 def item(
@@ -243,3 +243,45 @@ def test_whoever_is_pressed_leads_though_somebody_of_a_lower_priority_has_less_t
     long.presses = 0.0
     queue.add(long)
     assert names(queue.poll(2.0).batch)[0] == "long"
+
+
+def pressed(name: str, *, priority: int = 1) -> Item[str]:
+    found = item(name, group="pressed", deadline=50.0, priority=priority)
+    found.presses = 0.0
+    return found
+
+
+def led(queue: Batcher[str], *items: Item[str]) -> list[str]:
+    """Who leads the batches, if one after the other comes when a batch may leave."""
+    found = []
+    for comes in items:
+        queue.add(comes)
+        found.append(queue.poll(2.0).batch[0].payload)
+    return found
+
+
+def test_whoever_has_been_overtaken_by_some_who_are_pressed_leads():
+    queue = batcher()
+    queue.add(item("first", group="patient"))
+    leaders = led(queue, *[pressed(str(number)) for number in range(MOST_OVERTAKEN + 1)])
+    assert leaders == [*map(str, range(MOST_OVERTAKEN)), "first"]
+
+
+def test_whoever_has_been_overtaken_waits_for_a_higher_priority_all_the_same():
+    queue = batcher()
+    queue.add(item("first", group="patient", priority=2))
+    leaders = led(queue, *[pressed(str(number)) for number in range(MOST_OVERTAKEN + 4)])
+    assert leaders == [str(number) for number in range(MOST_OVERTAKEN + 4)]
+    queue.add(pressed("last", priority=2))
+    assert names(queue.poll(2.0).batch) == ["last"]
+
+
+def test_a_batcher_counts_what_waits_by_group_and_in_batches():
+    queue = batcher(batch_size=4, batch_tokens=100)
+    assert queue.ahead(9) == []
+    queue.add(item("a", samples=3, length=20))
+    queue.add(item("b", samples=2, length=10, priority=5))
+    queue.add(item("c", samples=1, length=30, group="h", priority=5))
+    assert queue.ahead(5) == [("g", 5, 80), ("h", 1, 30)]
+    assert [entry for entry in queue.ahead(1) if entry[1]] == [("g", 3, 60)]
+    assert [queue.batches(*load) for load in ((0, 0), (4, 100), (5, 100), (4, 101))] == [0, 1, 2, 2]

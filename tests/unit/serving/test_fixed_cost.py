@@ -44,3 +44,26 @@ def test_whatever_batches_took_it_is_no_less_than_nothing_and_no_more_than_their
 def test_the_present_counts_more_than_the_past():
     slow = [(samples, 0.5) for samples in (1, 8)] * FEW
     assert after([*slow, *[(1, 0.01), (8, 0.01)] * 200]).seconds == pytest.approx(0.01, rel=0.1)
+
+
+@given(
+    fixed=st.floats(0.0001, 1.0),
+    each=st.floats(0.0, 0.1),
+    sizes=st.lists(st.integers(1, 64), min_size=2, max_size=8, unique=True),
+)
+def test_what_each_sample_takes_is_never_found_to_be_more_than_it_is(fixed, each, sizes):
+    batches = [(samples, fixed + each * samples) for samples in sizes] * (FEW + 1)
+    found = after(batches).each
+    assert 0 <= found <= each + 1e-9
+    if max(sizes) - min(sizes) > 8:
+        assert found == pytest.approx(each, rel=0.02, abs=1e-6)
+
+
+def test_nothing_is_concluded_of_samples_where_all_batches_have_as_many():
+    assert after([(4, 0.02)] * 80).each == 0.0
+
+
+def test_what_a_larger_batch_took_once_is_forgotten_where_none_is_as_large_afterwards():
+    once = [(1, 0.1), (2, 0.3)]
+    assert after(once).each > 0.1
+    assert after([*once, *[(1, 0.1)] * 300]).each < 0.01

@@ -33,3 +33,19 @@ def test_what_is_done_sooner_than_foretold_takes_nothing_off():
 
 def test_the_present_counts_more_than_the_past():
     assert after(*[1.0] * 100, *[0.0] * 200).margin < 0.01
+
+
+def stalled(times: int, *, usual: float) -> float:
+    """The margin after as many errors of a second, where nothing had been late before."""
+    lateness = after(*[0.0] * 50)
+    for _ in range(times):
+        lateness.measured(foretold=10.0, done=11.0, usual=usual)
+    return lateness.margin
+
+
+def test_what_strays_far_once_counts_as_no_more_than_usual():
+    assert stalled(1, usual=0.01) == pytest.approx(stalled(1, usual=1.0) / 100)
+
+
+def test_what_goes_on_to_stray_far_is_allowed_for():
+    assert stalled(100, usual=0.01) > 1.0

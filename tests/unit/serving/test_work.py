@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import serving.work
 from serving.fixed_cost import FEW
+from serving.forecast import APART
+from serving.lateness import Lateness
 from serving.metrics import MetricsCollector
 from serving.wire import CANCEL, INFER, Message
 from serving.work import BEGUN, EXPIRED, REJECTED, WorkQueue, share
@@ -28,6 +32,14 @@ class Recorder:
 @pytest.fixture
 def queue() -> WorkQueue:
     return WorkQueue(batch_size=4, delay=0.01, capacity=6, metrics=MetricsCollector())
+
+
+@pytest.fixture
+def clock(monkeypatch) -> SimpleNamespace:
+    """The queue's, which stands still but where a test sets its `now`."""
+    found = SimpleNamespace(now=time.monotonic())
+    monkeypatch.setattr(serving.work, "time", SimpleNamespace(monotonic=lambda: found.now))
+    return found
 
 
 def infer(
@@ -128,11 +140,11 @@ def test_nothing_is_remembered_of_what_was_handed_out(queue):
 def test_receive_rejects_what_would_wait_past_its_deadline(queue):
     link = Recorder()
     queue.receive(link, infer(0, samples=4))
-    queue.done(queue.take(), 8.0)  # two seconds a sample
+    queue.done(queue.take(), 8.0)
     queue.receive(link, infer(1, samples=3, seconds=5.0))  # nothing waits before it
     queue.receive(link, infer(2, seconds=5.0))
     [refusal] = link.sent[0]["answers"]
-    assert refusal == {"id": 2, "status": REJECTED, "wait": 6.0, "late": refusal["late"]}
+    assert refusal == {"id": 2, "status": REJECTED, "wait": 8.0, "late": refusal["late"]}
     assert refusal["late"] > 0
     queue.receive(link, infer(3, seconds=8.5))
     assert len(link.sent) == 1
@@ -301,10 +313,62 @@ def test_who_goes_first_takes_the_place_of_who_came_last_of_those_that_go_last(q
 def test_who_goes_first_is_not_turned_away_for_those_who_wait(queue):
     link = Recorder()
     queue.receive(link, infer(0, samples=4))
-    queue.done(queue.take(), 8.0)  # two seconds a sample
+    queue.done(queue.take(), 8.0)
     queue.receive(link, infer(1, samples=4, priority=5))
     queue.receive(link, infer(2, seconds=9.0, priority=6), infer(3, seconds=9.0, priority=4))
     assert [sent["answers"][0]["id"] for sent in link.sent] == [2]
     queue.receive(link, Message(CANCEL, {"ids": [3]}, []))
     assert queue.idle(("m", "1")) is False
     assert ids(queue.take()) == [1]
+
+
+def test_who_joins_a_batch_that_runs_anyway_waits_for_no_more_than_that(queue):
+    link = Recorder()
+    queue.receive(link, infer(0))
+    queue.done(queue.take(), 8.0)  # of one sample
+    for number in range(1, 5):
+        queue.receive(link, infer(number, seconds=9.0))
+    queue.receive(link, infer(5, seconds=9.0))  # the fifth is the first of the batch after
+    assert [sent["answers"][0]["id"] for sent in link.sent] == [5]
+
+
+def test_a_queue_reckons_with_what_is_left_of_the_batch_that_runs(clock):
+    queue = WorkQueue(batch_size=4, delay=0.0, capacity=6, metrics=MetricsCollector())
+    link = Recorder()
+    queue.receive(link, infer(0))
+    queue.done(queue.take(), 8.0)
+    queue.receive(link, infer(1))
+    queue.take()
+    queue.receive(link, infer(2, seconds=3600.0))
+    clock.now += 6.0
+    queue.receive(link, infer(3, seconds=9.9 + 6.0), infer(4, seconds=10.1 + 6.0))
+    assert [sent["answers"][0]["id"] for sent in link.sent] == [3]
+    clock.now += 6.0  # it takes longer than batches do, and may end now
+    queue.receive(link, infer(5, seconds=7.9 + 12.0), infer(6, seconds=8.1 + 12.0))
+    assert [sent["answers"][0]["id"] for sent in link.sent] == [3, 5]
+
+
+def test_a_model_that_others_keep_from_running_is_tried_again_now_and_then(clock):
+    queue = WorkQueue(batch_size=4, delay=0.0, capacity=6, metrics=MetricsCollector())
+    queue.receive(Recorder(), infer(0))
+    queue.done(queue.take(), 8.0)
+    queue.receive(Recorder(), infer(1, model="another", seconds=3600.0))
+    link = Recorder()
+    for _ in range(2):
+        clock.now += APART * 8.0 + 0.1
+        ends = clock.now - time.monotonic() + 4.0
+        queue.receive(link, infer(2, seconds=ends), infer(3, seconds=ends))
+    assert [sent["answers"][0]["id"] for sent in link.sent] == [3, 3]
+
+
+def test_what_expires_together_was_one_forecast_that_was_wrong(clock):
+    queue = WorkQueue(batch_size=4, delay=0.0, capacity=6, metrics=MetricsCollector())
+    for number in range(4):
+        queue.receive(Recorder(), infer(number, seconds=1.0))
+    clock.now += 8.0
+    queue.receive(Recorder(), infer(4, model="another"))
+    assert ids(queue.take()) == [4]
+    [foretold, done] = [clock.now - 8.0, clock.now]
+    once = Lateness()
+    once.measured(foretold=foretold, done=done)
+    assert queue._forecast.outlook(("m", "1")).margin == pytest.approx(once.margin, rel=0.01)
