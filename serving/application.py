@@ -119,8 +119,7 @@ class Application:
             if extra := self._extra_headers():
                 response.headers.update(extra)
             if exchange.record.phases:
-                timing = exchange.timing(seconds).encode("ascii")
-                response.raw_headers.append((b"server-timing", timing))
+                response.raw_headers.append((b"server-timing", exchange.timing(seconds)))
             answer = scope.get(ANSWER)
             if answer is None or not answer(response):
                 await response(scope, receive, send)

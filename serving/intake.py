@@ -183,7 +183,8 @@ class Intake:
         """
         limit_ms = self._limit_ms(timeout_ms)
         sent = exchange.phase("decode", exchange.started)
-        self._metrics.in_flight(exchange.record, 1)
+        flying = self._metrics.in_flight(exchange.record)
+        flying.inc(1)
         self._halt.begin()
         try:
             answers = await self._dispatcher.run(
@@ -199,7 +200,7 @@ class Intake:
             )
         finally:
             self._halt.end()
-            self._metrics.in_flight(exchange.record, -1)
+            flying.inc(-1)
         infer = max(answer.infer_seconds for answer in answers)
         exchange.record.phases["infer"] = infer
         exchange.record.phases["queue"] = max(0.0, time.monotonic() - sent - infer)

@@ -17,12 +17,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, valu
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.values import MultiProcessValue
 
-from serving.series import Buckets, number
+from serving.series import buckets, number
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
-    from serving.series import Cell
+    from serving.series import Buckets, Cell
     from serving.served_model import ModelInfo
 
 DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -79,6 +79,8 @@ class _RequestSeries:
     requests: Cell
     seconds: Buckets
     phases: dict[str, Buckets] = field(default_factory=dict)
+    samples: Cell | None = None
+    """Where some were predicted."""
 
 
 class MetricsCollector:
@@ -221,11 +223,15 @@ class MetricsCollector:
         series.requests.inc(1)
         series.seconds.observe(seconds)
         for phase, duration in record.phases.items():
-            if phase not in series.phases:
-                series.phases[phase] = self._buckets(self._phases, phase, *record.labels)
-            series.phases[phase].observe(duration)
+            found = series.phases.get(phase)
+            if found is None:
+                found = self._buckets(self._phases, phase, *record.labels)
+                series.phases[phase] = found
+            found.observe(duration)
         if record.samples and status == 200:
-            self._number(self._samples, *record.labels).inc(record.samples)
+            if series.samples is None:
+                series.samples = self._number(self._samples, *record.labels)
+            series.samples.inc(record.samples)
 
     def _series(self, record: RequestRecord, status: int, error: str) -> _RequestSeries:
         model = record.labels
@@ -234,9 +240,9 @@ class MetricsCollector:
             self._buckets(self._seconds, record.route, *model, str(status)),
         )
 
-    def in_flight(self, record: RequestRecord, change: int) -> None:
-        """A request for a model came (1), or left (-1)."""
-        self._number(self._in_flight, *record.labels).inc(change)
+    def in_flight(self, record: RequestRecord) -> Cell:
+        """How many requests for the record's model are with the workers."""
+        return self._number(self._in_flight, *record.labels)
 
     def _number(self, metric: Counter | Gauge, *labels: str) -> Cell:
         """Of the metric with these labels, which prometheus_client takes long to find."""
@@ -248,7 +254,7 @@ class MetricsCollector:
     def _buckets(self, metric: Histogram, *labels: str) -> Buckets:
         found = self._histograms.get((metric, labels))
         if found is None:
-            found = self._histograms[metric, labels] = Buckets(metric.labels(*labels))
+            found = self._histograms[metric, labels] = buckets(metric.labels(*labels))
         return found
 
     def batch(self, model: tuple[str, str, str], samples: int, seconds: float) -> None:

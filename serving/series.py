@@ -23,6 +23,12 @@ class Cell(Protocol):
     def set(self, value: float) -> None: ...
 
 
+class Buckets(Protocol):
+    """A histogram."""
+
+    def observe(self, amount: float) -> None: ...
+
+
 class _FileCell:
     """A number in a file, where it lies at a multiple of its 8 bytes: a reader, who may look at any
     time, never sees half of it.
@@ -31,10 +37,8 @@ class _FileCell:
     __slots__ = ("_numbers", "_place")
 
     def __init__(self, value: Any) -> None:
-        file = value._file  # noqa: SLF001 - there is no public way; test_metrics.py guards it
-        # The memory remains the file's where that grows and is mapped anew.
-        self._numbers = memoryview(file._m).cast("d")  # noqa: SLF001
-        self._place = file._positions[value._key] // 8  # noqa: SLF001
+        self._numbers = _numbers(value)
+        self._place = _place(value)
 
     def inc(self, amount: float) -> None:
         self._numbers[self._place] += amount
@@ -43,26 +47,44 @@ class _FileCell:
         self._numbers[self._place] = value
 
 
-class Buckets:
-    """A histogram."""
+class _FileBuckets:
+    """All of a histogram's numbers are in one file."""
 
-    __slots__ = ("_bounds", "_counts", "_sum")
+    __slots__ = ("_bounds", "_counts", "_numbers", "_sum")
 
     def __init__(self, histogram: Histogram) -> None:
         self._bounds = histogram._upper_bounds  # noqa: SLF001
-        self._counts = [cell(value) for value in histogram._buckets]  # noqa: SLF001
-        self._sum = cell(histogram._sum)  # noqa: SLF001
+        self._numbers = _numbers(histogram._sum)  # noqa: SLF001
+        self._sum = _place(histogram._sum)  # noqa: SLF001
+        self._counts = [_place(value) for value in histogram._buckets]  # noqa: SLF001
 
     def observe(self, amount: float) -> None:
-        self._sum.inc(amount)
-        self._counts[bisect_left(self._bounds, amount)].inc(1)
+        numbers = self._numbers
+        numbers[self._sum] += amount
+        numbers[self._counts[bisect_left(self._bounds, amount)]] += 1
 
 
-def cell(value: Any) -> Cell:
-    """Of one of prometheus_client's values, which may be in this process alone."""
-    return _FileCell(value) if hasattr(value, "_file") else value
+def _numbers(value: Any) -> memoryview[float]:
+    """Those of its file. The memory remains the file's where that grows and is mapped anew."""
+    file = value._file  # noqa: SLF001 - there is no public way; test_metrics.py guards it
+    return memoryview(file._m).cast("d")  # noqa: SLF001
+
+
+def _place(value: Any) -> int:
+    place: int = value._file._positions[value._key] // 8  # noqa: SLF001
+    return place
+
+
+def buckets(histogram: Histogram) -> Buckets:
+    """Of a histogram, which may be in this process alone."""
+    return _FileBuckets(histogram) if _in_file(histogram._sum) else histogram  # noqa: SLF001
 
 
 def number(metric: Counter | Gauge) -> Cell:
     """Of a counter or a gauge."""
-    return cell(metric._value)  # noqa: SLF001
+    value = metric._value  # noqa: SLF001
+    return _FileCell(value) if _in_file(value) else value
+
+
+def _in_file(value: Any) -> bool:
+    return hasattr(value, "_file")

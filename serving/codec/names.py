@@ -22,15 +22,18 @@ def check_names(body: bytes, document: dict[str, Any]) -> None:
         _check(json.loads(body, object_pairs_hook=tuple, parse_int=_number, parse_float=_number))
 
 
-def _count(value: Any) -> int:
+def _count(document: dict[str, Any]) -> int:
     """The names in it, but for those in lists that do not begin with an object: the body is looked
     at more closely where there are such.
     """
-    if type(value) is dict:
-        return len(value) + sum([_count(inner) for inner in value.values()])
-    if type(value) is list and value and type(value[0]) is dict:
-        return sum([_count(inner) for inner in value])
-    return 0
+    found = len(document)
+    for value in document.values():
+        kind = type(value)
+        if kind is dict:
+            found += _count(value)
+        elif kind is list and value and type(value[0]) is dict:
+            found += sum([_count(inner) for inner in value if type(inner) is dict])
+    return found
 
 
 def _colons(body: bytes) -> int:

@@ -25,9 +25,9 @@ from serving.metrics import MetricsCollector, RequestRecord, collect
 collector = MetricsCollector()
 record = RequestRecord("/predict", "m", "1", "v", 3, {"infer": 0.002, "queue": 70.0})
 for _ in range(2):
-    collector.in_flight(record, 1)
+    collector.in_flight(record).inc(1)
     collector.request(record, status=200, error="", seconds=0.001)
-collector.in_flight(record, -1)
+collector.in_flight(record).inc(-1)
 for sample in (sample for metric in collect() for sample in metric.samples if sample.value):
     labels = [sample.labels.get(label, "") for label in ("phase", "le")]
     print(sample.name, *labels, sample.value)
