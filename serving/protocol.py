@@ -153,7 +153,7 @@ class HttpProtocol(HttpToolsProtocol):
                         self._leftover.begin()
                         return
                     head, self._plain_head = self._plain_head, b""
-                    self.parser = httptools.HttpRequestParser(self)
+                    self.parser = self._new_parser()
                     self.parser.feed_data(head)
         except httptools.HttpParserError:
             self._refuse(self._wrong_head or not_http())
@@ -163,6 +163,12 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(HeadTooLargeError(MAX_HEAD_BYTES))
         elif self._in_head and self._timer is None and not self.flow.read_paused:
             self._wait_for_head()  # most heads come in one piece, and need no timer
+
+    def _new_parser(self) -> httptools.HttpRequestParser:
+        """One like uvicorn's, which takes no offence at what comes after the last request."""
+        parser = httptools.HttpRequestParser(self)
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return parser
 
     def pause_writing(self) -> None:
         super().pause_writing()

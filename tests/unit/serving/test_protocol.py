@@ -556,6 +556,18 @@ def test_what_was_sent_is_not_kept_while_a_connection_is_idle():
     asyncio.run(play())
 
 
+@pytest.mark.parametrize("upgrade", [b"", UPGRADE.replace(b"Upgrade\r\n", b"Upgrade, close\r\n")])
+def test_what_comes_after_the_last_request_is_no_request(upgrade):
+    first = b"GET / HTTP/1.1\r\n" + (upgrade or b"Connection: close\r\n") + b"\r\n"
+
+    async def play():
+        async with hosting() as host:
+            assert statuses(await host.talk(first + b"more")) == ["200"]
+            assert host.refused == []
+
+    asyncio.run(play())
+
+
 def test_a_tunnel_is_answered_once_and_its_connection_ends():
     async def play():
         async with hosting() as host:
