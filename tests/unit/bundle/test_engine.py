@@ -137,6 +137,14 @@ def test_dimensions_of_one_name_must_have_one_size():
         engine.predict({"input_ids": ids[0], "attention_mask": mask[0]})
 
 
+@pytest.mark.parametrize("placeholder", ["?", "None", "-1"])
+def test_dimensions_that_exporters_leave_without_a_name_may_differ(placeholder):
+    model = one_node_onnx("Neg", [1, 3, placeholder, placeholder])
+    engine = OnnxEngine(model, provider="cpu", threads=1)
+
+    assert engine.predict({"x": np.ones((1, 3, 2, 5), np.float32)})["y"].shape == (1, 3, 2, 5)
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 def test_model_without_a_free_first_dimension_takes_whole_samples(batch):
     engine = OnnxEngine(tensor_model(batch=batch), provider="cpu", threads=1)
