@@ -145,6 +145,16 @@ def test_dimensions_that_exporters_leave_without_a_name_may_differ(placeholder):
     assert engine.predict({"x": np.ones((1, 3, 2, 5), np.float32)})["y"].shape == (1, 3, 2, 5)
 
 
+def test_an_engine_that_was_stopped_answers_no_more(engine):
+    assert not engine.stopped
+
+    engine.stop()
+
+    assert engine.stopped
+    with pytest.raises(EngineError, match="the model failed"):
+        engine.predict({"x": [1, 2, 3, 4]})
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 def test_model_without_a_free_first_dimension_takes_whole_samples(batch):
     engine = OnnxEngine(tensor_model(batch=batch), provider="cpu", threads=1)
