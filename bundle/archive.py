@@ -40,6 +40,11 @@ class Bundle:
     """What was found of a graph of which nothing is proved; None where the shapes tell all."""
 
     @property
+    def bare(self) -> bool:
+        """Whether it is no more than a graph, whose tensors need not have a shape."""
+        return self.batch is not None
+
+    @property
     def batchable(self) -> bool | None:
         """Whether samples may share a run; None where the shapes decide."""
         return None if self.batch is None else self.batch.shared

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bundle.archive import Bundle, sha256_file
 from bundle.engine.onnx import OnnxEngine
 from bundle.engine.rows import find_batch_dimension
+from bundle.engine.scales import scales_by_batch
 from bundle.errors import BundleError, EngineError, NotFoundError
 from bundle.manifest import UNLABELLED_TASK, FileEntry, GateResult, Manifest, Variant
 
@@ -28,14 +29,15 @@ def open_bare(path: Path | str, *, name: str | None = None) -> Bundle:
         raise NotFoundError(f"there is no file {path}", field="model")
     path = path.resolve()
     try:
-        engine = OnnxEngine(path, provider="cpu", threads=1, batchable=False)
+        engine = OnnxEngine(path, provider="cpu", batchable=False)
         _check_ends(engine)
         manifest = _manifest(path, engine, name=name or path.stem)
     except BundleError as error:
         raise type(error)(
             f"the model {path} is refused: {error}", field=error.field, remedy=error.remedy
         ) from error
-    return Bundle(path.parent, manifest, batch=find_batch_dimension(engine))
+    batch = find_batch_dimension(engine, scales=scales_by_batch(path))
+    return Bundle(path.parent, manifest, batch=batch)
 
 
 def _check_ends(engine: InferenceEngine) -> None:

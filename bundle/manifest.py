@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bundle.errors import ManifestError, NotFoundError, UnsafePathError
@@ -173,9 +174,13 @@ class Manifest:
             raise ManifestError(f"lineage is not JSON: {error}", field="lineage") from error
 
     @classmethod
-    def from_dict(cls, value: object) -> Manifest:
-        """The manifest that `to_dict` wrote. Raises ManifestError, naming the field."""
+    def from_dict(cls, value: object, *, bare: bool = False) -> Manifest:
+        """The manifest that `to_dict` wrote. Raises ManifestError, naming the field.
+
+        `bare`: whether it may be that of a bare file, whose tensors need not have a shape.
+        """
         fields = Fields(value)
+        read = partial(TensorSpec.from_fields, bare=bare)
         schema = fields.integer("schema", minimum=1)
         if schema > SCHEMA:
             raise ManifestError(
@@ -187,8 +192,8 @@ class Manifest:
             name=fields.text("name"),
             task=fields.choice("task", TASKS),
             labels=fields.texts("labels"),
-            inputs=tuple(map(TensorSpec.from_fields, fields.nested_list("inputs"))),
-            outputs=tuple(map(TensorSpec.from_fields, fields.nested_list("outputs"))),
+            inputs=tuple(map(read, fields.nested_list("inputs"))),
+            outputs=tuple(map(read, fields.nested_list("outputs"))),
             preprocessing=fields.optional(
                 "preprocessing", lambda key: PreprocessingConfig.from_dict(fields.object(key))
             ),

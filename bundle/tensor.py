@@ -85,9 +85,11 @@ class TensorSpec:
         return {"name": self.name, "dtype": self.dtype, "shape": shape}
 
     @classmethod
-    def from_fields(cls, fields: Fields) -> TensorSpec:
+    def from_fields(cls, fields: Fields, *, bare: bool = False) -> TensorSpec:
+        """`bare`: whether the shape may be null, since nobody tells it of a bare file."""
         name, dtype = fields.text("name"), fields.choice("dtype", DTYPES)
-        shape = fields.optional("shape", fields.integers)
+        read = fields.integers
+        shape = fields.optional("shape", read) if bare else read("shape")
         fields.done()
         try:
             return cls(name=name, dtype=dtype, shape=shape or (), unranked=shape is None)

@@ -79,7 +79,8 @@ class ServedModel:
         """`preprocessors`: those of the process."""
         self.info = info
         self.key = info.key
-        self.manifest = Manifest.from_dict(info.manifest)
+        # A bundle's was read by those who refuse what only a bare file may leave open.
+        self.manifest = Manifest.from_dict(info.manifest, bare=True)
         self.preprocessor: DataPreprocessor | None = (preprocessors or Preprocessors()).get(
             self.manifest.preprocessing, assets=Path(info.assets)
         )

@@ -109,6 +109,143 @@ def convolved_onnx() -> bytes:
     )
 
 
+def joined_onnx(reduction: str, operator: str, *, kind: int = FLOAT) -> bytes:
+    """`x` (N, 4) → `y`: x, and with it what a reduction over all rows gives."""
+    return graph(
+        [
+            helper.make_node(reduction, ["x"], ["total"], axes=[0], keepdims=1),
+            helper.make_node(operator, ["x", "total"], ["y"]),
+        ],
+        [value("x", kind, ["N", 4])],
+        [value("y", kind, ["N", 4])],
+    )
+
+
+def attention_onnx(*, over_rows: bool) -> bytes:
+    """`x` (N, 3, 4) → `y`: attention of the three to each other, or of all rows to each other."""
+    swap = {"perm": [1, 0, 2]} if over_rows else {"perm": [0, 1, 2]}
+    return graph(
+        [
+            helper.make_node("Transpose", ["x"], ["q"], **swap),
+            helper.make_node("Transpose", ["q"], ["k"], perm=[0, 2, 1]),
+            helper.make_node("MatMul", ["q", "k"], ["likeness"]),
+            helper.make_node("Softmax", ["likeness"], ["shares"], axis=-1),
+            helper.make_node("MatMul", ["shares", "q"], ["mixed"]),
+            helper.make_node("Transpose", ["mixed"], ["y"], **swap),
+        ],
+        [value("x", FLOAT, ["N", 3, 4])],
+        [value("y", FLOAT, ["N", 3, 4])],
+    )
+
+
+def normalized_onnx() -> bytes:
+    """`x` (N, 4) → `y`: normalized within each row, and then less the largest of all rows."""
+    return graph(
+        [
+            helper.make_node("LayerNormalization", ["x", "one"], ["row"], axis=-1),
+            helper.make_node("ReduceMax", ["row"], ["largest"], axes=[0], keepdims=1),
+            helper.make_node("Sub", ["row", "largest"], ["y"]),
+        ],
+        [value("x", FLOAT, ["N", 4])],
+        [value("y", FLOAT, ["N", 4])],
+        weights={"one": np.ones(4, np.float32)},
+    )
+
+
+def quantizing_onnx() -> bytes:
+    """`x` (N, 170) → `y` (N, 1): a sum of x, quantized by the range of all rows.
+
+    Beside a row that has the first value all others are rounded up, from 1.6 steps to 2.
+    """
+    factors = np.full(170, 1.6 / 255, np.float32)
+    factors[0] = 1
+    return graph(
+        [
+            helper.make_node("Mul", ["x", "factors"], ["scaled"]),
+            helper.make_node("DynamicQuantizeLinear", ["scaled"], ["steps", "step", "zero"]),
+            helper.make_node("MatMulInteger", ["steps", "weights", "zero"], ["whole"]),
+            helper.make_node("Cast", ["whole"], ["real"], to=FLOAT),
+            helper.make_node("Mul", ["real", "step"], ["y"]),
+        ],
+        [value("x", FLOAT, ["N", 170])],
+        [value("y", FLOAT, ["N", 1])],
+        weights={"factors": factors, "weights": np.ones((170, 1), np.int8)},
+    )
+
+
+def random_onnx(rows: str) -> bytes:
+    """`x` (N, 4) → `y` (rows, 4) = x and random numbers."""
+    return graph(
+        [
+            helper.make_node("RandomNormalLike", ["x"], ["noise"]),
+            helper.make_node("Add", ["x", "noise"], ["y"]),
+        ],
+        [value("x", FLOAT, ["N", 4])],
+        [value("y", FLOAT, [rows, 4])],
+    )
+
+
+def looked_up_onnx() -> bytes:
+    """`ids` int64 (N, T) → `y` (N, T), of two entries."""
+    return graph(
+        [helper.make_node("Gather", ["table", "ids"], ["y"])],
+        [value("ids", TensorProto.INT64, ["N", "T"])],
+        [value("y", FLOAT, ["N", "T"])],
+        weights={"table": np.array([0.25, 1], np.float32)},
+    )
+
+
+def offset_onnx() -> bytes:
+    """`ids` int64 (N, 1), `x` (N, 2) → `y` = x and an entry; the table has none for 0."""
+    return graph(
+        [
+            helper.make_node("Mul", ["ids", "two"], ["twice"]),
+            helper.make_node("Sub", ["twice", "three"], ["index"]),
+            helper.make_node("Gather", ["table", "index"], ["entry"]),
+            helper.make_node("Add", ["x", "entry"], ["y"]),
+        ],
+        [value("ids", TensorProto.INT64, ["N", 1]), value("x", FLOAT, ["N", 2])],
+        [value("y", FLOAT, ["N", 2])],
+        weights={
+            "two": np.array(2),
+            "three": np.array(3),
+            "table": np.array([0.25, 1], np.float32),
+        },
+    )
+
+
+def masked_onnx() -> bytes:
+    """`x` (N, 3) → `y` = x / x: NaN where it is zero."""
+    return graph(
+        [helper.make_node("Div", ["x", "x"], ["y"])],
+        [value("x", FLOAT, ["N", 3])],
+        [value("y", FLOAT, ["N", 3])],
+    )
+
+
+def tireless_onnx(rows: str) -> bytes:
+    """`x` (N,) → `y` (rows,), after more rounds than anybody has time for."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["on"]),
+            helper.make_node("Neg", ["before"], ["after"]),
+        ],
+        "round",
+        [
+            value("round", TensorProto.INT64, []),
+            value("go", TensorProto.BOOL, []),
+            value("before", FLOAT, None),
+        ],
+        [value("on", TensorProto.BOOL, []), value("after", FLOAT, None)],
+    )
+    return graph(
+        [helper.make_node("Loop", ["rounds", "true", "x"], ["y"], body=body)],
+        [value("x", FLOAT, ["N"])],
+        [value("y", FLOAT, [rows])],
+        weights={"rounds": np.array(2**62), "true": np.array(True)},
+    )
+
+
 def endless_onnx() -> bytes:
     """`x` → nothing."""
     return graph([helper.make_node("Neg", ["x"], ["y"])], [value("x", FLOAT, ["N"])], [])

@@ -21,12 +21,12 @@ _ONNX_BFLOAT16 = 16
 
 
 def run_on_bits(
-    session: Any, inputs: dict[str, Array], *, specs: Sequence[TensorSpec]
+    session: Any, inputs: dict[str, Array], *, specs: Sequence[TensorSpec], options: Any = None
 ) -> list[Array]:
     """All outputs of the session, which leaves them on the host. Raises whatever it raises."""
     values = {spec.name: _to_value(inputs[spec.name], spec) for spec in specs}
     outputs = [output.name for output in session.get_outputs()]
-    return [_to_array(value) for value in session.run_with_ort_values(outputs, values)]
+    return [_to_array(value) for value in session.run_with_ort_values(outputs, values, options)]
 
 
 def _to_value(array: Array, spec: TensorSpec) -> Any:

@@ -78,6 +78,7 @@ class OnnxEngine(InferenceEngine):
             batchable=batchable,
         )
         self._output_names = [output.name for output in outputs]
+        self._options = onnxruntime.RunOptions()
         dtypes = {spec.dtype for spec in (*self._inputs, *self._outputs)}
         plain = dtypes.isdisjoint(_UNBOUND)
         self._has_bits = BFLOAT16 in dtypes
@@ -109,6 +110,14 @@ class OnnxEngine(InferenceEngine):
     def fallback_reason(self) -> str | None:
         return "; ".join(self._reasons) or None
 
+    @property
+    def stopped(self) -> bool:
+        return bool(self._options.terminate)
+
+    def stop(self) -> None:
+        """End what runs on the CPU after the operator that it is in, and every run from now on."""
+        self._options.terminate = True
+
     def metadata(self) -> dict[str, Any]:
         return {
             **super().metadata(),
@@ -135,9 +144,11 @@ class OnnxEngine(InferenceEngine):
             if self._binding is not None:
                 results = self._binding.run(inputs)
             elif self._has_bits:
-                results = run_on_bits(self._session, inputs, specs=self._inputs)
+                results = run_on_bits(
+                    self._session, inputs, specs=self._inputs, options=self._options
+                )
             else:
-                results = self._session.run(self._output_names, inputs)
+                results = self._session.run(self._output_names, inputs, self._options)
         except RAISED as error:  # anything else is a fault of ours, and no model's
             raise EngineError(f"the model failed: {first_line(error)}") from error
         return dict(zip(self._output_names, map(np.asarray, results), strict=True))

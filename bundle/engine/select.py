@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bundle.engine.availability import provider_missing
@@ -119,8 +120,8 @@ def load_engine(
             batchable=bundle.batchable,
             **_for_tensorrt(manifest, chosen, longest) if provider == "tensorrt" else {},
         )
-    _check_signature("inputs", manifest.inputs, engine.inputs)
-    _check_signature("outputs", manifest.outputs, engine.outputs)
+    _check_signature("inputs", manifest.inputs, engine.inputs, bare=bundle.bare)
+    _check_signature("outputs", manifest.outputs, engine.outputs, bare=bundle.bare)
     return engine
 
 
@@ -166,9 +167,9 @@ def _check_plan_provider(variant: str, provider: str) -> None:
 
 
 def _check_signature(
-    field: str, promised: tuple[TensorSpec, ...], found: tuple[TensorSpec, ...]
+    field: str, promised: tuple[TensorSpec, ...], found: tuple[TensorSpec, ...], *, bare: bool
 ) -> None:
-    if len(promised) == len(found) and all(map(_fits, promised, found)):
+    if len(promised) == len(found) and all(map(partial(_fits, bare=bare), promised, found)):
         return
     raise EngineError(
         f"the manifest's {field} are {_list(promised)}, but the model's are {_list(found)}",
@@ -176,14 +177,14 @@ def _check_signature(
     )
 
 
-def _fits(promised: TensorSpec, found: TensorSpec) -> bool:
+def _fits(promised: TensorSpec, found: TensorSpec, *, bare: bool) -> bool:
     """The graph may leave open what the manifest fixes, never the other way round; but of what a
     bare graph leaves open altogether, one runtime may find out more than another.
     """
     if (promised.name, promised.dtype) != (found.name, found.dtype):
         return False
     if promised.unranked or found.unranked:
-        return True
+        return bare
     return len(promised.shape) == len(found.shape) and all(
         actual in (DYNAMIC, size) for size, actual in zip(promised.shape, found.shape, strict=True)
     )

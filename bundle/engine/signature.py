@@ -27,6 +27,9 @@ _DTYPES = {
     "string": "string",
 }
 
+_PLACEHOLDERS = ("", "?", "None", "-1")
+"""What exporters write for any dynamic size: that two are called so does not make them equal."""
+
 
 def read_specs(
     arguments: Sequence[Any], *, shapeless: Callable[[], Collection[str]]
@@ -51,7 +54,10 @@ def read_specs(
 def dimension_names(arguments: Sequence[Any]) -> dict[str, tuple[str | None, ...]]:
     """For each tensor, the name of every dimension that has one: equal names mean equal sizes."""
     return {
-        argument.name: tuple(size if isinstance(size, str) else None for size in argument.shape)
+        argument.name: tuple(
+            size if isinstance(size, str) and size not in _PLACEHOLDERS else None
+            for size in argument.shape
+        )
         for argument in arguments
     }
 

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from tests.bare_graphs import cross_onnx, endless_onnx, one_node_onnx, squeezed_onnx, zipmap_onnx
+from tests.bare_graphs import (
+    cross_onnx,
+    endless_onnx,
+    joined_onnx,
+    one_node_onnx,
+    squeezed_onnx,
+    zipmap_onnx,
+)
 from tests.running_server import run_until_exit, running_server
 from tests.served_bundles import double_onnx
 
@@ -38,6 +45,7 @@ def server(tmp_path_factory):
         "double": double_onnx(),
         "cross": cross_onnx(),
         "unnamed": cross_onnx(rows=(None, None)),
+        "joined": joined_onnx("ReduceMax", "Add"),
         "open": one_node_onnx("Neg", None),
         "squeezed": squeezed_onnx([-1, 2], ["N", 2]),
         **{name: one_node_onnx("Identity", [], kind=kind) for name, (kind, _) in SCALARS.items()},
@@ -80,6 +88,15 @@ def test_requests_whose_rows_are_no_batch_keep_to_themselves(client, model):
         assert answer["data"] == expected.ravel().tolist()
 
 
+def test_rows_that_influence_each_other_are_only_those_of_one_request(client):
+    asked = [np.full((1 + index % 3, 4), index, np.float32) for index in range(48)]
+
+    with ThreadPoolExecutor(24) as pool:
+        answers = list(pool.map(lambda x: infer(client, "joined", x=x), asked))
+
+    assert [answer["data"] for answer in answers] == [(2 * x).ravel().tolist() for x in asked]
+
+
 def test_predict_takes_whole_tensors_where_there_is_no_batch(client):
     instances = [
         {"inputs": {"a": [[1, 2]], "b": [[1, 2], [3, 4]]}},
@@ -96,7 +113,7 @@ def test_predict_takes_whole_tensors_where_there_is_no_batch(client):
 def test_the_configuration_and_the_log_tell_what_is_no_batch(client, server):
     sizes = {
         model: client.get(f"/v2/models/{model}/config").json()["max_batch_size"]
-        for model in ("double", "cross", "unnamed", "open", "squeezed", "FP32")
+        for model in ("double", "cross", "unnamed", "joined", "open", "squeezed", "FP32")
     }
 
     assert sizes == {"double": 32} | dict.fromkeys(list(sizes)[1:], 0)
@@ -104,6 +121,7 @@ def test_the_configuration_and_the_log_tell_what_is_no_batch(client, server):
     log = server.log.replace("\\u0027", "'")
     assert "cross: its requests run one by one: 'a' has 'pictures' rows, but 'b' has" in log
     assert "unnamed: its requests run one by one: 'y' has the shape [1, 1] for one row" in log
+    assert "joined: its requests run one by one: 'y' has other values for one row than" in log
 
 
 @pytest.mark.parametrize(

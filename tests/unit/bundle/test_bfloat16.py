@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bundle.bfloat16 import as_numbers, is_finite, to_float32
+from bundle.engine.ones import ones, zeros_and_ones
 from bundle.engine.onnx import OnnxEngine
 from bundle.errors import EngineError
 from bundle.tensor import TensorSpec
@@ -30,6 +31,12 @@ def test_engine_runs_a_model_of_bfloat16_on_every_finite_number(batch):
     outputs = engine.predict_batch({"x": rows})
     assert outputs["back"].tobytes() == rows.tobytes()
     assert outputs["wide"].tobytes() == to_float32(rows).tobytes()
+
+
+def test_ones_and_zeros_of_bfloat16_are_their_bits():
+    specs = [TensorSpec(name="x", dtype="bfloat16", shape=(1, 2))]
+    made = [make(specs, size=1) for make in (ones, zeros_and_ones)]
+    assert [as_numbers(specs, each)["x"].tolist() for each in made] == [[[1, 1]], [[0, 1]]]
 
 
 def test_outputs_of_bfloat16_are_shown_as_numbers():

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+from bundle.bare import open_bare
 from bundle.engine import providers
 from bundle.engine.availability import provider_missing
 from bundle.engine.base import InferenceEngine
@@ -21,6 +22,7 @@ from bundle.engine.select import load_engine
 from bundle.errors import EngineError, InputError, NotFoundError, RequestError
 from bundle.manifest import GateResult, Variant
 from bundle.tensor import TensorSpec
+from tests.bare_graphs import one_node_onnx
 from tests.tiny_bundle import image_model, image_parts, serialize, tensor_model, text_model
 
 X = TensorSpec(name="x", dtype="float32", shape=(-1, 4))
@@ -133,6 +135,24 @@ def test_dimensions_of_one_name_must_have_one_size():
         engine.predict_batch({"input_ids": ids, "attention_mask": mask})
     with pytest.raises(InputError, match=message):
         engine.predict({"input_ids": ids[0], "attention_mask": mask[0]})
+
+
+@pytest.mark.parametrize("placeholder", ["?", "None", "-1"])
+def test_dimensions_that_exporters_leave_without_a_name_may_differ(placeholder):
+    model = one_node_onnx("Neg", [1, 3, placeholder, placeholder])
+    engine = OnnxEngine(model, provider="cpu", threads=1)
+
+    assert engine.predict({"x": np.ones((1, 3, 2, 5), np.float32)})["y"].shape == (1, 3, 2, 5)
+
+
+def test_an_engine_that_was_stopped_answers_no_more(engine):
+    assert not engine.stopped
+
+    engine.stop()
+
+    assert engine.stopped
+    with pytest.raises(EngineError, match="the model failed"):
+        engine.predict({"x": [1, 2, 3, 4]})
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -406,6 +426,15 @@ def test_graph_that_is_not_what_the_manifest_promises_is_refused(changes, tmp_pa
         load_engine(bundle)
 
     assert found.value.field == next(iter(changes))
+
+
+def test_only_a_bare_graph_may_leave_open_how_many_dimensions_there_are(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(one_node_onnx("Neg", None))
+    bare = open_bare(tmp_path / "m.onnx")
+
+    assert load_engine(bare, provider="cpu").inputs == bare.manifest.inputs
+    with pytest.raises(EngineError, match="but the model's are"):
+        load_engine(replace(bare, batch=None), provider="cpu")
 
 
 def external_model(location):

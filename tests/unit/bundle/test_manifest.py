@@ -180,6 +180,8 @@ def changed(path, value):
         (("inputs", 0, "dtype"), "float31", "inputs[0].dtype"),
         (("inputs", 0, "shape"), [-2], "inputs[0].shape"),
         (("inputs", 0, "shape"), [1.5], "inputs[0].shape[0]"),
+        (("inputs", 0, "shape"), None, "inputs[0].shape"),
+        (("outputs", 0, "shape"), None, "outputs[0].shape"),
         (("inputs", 0, "name"), KeyError, "inputs[0].name"),
         (("inputs", 0, "extra"), 1, "inputs[0].extra"),
         (("preprocessing",), {"kind": "audio"}, "preprocessing.kind"),
