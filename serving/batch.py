@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -17,6 +17,18 @@ own."""
 SHORT = 16
 """Samples of fewer tokens count as if they had these: what a batch costs of its own outweighs their
 padding."""
+
+
+class Pace(NamedTuple):
+    """What batches take, in seconds."""
+
+    fixed: float
+    """However few samples there are."""
+    each: float
+    """Of a sample."""
+
+    def lasts(self, samples: int) -> float:
+        return self.fixed + self.each * samples
 
 
 @dataclass(eq=False, slots=True)
@@ -36,6 +48,8 @@ class Item(Generic[P]):
     """From when on it would be too late behind another batch."""
     saves: float = math.inf
     """Seconds that one more to share its batch with would save."""
+    pace: Pace | None = None
+    """Of batches that it leads, in so far as that differs by their samples."""
     length: int = 1
     """Tokens of its longest sample, to which the others of a batch are padded."""
     priority: int = 1
@@ -46,23 +60,40 @@ class Item(Generic[P]):
 
 
 class Batch(Generic[P]):
-    """A batch in the making."""
+    """A batch in the making. Where a pace is known, nobody joins for whom it would end past the
+    nearest deadline; what could not be met by a batch of its own does not count, as it may be the
+    pace that is wrong.
+    """
 
-    def __init__(self, most_samples: int, most_tokens: int | None) -> None:
+    def __init__(
+        self,
+        most_samples: int,
+        most_tokens: int | None,
+        begins: float = 0.0,
+        pace: Pace | None = None,
+    ) -> None:
         self.items: list[Item[P]] = []
         self._samples = 0
         self._shortest = self._longest = 0
         self._most_samples = most_samples
         self._most_tokens = most_tokens
+        self._begins = begins
+        self._pace = pace
+        self._nearest = math.inf
+        """Deadline of those that it can meet, as far as is known."""
 
     @property
     def full(self) -> bool:
         """Whether not even one more sample of the same length fits."""
         samples = self._samples + 1
-        return samples > self._most_samples or self._exceeds(samples * self._longest)
+        return (
+            samples > self._most_samples
+            or self._exceeds(samples * self._longest)
+            or (self._pace is not None and self._begins + self._pace.lasts(samples) > self._nearest)
+        )
 
     def takes(self, item: Item[P]) -> bool:
-        """Whether the item fits, and pads nobody, itself included, too much."""
+        """Whether the item fits, and neither pads nor delays anybody, itself included, too much."""
         if not self.items:
             return True
         shortest, longest = min(self._shortest, item.length), max(self._longest, item.length)
@@ -71,13 +102,30 @@ class Batch(Generic[P]):
             samples <= self._most_samples
             and not self._exceeds(samples * longest)
             and alike(shortest, longest)
+            and (self._pace is None or not self._delays(item, samples, self._pace))
         )
 
     def add(self, item: Item[P]) -> None:
-        self._shortest = min(self._shortest, item.length) if self.items else item.length
-        self._longest = max(self._longest, item.length)
+        if not self.items:
+            self._shortest = self._longest = item.length
+        elif item.length < self._shortest:
+            self._shortest = item.length
+        elif item.length > self._longest:
+            self._longest = item.length
         self._samples += item.samples
         self.items.append(item)
+        if (
+            self._pace is not None
+            and self._begins + self._pace.lasts(self._samples) <= item.deadline < self._nearest
+        ):
+            self._nearest = item.deadline
+
+    def _delays(self, item: Item[P], samples: int, pace: Pace) -> bool:
+        """Whether so many samples are too many for it, or for those that are in the batch."""
+        ends = self._begins + pace.lasts(samples)
+        if ends > self._nearest:
+            return True
+        return ends > item.deadline >= self._begins + pace.lasts(item.samples)
 
     def _exceeds(self, tokens: int) -> bool:
         return self._most_tokens is not None and tokens > self._most_tokens

@@ -143,12 +143,12 @@ class Batcher(Generic[P]):
             return Poll([], expired, wake)
         pressing = self._pressing(now)
         if pressing is None:
-            return Poll(self._take(self._next(now)), expired, now)
+            return Poll(self._take(self._next(now), now), expired, now)
         oldest = self._oldest(pressing.priority)
         latest = self._overtakings[pressing.priority]
         if len(latest) == MOST_OVERTAKEN and oldest.sequence < latest[0]:
-            return Poll(self._take(oldest), expired, now)
-        batch = self._take(pressing)
+            return Poll(self._take(oldest, now), expired, now)
+        batch = self._take(pressing, now)
         if oldest.waiting:
             latest.append(next(self._sequence))
         return Poll(batch, expired, now)
@@ -202,9 +202,15 @@ class Batcher(Generic[P]):
                 del self._deadlines[priority]
         return expired
 
-    def _take(self, leader: Item[P]) -> list[Item[P]]:
-        """Remove the leader, and as many items of its group as fit."""
-        batch = Batch[P](self._batch_size, self._batch_tokens)
+    def _take(self, leader: Item[P], now: float) -> list[Item[P]]:
+        """Remove the leader, and as many items of its group as fit. What they delay counts where
+        it has not the time of two whole batches: else it was the queue that was too long, and to
+        cut batches makes it no shorter.
+        """
+        pace = leader.pace
+        if pace is not None and leader.deadline - leader.arrived > 2 * pace.lasts(self._batch_size):
+            pace = None
+        batch = Batch[P](self._batch_size, self._batch_tokens, now, pace)
         batch.add(leader)
         for item in self._groups[leader.group].around(leader.length):
             if item is leader:

@@ -11,6 +11,11 @@ MEMORY = 0.98
 EVEN = 1 / 16
 """Variance of their sizes below which batches are as good as equal, and little is told by it."""
 
+FARTHEST = 16
+"""Variances, and one more, from which on a size counts less the farther it strays: a single batch
+is not remembered for longer than many that contradict it.
+"""
+
 
 class FixedCost:
     """Of one model: where the straight line through its batches' times, by their samples, begins.
@@ -30,8 +35,11 @@ class FixedCost:
         more, longer = samples - self._samples, seconds - self._seconds
         self._samples += weight * more
         self._seconds += weight * longer
-        self._variance = (1 - weight) * (self._variance + weight * more * more)
-        self._covariance = (1 - weight) * (self._covariance + weight * more * longer)
+        square = more * more
+        reach = FARTHEST * (1 + self._variance)
+        share = weight if square <= reach else weight * reach / square
+        self._variance = (1 - weight) * (self._variance + share * square)
+        self._covariance = (1 - weight) * (self._covariance + share * more * longer)
 
     @property
     def seconds(self) -> float:

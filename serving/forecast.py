@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from serving.batch import Pace
 from serving.lateness import Lateness
 from serving.service_time import ServiceTime
 
@@ -40,6 +41,10 @@ class Outlook(NamedTuple):
     """How long it is worth waiting for those."""
     margin: float
     """Allowed for in every forecast."""
+    pace: Pace | None
+    """Where batches are known to take hardly more than their samples: what else they take would be
+    paid again for whoever is left out of one.
+    """
 
     def lasts(self, samples: int) -> float:
         """A batch of so many."""
@@ -73,13 +78,16 @@ class Forecast:
         found = self._outlooks.get(model)
         if found is None:
             service, lateness = self._known(model)
+            batch, size, each = service.batch, service.size, service.each
+            fixed = batch - each * size
             found = self._outlooks[model] = Outlook(
-                service.batch,
-                service.size,
-                service.each,
+                batch,
+                size,
+                each,
                 service.saves,
-                self._patience(service.batch),
+                self._patience(batch),
                 lateness.margin,
+                Pace(fixed, each) if fixed <= each else None,
             )
         return found
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from serving.fixed_cost import FixedCost
 
 MEMORY = 0.8
 """Share of an average that the next measurement leaves as it was."""
+ENOUGH = 3
+"""Batches of about one size, of which one that stalled does not count."""
 
 
 class ServiceTime:
     """Moving averages of one model's batches. Knows nothing before the first.
 
-    Of three batches that follow each other the one counts that took neither the longest nor the
+    Of three batches of about one size the one counts that took neither the longest nor the
     shortest: what stalls once foretells nothing, and what goes on taking longer is soon believed.
+    What is larger takes longer without having stalled, and is not compared with what is smaller.
     """
 
     def __init__(self) -> None:
@@ -20,14 +25,22 @@ class ServiceTime:
         """Seconds that one takes."""
         self.size = 0.0
         """Samples in it."""
-        self._latest: list[tuple[float, int]] = []
+        self._latest: defaultdict[int, list[tuple[float, int]]] = defaultdict(list)
+        """Seconds and samples of two at most, by the first two binary digits of these."""
         self._batches = 0
         self._fixed = FixedCost()
 
     def measured(self, *, samples: int, seconds: float) -> None:
         """A batch of that many samples ran for so long."""
-        self._latest = [*self._latest[-2:], (seconds, samples)]
-        seconds, samples = sorted(self._latest)[(len(self._latest) - 1) // 2]
+        digits = max(0, samples.bit_length() - 2)
+        alike = self._latest[samples >> digits << digits]
+        alike.append((seconds, samples))
+        if len(alike) == ENOUGH:
+            seconds, samples = sorted(alike)[1]
+            del alike[0]
+        elif self._batches:  # no more than if each sample took as long as others have
+            seconds, samples = min(alike)
+            seconds = min(seconds, self.batch * max(1.0, samples / self.size))
         self._batches += 1
         weight = max(1 - MEMORY, 1 / self._batches)
         self.batch += weight * (seconds - self.batch)

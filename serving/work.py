@@ -223,6 +223,7 @@ class WorkQueue:
             deadline=deadline,
             presses=last - outlook.batch,
             saves=outlook.saves,
+            pace=outlook.pace,
             priority=priority,
             length=length,
         )

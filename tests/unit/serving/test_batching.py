@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from serving.batch import Item, cut
+from serving.batch import Item, Pace, cut
 from serving.batching import MOST_OVERTAKEN, Batcher
 
 
@@ -21,6 +21,7 @@ def item(
     due: float | None = None,
     length: int = 1,
     saves: float = math.inf,
+    pace: Pace | None = None,
 ) -> Item[str]:
     """Due a second after it arrived, unless told otherwise."""
     return Item(
@@ -33,6 +34,7 @@ def item(
         priority=priority,
         length=length,
         saves=saves,
+        pace=pace,
     )
 
 
@@ -285,3 +287,40 @@ def test_a_batcher_counts_what_waits_by_group_and_in_batches():
     assert queue.ahead(5) == [("g", 5, 80), ("h", 1, 30)]
     assert [entry for entry in queue.ahead(1) if entry[1]] == [("g", 3, 60)]
     assert [queue.batches(*load) for load in ((0, 0), (4, 100), (5, 100), (4, 101))] == [0, 1, 2, 2]
+
+
+BY_SAMPLES = Pace(0.0, 1.0)
+"""Batches that take a second a sample."""
+
+
+def taken(*deadlines: float, batch_size: int = 8, pace: Pace | None = BY_SAMPLES) -> list[str]:
+    """Of items with these deadlines, all of which are due."""
+    queue = batcher(batch_size=batch_size)
+    for number, deadline in enumerate(deadlines):
+        queue.add(item(str(number), deadline=deadline, due=0.0, pace=pace))
+    return names(queue.poll(0.0).batch)
+
+
+def test_a_batch_does_not_go_past_the_nearest_deadline_in_it():
+    assert taken(3.5, 9.0, 9.0, 9.0, 9.0) == ["0", "1", "2"]
+    assert taken(9.0, 2.5, 9.0, 9.0) == ["0", "1"]
+
+
+def test_who_would_be_late_in_a_batch_does_not_join_it():
+    assert taken(9.0, 9.0, 2.5, 9.0) == ["0", "1", "3"]
+
+
+def test_a_batch_goes_past_deadlines_that_it_cannot_meet_anyway():
+    assert taken(0.5, 9.0, 9.0, 9.0) == ["0", "1", "2", "3"]
+    assert taken(0.5, 0.5, 0.5, 0.5) == ["0", "1", "2", "3"]
+
+
+def test_a_batch_is_not_cut_where_nobody_knows_what_it_takes():
+    assert taken(3.5, 9.0, 9.0, 9.0, 9.0, pace=None) == ["0", "1", "2", "3", "4"]
+
+
+def test_a_batch_is_not_cut_for_who_had_time_for_two_whole_ones():
+    queue = batcher(batch_size=4)
+    for number in range(4):
+        queue.add(item(str(number), arrived=0.0, due=0.0, deadline=8.5, pace=BY_SAMPLES))
+    assert names(queue.poll(6.0).batch) == ["0", "1", "2", "3"]

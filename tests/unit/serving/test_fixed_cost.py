@@ -67,3 +67,9 @@ def test_what_a_larger_batch_took_once_is_forgotten_where_none_is_as_large_after
     once = [(1, 0.1), (2, 0.3)]
     assert after(once).each > 0.1
     assert after([*once, *[(1, 0.1)] * 300]).each < 0.01
+
+
+def test_a_large_batch_is_contradicted_by_a_few_others_where_it_is_the_only_one():
+    once = [*[(1, 0.01)] * 50, (32, 0.3)]
+    assert after(once).each == pytest.approx(0.29 / 31, rel=0.2)
+    assert after([*once, *[(1, 0.01), (4, 0.01)] * 15]).each < 0.003

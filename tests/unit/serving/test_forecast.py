@@ -52,6 +52,16 @@ def test_whatever_has_run_more_of_it_takes_no_less(batches, samples, count):
     assert outlook.takes(samples, count) <= outlook.takes(samples, count + 1) + 1e-9
 
 
+def test_a_pace_is_known_where_batches_take_hardly_more_than_their_samples():
+    [by_samples, *others] = [
+        after(*[(samples, fixed + each * samples) for samples in (1, 9)] * 20).outlook(MODEL).pace
+        for fixed, each in ((0.0, 0.1), (0.5, 0.1), (0.5, 0.0))
+    ]
+    assert by_samples == pytest.approx((0.0, 0.1), abs=0.01)
+    assert others == [None, None]
+    assert after((4, 0.1)).outlook(MODEL).pace is None
+
+
 def test_what_is_new_changes_the_outlook():
     forecast = after((1, 0.1))
     early = forecast.outlook(MODEL)

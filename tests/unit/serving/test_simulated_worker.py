@@ -76,6 +76,58 @@ def test_as_much_as_ever_is_answered_in_time_under_overload(monkeypatch, fixed, 
     assert ran - in_time(requests) <= 0.03 * ran  # work for nobody
 
 
+@pytest.mark.parametrize("timeout", [0.005, 0.01])
+def test_batches_are_cut_where_deadlines_are_only_a_few_samples_away(monkeypatch, timeout):
+    requests = [Request(at, timeout) for at in arrivals(3000, seconds=6.0)]
+    worker = SimulatedWorker(monkeypatch, requests, batch_size=BATCH_SIZE)
+    worker.run(engine(0.0, 0.001))
+    assert in_time(requests) >= 0.9 * 1000 * 6.0
+    assert sum(len(batch) for _, batch in worker.batches) - in_time(requests) <= 0.1 * 6000
+
+
+def together(at: float, timeout: float, *, count: int = BATCH_SIZE) -> list[Request]:
+    """So many clients at about once."""
+    return [Request(at + 1e-6 * number, timeout) for number in range(count)]
+
+
+@pytest.mark.parametrize("timeout", [0.1, 0.3, 0.5])
+def test_of_many_that_come_at_once_among_single_ones_those_are_let_in_for_whom_there_is_time(
+    monkeypatch, timeout
+):
+    """Each takes 10 ms. Of none so much time is lost that the others are late."""
+    single = [Request(at, timeout) for at in arrivals(20, seconds=60)]
+    bursts = [together(1.0 + second, timeout) for second in range(58)]
+    requests = [*single, *(request for burst in bursts for request in burst)]
+    worker = SimulatedWorker(monkeypatch, requests, batch_size=BATCH_SIZE)
+    worker.run(engine(0.0, 0.01))
+    assert in_time(single) >= 0.85 * len(single)
+    for burst in bursts[3:]:
+        assert in_time(burst) >= 0.6 * min(BATCH_SIZE, timeout / 0.01)
+    late = sum(request.timeout < request.took < math.inf for request in requests)
+    assert late <= 0.02 * len(requests)
+
+
+@pytest.mark.parametrize("timeout", [0.3, 0.5])
+def test_who_has_time_is_let_in_beside_requests_of_many_samples(monkeypatch, timeout):
+    """Which take 320 ms, and come every second."""
+    single = [Request(at, timeout) for at in arrivals(20, seconds=60)]
+    large = [Request(1.5 + second, timeout, samples=BATCH_SIZE) for second in range(58)]
+    worker = SimulatedWorker(monkeypatch, [*single, *large], batch_size=BATCH_SIZE)
+    worker.run(engine(0.0, 0.01))
+    assert in_time(single) >= 0.95 * len(single)
+    assert in_time(large) == (len(large) if timeout > 0.32 else 0)
+
+
+def test_a_first_large_batch_that_stalls_does_not_keep_batches_small(monkeypatch):
+    """Every batch takes 10 ms but that, which is taken for one of a cost that goes by samples."""
+    before = [Request(at, 0.025) for at in arrivals(60, seconds=4.9)]
+    after = [Request(5.5 + at, 0.025) for at in arrivals(9600, seconds=5.0)]
+    requests = [*before, *together(5.0, 0.025), *after]
+    worker = SimulatedWorker(monkeypatch, requests, batch_size=BATCH_SIZE)
+    worker.run(engine(0.01, stalls=(5.0, 0.3)))
+    assert in_time([request for request in after if request.at > 6.5]) >= 0.9 * 3200 * 4.0
+
+
 def test_as_much_as_ever_is_answered_in_time_under_overload_after_a_stall(monkeypatch):
     requests = [Request(at, 0.025) for at in arrivals(9600, seconds=3.0)]
     worker = SimulatedWorker(monkeypatch, requests, batch_size=BATCH_SIZE)
