@@ -6,8 +6,8 @@ import math
 
 FEW = 32
 """Batches, or less, of which nothing is concluded."""
-MEMORY = 0.98
-"""Share of an average that the next batch leaves as it was."""
+MANY = 50
+"""Batches that count in an average, about: of more the latest has as large a share as of these."""
 EVEN = 1 / 16
 """Variance of their sizes below which batches are as good as equal, and little is told by it."""
 
@@ -31,7 +31,7 @@ class FixedCost:
     def measured(self, *, samples: int, seconds: float) -> None:
         """A batch ran."""
         self._batches += 1
-        weight = max(1 - MEMORY, 1 / self._batches)
+        weight = 1 / self._batches if self._batches < MANY else 1 / MANY
         more, longer = samples - self._samples, seconds - self._seconds
         self._samples += weight * more
         self._seconds += weight * longer

@@ -6,8 +6,8 @@ from collections import defaultdict
 
 from serving.fixed_cost import FixedCost
 
-MEMORY = 0.8
-"""Share of an average that the next measurement leaves as it was."""
+MANY = 5
+"""Batches that count in an average, about: of more the latest has as large a share as of these."""
 ENOUGH = 3
 """Batches of about one size, of which one that stalled does not count."""
 
@@ -32,8 +32,8 @@ class ServiceTime:
 
     def measured(self, *, samples: int, seconds: float) -> None:
         """A batch of that many samples ran for so long."""
-        digits = max(0, samples.bit_length() - 2)
-        alike = self._latest[samples >> digits << digits]
+        more = samples.bit_length() - 2
+        alike = self._latest[samples >> more << more if more > 0 else samples]
         alike.append((seconds, samples))
         if len(alike) == ENOUGH:
             seconds, samples = sorted(alike)[1]
@@ -42,7 +42,7 @@ class ServiceTime:
             seconds, samples = min(alike)
             seconds = min(seconds, self.batch * max(1.0, samples / self.size))
         self._batches += 1
-        weight = max(1 - MEMORY, 1 / self._batches)
+        weight = 1 / self._batches if self._batches < MANY else 1 / MANY
         self.batch += weight * (seconds - self.batch)
         self.size += weight * (samples - self.size)
         self._fixed.measured(samples=samples, seconds=seconds)
