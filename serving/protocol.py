@@ -7,17 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import (
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from serving.departure import Departure
-from serving.errors import (
-    HeadTimeoutError,
-    HeadTooLargeError,
-    ServingError,
-)
+from serving.errors import HeadTimeoutError, HeadTooLargeError, ServingError
 from serving.flow import Flow
 from serving.idle import Idle
 from serving.leftover import Leftover
@@ -30,7 +23,6 @@ from serving.whole_response import write_whole
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
-
 
 LAST_SECONDS = 0.5
 """For the first byte of a connection that was made just before the server stopped accepting."""

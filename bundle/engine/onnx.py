@@ -70,9 +70,10 @@ class OnnxEngine(InferenceEngine):
         candidates = FALLBACKS[provider] if fallback or provider == "auto" else (provider,)
         self._session, self._provider, stream = self._open(model, candidates, settings)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        unshaped = partial(shapeless, model)
         super().__init__(
-            inputs=read_specs(inputs, shapeless=partial(shapeless, model)),
-            outputs=read_specs(outputs, shapeless=partial(shapeless, model)),
+            inputs=read_specs(inputs, shapeless=unshaped),
+            outputs=read_specs(outputs, shapeless=unshaped),
             max_batch_size=max_batch_size,
             dimension_names=dimension_names((*inputs, *outputs)),
             batchable=batchable,

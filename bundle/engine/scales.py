@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import mmap
 from typing import TYPE_CHECKING
+
+from bundle.engine.content import content_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,10 +15,5 @@ _OPERATORS = b"DynamicQuantize"
 
 def scales_by_batch(model: Path | bytes) -> bool:
     """Whether a row's answer is rounded by what is beside it. Of a file, or of its content."""
-    if isinstance(model, bytes):
-        return _OPERATORS in model
-    with (
-        model.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-    ):
+    with content_of(model) as content:
         return content.find(_OPERATORS) >= 0

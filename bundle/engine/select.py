@@ -14,7 +14,7 @@ from bundle.engine.profile import ShapeProfile, Span
 from bundle.engine.providers import FALLBACKS, built_in
 from bundle.engine.tensorrt import TensorRTEngine
 from bundle.errors import EngineError, RequestError
-from bundle.tensor import DYNAMIC, TensorSpec
+from bundle.tensor import TensorSpec, fits
 from bundle.uri import default_cache
 from bundle.variant import PLAN_FORMAT
 
@@ -185,9 +185,7 @@ def _fits(promised: TensorSpec, found: TensorSpec, *, bare: bool) -> bool:
         return False
     if promised.unranked or found.unranked:
         return bare
-    return len(promised.shape) == len(found.shape) and all(
-        actual in (DYNAMIC, size) for size, actual in zip(promised.shape, found.shape, strict=True)
-    )
+    return fits(promised.shape, found.shape)
 
 
 def _list(specs: tuple[TensorSpec, ...]) -> str:

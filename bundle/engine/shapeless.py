@@ -6,14 +6,14 @@ itself, and what lies between them, the weights most of all, is skipped.
 
 from __future__ import annotations
 
-import mmap
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bundle.engine.content import Buffer, content_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-Buffer = mmap.mmap | bytes
 Field = tuple[int, int, int]
 """A field's number, and where its content starts and ends."""
 
@@ -28,12 +28,7 @@ _VARINT, _EIGHT_BYTES, _DELIMITED, _FOUR_BYTES = 0, 1, 2, 5
 
 def shapeless(model: Path | str | bytes) -> frozenset[str]:
     """The names of such inputs and outputs of a file, or of its content, that has been loaded."""
-    if isinstance(model, bytes):
-        return _find(model)
-    with (
-        Path(model).open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-    ):
+    with content_of(model) as content:
         return _find(content)
 
 
