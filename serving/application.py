@@ -29,6 +29,7 @@ from serving.exchange import Exchange
 from serving.guard import ADMIN
 from serving.routing.administration import RefusedChanges
 from serving.scope import ANSWER, REFUSED
+from serving.stage import others
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -107,7 +108,9 @@ class Application:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self._find(scope)
         exchange = Exchange.begin(scope, route=endpoint.path)
+        await others()
         response = await self._respond(endpoint, Request(scope, receive), exchange)
+        await others()
         status = CLIENT_GONE if response is None else response.status_code
         seconds = time.monotonic() - exchange.started
         self._metrics.request(exchange.record, status=status, error=exchange.error, seconds=seconds)
@@ -116,6 +119,7 @@ class Application:
         if self._tracer is not None:
             self._tracer.record(scope, exchange, status=status, seconds=seconds)
         if response is not None:
+            await others()
             if extra := self._extra_headers():
                 response.headers.update(extra)
             if exchange.record.phases:

@@ -72,15 +72,30 @@ class Debt:
     deadline: float
     priority: int
 
+    def fields(self, *, routed: bool) -> dict[str, Any]:
+        """What the worker is told of the part, but for its tensors. `routed`: whether any version
+        might have been asked.
+        """
+        return {
+            "id": self.id,
+            "model": self.model,
+            "signature": self.part.signature,
+            "length": self.part.length,
+            "deadline": self.deadline,
+            "priority": self.priority,
+            "routed": routed,
+        }
+
     def settle(self, found: dict[str, Any], tensors: Tensors) -> None:
         """The worker's answer, which may be an error."""
-        if (share := found.get("share")) is not None:
-            seconds, failed = found.get("infer", 0.0), found["status"] != work.OK
+        status, share = found["status"], found.get("share")
+        if share is not None:
+            seconds, failed = found.get("infer", 0.0), status != work.OK
             self.request.runs.append(Run(seconds, found["samples"], found["tokens"], share, failed))
-        if found["status"] == work.OK:
+        if status == work.OK:
             self.request.answer(self.index, Answer(tensors, found["queue"], found["infer"]))
         else:
-            if found["status"] == work.REJECTED and found["late"] > 0:
+            if status == work.REJECTED and found["late"] > 0:
                 self.worker.backlog.refused(
                     (self.model, self.priority),
                     samples=len(self.part.indices),

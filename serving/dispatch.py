@@ -119,11 +119,8 @@ class Dispatcher:
                 departure.watch(request.abandon)
             for index, part in enumerate(parts if not request.outcome.done() else ()):
                 pending.append(
-                    self._send(
-                        served, part, index, request,
-                        deadline=deadline, priority=priority, routed=routed,
-                    )
-                )  # fmt: skip
+                    self._send(served.key, part, index, request, deadline, priority, routed)
+                )
             return await request.outcome
         except DeadlineExceededError:
             if routed and own_limit:
@@ -143,7 +140,9 @@ class Dispatcher:
         done with others of that priority.
         """
         key, now, least = served.key, time.monotonic(), math.inf
-        for worker in self._able(key):
+        for worker in self._workers.values():
+            if key not in worker.models:
+                continue
             wait = worker.backlog.wait((key, priority), samples=samples, deadline=deadline, now=now)
             if wait is None:
                 return
@@ -162,16 +161,12 @@ class Dispatcher:
         for worker in list(self._workers.values()):
             worker.link.close()
 
-    def _able(self, model: ModelKey) -> list[Debtor]:
-        return [worker for worker in self._workers.values() if model in worker.models]
-
-    def _send(
+    def _send(  # noqa: PLR0917 - once for every request
         self,
-        served: ServedModel,
+        key: ModelKey,
         part: Part,
         index: int,
         request: Awaited,
-        *,
         deadline: float,
         priority: int,
         routed: bool,
@@ -179,23 +174,14 @@ class Dispatcher:
         """The part is the business of the worker that owes least."""
         if self._closed is not None:
             raise self._closed()
-        key = served.key
-        able = self._able(key)
+        able = [worker for worker in self._workers.values() if key in worker.models]
         if not able:
             raise UnavailableError("no worker is ready", code="not_ready")
         worker = able[0] if len(able) == 1 else min(able, key=_owed)
-        debt = Debt(next(self._ids), part, index, worker, request, key, deadline, priority)
-        worker.pending[debt.id] = debt
-        fields = {
-            "id": debt.id,
-            "model": key,
-            "signature": part.signature,
-            "length": part.length,
-            "deadline": deadline,
-            "priority": priority,
-            "routed": routed,
-        }
-        worker.link.send(INFER, fields, [part.tensors])
+        number = next(self._ids)
+        debt = Debt(number, part, index, worker, request, key, deadline, priority)
+        worker.pending[number] = debt
+        worker.link.send(INFER, debt.fields(routed=routed), (part.tensors,))
         return debt
 
     def _take_back(self, pending: Iterable[Debt]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -31,8 +32,8 @@ REQUEST_ID = "X-Request-Id"
 ROUTING_KEY = "X-Routing-Key"
 MODEL_VERSION = "X-Model-Version"
 _REQUEST_ID, _ROUTING_KEY, _MODEL_VERSION = map(str.lower, (REQUEST_ID, ROUTING_KEY, MODEL_VERSION))
-_REQUEST_ID_RAW = _REQUEST_ID.encode("ascii")
 _ENCODING = "content-encoding"
+_IN_NO_HEADER = re.compile(r"[^ -~]")
 
 
 def _given_twice(scope: Scope) -> frozenset[str]:
@@ -95,14 +96,11 @@ class Exchange:
             if _ENCODING in given:
                 given[_ENCODING] = _all_encodings(scope)
         path = scope["path"]
-        return cls(
-            choose_request_id(given.get(_REQUEST_ID)),
-            RequestRecord(route),
-            given=given,
-            twice=twice,
-            departure=scope.get(DEPARTURE),
-            open_inference=path == "/v2" or path.startswith("/v2/"),
-        )
+        exchange = cls(choose_request_id(given.get(_REQUEST_ID)), RequestRecord(route))
+        exchange.given, exchange.twice = given, twice
+        exchange.departure = scope.get(DEPARTURE)
+        exchange.open_inference = path == "/v2" or path.startswith("/v2/")
+        return exchange
 
     def named_version(self, given: str | None) -> str | None:
         """The version that is asked for: `given` in the body, query or path, or by the header.
@@ -164,8 +162,8 @@ class Exchange:
     def reply(self, content: bytes) -> Response:
         """The answer that predictions, in JSON already, make."""
         model = self.model
-        told = () if model is None else _raw_of_model(model.version, model.variant)
-        return Reply(content, [(_REQUEST_ID_RAW, self.request_id.encode("ascii")), *told])
+        told = "" if model is None else _lines_of_model(model.version, model.variant)
+        return Reply(content, f"{_REQUEST_ID}: {self.request_id}\r\n{told}".encode("ascii"))
 
     def answer(
         self, document: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
@@ -191,11 +189,11 @@ def _of_model(version: str, variant: str) -> dict[str, str]:
 
 
 @lru_cache(maxsize=256)
-def _raw_of_model(version: str, variant: str) -> tuple[tuple[bytes, bytes], ...]:
+def _lines_of_model(version: str, variant: str) -> str:
     told = _of_model(version, variant)
-    return tuple((name.lower().encode(), value.encode("ascii")) for name, value in told.items())
+    return "".join(f"{name.lower()}: {value}\r\n" for name, value in told.items())
 
 
 def _latin(text: str) -> str:
     """A header's value: what does not fit into one is replaced."""
-    return text.encode("ascii", "replace").decode("ascii").replace("\r", "?").replace("\n", "?")
+    return _IN_NO_HEADER.sub("?", text)

@@ -17,7 +17,7 @@ from serving.threads import Threads
 from serving.work import REJECTED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from starlette.requests import Request
 
@@ -59,6 +59,7 @@ class Intake:
     ) -> None:
         """`halt`: of the shadows, while a request is with the workers."""
         self._settings = settings
+        self._timeout_ms = settings.timeout_ms
         self._arrivals = arrivals
         self._halt = halt
         self._dispatcher = dispatcher
@@ -94,7 +95,7 @@ class Intake:
                 exchange.given,
                 request.receive,
                 maximum=maximum,
-                seconds=self._settings.timeout_ms / 1000,
+                seconds=self._timeout_ms / 1000,
                 remedy=_SMALLER,
                 take=partial(self._hold, exchange),
             )
@@ -106,7 +107,7 @@ class Intake:
         if not encoding:
             return body
         function = partial(inflate, body, encoding, maximum=maximum)
-        content = await self._beside(self._inflating, function, exchange, timeout_ms=None)
+        content = await self._run(self._inflating, function, exchange, timeout_ms=None)
         self._hold(exchange, len(content) - len(body))
         return content
 
@@ -114,23 +115,15 @@ class Intake:
         self._held.add(size)
         exchange.held += size
 
-    async def call(
-        self,
-        function: Callable[[], T],
-        exchange: Exchange,
-        *,
-        small: bool,
-        timeout_ms: float | None = None,
-    ) -> T:
-        """What is small is done at once; what takes long is done beside the event loop, where it
-        may take until the request's limit and the departure of its client. Raises
-        DeadlineExceededError or ClientGoneError.
+    def beside(
+        self, function: Callable[[], T], exchange: Exchange, *, timeout_ms: float | None = None
+    ) -> Awaitable[T]:
+        """What takes long is done beside the event loop, where it may take until the request's
+        limit and the departure of its client. Raises DeadlineExceededError or ClientGoneError.
         """
-        if small:
-            return function()
-        return await self._beside(self._decoding, function, exchange, timeout_ms=timeout_ms)
+        return self._run(self._decoding, function, exchange, timeout_ms=timeout_ms)
 
-    async def _beside(
+    async def _run(
         self,
         threads: Threads,
         function: Callable[[], T],
@@ -166,7 +159,7 @@ class Intake:
 
     def _limit_ms(self, timeout_ms: float | None) -> float:
         """A request's own can only shorten the server's."""
-        return min(self._settings.timeout_ms, timeout_ms or self._settings.timeout_ms)
+        return self._timeout_ms if timeout_ms is None else min(self._timeout_ms, timeout_ms)
 
     async def infer(
         self,
@@ -196,12 +189,12 @@ class Intake:
                 routed=exchange.routed,
                 departure=exchange.departure,
                 runs=exchange.runs,
-                own_limit=limit_ms == self._settings.timeout_ms,
+                own_limit=limit_ms == self._timeout_ms,
             )
         finally:
             self._halt.end()
             flying.inc(-1)
-        infer = max(answer.infer_seconds for answer in answers)
+        infer = max([answer.infer_seconds for answer in answers])
         exchange.record.phases["infer"] = infer
         exchange.record.phases["queue"] = max(0.0, time.monotonic() - sent - infer)
         return answers

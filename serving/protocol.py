@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,11 @@ from serving.leftover import Leftover
 from serving.reading import Reading
 from serving.refusal import not_http, other_coding, refusal
 from serving.scope import ANSWER, DEPARTURE, REFUSED, WHOLE
+from serving.target import read_target
 from serving.upgrade import without_upgrade
 from serving.whole_response import write_whole
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
 LAST_SECONDS = 0.5
@@ -195,10 +196,36 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_head = False
         self._pending_bytes = 0
         self._stop_timer()
-        super().on_headers_complete()
-        self.scope[ANSWER] = partial(write_whole, self.cycle, self._leftover)  # type: ignore[literal-required]
-        if method == b"CONNECT":
-            self.cycle.keep_alive = False
+        self._begin(method)
+
+    def _begin(self, method: bytes) -> None:
+        """As uvicorn's `on_headers_complete`, in fewer steps."""
+        scope, version = self.scope, self.parser.get_http_version()
+        scope["method"] = method.decode("ascii")
+        if version != "1.1":
+            scope["http_version"] = version
+        scope["path"], scope["raw_path"], scope["query_string"] = read_target(self.url)
+        before: RequestResponseCycle | None = self.cycle
+        keeps = self.parser.should_keep_alive() and method != b"CONNECT"
+        self.cycle = RequestResponseCycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=keeps and version != "1.0",
+            on_response=self.on_response_complete,
+        )
+        scope[ANSWER] = partial(write_whole, self.cycle, self._leftover)  # type: ignore[literal-required]
+        if before is not None and not before.response_complete:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+        else:
+            self._start_asgi_task(self.cycle, self.app)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle

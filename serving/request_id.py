@@ -10,9 +10,11 @@ _ACCEPTABLE = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 def new_request_id() -> str:
     """32 hexadecimal digits, drawn without asking the system for each."""
-    return f"{random.getrandbits(128):032x}"
+    return random.getrandbits(128).to_bytes(16).hex()
 
 
 def choose_request_id(given: str | None) -> str:
     """One from outside is kept if it is short and harmless, else replaced."""
-    return given if given is not None and _ACCEPTABLE.fullmatch(given) else new_request_id()
+    if given is None:
+        return new_request_id()
+    return given if _ACCEPTABLE.fullmatch(given) else new_request_id()

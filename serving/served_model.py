@@ -92,6 +92,9 @@ class ServedModel:
         self._shapes = {
             spec.name: row_shape(spec, batchable=info.batchable) for spec in self.manifest.inputs
         }
+        self._row_specs = [
+            (spec.name, spec, self._shapes[spec.name]) for spec in self.manifest.inputs
+        ]
         fixed = all(DYNAMIC not in shape for shape in self._shapes.values()) and not any(
             spec.unranked for spec in self.manifest.inputs
         )
@@ -108,7 +111,7 @@ class ServedModel:
         """The samples as tensors, in as few parts as can run at once. Raises BadRequestError."""
         if len(samples) == 1:
             signature, row = self._to_row(samples[0], cache)
-            return [self._join(signature, [(0, row)])]
+            return [self._alone(signature, 0, row)]
         groups: dict[str, list[tuple[int, Tensors]]] = {}
         for index, sample in enumerate(samples):
             signature, row = self._to_row(sample, cache)
@@ -204,27 +207,27 @@ class ServedModel:
 
     def _read_inputs(self, sample: Sample) -> tuple[str, Tensors]:
         values: Mapping[str, Any] = sample.value
-        for name in values:
-            if name not in self._shapes:
-                raise InputError(
-                    f"inputs has an unknown tensor {name[:64]!r}",
-                    field="inputs",
-                    remedy=f"the model takes {', '.join(self._shapes)}",
-                )
         row = {}
-        for spec in self.manifest.inputs:
-            if spec.name not in values:
-                raise InputError(
-                    f"inputs.{spec.name} is missing",
-                    field=f"inputs.{spec.name}",
-                    remedy=f"the model takes {', '.join(self._shapes)}",
-                )
-            row[spec.name] = to_array(values[spec.name], spec, shape=self._shapes[spec.name])
+        for name, spec, shape in self._row_specs:
+            if name not in values:
+                raise self._other_names(values)
+            row[name] = to_array(values[name], spec, shape=shape)
+        if len(values) != len(row):
+            raise self._other_names(values)
         if self.sequential:
             _check_lengths(row)
         if self.preprocessor is not None:
             self.preprocessor.check(row)
         return self._signature(row), row
+
+    def _other_names(self, values: Mapping[str, Any]) -> InputError:
+        remedy = f"the model takes {', '.join(self._shapes)}"
+        for name in values:
+            if name not in self._shapes:
+                message = f"inputs has an unknown tensor {name[:64]!r}"
+                return InputError(message, field="inputs", remedy=remedy)
+        field = f"inputs.{next(name for name in self._shapes if name not in values)}"
+        return InputError(f"{field} is missing", field=field, remedy=remedy)
 
     def _signature(self, row: Tensors) -> str:
         """Samples of the same shapes can be joined into one batch; sequences are padded."""
@@ -232,15 +235,19 @@ class ServedModel:
             return "text"
         return self._fixed_signature or _shapes_signature(array.shape for array in row.values())
 
+    def _alone(self, signature: str, index: int, row: Tensors) -> Part:
+        if self.preprocessor is not None:
+            return self._join(signature, [(index, row)])
+        length = _length(row) if self.sequential else 1
+        tensors = {name: array[np.newaxis] for name, array in row.items()}
+        return Part(tensors, (index,), signature, length)
+
     def _join(self, signature: str, rows: list[tuple[int, Tensors]]) -> Part:
         indices = tuple(index for index, _ in rows)
         tensors = [row for _, row in rows]
         length = max(map(_length, tensors)) if self.sequential else 1
         if self.preprocessor is not None and signature == self.preprocessor.sample_field:
             return Part(self.preprocessor.collate(tensors), indices, signature, length)
-        if len(tensors) == 1:
-            alone = {name: array[np.newaxis] for name, array in tensors[0].items()}
-            return Part(alone, indices, signature, length)
         joined = {name: np.stack([row[name] for row in tensors]) for name in tensors[0]}
         return Part(joined, indices, signature, length)
 

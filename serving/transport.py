@@ -36,6 +36,11 @@ CONNECT_SECONDS = 10.0
 FRAME_BYTES = 256 * 1024
 """Of tensors that the messages or answers of one frame have; a larger one goes alone."""
 
+MOST_TURNS = 4
+"""Of the event loop, for which what is to be written waits for more as long as each adds some: who
+gets it is woken once for all of it.
+"""
+
 Answer = tuple[dict[str, Any], Tensors]
 """What a worker says of a part, and the outputs."""
 
@@ -58,8 +63,8 @@ class Link(asyncio.Protocol):
         on_unsent: Callable[[Link, Message, str], None] = log_unsent,
         gathers: bool = False,
     ) -> None:
-        """`gathers`: what is sent in one turn of the event loop is written at once, and `on_unsent`
-        is told of what cannot be, with the reason.
+        """`gathers`: what is sent in one turn of the event loop is written at once, along with what
+        the next few turns add to it, and `on_unsent` is told of what cannot be, with the reason.
         """
         self._gathers = gathers
         self._on_unsent = on_unsent
@@ -101,9 +106,17 @@ class Link(asyncio.Protocol):
         if not self._gathers:
             self._write([message])
             return
-        if not self._gathered:
-            asyncio.get_running_loop().call_soon(self._write_gathered)
         self._gathered.append(message)
+        if len(self._gathered) == 1:
+            asyncio.get_running_loop().call_soon(self._gather, 1, MOST_TURNS)
+
+    def _gather(self, seen: int, turns: int) -> None:
+        """Write if no more have come than were seen, or it has waited for so many turns."""
+        found = len(self._gathered)
+        if found > seen and turns:
+            asyncio.get_running_loop().call_soon(self._gather, found, turns - 1)
+        else:
+            self._write_gathered()
 
     def _write_gathered(self) -> None:
         messages, self._gathered = self._gathered, []

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from serving.reply import Reply
 from serving.scope import REFUSED
 
 if TYPE_CHECKING:
@@ -28,16 +29,18 @@ def write_whole(cycle: RequestResponseCycle, leftover: Leftover, response: Respo
     if cycle.disconnected or cycle.transport.is_closing():
         return True
     headers = [*cycle.default_headers, *response.raw_headers]
-    values = b"".join([value for _, value in headers])
-    if len(values.translate(None, _IN_NO_HEADER)) != len(values):
-        raise RuntimeError(f"a header cannot be sent: {headers}")
     if (b"connection", b"close") in headers:
         cycle.keep_alive = False
     elif not cycle.keep_alive:
         headers.append((b"connection", b"close"))
     head = b"".join([b"%b: %b\r\n" % header for header in headers])
+    if len(head.translate(None, _IN_NO_HEADER)) != len(head) - 2 * len(headers):
+        raise RuntimeError(f"a header cannot be sent: {headers}")
+    written = response.lines if isinstance(response, Reply) else b""
     body = b"" if cycle.scope["method"] == "HEAD" else response.body
-    cycle.transport.write(b"".join((STATUS_LINE[response.status_code], head, b"\r\n", body)))
+    cycle.transport.write(
+        b"".join((STATUS_LINE[response.status_code], written, head, b"\r\n", body))
+    )
     cycle.response_started = cycle.response_complete = True
     cycle.message_event.set()
     if cycle.more_body:

@@ -60,7 +60,11 @@ class Message(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes of its tensors."""
-        return sum(array.nbytes for group in self.tensors for array in group.values())
+        size = 0
+        for group in self.tensors:
+            for array in group.values():
+                size += array.nbytes
+        return size
 
 
 def encode(messages: Sequence[Message]) -> list[bytes]:

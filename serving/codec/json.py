@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 JSON = "application/json"
 _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
 _INSTANCES = 'send {"instances": [{"image": …}, …]}'
+_OF_SINGLE = (*SAMPLE_FIELDS, *OPTION_FIELDS)
+_OF_BATCH = ("instances", *OPTION_FIELDS)
 _JSON_NAMES = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
 
 
@@ -50,13 +52,13 @@ def parse_object(body: bytes, *, example: str) -> dict[str, Any]:
 
 def read_single(document: Mapping[str, Any], options: Options) -> PredictRequest:
     """The request of /predict."""
-    check_known(document, (*SAMPLE_FIELDS, *OPTION_FIELDS))
+    check_known(document, _OF_SINGLE)
     return PredictRequest((_sample(document),), options)
 
 
 def read_batch(document: Mapping[str, Any], options: Options, *, maximum: int) -> PredictRequest:
     """The request of /predict/batch, of at most `maximum` instances."""
-    check_known(document, ("instances", *OPTION_FIELDS))
+    check_known(document, _OF_BATCH)
     if "instances" not in document:
         raise BadRequestError(
             "the request has no instances",

@@ -99,6 +99,8 @@ def check_known(fields: Mapping[str, Any], known: tuple[str, ...], *, path: str 
 def take_sample(fields: Mapping[str, Any], *, path: str = "") -> tuple[str, Any]:
     """The one sample field and its value. Raises BadRequestError if there are none, or several."""
     found = [name for name in SAMPLE_FIELDS if fields.get(name) is not None]
+    if len(found) == 1:
+        return found[0], fields[found[0]]
     where = path or "the request"
     if not found:
         raise BadRequestError(
@@ -107,13 +109,11 @@ def take_sample(fields: Mapping[str, Any], *, path: str = "") -> tuple[str, Any]
             field=path or None,
             remedy=f"send one of {', '.join(SAMPLE_FIELDS)}",
         )
-    if len(found) > 1:
-        raise BadRequestError(
-            f"{where} has {' and '.join(found)}, and only one of them can be the sample",
-            field=".".join(part for part in (path, found[1]) if part),
-            remedy=f"send one of {', '.join(SAMPLE_FIELDS)}",
-        )
-    return found[0], fields[found[0]]
+    raise BadRequestError(
+        f"{where} has {' and '.join(found)}, and only one of them can be the sample",
+        field=".".join(part for part in (path, found[1]) if part),
+        remedy=f"send one of {', '.join(SAMPLE_FIELDS)}",
+    )
 
 
 def shown(value: object) -> str:

@@ -10,11 +10,19 @@ import numpy.typing as npt
 
 from bundle.errors import InputError
 from bundle.finite import all_finite
-from bundle.tensor import DYNAMIC, TensorSpec, fits
+from bundle.tensor import BFLOAT16, DYNAMIC, STRING, TensorSpec, fits
 
 FEW = 32
 """Numbers of a list that are looked at one by one."""
 _LARGEST = {name: float(np.finfo(name).max) for name in ("float16", "float32", "float64")}
+_LEAVES = {
+    STRING: frozenset({str}),
+    "bool": frozenset({bool}),
+    BFLOAT16: frozenset[type](),
+    **dict.fromkeys(_LARGEST, frozenset({int, float})),
+}
+"""What the values of a tensor of that element type may be in JSON, where that is not integers."""
+_INTEGER = frozenset({int})
 _NUMBER = "a number"
 _KINDS = {
     bool: "a boolean",
@@ -38,7 +46,7 @@ def to_array(value: object, spec: TensorSpec, *, shape: tuple[int, ...]) -> npt.
     decimals are; nothing else is converted.
     """
     types, found = _scan(value, spec)
-    if not fits(found, shape, unranked=spec.unranked):
+    if found != shape and not fits(found, shape, unranked=spec.unranked):
         raise _error(
             spec,
             f"has shape {list(found)}, expected {list(shape)}"
@@ -63,11 +71,14 @@ def flat_array(value: object, spec: TensorSpec, *, shape: tuple[int, ...]) -> np
 
 def _typed(value: object, types: set[type], spec: TensorSpec) -> npt.NDArray[Any]:
     """Checked leaves of the given types as an array of the spec's."""
-    _check_types(types, spec)
-    if spec.dtype == "string":
+    allowed = _LEAVES.get(spec.dtype, _INTEGER)
+    if not types <= allowed:
+        raise _wrong_types(types - allowed, spec)
+    largest = _LARGEST.get(spec.dtype)
+    if largest is not None:
+        return _floats(value, spec, largest)
+    if spec.dtype == STRING:
         return np.array(value, dtype=object)
-    if spec.dtype.startswith("float"):
-        return _floats(value, spec)
     return _integers(value, spec)
 
 
@@ -91,21 +102,11 @@ def _scan(value: object, spec: TensorSpec) -> tuple[set[type], tuple[int, ...]]:
     return leaves, (len(value), *shapes.pop())
 
 
-def _check_types(types: set[type], spec: TensorSpec) -> None:
-    if spec.dtype == "bfloat16":
-        raise _error(spec, "has dtype bfloat16, which JSON has no form for")
-    if spec.dtype == "string":
-        allowed: set[type] = {str}
-    elif spec.dtype == "bool":
-        allowed = {bool}
-    elif spec.dtype.startswith("float"):
-        allowed = {int, float}
-    else:
-        allowed = {int}
-    wrong = types - allowed
-    if wrong:
-        names = ", ".join(sorted(_KINDS.get(kind, kind.__name__) for kind in wrong))
-        raise _error(spec, f"holds {names}, expected {spec.dtype} values")
+def _wrong_types(wrong: set[type], spec: TensorSpec) -> InputError:
+    if spec.dtype == BFLOAT16:
+        return _error(spec, "has dtype bfloat16, which JSON has no form for")
+    names = ", ".join(sorted(_KINDS.get(kind, kind.__name__) for kind in wrong))
+    return _error(spec, f"holds {names}, expected {spec.dtype} values")
 
 
 def _is_short(value: object) -> TypeGuard[list[float]]:
@@ -113,10 +114,9 @@ def _is_short(value: object) -> TypeGuard[list[float]]:
     return isinstance(value, list) and 0 < len(value) <= FEW and not isinstance(value[0], list)
 
 
-def _floats(value: object, spec: TensorSpec) -> npt.NDArray[Any]:
-    largest = _LARGEST[spec.dtype]
+def _floats(value: object, spec: TensorSpec, largest: float) -> npt.NDArray[Any]:
     if _is_short(value) and -largest <= min(value) and max(value) <= largest:
-        return np.array(value, dtype=spec.dtype)
+        return np.array(value, spec.dtype)
     wide = np.array(value, dtype=np.float64)
     if not np.count_nonzero(np.abs(wide) > largest):
         return wide.astype(spec.dtype)

@@ -19,6 +19,7 @@ from serving.errors import TooLargeError
 from serving.guard import PREDICT
 from serving.intake import SMALL_BYTES
 from serving.routes.small_answer import are_small
+from serving.stage import others
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +70,8 @@ class InferRoutes:
         header_length = exchange.given.get(HEADER_LENGTH.lower())
         read = partial(self._read, served, body, header_length)
         small = len(body) <= SMALL_BYTES
-        wanted, parts, chosen = await intake.call(read, exchange, small=small)
+        wanted, parts, chosen = read() if small else await intake.beside(read, exchange)
+        await others()
         timeout_ms, priority = wanted.timeout_ms, wanted.priority
         exchange.record.samples = count = sum(len(part.indices) for part in parts)
         intake.check(exchange, served, samples=count, timeout_ms=timeout_ms, priority=priority)
@@ -80,7 +82,9 @@ class InferRoutes:
         encoding = answer_encoding(exchange.given)
         write = partial(_write, exchange, served, wanted, answers, chosen, encoding=encoding)
         small = are_small(answers, most=SMALL_BYTES)
-        content, length = await intake.call(write, exchange, small=small, timeout_ms=timeout_ms)
+        content, length = (
+            write() if small else await intake.beside(write, exchange, timeout_ms=timeout_ms)
+        )
         headers = exchange.headers()
         headers["Content-Type"] = JSON if length is None else "application/octet-stream"
         if length is not None:

@@ -28,6 +28,7 @@ from serving.errors import (
 from serving.guard import PREDICT
 from serving.intake import SMALL_BYTES
 from serving.routes.small_answer import are_small
+from serving.stage import others
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -103,7 +104,8 @@ class Predictor:
             body = await intake.body(request, exchange)
             small = len(body) <= SMALL_BYTES
             read = partial(parse, request, exchange, body)
-            wanted = await intake.call(read, exchange, small=small)
+            wanted = read() if small else await intake.beside(read, exchange)
+            await others()
             options = wanted.options
             version = exchange.named_version(options.version)
             with self._chooser.chosen(
@@ -126,8 +128,12 @@ class Predictor:
         exchange.record.samples = count = len(wanted.samples)
         intake.check(exchange, served, samples=count, timeout_ms=timeout_ms, priority=priority)
         split = partial(self._split, wanted.samples, served, cache=self._cache)
-        inline = small and not served.heavy
-        parts = await intake.call(split, exchange, small=inline, timeout_ms=timeout_ms)
+        parts = (
+            split()
+            if small and not served.heavy
+            else await intake.beside(split, exchange, timeout_ms=timeout_ms)
+        )
+        await others()
         try:
             answers = await intake.infer(
                 exchange, served, parts, timeout_ms=timeout_ms, priority=priority
@@ -135,7 +141,9 @@ class Predictor:
             received = time.monotonic()
             write = partial(_write, exchange, served, parts, answers, batch=batch)
             small = are_small(answers, most=SMALL_OUTPUT_BYTES)
-            content = await intake.call(write, exchange, small=small, timeout_ms=timeout_ms)
+            content = (
+                write() if small else await intake.beside(write, exchange, timeout_ms=timeout_ms)
+            )
         except RefusedSampleError as error:
             raise _locate(error, wanted.samples, batch=batch) from error
         exchange.phase("encode", received)
@@ -202,8 +210,9 @@ def _query(request: Request) -> dict[str, str]:
 def _parse_json(
     media: MediaType, body: bytes, query: Mapping[str, str], *, example: str
 ) -> dict[str, Any]:
-    encoding = media.text_encoding()
-    _refuse_query(query)
+    encoding = media.text_encoding() if media.parameters else "utf-8"
+    if query:
+        _refuse_query(query)
     if encoding not in ("utf-8", "ascii"):
         raise UnsupportedMediaError(f"JSON in {encoding} is not read", remedy="send UTF-8")
     return parse_object(body, example=example)
@@ -267,7 +276,10 @@ def _document(
     exchange: Exchange, served: ServedModel, answers: list[dict[str, Any]], *, batch: bool
 ) -> dict[str, Any]:
     """An element of "predictions" is the prediction, or {"outputs": …}; see docs/serving.md."""
-    head = {"id": exchange.id, "model": served.info.name, "version": served.info.version}
-    if not batch:
-        return {**head, **answers[0]}
-    return {**head, "predictions": [answer.get("prediction", answer) for answer in answers]}
+    info = served.info
+    document: dict[str, Any] = {"id": exchange.id, "model": info.name, "version": info.version}
+    if batch:
+        document["predictions"] = [answer.get("prediction", answer) for answer in answers]
+    else:
+        document |= answers[0]
+    return document

@@ -89,14 +89,11 @@ def test_what_is_held_of_a_request_and_its_place_are_given_back_however_it_ends(
     asyncio.run(test())
 
 
-@pytest.mark.parametrize("small", [True, False])
-def test_only_what_is_small_is_done_on_the_event_loop(small):
+def test_what_takes_long_is_not_done_on_the_event_loop():
     async def test():
         door = intake(Settings())
-        done_by = await door.call(
-            threading.current_thread, Exchange("a", RequestRecord("/")), small=small
-        )
-        assert (done_by is threading.current_thread()) == small
+        done_by = await door.beside(threading.current_thread, Exchange("a", RequestRecord("/")))
+        assert done_by is not threading.current_thread()
         door.close()
 
     asyncio.run(test())

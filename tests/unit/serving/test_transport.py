@@ -8,7 +8,7 @@ import pytest
 
 from serving import transport, wire
 from serving.loop import unsendable
-from serving.transport import Link, Port, connect
+from serving.transport import MOST_TURNS, Link, Port, connect
 from serving.wire import CATALOG, Frames, WireError, decode
 from serving.work import FAILED, OK, answer
 
@@ -43,11 +43,13 @@ def messages(writes):
     return [message for frame in Frames().feed(b"".join(writes)) for message in decode(frame)]
 
 
-def test_link_writes_at_once_what_is_sent_in_one_turn_and_keeps_the_order():
+def test_link_writes_at_once_what_is_sent_in_turns_that_follow_each_other_and_keeps_the_order():
     async def send() -> list[bytes]:
         sender, wire = link(gathers=True)
-        for number in range(3):
+        sender.send("infer", {"id": 0}, [{"x": np.full(2, 0, np.float32)}])
+        for number in (1, 2):
             sender.send("infer", {"id": number}, [{"x": np.full(2, number, np.float32)}])
+            await asyncio.sleep(0)
         assert wire.writes == []
         await asyncio.sleep(0)
         sender.send("cancel", {"ids": [0]})
@@ -58,6 +60,20 @@ def test_link_writes_at_once_what_is_sent_in_one_turn_and_keeps_the_order():
     found = messages([first, second])
     assert [message.fields.get("id") for message in found] == [0, 1, 2, None]
     assert [message.tensors[0]["x"].tolist() for message in found[:3]] == [[0, 0], [1, 1], [2, 2]]
+
+
+def test_link_does_not_wait_for_ever_for_more():
+    async def send() -> int:
+        sender, wire = link(gathers=True)
+        sender.send("cancel", {"ids": []})
+        turns = 0
+        while not wire.writes:
+            sender.send("cancel", {"ids": [turns]})
+            turns += 1
+            await asyncio.sleep(0)
+        return turns
+
+    assert asyncio.run(send()) == MOST_TURNS + 1
 
 
 def test_link_drops_what_was_gathered_when_the_other_end_is_lost():
