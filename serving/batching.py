@@ -210,9 +210,12 @@ class Batcher(Generic[P]):
         pace = leader.pace
         if pace is not None and leader.deadline - leader.arrived > 2 * pace.lasts(self._batch_size):
             pace = None
+        group = self._groups[leader.group]
+        if pace is None and self._fits(group, leader.length) and (alike := group.alike()):
+            return self._take_all(alike, leader)
         batch = Batch[P](self._batch_size, self._batch_tokens, now, pace)
         batch.add(leader)
-        for item in self._groups[leader.group].around(leader.length):
+        for item in group.around(leader.length):
             if item is leader:
                 continue
             if batch.takes(item):
@@ -223,6 +226,27 @@ class Batcher(Generic[P]):
             self._remove(item)
         return batch.items
 
+    def _fits(self, group: Group[P], length: int) -> bool:
+        """Whether all of the group is one batch, if all of it has that length."""
+        tokens = self._batch_tokens
+        return group.samples <= self._batch_size and (
+            tokens is None or group.samples * length <= tokens
+        )
+
+    def _take_all(self, items: list[Item[P]], leader: Item[P]) -> list[Item[P]]:
+        """What `_remove` would do for each of them, where that is the whole group."""
+        group = self._groups.pop(leader.group)
+        self._full.pop(leader.group, None)
+        self._samples -= group.samples
+        for item in items:
+            item.waiting = False
+        self._due.forget(len(items))
+        self._deadlines[leader.priority].forget(len(items))
+        if items[0] is not leader:
+            items.remove(leader)
+            items.insert(0, leader)
+        return items
+
     def _is_full(self, group: Group[P]) -> bool:
         if group.samples >= self._batch_size:
             return True
@@ -230,8 +254,8 @@ class Batcher(Generic[P]):
 
     def _remove(self, item: Item[P]) -> None:
         item.waiting = False
-        self._due.forget_one()
-        self._deadlines[item.priority].forget_one()
+        self._due.forget()
+        self._deadlines[item.priority].forget()
         self._samples -= item.samples
         group = self._groups[item.group]
         group.remove(item)

@@ -248,7 +248,8 @@ class MetricsCollector:
         """Of the metric with these labels, which prometheus_client takes long to find."""
         found = self._numbers.get((metric, labels))
         if found is None:
-            found = self._numbers[metric, labels] = number(metric.labels(*labels))
+            one = metric.labels(*labels) if labels else metric
+            found = self._numbers[metric, labels] = number(one)
         return found
 
     def _buckets(self, metric: Histogram, *labels: str) -> Buckets:
@@ -266,7 +267,7 @@ class MetricsCollector:
 
     def queue_depth(self, samples: int) -> None:
         """That many samples wait in this process."""
-        self._depth.set(samples)
+        self._number(self._depth).set(samples)
 
     def dropped(self, reason: str, samples: int) -> None:
         """Samples left the queue without running."""

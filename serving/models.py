@@ -82,10 +82,11 @@ class LoadedModel:
         first = parts[0]
         if len(parts) == 1:
             return first
-        if all(len({part[name].shape[1:] for part in parts}) == 1 for name in first):
+        try:
             return {name: np.concatenate([part[name] for part in parts]) for name in first}
-        if self.preprocessor is None:
-            raise AssertionError("only preprocessed rows differ in shape")
+        except ValueError:  # they differ in shape
+            if self.preprocessor is None:
+                raise AssertionError("only preprocessed rows differ in shape") from None
         rows = [
             {name: array[index] for name, array in part.items()}
             for part in parts

@@ -30,10 +30,13 @@ class ItemHeap(Generic[P]):
     def push(self, key: float, sequence: int, item: Item[P]) -> None:
         heapq.heappush(self._entries, (key, sequence, item))
 
-    def forget_one(self) -> None:
-        """One of the items has stopped waiting."""
-        self._gone += 1
-        if self._gone > MOST_GONE and self._gone * 2 > len(self._entries):
+    def forget(self, items: int = 1) -> None:
+        """So many of the items have stopped waiting."""
+        self._gone += items
+        if self._gone == len(self._entries):
+            self._entries.clear()
+            self._gone = 0
+        elif self._gone > MOST_GONE and self._gone * 2 > len(self._entries):
             self._entries = [entry for entry in self._entries if entry[2].waiting]
             heapq.heapify(self._entries)
             self._gone = 0
@@ -80,6 +83,12 @@ class _Queue(Generic[P]):
         if not items:
             del self._items[item.length]
             self._lengths.remove(item.length)
+
+    def alike(self) -> list[Item[P]] | None:
+        if len(self._items) > 1:
+            return None
+        (items,) = self._items.values()
+        return list(items.values())
 
     def oldest(self) -> Item[P]:
         firsts = [next(iter(items.values())) for items in self._items.values()]
@@ -130,6 +139,13 @@ class Group(Generic[P]):
                 samples += queue.samples
                 tokens += queue.tokens
         return samples, tokens
+
+    def alike(self) -> list[Item[P]] | None:
+        """All of them, in order of arrival; None where they differ in priority or length."""
+        if len(self.queues) > 1:
+            return None
+        (queue,) = self.queues.values()
+        return queue.alike()
 
     @property
     def highest(self) -> int:

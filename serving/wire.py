@@ -74,11 +74,10 @@ def encode(messages: Sequence[Message]) -> list[bytes]:
     runs: list[tuple[_Layout, list[Tensors]]] = []
     for message in messages:
         for group in message.tensors:
-            layout = _layout(group)
-            if runs and runs[-1][0] == layout:
+            if runs and _alike(group, runs[-1][1][-1]):
                 runs[-1][1].append(group)
             else:
-                runs.append((layout, [group]))
+                runs.append((_layout(group), [group]))
     blocks: list[bytes] = []
     size = 0
     for layout, groups in runs:
@@ -123,6 +122,17 @@ def _layout(group: Tensors) -> _Layout:
     ]
 
 
+def _alike(group: Tensors, other: Tensors) -> bool:
+    """Whether they have one layout."""
+    if len(group) != len(other):
+        return False
+    for name, array in group.items():
+        beside = other.get(name)
+        if beside is None or array.dtype != beside.dtype or array.shape != beside.shape:
+            return False
+    return True
+
+
 def _strings(layout: _Layout, groups: Sequence[Tensors]) -> dict[str, list[list[str]]]:
     """What no block holds."""
     return {
@@ -150,7 +160,7 @@ def decode(frame: bytes) -> list[Message]:
                     kind = np.dtype(dtype)
                     number = count * math.prod(shape)
                     block = np.frombuffer(frame, kind, number, offset).reshape(count, *shape)
-                    arrays = [block[index, ...] for index in range(count)]
+                    arrays = list(block) if shape else [block[index, ...] for index in range(count)]
                     offset += block.nbytes + -block.nbytes % _ALIGNMENT
                 for group, array in zip(run, arrays, strict=True):
                     group[name] = array

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from serving.batch import Item
 from serving.batching import Batcher
-from serving.forecast import Forecast
+from serving.forecast import Forecast, Outlook
 from serving.wire import CANCEL, INFER, REPLY, Message, Tensors
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class WorkQueue:
         with self._changed:
             for message in messages:
                 if message.kind == INFER:
-                    for refused, found in self._add(link, message):
+                    for refused, found in self._add(link, message.fields, message.tensors[0]):
                         answers[refused].append(found)
                 elif message.kind == CANCEL:
                     for found in self._cancel(link, message):
@@ -190,10 +190,10 @@ class WorkQueue:
             self._closed = True
             self._changed.notify()
 
-    def _add(self, link: Link, message: Message) -> list[tuple[Link, dict[str, Any]]]:
+    def _add(
+        self, link: Link, fields: dict[str, Any], tensors: Tensors
+    ) -> Sequence[tuple[Link, dict[str, Any]]]:
         """The refusals of what is not queued, or not any more, and whose it was."""
-        fields = message.fields
-        tensors = message.tensors[0]
         model: ModelKey = tuple(fields["model"])
         samples = len(next(iter(tensors.values())))
         now, deadline, priority = time.monotonic(), fields["deadline"], fields["priority"]
@@ -201,7 +201,7 @@ class WorkQueue:
         outlook = self._forecast.outlook(model)
         group, length = (model, fields["signature"]), fields["length"]
         # In time is what has run by then: what has only begun is work for nobody.
-        done = now + self._seconds(now, priority, group, samples, samples * length)
+        done = now + self._seconds(now, priority, group, samples, samples * length, outlook)
         late = done + outlook.margin - deadline
         hopeless = len(self._batcher) > 0 and late > 0 and not self._forecast.tries(model, now)
         leaving = None if hopeless else self._batcher.yielding(samples, to=priority)
@@ -214,23 +214,24 @@ class WorkQueue:
             self._forget(other)
             self._metrics.dropped(REJECTED, other.samples)
         last = deadline - outlook.batch
+        due = now + outlook.patience
         item = Item(
             Job(link, fields["id"], model, tensors, done, fields["routed"]),
-            group=group,
-            samples=samples,
-            arrived=now,
-            due=min(now + outlook.patience, last),
-            deadline=deadline,
-            presses=last - outlook.batch,
-            saves=outlook.saves,
-            pace=outlook.pace,
-            priority=priority,
-            length=length,
+            group,
+            samples,
+            now,
+            due if due < last else last,
+            deadline,
+            last - outlook.batch,
+            outlook.saves,
+            outlook.pace,
+            length,
+            priority,
         )
         if not self._batcher.add(item):
             raise AssertionError("room was made for it")
         self._items[link][fields["id"]] = item
-        return [self._displaced(other, now) for other in leaving] if leaving else []
+        return [self._displaced(other, now) for other in leaving] if leaving else ()
 
     def _displaced(self, item: Item[Job], now: float) -> tuple[Link, dict[str, Any]]:
         wait = self._seconds(now, item.priority)
@@ -243,20 +244,22 @@ class WorkQueue:
         group: Group | None = None,
         samples: int = 0,
         tokens: int = 0,
+        outlook: Outlook | None = None,
     ) -> float:
         """Until all has run which runs already, or waits and does not go after that priority, and
-        so much more of a group.
+        so much more of a group, of whose model that is the outlook.
         """
         seconds = max(now, self._ends, self._rests_until) - now
-        outlook, batches = self._forecast.outlook, self._batcher.batches
+        batches = self._batcher.batches
         for key, waiting, of_them in self._batcher.ahead(priority):
             if key == group:
                 samples += waiting
                 tokens += of_them
             else:
-                seconds += outlook(key[0]).takes(waiting, batches(waiting, of_them))
-        if group is not None:
-            seconds += outlook(group[0]).takes(samples, batches(samples, tokens))
+                of_others = self._forecast.outlook(key[0])
+                seconds += of_others.takes(waiting, batches(waiting, of_them))
+        if outlook is not None:
+            seconds += outlook.takes(samples, batches(samples, tokens))
         return seconds
 
     def _cancel(self, link: Link, message: Message) -> list[dict[str, Any]]:
