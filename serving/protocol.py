@@ -76,6 +76,12 @@ class HttpProtocol(HttpToolsProtocol):
         """Since a request began, its headers were complete, or some of its body came."""
         self._head_most = 0
         """Bytes of the pieces in which the head came."""
+        self._body_left = 0
+        """Bytes of a body that are still to come, where its length was told: there is no other
+        request in them.
+        """
+        self._in_chunks = False
+        """Whether there is a body that did not tell its length."""
         self._in_head = False
         self._used = False
         self._departure = Departure()
@@ -118,23 +124,29 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _read(self, data: bytes) -> None:
         """All of it, or as much as there are requests for that may wait."""
-        size = len(data)
-        if size > SLICE_BYTES and data.count(_HEAD_END) > MOST_WAITING:
-            size = SLICE_BYTES
-        at = 0
-        while at < len(data) and len(self.pipeline) < MOST_WAITING:
-            self._parse(data[at : at + size])
-            at += size
+        at, rest = 0, memoryview(data)
+        while rest and len(self.pipeline) < MOST_WAITING:
+            size = self._body_left or self._slice(data, at)
+            self._parse(rest[:size])
+            at, rest = at + size, rest[size:]
             if self.transport.is_closing() or self._leftover.begun:
                 return
         self._unread = data[at:]
 
-    def _parse(self, data: bytes) -> None:
+    def _slice(self, data: bytes, at: int) -> int:
+        """How much of what is left is read at once, where there may be requests in it."""
+        left = len(data) - at
+        if left <= SLICE_BYTES:
+            return left
+        if self._in_chunks and data.count(_HEAD_END, at) <= MOST_WAITING:
+            return left
+        return SLICE_BYTES
+
+    def _parse(self, rest: memoryview) -> None:
         """As uvicorn does, but that nobody is granted another protocol."""
-        size = len(data)
+        size = len(rest)
         self._pending_bytes += size
         self._head_most = self._head_most + size if self._in_head else size
-        rest = memoryview(data)
         try:
             while rest:
                 try:
@@ -185,9 +197,13 @@ class HttpProtocol(HttpToolsProtocol):
             self._wrong_head = HeadTooLargeError(MAX_HEAD_BYTES)
             raise _HeadEnd
         for name, value in self.headers:
-            if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
-                self._wrong_head = other_coding(value)
-                raise _HeadEnd
+            if name == b"content-length":
+                self._body_left = int(value)
+            elif name == b"transfer-encoding":
+                if value.strip().lower() != b"chunked":
+                    self._wrong_head = other_coding(value)
+                    raise _HeadEnd
+                self._in_chunks = True
         method = self.parser.get_method()
         if self.parser.should_upgrade() and method != b"CONNECT":
             version = self.parser.get_http_version()
@@ -233,11 +249,14 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._pending_bytes = 0
+        if self._body_left:
+            self._body_left -= len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         if self._plain_head:
             return
+        self._body_left, self._in_chunks = 0, False
         super().on_message_complete()
         body = self.cycle.body
         if len(body) <= HIGH_WATER_LIMIT:  # beyond it nothing is read until the body is asked for

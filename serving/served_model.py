@@ -12,7 +12,7 @@ from bundle.bfloat16 import as_numbers
 from bundle.errors import EngineError, InputError
 from bundle.manifest import Manifest
 from bundle.prediction import to_predictions
-from bundle.tensor import DYNAMIC
+from bundle.tensor import DYNAMIC, STRING
 from serving.batch import cut
 from serving.codec.tensors import row_shape, to_array
 from serving.errors import BadRequestError, ModelFailedError, RefusedSampleError
@@ -89,6 +89,7 @@ class ServedModel:
         """Whether a small body can be much work: a compressed image is large once decoded."""
         self.sequential = field == "text"
         """Whether samples have lengths, and batches the padding that comes with them."""
+        self.has_strings = any(spec.dtype == STRING for spec in self.manifest.inputs)
         self._shapes = {
             spec.name: row_shape(spec, batchable=info.batchable) for spec in self.manifest.inputs
         }

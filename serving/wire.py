@@ -189,7 +189,7 @@ class Frames:
             end = start + 4 + length
             if len(self._buffer) < end:
                 break
-            yield bytes(self._buffer[start:end])
+            yield bytes(memoryview(self._buffer)[start:end])
             start = end
         if start:
             del self._buffer[:start]

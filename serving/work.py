@@ -201,7 +201,7 @@ class WorkQueue:
         outlook = self._forecast.outlook(model)
         group, length = (model, fields["signature"]), fields["length"]
         # In time is what has run by then: what has only begun is work for nobody.
-        done = now + self._seconds(now, priority, group, samples, samples * length, outlook)
+        done = now + self._seconds(now, priority, group, samples, samples * length, outlook=outlook)
         late = done + outlook.margin - deadline
         hopeless = len(self._batcher) > 0 and late > 0 and not self._forecast.tries(model, now)
         leaving = None if hopeless else self._batcher.yielding(samples, to=priority)
@@ -220,7 +220,7 @@ class WorkQueue:
             group,
             samples,
             now,
-            due if due < last else last,
+            min(last, due),
             deadline,
             last - outlook.batch,
             outlook.saves,
@@ -244,6 +244,7 @@ class WorkQueue:
         group: Group | None = None,
         samples: int = 0,
         tokens: int = 0,
+        *,
         outlook: Outlook | None = None,
     ) -> float:
         """Until all has run which runs already, or waits and does not go after that priority, and

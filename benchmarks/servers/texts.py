@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _LINE = (
-    "the line from a model to an answer has no seams at all and every word of this text is one "
+    "the line from a model to an answer has no gaps at all and every word of this text is one "
     "that most people know so it can be read with ease by day or night in any town of the world"
 )
 WORDS = _LINE.split()

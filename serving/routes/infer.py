@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from serving.wire import Tensors
 
 
+SMALL_RAW_BYTES = 1024 * 1024
+"""Bodies up to this are parsed on the event loop where all but a small head are raw numbers."""
+
+
 class InferRoutes:
     """The Open Inference Protocol's way to the workers."""
 
@@ -69,7 +73,7 @@ class InferRoutes:
         body = await intake.body(request, exchange)
         header_length = exchange.given.get(HEADER_LENGTH.lower())
         read = partial(self._read, served, body, header_length)
-        small = len(body) <= SMALL_BYTES
+        small = is_small(body, header_length, served)
         wanted, parts, chosen = read() if small else await intake.beside(read, exchange)
         await others()
         timeout_ms, priority = wanted.timeout_ms, wanted.priority
@@ -117,6 +121,17 @@ class InferRoutes:
             batch_size=self._settings.batch_size,
             batch_tokens=self._settings.batch_tokens or None,
         )
+
+
+def is_small(body: bytes, header_length: str | None, served: ServedModel) -> bool:
+    """Whether the body is read on the event loop. Raw tensors are only looked at, strings among
+    them one by one.
+    """
+    if len(body) <= SMALL_BYTES:
+        return True
+    if header_length is None or not header_length.isdecimal() or served.has_strings:
+        return False
+    return len(body) <= SMALL_RAW_BYTES and int(header_length[:9]) <= SMALL_BYTES
 
 
 def _write(

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
 from benchmarks.servers.engine import Engine, cut
 from benchmarks.servers.loads import loads
-from benchmarks.servers.models import Models
+from benchmarks.servers.models import PACKAGE, Models
 from benchmarks.servers.port import free_port
 from benchmarks.servers.process import NotStartedError, busy_threads, running
 from benchmarks.servers.subject import Order, Subject
 from benchmarks.servers.texts import lengths, texts
 from bundle.model import Model
+from trainer.models.pretrained import tokenizer_bytes
 
 LOADS = loads(1)
 
@@ -60,7 +62,9 @@ def test_texts_are_as_long_as_they_are_asked_to_be():
     assert min(drawn) >= 3
     assert max(drawn) == 128
     assert 28 < np.mean(drawn) < 34
-    assert [len(text.split()) + 2 for text in texts(drawn)] == drawn
+    tokenizer = Tokenizer.from_buffer(tokenizer_bytes(PACKAGE))
+    tokenizer.no_padding()
+    assert [len(tokenizer.encode(text).ids) for text in texts(drawn)] == drawn
 
 
 def test_threads_compute_that_are_nearly_as_busy_as_the_busiest():

@@ -539,6 +539,26 @@ def test_however_many_requests_come_at_once_few_wait_and_all_are_answered(upgrad
     assert 16 <= max(waiting) <= 16 + 1024 // 18
 
 
+def test_a_body_whose_length_was_told_is_read_at_once_and_what_follows_it_is_a_request():
+    hidden = b"\n\r\n" * 20_000
+    head = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(hidden)
+    pieces = []
+
+    async def scene(connection, wire):
+        parse = connection._parse
+
+        def parsed(piece):
+            pieces.append(len(piece))
+            parse(piece)
+
+        connection._parse = parsed
+        connection.data_received(head + hidden + REQUEST)
+        await until(lambda: wire.closed)
+
+    assert played(scene).written.endswith(b"here")
+    assert pieces == [1024, len(head + hidden) - 1024, len(REQUEST)]
+
+
 def test_what_was_sent_is_not_kept_while_a_connection_is_idle():
     async def play():
         async with hosting() as host:
