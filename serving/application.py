@@ -119,7 +119,6 @@ class Application:
         if self._tracer is not None:
             self._tracer.record(scope, exchange, status=status, seconds=seconds)
         if response is not None:
-            await others()
             if extra := self._extra_headers():
                 response.headers.update(extra)
             if exchange.record.phases:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from serving.departure import ClientGoneError
 from serving.errors import DeadlineExceededError
@@ -29,7 +29,7 @@ class Awaited:
     def __init__(self, parts: int, runs: list[Run], timeout_ms: float) -> None:
         self.runs = runs
         self._timeout_ms = timeout_ms
-        self._answers: list[Any] = [None] * parts
+        self._answers: list[Answer | None] = [None] * parts
         self._left = parts
         self.outcome: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
 
@@ -38,7 +38,7 @@ class Awaited:
         self._answers[index] = found
         self._left -= 1
         if not self._left and not self.outcome.done():
-            self.outcome.set_result(self._answers)
+            self.outcome.set_result(cast("list[Answer]", self._answers))
 
     def expire(self) -> None:
         """The deadline has passed."""

@@ -119,8 +119,11 @@ class Dispatcher:
                 departure.watch(request.abandon)
             for index, part in enumerate(parts if not request.outcome.done() else ()):
                 pending.append(
-                    self._send(served.key, part, index, request, deadline, priority, routed)
-                )
+                    self._send(
+                        served.key, part, index, request,
+                        deadline=deadline, priority=priority, routed=routed,
+                    )
+                )  # fmt: skip
             return await request.outcome
         except DeadlineExceededError:
             if routed and own_limit:
@@ -161,12 +164,13 @@ class Dispatcher:
         for worker in list(self._workers.values()):
             worker.link.close()
 
-    def _send(  # noqa: PLR0917 - once for every request
+    def _send(
         self,
         key: ModelKey,
         part: Part,
         index: int,
         request: Awaited,
+        *,
         deadline: float,
         priority: int,
         routed: bool,

@@ -32,30 +32,38 @@ class Lifecycle:
         self._expected = expected_workers
         self._needed = expected_workers if first else 1
         self._workers = 0
-        self.started = False
-        """Whether the server has been ready at any time."""
-        self.draining = False
-        """Whether it is on its way out."""
+        self._started = False
+        self._draining = False
 
     def update(self, *, workers: int) -> None:
         """That many workers can be used now."""
         self._workers = workers
-        self.started = self.started or workers >= self._needed
+        self._started = self._started or workers >= self._needed
 
     def drain(self) -> None:
         """From now on the server is on its way out."""
-        self.draining = True
+        self._draining = True
 
     @property
     def status(self) -> str:
         """starting, ready, degraded (a worker is missing) or draining."""
-        if self.draining:
+        if self._draining:
             return "draining"
-        if not self.started:
+        if not self._started:
             return "starting"
         return "ready" if self._workers >= self._expected else "degraded"
 
     @property
+    def started(self) -> bool:
+        """Whether the server has been ready at any time."""
+        return self._started
+
+    @property
     def ready(self) -> bool:
         """Whether requests should be sent here."""
-        return self.started and not self.draining and self._workers > 0
+        return self._started and not self._draining and self._workers > 0
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is on its way out."""
+        return self._draining

@@ -33,7 +33,7 @@ ROUTING_KEY = "X-Routing-Key"
 MODEL_VERSION = "X-Model-Version"
 _REQUEST_ID, _ROUTING_KEY, _MODEL_VERSION = map(str.lower, (REQUEST_ID, ROUTING_KEY, MODEL_VERSION))
 _ENCODING = "content-encoding"
-_IN_NO_HEADER = re.compile(r"[^ -~]")
+_UNPRINTABLE = re.compile(r"[^ -~]")
 
 
 def _given_twice(scope: Scope) -> frozenset[str]:
@@ -196,4 +196,4 @@ def _lines_of_model(version: str, variant: str) -> str:
 
 def _latin(text: str) -> str:
     """A header's value: what does not fit into one is replaced."""
-    return _IN_NO_HEADER.sub("?", text)
+    return _UNPRINTABLE.sub("?", text)

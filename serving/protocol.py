@@ -32,14 +32,24 @@ MAX_HEAD_BYTES = 64 * 1024
 MOST_WAITING = 16
 """Requests of one connection that wait for the answers to those before them. What else has come is
 read when they are answered."""
+PIECE_BYTES = 4096
+"""That are read together, unless they are known to be one body's: most heads are shorter."""
 SLICE_BYTES = 1024
-"""That are read together of what may hold more requests than that."""
+"""That are read together of a piece which may hold more requests than may wait."""
 _HEAD_END = b"\n\r\n"
 
 
 def _size(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
     """About as many bytes as were sent of them."""
     return len(url) + sum([len(name) + len(value) + len(": \r\n") for name, value in headers])
+
+
+def _slice(data: bytes, at: int) -> int:
+    """How many of the bytes from there on are read at once, where there may be requests in them."""
+    size = min(len(data) - at, PIECE_BYTES)
+    if size > SLICE_BYTES and data.count(_HEAD_END, at, at + size) > MOST_WAITING:
+        return SLICE_BYTES
+    return size
 
 
 class _HeadEnd(Exception):  # noqa: N818 - no error of ours: the parser makes its own of it
@@ -80,8 +90,6 @@ class HttpProtocol(HttpToolsProtocol):
         """Bytes of a body that are still to come, where its length was told: there is no other
         request in them.
         """
-        self._in_chunks = False
-        """Whether there is a body that did not tell its length."""
         self._in_head = False
         self._used = False
         self._departure = Departure()
@@ -126,21 +134,12 @@ class HttpProtocol(HttpToolsProtocol):
         """All of it, or as much as there are requests for that may wait."""
         at, rest = 0, memoryview(data)
         while rest and len(self.pipeline) < MOST_WAITING:
-            size = self._body_left or self._slice(data, at)
+            size = self._body_left or _slice(data, at)
             self._parse(rest[:size])
             at, rest = at + size, rest[size:]
             if self.transport.is_closing() or self._leftover.begun:
                 return
         self._unread = data[at:]
-
-    def _slice(self, data: bytes, at: int) -> int:
-        """How much of what is left is read at once, where there may be requests in it."""
-        left = len(data) - at
-        if left <= SLICE_BYTES:
-            return left
-        if self._in_chunks and data.count(_HEAD_END, at) <= MOST_WAITING:
-            return left
-        return SLICE_BYTES
 
     def _parse(self, rest: memoryview) -> None:
         """As uvicorn does, but that nobody is granted another protocol."""
@@ -199,11 +198,9 @@ class HttpProtocol(HttpToolsProtocol):
         for name, value in self.headers:
             if name == b"content-length":
                 self._body_left = int(value)
-            elif name == b"transfer-encoding":
-                if value.strip().lower() != b"chunked":
-                    self._wrong_head = other_coding(value)
-                    raise _HeadEnd
-                self._in_chunks = True
+            elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                self._wrong_head = other_coding(value)
+                raise _HeadEnd
         method = self.parser.get_method()
         if self.parser.should_upgrade() and method != b"CONNECT":
             version = self.parser.get_http_version()
@@ -215,7 +212,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._begin(method)
 
     def _begin(self, method: bytes) -> None:
-        """As uvicorn's `on_headers_complete`, in fewer steps."""
+        """As uvicorn's `on_headers_complete`, in fewer steps, and without what is not used here: a
+        root path and a limit of connections.
+        """
         scope, version = self.scope, self.parser.get_http_version()
         scope["method"] = method.decode("ascii")
         if version != "1.1":
@@ -256,7 +255,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self._plain_head:
             return
-        self._body_left, self._in_chunks = 0, False
+        self._body_left = 0
         super().on_message_complete()
         body = self.cycle.body
         if len(body) <= HIGH_WATER_LIMIT:  # beyond it nothing is read until the body is asked for

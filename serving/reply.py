@@ -15,7 +15,7 @@ _LAST = b"content-length: %%d\r\ncontent-type: %b\r\n" % JSON.encode("ascii")
 
 
 class Reply(Response):
-    """Made in a fourth of the time that Starlette takes, which every prediction has to wait for."""
+    """Made without what Starlette does for any response, which every prediction would wait for."""
 
     def __init__(self, content: bytes, lines: bytes) -> None:
         """`lines`: headers as they are sent, each with its end; `raw_headers` are those that are

@@ -2,8 +2,8 @@
 
 Its own way asks at every number whether the process has forked, and whether the metric has labels
 that were not given. These are made after the fork, with their labels, and each is written by one
-thread, into the file alone. The files stay what they are: a number of 8 bytes and a time of 8,
-which is 0.
+thread at a time, into the file alone. The files stay what they are: a number of 8 bytes and a time
+of 8, which is 0.
 """
 
 from __future__ import annotations

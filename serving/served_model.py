@@ -15,7 +15,12 @@ from bundle.prediction import to_predictions
 from bundle.tensor import DYNAMIC, STRING
 from serving.batch import cut
 from serving.codec.tensors import row_shape, to_array
-from serving.errors import BadRequestError, ModelFailedError, RefusedSampleError
+from serving.errors import (
+    BadRequestError,
+    ModelFailedError,
+    RefusedSampleError,
+    TooLargeError,
+)
 from serving.preprocessors import Preprocessors
 
 if TYPE_CHECKING:
@@ -90,6 +95,7 @@ class ServedModel:
         self.sequential = field == "text"
         """Whether samples have lengths, and batches the padding that comes with them."""
         self.has_strings = any(spec.dtype == STRING for spec in self.manifest.inputs)
+        """Whether tensors of the model's are looked at value by value."""
         self._shapes = {
             spec.name: row_shape(spec, batchable=info.batchable) for spec in self.manifest.inputs
         }
@@ -112,7 +118,9 @@ class ServedModel:
         """The samples as tensors, in as few parts as can run at once. Raises BadRequestError."""
         if len(samples) == 1:
             signature, row = self._to_row(samples[0], cache)
-            return [self._alone(signature, 0, row)]
+            if self.preprocessor is None:
+                return [Part(_stacked(row), (0,), signature)]
+            return [self._join(signature, [(0, row)])]
         groups: dict[str, list[tuple[int, Tensors]]] = {}
         for index, sample in enumerate(samples):
             signature, row = self._to_row(sample, cache)
@@ -135,30 +143,41 @@ class ServedModel:
         return parts
 
     def from_tensors(
-        self, tensors: Tensors, *, batch_size: int, batch_tokens: int | None = None
+        self,
+        tensors: Tensors,
+        *,
+        batch_size: int,
+        batch_tokens: int | None = None,
+        most_samples: int,
     ) -> list[Part]:
         """Tensors as the model's signature has them, batch dimension included, as parts.
 
-        Raises BadRequestError where the inputs are batches of different sizes, and InputError where
-        no sample becomes such tensors.
+        Raises BadRequestError where the inputs are batches of different sizes, TooLargeError where
+        they have too many samples, and InputError where no sample becomes such tensors.
         """
         if self.preprocessor is not None:
             self.preprocessor.check(tensors)
         if not self.info.batchable:
-            stacked = {name: array[np.newaxis] for name, array in tensors.items()}
-            return [Part(stacked, (0,), self._signature(tensors))]
+            return [Part(_stacked(tensors), (0,), self._signature(tensors))]
         sizes = {name: len(array) for name, array in tensors.items()}
         if len(set(sizes.values())) > 1:
             told = ", ".join(f"{name} {size}" for name, size in sizes.items())
             raise BadRequestError(f"the inputs have different batch sizes: {told}", field="inputs")
         count = next(iter(sizes.values()))
+        if count > most_samples:  # before anything is done for each of them
+            raise TooLargeError(
+                f"the batch has {count} samples, at most {most_samples} are taken",
+                code="too_many_instances",
+                field="inputs",
+            )
+        indices = tuple(range(count))
         first = {name: array[0] for name, array in tensors.items()}
         length = _length(first) if self.sequential else 1
         lengths = [length] * count
         return [
             Part(
                 {name: array[piece] for name, array in tensors.items()},
-                tuple(range(count))[piece],
+                indices[piece],
                 self._signature(first),
                 length,
             )
@@ -208,13 +227,14 @@ class ServedModel:
 
     def _read_inputs(self, sample: Sample) -> tuple[str, Tensors]:
         values: Mapping[str, Any] = sample.value
-        row = {}
-        for name, spec, shape in self._row_specs:
+        for name in self._shapes:
             if name not in values:
                 raise self._other_names(values)
-            row[name] = to_array(values[name], spec, shape=shape)
-        if len(values) != len(row):
+        if len(values) > len(self._shapes):
             raise self._other_names(values)
+        row = {
+            name: to_array(values[name], spec, shape=shape) for name, spec, shape in self._row_specs
+        }
         if self.sequential:
             _check_lengths(row)
         if self.preprocessor is not None:
@@ -236,25 +256,25 @@ class ServedModel:
             return "text"
         return self._fixed_signature or _shapes_signature(array.shape for array in row.values())
 
-    def _alone(self, signature: str, index: int, row: Tensors) -> Part:
-        if self.preprocessor is not None:
-            return self._join(signature, [(index, row)])
-        length = _length(row) if self.sequential else 1
-        tensors = {name: array[np.newaxis] for name, array in row.items()}
-        return Part(tensors, (index,), signature, length)
-
     def _join(self, signature: str, rows: list[tuple[int, Tensors]]) -> Part:
         indices = tuple(index for index, _ in rows)
         tensors = [row for _, row in rows]
         length = max(map(_length, tensors)) if self.sequential else 1
         if self.preprocessor is not None and signature == self.preprocessor.sample_field:
             return Part(self.preprocessor.collate(tensors), indices, signature, length)
+        if len(tensors) == 1:
+            return Part(_stacked(tensors[0]), indices, signature, length)
         joined = {name: np.stack([row[name] for row in tensors]) for name in tensors[0]}
         return Part(joined, indices, signature, length)
 
 
 def _shapes_signature(shapes: Iterable[tuple[int, ...]]) -> str:
     return ";".join(map(str, shapes))
+
+
+def _stacked(row: Tensors) -> Tensors:
+    """A batch of one."""
+    return {name: array[np.newaxis] for name, array in row.items()}
 
 
 def _length(row: Tensors) -> int:

@@ -3,9 +3,9 @@
 What a request needs of the program is more than a processor's first cache holds: done for one
 request after the other, from its beginning to its end, all of it is fetched anew for each. So each
 request stops between the stages of its way, and all that are on the same turn of the event loop do
-one stage, and then all of them the next: a third less time where there are a dozen, and more come
-meanwhile, so that what is done once a turn is done less often. To one that is alone it costs some
-microseconds.
+one stage, and then all of them the next. It takes less time (docs/performance.md says how much),
+and more requests come meanwhile, so that what is done once a turn is done less often. To one that
+is alone it costs some microseconds.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from serving.batch import Item
 from serving.batching import Batcher
-from serving.forecast import Forecast, Outlook
+from serving.forecast import Forecast
 from serving.wire import CANCEL, INFER, REPLY, Message, Tensors
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class WorkQueue:
         outlook = self._forecast.outlook(model)
         group, length = (model, fields["signature"]), fields["length"]
         # In time is what has run by then: what has only begun is work for nobody.
-        done = now + self._seconds(now, priority, group, samples, samples * length, outlook=outlook)
+        done = now + self._seconds(now, priority, group, samples, samples * length)
         late = done + outlook.margin - deadline
         hopeless = len(self._batcher) > 0 and late > 0 and not self._forecast.tries(model, now)
         leaving = None if hopeless else self._batcher.yielding(samples, to=priority)
@@ -214,19 +214,18 @@ class WorkQueue:
             self._forget(other)
             self._metrics.dropped(REJECTED, other.samples)
         last = deadline - outlook.batch
-        due = now + outlook.patience
         item = Item(
             Job(link, fields["id"], model, tensors, done, fields["routed"]),
-            group,
-            samples,
-            now,
-            min(last, due),
-            deadline,
-            last - outlook.batch,
-            outlook.saves,
-            outlook.pace,
-            length,
-            priority,
+            group=group,
+            samples=samples,
+            arrived=now,
+            due=min(now + outlook.patience, last),
+            deadline=deadline,
+            presses=last - outlook.batch,
+            saves=outlook.saves,
+            pace=outlook.pace,
+            priority=priority,
+            length=length,
         )
         if not self._batcher.add(item):
             raise AssertionError("room was made for it")
@@ -244,23 +243,20 @@ class WorkQueue:
         group: Group | None = None,
         samples: int = 0,
         tokens: int = 0,
-        *,
-        outlook: Outlook | None = None,
     ) -> float:
         """Until all has run which runs already, or waits and does not go after that priority, and
-        so much more of a group, of whose model that is the outlook.
+        so much more of a group.
         """
         seconds = max(now, self._ends, self._rests_until) - now
-        batches = self._batcher.batches
+        outlook, batches = self._forecast.outlook, self._batcher.batches
         for key, waiting, of_them in self._batcher.ahead(priority):
             if key == group:
                 samples += waiting
                 tokens += of_them
             else:
-                of_others = self._forecast.outlook(key[0])
-                seconds += of_others.takes(waiting, batches(waiting, of_them))
-        if outlook is not None:
-            seconds += outlook.takes(samples, batches(samples, tokens))
+                seconds += outlook(key[0]).takes(waiting, batches(waiting, of_them))
+        if group is not None:
+            seconds += outlook(group[0]).takes(samples, batches(samples, tokens))
         return seconds
 
     def _cancel(self, link: Link, message: Message) -> list[dict[str, Any]]:

@@ -15,7 +15,6 @@ from serving.codec.infer_request import HEADER_LENGTH, parse_infer_request
 from serving.codec.infer_response import choose_outputs, write_infer_response
 from serving.codec.infer_tensors import read_tensors
 from serving.codec.json import JSON
-from serving.errors import TooLargeError
 from serving.guard import PREDICT
 from serving.intake import SMALL_BYTES
 from serving.routes.small_answer import are_small
@@ -73,7 +72,7 @@ class InferRoutes:
         body = await intake.body(request, exchange)
         header_length = exchange.given.get(HEADER_LENGTH.lower())
         read = partial(self._read, served, body, header_length)
-        small = is_small(body, header_length, served)
+        small = is_read_at_once(body, header_length, strings=served.has_strings)
         wanted, parts, chosen = read() if small else await intake.beside(read, exchange)
         await others()
         timeout_ms, priority = wanted.timeout_ms, wanted.priority
@@ -104,34 +103,28 @@ class InferRoutes:
     ) -> tuple[InferRequest, list[Part], list[tuple[TensorSpec, bool]]]:
         wanted = parse_infer_request(body, header_length)
         chosen = choose_outputs(wanted, served.manifest.outputs)
-        parts = self._split(wanted, served)
-        samples = sum(len(part.indices) for part in parts)
-        if samples > self._settings.max_batch_instances:
-            raise TooLargeError(
-                f"the batch has {samples} samples, at most {self._settings.max_batch_instances} "
-                "are taken",
-                code="too_many_instances",
-                field="inputs",
-            )
-        return wanted, parts, chosen
+        return wanted, self._split(wanted, served), chosen
 
     def _split(self, wanted: InferRequest, served: ServedModel) -> list[Part]:
         return served.from_tensors(
             read_tensors(wanted, served.manifest.inputs),
             batch_size=self._settings.batch_size,
             batch_tokens=self._settings.batch_tokens or None,
+            most_samples=self._settings.max_batch_instances,
         )
 
 
-def is_small(body: bytes, header_length: str | None, served: ServedModel) -> bool:
-    """Whether the body is read on the event loop. Raw tensors are only looked at, strings among
-    them one by one.
+def is_read_at_once(body: bytes, header_length: str | None, *, strings: bool) -> bool:
+    """Whether the body is read on the event loop. Of raw numbers nothing is done for each; of
+    `strings` there is.
     """
     if len(body) <= SMALL_BYTES:
         return True
-    if header_length is None or not header_length.isdecimal() or served.has_strings:
+    if strings or len(body) > SMALL_RAW_BYTES or header_length is None:
         return False
-    return len(body) <= SMALL_RAW_BYTES and int(header_length[:9]) <= SMALL_BYTES
+    if not header_length.isdecimal() or len(header_length) > len(str(SMALL_BYTES)):
+        return False
+    return int(header_length) <= SMALL_BYTES
 
 
 def _write(

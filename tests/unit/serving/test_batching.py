@@ -324,3 +324,26 @@ def test_a_batch_is_not_cut_for_who_had_time_for_two_whole_ones():
     for number in range(4):
         queue.add(item(str(number), arrived=0.0, due=0.0, deadline=8.5, pace=BY_SAMPLES))
     assert names(queue.poll(6.0).batch) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("lengths", [(1, 1, 1), (1, 2, 1)])
+def test_a_whole_group_that_is_one_batch_leaves_with_its_leader_first_and_nothing_of_it_stays(
+    lengths,
+):
+    queue = batcher()
+    first, second, third = (
+        item(name, arrived=float(place), due=10.0, length=length)
+        for place, (name, length) in enumerate(zip("abc", lengths, strict=True))
+    )
+    second.presses, second.deadline = 5.0, 50.0
+    for entry in (first, second, third):
+        queue.add(entry)
+    polled = queue.poll(10.0)
+    assert names(polled.batch)[0] == "b"
+    assert sorted(names(polled.batch)) == ["a", "b", "c"]
+    assert not any(entry.waiting for entry in polled.batch)
+    assert len(queue) == 0
+    assert list(queue.groups) == []
+    assert queue.wake is None
+    queue.add(item("next", arrived=20.0))
+    assert names(queue.poll(21.0).batch) == ["next"]
