@@ -255,7 +255,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self._plain_head:
             return
-        self._body_left = 0
+        self._body_left = self._pending_bytes = 0
         super().on_message_complete()
         body = self.cycle.body
         if len(body) <= HIGH_WATER_LIMIT:  # beyond it nothing is read until the body is asked for

@@ -559,6 +559,33 @@ def test_a_body_whose_length_was_told_is_read_at_once_and_what_follows_it_is_a_r
     assert pieces == [1024, len(head + hidden) - 1024, len(REQUEST)]
 
 
+def trailing(size: int) -> list[str]:
+    """How a request with a trailer of that size, and one that follows it, are answered."""
+
+    async def play():
+        async with hosting() as host:
+            reader, writer = await asyncio.open_connection(*host.address)
+            writer.write(CHUNKED + b"1\r\na\r\n0\r\nX: " + b"h" * size + b"\r\n\r\n")
+            received = await reader.read(2**16)
+            writer.write(b"GET /last HTTP/1.1\r\nConnection: close\r\n\r\n")
+            with contextlib.suppress(ConnectionError):
+                received += await reader.read()
+            writer.close()
+            return statuses(received)
+
+    return asyncio.run(play())
+
+
+def test_a_trailer_is_bounded_as_a_head_is():
+    assert trailing(MAX_HEAD_BYTES - 5000) == ["200", "200"]
+    assert trailing(MAX_HEAD_BYTES + 50_000) == ["431"]
+
+
+@pytest.mark.parametrize("size", range(MAX_HEAD_BYTES - 1000, MAX_HEAD_BYTES + 5000, 500))
+def test_a_request_that_is_complete_is_not_refused_for_its_trailer(size):
+    assert trailing(size) in (["200", "200"], ["431"])
+
+
 def test_what_was_sent_is_not_kept_while_a_connection_is_idle():
     async def play():
         async with hosting() as host:
