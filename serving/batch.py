@@ -54,6 +54,8 @@ class Item(Generic[P]):
     """Tokens of its longest sample, to which the others of a batch are padded."""
     priority: int = 1
     """1 goes first."""
+    alone: bool = False
+    """Whether nothing can run along with it, as it is with all of its group."""
     waiting: bool = field(default=False, init=False)
     sequence: int = field(default=-1, init=False)
     """Its place in the order of arrival."""

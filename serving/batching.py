@@ -75,7 +75,7 @@ class Batcher(Generic[P]):
         item.waiting = True
         group = self._groups.get(item.group)
         if group is None:
-            group = self._groups[item.group] = Group()
+            group = self._groups[item.group] = Group(alone=item.alone)
         group.add(item)
         self._samples += item.samples
         self._due.push(item.due, item.sequence, item)
@@ -95,8 +95,11 @@ class Batcher(Generic[P]):
             return [(key, group.samples, group.tokens) for key, group in self._groups.items()]
         return [(key, *group.ahead(priority)) for key, group in self._groups.items()]
 
-    def batches(self, samples: int, tokens: int) -> int:
-        """How many it takes to run so much of one group, where there is no padding."""
+    def batches(self, group: Any, samples: int, tokens: int) -> int:
+        """How many it takes to run so much of that group, where there is no padding."""
+        waiting = self._groups.get(group)
+        if waiting is not None and waiting.alone:
+            return samples
         batches = -(-samples // self._batch_size)
         if self._batch_tokens is None:
             return batches
@@ -211,6 +214,9 @@ class Batcher(Generic[P]):
         if pace is not None and leader.deadline - leader.arrived > 2 * pace.lasts(self._batch_size):
             pace = None
         group = self._groups[leader.group]
+        if group.alone:
+            self._remove(leader)
+            return [leader]
         if pace is None and self._fits(group, leader.length) and (alike := group.alike()):
             return self._take_all(alike, leader)
         batch = Batch[P](self._batch_size, self._batch_tokens, now, pace)
@@ -248,7 +254,7 @@ class Batcher(Generic[P]):
         return items
 
     def _is_full(self, group: Group[P]) -> bool:
-        if group.samples >= self._batch_size:
+        if group.samples >= self._batch_size or (group.alone and group.samples):
             return True
         return self._batch_tokens is not None and group.tokens >= self._batch_tokens
 

@@ -81,6 +81,7 @@ class Debt:
             "model": self.model,
             "signature": self.part.signature,
             "length": self.part.length,
+            "alone": self.part.alone,
             "deadline": self.deadline,
             "priority": self.priority,
             "routed": routed,

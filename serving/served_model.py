@@ -75,6 +75,8 @@ class Part(NamedTuple):
     """Parts of the same model and signature can be joined into one batch."""
     length: int = 1
     """Tokens of a row, padding included; 1 for what is no sequence."""
+    alone: bool = False
+    """Whether it cannot be joined with any other."""
 
 
 class ServedModel:
@@ -119,7 +121,7 @@ class ServedModel:
         if len(samples) == 1:
             signature, row = self._to_row(samples[0], cache)
             if self.preprocessor is None:
-                return [Part(_stacked(row), (0,), signature)]
+                return [Part(_stacked(row), (0,), signature, alone=not self.info.batchable)]
             return [self._join(signature, [(0, row)])]
         groups: dict[str, list[tuple[int, Tensors]]] = {}
         for index, sample in enumerate(samples):
@@ -158,7 +160,7 @@ class ServedModel:
         if self.preprocessor is not None:
             self.preprocessor.check(tensors)
         if not self.info.batchable:
-            return [Part(_stacked(tensors), (0,), self._signature(tensors))]
+            return [Part(_stacked(tensors), (0,), self._signature(tensors), alone=True)]
         sizes = {name: len(array) for name, array in tensors.items()}
         if len(set(sizes.values())) > 1:
             told = ", ".join(f"{name} {size}" for name, size in sizes.items())
@@ -261,11 +263,12 @@ class ServedModel:
         tensors = [row for _, row in rows]
         length = max(map(_length, tensors)) if self.sequential else 1
         if self.preprocessor is not None and signature == self.preprocessor.sample_field:
-            return Part(self.preprocessor.collate(tensors), indices, signature, length)
-        if len(tensors) == 1:
-            return Part(_stacked(tensors[0]), indices, signature, length)
-        joined = {name: np.stack([row[name] for row in tensors]) for name in tensors[0]}
-        return Part(joined, indices, signature, length)
+            joined: Tensors = self.preprocessor.collate(tensors)
+        elif len(tensors) == 1:
+            joined = _stacked(tensors[0])
+        else:
+            joined = {name: np.stack([row[name] for row in tensors]) for name in tensors[0]}
+        return Part(joined, indices, signature, length, alone=not self.info.batchable)
 
 
 def _shapes_signature(shapes: Iterable[tuple[int, ...]]) -> str:

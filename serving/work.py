@@ -226,6 +226,7 @@ class WorkQueue:
             pace=outlook.pace,
             priority=priority,
             length=length,
+            alone=fields.get("alone", False),
         )
         if not self._batcher.add(item):
             raise AssertionError("room was made for it")
@@ -254,9 +255,9 @@ class WorkQueue:
                 samples += waiting
                 tokens += of_them
             else:
-                seconds += outlook(key[0]).takes(waiting, batches(waiting, of_them))
+                seconds += outlook(key[0]).takes(waiting, batches(key, waiting, of_them))
         if group is not None:
-            seconds += outlook(group[0]).takes(samples, batches(samples, tokens))
+            seconds += outlook(group[0]).takes(samples, batches(group, samples, tokens))
         return seconds
 
     def _cancel(self, link: Link, message: Message) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ def item(
     length: int = 1,
     saves: float = math.inf,
     pace: Pace | None = None,
+    alone: bool = False,
 ) -> Item[str]:
     """Due a second after it arrived, unless told otherwise."""
     return Item(
@@ -35,6 +36,7 @@ def item(
         length=length,
         saves=saves,
         pace=pace,
+        alone=alone,
     )
 
 
@@ -286,7 +288,8 @@ def test_a_batcher_counts_what_waits_by_group_and_in_batches():
     queue.add(item("c", samples=1, length=30, group="h", priority=5))
     assert queue.ahead(5) == [("g", 5, 80), ("h", 1, 30)]
     assert [entry for entry in queue.ahead(1) if entry[1]] == [("g", 3, 60)]
-    assert [queue.batches(*load) for load in ((0, 0), (4, 100), (5, 100), (4, 101))] == [0, 1, 2, 2]
+    loads = ((0, 0), (4, 100), (5, 100), (4, 101))
+    assert [queue.batches("g", *load) for load in loads] == [0, 1, 2, 2]
 
 
 BY_SAMPLES = Pace(0.0, 1.0)
@@ -347,3 +350,21 @@ def test_a_whole_group_that_is_one_batch_leaves_with_its_leader_first_and_nothin
     assert queue.wake is None
     queue.add(item("next", arrived=20.0))
     assert names(queue.poll(21.0).batch) == ["next"]
+
+
+def test_what_runs_alone_waits_for_no_company_and_leaves_one_by_one_in_order():
+    queue = batcher(batch_size=8)
+    for name in "abc":
+        queue.add(item(name, group="alone", due=50.0, alone=True))
+    queue.add(item("company", group="other", due=0.5))
+    assert queue.batches("alone", 3, 3) == 3
+    assert queue.batches("other", 3, 3) == 1
+    assert [names(queue.poll(1.0).batch) for _ in range(4)] == [["company"], ["a"], ["b"], ["c"]]
+    assert queue.wake is None
+
+
+def test_of_what_runs_alone_a_higher_priority_goes_first():
+    queue = batcher(batch_size=8)
+    queue.add(item("low", group="alone", priority=5, alone=True))
+    queue.add(item("high", group="alone", priority=1, alone=True))
+    assert [names(queue.poll(0.0).batch) for _ in range(2)] == [["high"], ["low"]]
