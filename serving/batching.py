@@ -75,7 +75,7 @@ class Batcher(Generic[P]):
         item.waiting = True
         group = self._groups.get(item.group)
         if group is None:
-            group = self._groups[item.group] = Group(alone=item.alone)
+            group = self._groups[item.group] = Group(1 if item.alone else self._batch_size)
         group.add(item)
         self._samples += item.samples
         self._due.push(item.due, item.sequence, item)
@@ -98,10 +98,9 @@ class Batcher(Generic[P]):
     def batches(self, group: Any, samples: int, tokens: int) -> int:
         """How many it takes to run so much of that group, where there is no padding."""
         waiting = self._groups.get(group)
-        if waiting is not None and waiting.alone:
-            return samples
-        batches = -(-samples // self._batch_size)
-        if self._batch_tokens is None:
+        most = self._batch_size if waiting is None else waiting.most
+        batches = -(-samples // most)
+        if self._batch_tokens is None or most < self._batch_size:
             return batches
         return max(batches, -(-tokens // self._batch_tokens))
 
@@ -214,12 +213,9 @@ class Batcher(Generic[P]):
         if pace is not None and leader.deadline - leader.arrived > 2 * pace.lasts(self._batch_size):
             pace = None
         group = self._groups[leader.group]
-        if group.alone:
-            self._remove(leader)
-            return [leader]
         if pace is None and self._fits(group, leader.length) and (alike := group.alike()):
             return self._take_all(alike, leader)
-        batch = Batch[P](self._batch_size, self._batch_tokens, now, pace)
+        batch = Batch[P](group.most, self._batch_tokens, now, pace)
         batch.add(leader)
         for item in group.around(leader.length):
             if item is leader:
@@ -235,9 +231,7 @@ class Batcher(Generic[P]):
     def _fits(self, group: Group[P], length: int) -> bool:
         """Whether all of the group is one batch, if all of it has that length."""
         tokens = self._batch_tokens
-        return group.samples <= self._batch_size and (
-            tokens is None or group.samples * length <= tokens
-        )
+        return group.samples <= group.most and (tokens is None or group.samples * length <= tokens)
 
     def _take_all(self, items: list[Item[P]], leader: Item[P]) -> list[Item[P]]:
         """What `_remove` would do for each of them, where that is the whole group."""
@@ -254,7 +248,7 @@ class Batcher(Generic[P]):
         return items
 
     def _is_full(self, group: Group[P]) -> bool:
-        if group.samples >= self._batch_size or (group.alone and group.samples):
+        if group.samples >= group.most:
             return True
         return self._batch_tokens is not None and group.tokens >= self._batch_tokens
 

@@ -78,7 +78,7 @@ class Catalog:
 
     def find(self, name: str | None, version: str | None) -> ServedModel:
         """The version, or else the first one. Raises UnknownTargetError, naming what there is."""
-        found = name if name in self._first else self.name(name)
+        found = self.name(name)
         served = self._first[found] if version is None else self._models.get((found, version))
         if served is not None:
             return served

@@ -143,9 +143,7 @@ class Dispatcher:
         done with others of that priority.
         """
         key, now, least = served.key, time.monotonic(), math.inf
-        for worker in self._workers.values():
-            if key not in worker.models:
-                continue
+        for worker in self._able(key):
             wait = worker.backlog.wait((key, priority), samples=samples, deadline=deadline, now=now)
             if wait is None:
                 return
@@ -164,6 +162,9 @@ class Dispatcher:
         for worker in list(self._workers.values()):
             worker.link.close()
 
+    def _able(self, model: ModelKey) -> list[Debtor]:
+        return [worker for worker in self._workers.values() if model in worker.models]
+
     def _send(
         self,
         key: ModelKey,
@@ -178,7 +179,7 @@ class Dispatcher:
         """The part is the business of the worker that owes least."""
         if self._closed is not None:
             raise self._closed()
-        able = [worker for worker in self._workers.values() if key in worker.models]
+        able = self._able(key)
         if not able:
             raise UnavailableError("no worker is ready", code="not_ready")
         worker = able[0] if len(able) == 1 else min(able, key=_owed)

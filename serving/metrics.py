@@ -242,7 +242,7 @@ class MetricsCollector:
 
     def in_flight(self, record: RequestRecord) -> Cell:
         """How many requests for the record's model are with the workers."""
-        return self._number(self._in_flight, record.model, record.version, record.variant)
+        return self._number(self._in_flight, *record.labels)
 
     def _number(self, metric: Counter | Gauge, *labels: str) -> Cell:
         """Of the metric with these labels, which prometheus_client takes long to find."""

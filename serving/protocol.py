@@ -132,11 +132,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _read(self, data: bytes) -> None:
         """All of it, or as much as there are requests for that may wait."""
-        at, rest = 0, memoryview(data)
-        while rest and len(self.pipeline) < MOST_WAITING:
+        at, view = 0, memoryview(data)
+        while at < len(data) and len(self.pipeline) < MOST_WAITING:
             size = self._body_left or _slice(data, at)
-            self._parse(rest[:size])
-            at, rest = at + size, rest[size:]
+            self._parse(view[at : at + size])
+            at += size
             if self.transport.is_closing() or self._leftover.begun:
                 return
         self._unread = data[at:]

@@ -15,6 +15,4 @@ def new_request_id() -> str:
 
 def choose_request_id(given: str | None) -> str:
     """One from outside is kept if it is short and harmless, else replaced."""
-    if given is None:
-        return new_request_id()
-    return given if _ACCEPTABLE.fullmatch(given) else new_request_id()
+    return given if given is not None and _ACCEPTABLE.fullmatch(given) else new_request_id()

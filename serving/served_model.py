@@ -101,9 +101,6 @@ class ServedModel:
         self._shapes = {
             spec.name: row_shape(spec, batchable=info.batchable) for spec in self.manifest.inputs
         }
-        self._row_specs = [
-            (spec.name, spec, self._shapes[spec.name]) for spec in self.manifest.inputs
-        ]
         fixed = all(DYNAMIC not in shape for shape in self._shapes.values()) and not any(
             spec.unranked for spec in self.manifest.inputs
         )
@@ -235,7 +232,8 @@ class ServedModel:
         if len(values) > len(self._shapes):
             raise self._other_names(values)
         row = {
-            name: to_array(values[name], spec, shape=shape) for name, spec, shape in self._row_specs
+            spec.name: to_array(values[spec.name], spec, shape=self._shapes[spec.name])
+            for spec in self.manifest.inputs
         }
         if self.sequential:
             _check_lengths(row)

@@ -107,9 +107,9 @@ class _Queue(Generic[P]):
 class Group(Generic[P]):
     """The waiting items of one group, by priority."""
 
-    def __init__(self, *, alone: bool = False) -> None:
-        """`alone`: whether each of them is a batch of its own."""
-        self.alone = alone
+    def __init__(self, most: int) -> None:
+        """`most`: samples of a batch."""
+        self.most = most
         self.samples = 0
         self.tokens = 0
         self.latest = -math.inf

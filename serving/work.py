@@ -105,7 +105,7 @@ class WorkQueue:
         with self._changed:
             for message in messages:
                 if message.kind == INFER:
-                    for refused, found in self._add(link, message.fields, message.tensors[0]):
+                    for refused, found in self._add(link, message):
                         answers[refused].append(found)
                 elif message.kind == CANCEL:
                     for found in self._cancel(link, message):
@@ -190,10 +190,10 @@ class WorkQueue:
             self._closed = True
             self._changed.notify()
 
-    def _add(
-        self, link: Link, fields: dict[str, Any], tensors: Tensors
-    ) -> Sequence[tuple[Link, dict[str, Any]]]:
+    def _add(self, link: Link, message: Message) -> list[tuple[Link, dict[str, Any]]]:
         """The refusals of what is not queued, or not any more, and whose it was."""
+        fields = message.fields
+        tensors = message.tensors[0]
         model: ModelKey = tuple(fields["model"])
         samples = len(next(iter(tensors.values())))
         now, deadline, priority = time.monotonic(), fields["deadline"], fields["priority"]
@@ -231,7 +231,7 @@ class WorkQueue:
         if not self._batcher.add(item):
             raise AssertionError("room was made for it")
         self._items[link][fields["id"]] = item
-        return [self._displaced(other, now) for other in leaving] if leaving else ()
+        return [self._displaced(other, now) for other in leaving] if leaving else []
 
     def _displaced(self, item: Item[Job], now: float) -> tuple[Link, dict[str, Any]]:
         wait = self._seconds(now, item.priority)

@@ -10,8 +10,6 @@ import httpx
 import numpy as np
 import pytest
 
-from bundle.manifest import FileEntry, Manifest, Variant
-from bundle.tensor import TensorSpec
 from serving.application import Application
 from serving.arrivals import Arrivals
 from serving.awaited import Answer
@@ -28,20 +26,11 @@ from serving.routing.halt import Halt
 from serving.routing.shadow import Shadows
 from serving.routing.shadow_metrics import ShadowMetrics
 from serving.routing.table import RoutingTable
-from serving.served_model import ModelInfo, ServedModel
+from serving.served_model import ServedModel
 from serving.settings import Settings
+from tests.tiny_info import tensor_info
 
-FILE = FileEntry(sha256="0" * 64, bytes=1)
-MANIFEST = Manifest(
-    name="wide",
-    task="tensor",
-    inputs=(TensorSpec(name="x", dtype="float32", shape=(-1, 1)),),
-    outputs=(TensorSpec(name="y", dtype="float32", shape=(-1, -1)),),
-    default_variant="fp32",
-    variants=(Variant(name="fp32", file="model.onnx", sha256=FILE.sha256, bytes=FILE.bytes),),
-    files={"model.onnx": FILE},
-)
-INFO = ModelInfo("wide", "1", "fp32", "onnxruntime", "cpu", True, "/", MANIFEST.to_dict())
+INFO = tensor_info("wide", width=-1)
 INFER = {"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [1]}]}
 
 

@@ -5,24 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bundle.manifest import FileEntry, Manifest, Variant
-from bundle.tensor import TensorSpec
 from serving.errors import BadRequestError, TooLargeError
 from serving.intake import SMALL_BYTES
 from serving.routes.infer import SMALL_RAW_BYTES, is_read_at_once
-from serving.served_model import ModelInfo, ServedModel
+from serving.served_model import ServedModel
+from tests.tiny_info import tensor_info
 
-FILE = FileEntry(sha256="0" * 64, bytes=1)
-MANIFEST = Manifest(
-    name="m",
-    task="tensor",
-    inputs=(TensorSpec(name="x", dtype="float32", shape=(-1, 1)),),
-    outputs=(TensorSpec(name="y", dtype="float32", shape=(-1, 1)),),
-    default_variant="fp32",
-    variants=(Variant(name="fp32", file="model.onnx", sha256=FILE.sha256, bytes=FILE.bytes),),
-    files={"model.onnx": FILE},
-)
-INFO = ModelInfo("m", "1", "fp32", "onnxruntime", "cpu", True, "/", MANIFEST.to_dict())
+INFO = tensor_info("m", width=1)
 
 
 @pytest.mark.parametrize(
