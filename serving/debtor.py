@@ -92,7 +92,8 @@ class Debt:
         status, share = found["status"], found.get("share")
         if share is not None:
             seconds, failed = found.get("infer", 0.0), status != work.OK
-            self.request.runs.append(Run(seconds, found["samples"], found["tokens"], share, failed))
+            samples, tokens, shared = found["samples"], found["tokens"], found["shared"]
+            self.request.runs.append(Run(seconds, samples, tokens, share, shared, failed))
         if status == work.OK:
             self.request.answer(self.index, Answer(tensors, found["queue"], found["infer"]))
         else:

@@ -9,21 +9,23 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from litserve.loops import LitLoop
 
 from bundle.errors import AnswerError, EngineError, InputError
+from serving.vital import vital_thread
 from serving.work import FAILED, GONE, OK, REFUSED, Job, WorkQueue, answer, share
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from serving.batch import Item
     from serving.metrics import MetricsCollector
     from serving.models import LoadedModel
     from serving.served_model import ModelKey
+    from serving.streams import Turn
     from serving.transport import Answer, Link, Port
     from serving.wire import Array, Tensors
 
 log = logging.getLogger(__name__)
 
-_RAN = ("samples", "tokens", "share", "queue", "infer")
+_RAN = ("samples", "tokens", "share", "shared", "queue", "infer")
 """Of an answer, what says how it ran; numbers, which can always be sent."""
 
 
@@ -57,25 +59,35 @@ class EngineLoop(LitLoop):  # type: ignore[misc] # LitServe ships no types
         """LitServe calls this for ever; it does not come back."""
         transport.start(request_queue, catalog=lit_api.catalog())
         lit_api.begin(transport, request_queue)
-        while (batch := request_queue.take()) is not None:
-            started = time.monotonic()
-            replies, whole = execute(batch, lit_api.models, lit_api.metrics)
-            transport.reply(replies, instead=unsendable)
-            request_queue.done(batch, time.monotonic() - started, whole=whole)
+
+        def work() -> None:
+            while (turn := request_queue.take()) is not None:
+                started = time.monotonic()
+                replies, whole = execute(turn, lit_api.models, lit_api.metrics)
+                transport.reply(replies, instead=unsendable)
+                request_queue.done(turn, time.monotonic() - started, whole=whole)
+
+        others = [
+            vital_thread(f"stream-{number}", work) for number in range(1, request_queue.streams)
+        ]
+        work()
+        for other in others:
+            other.join()
         transport.close()
         raise SystemExit(0)
 
 
 def execute(
-    batch: Sequence[Item[Job]], models: Mapping[ModelKey, LoadedModel], metrics: MetricsCollector
+    turn: Turn[Job], models: Mapping[ModelKey, LoadedModel], metrics: MetricsCollector
 ) -> tuple[dict[Link, list[Answer]], bool]:
-    """Run a batch, all of one model. The answers by who waits for them, and whether it ran as a
+    """Run its batch, all of one model. The answers by who waits for them, and whether it ran as a
     whole.
 
     If the batch fails its halves run on their own, and theirs, so that only the item at fault
     fails, and nobody whose deadline passes meanwhile runs again. Together they remain one batch to
     whoever judges the version.
     """
+    batch = turn.batch
     model = models.get(batch[0].payload.model)
     replies: dict[Link, list[Answer]] = {}
     if model is None:
@@ -83,12 +95,13 @@ def execute(
             replies.setdefault(item.payload.link, []).append((answer(item.payload.id, GONE), {}))
         return replies, False
     part = share(batch)
-    runs = _run(model, list(batch), metrics, models)
+    runs = _run(model, batch, metrics, models, shared=turn.shared)
     for items, answers in runs:
         run = {
             "samples": sum(item.samples for item in items),
             "tokens": max(item.length for item in items),
             "share": part,
+            "shared": turn.shared,
         }
         for item, (entry, tensors) in zip(items, answers, strict=True):
             found = ({**run, **entry}, tensors)
@@ -102,18 +115,25 @@ def _run(
     batch: list[Item[Job]],
     metrics: MetricsCollector,
     models: Mapping[ModelKey, LoadedModel],
+    *,
+    shared: bool,
 ) -> list[tuple[list[Item[Job]], list[Answer]]]:
     samples = sum(item.samples for item in batch)
     started = time.monotonic()
     try:
-        outputs = model.run([item.payload.tensors for item in batch])
+        outputs = model.run([item.payload.tensors for item in batch], shared=shared)
     except Exception as error:  # noqa: BLE001 - one request must not stop the worker
         if len(batch) == 1:
             return [(batch, [_failure(model, batch[0], error, models)])]
         waited_for = [item for item in batch if item.deadline > time.monotonic()]
         middle = (len(waited_for) + 1) // 2
         halves = waited_for[:middle], waited_for[middle:]
-        return [found for half in halves if half for found in _run(model, half, metrics, models)]
+        return [
+            found
+            for half in halves
+            if half
+            for found in _run(model, half, metrics, models, shared=shared)
+        ]
     seconds = time.monotonic() - started
     metrics.batch((model.name, model.version, model.variant), samples, seconds)
     return [(batch, [_success(item, tensors, started, seconds)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,6 +90,7 @@ class MetricsCollector:
     def __init__(self) -> None:
         # Its own registry: metrics are found by their files, not by the process that asks.
         registry = CollectorRegistry()
+        self._batch_lock = threading.Lock()
         self._numbers: dict[tuple[Counter | Gauge, tuple[str, ...]], Cell] = {}
         self._of_requests: dict[tuple[str | int, ...], _RequestSeries] = {}
         self._histograms: dict[tuple[Histogram, tuple[str, ...]], Buckets] = {}
@@ -259,11 +261,12 @@ class MetricsCollector:
         return found
 
     def batch(self, model: tuple[str, str, str], samples: int, seconds: float) -> None:
-        """A batch of that many samples ran for so long."""
-        self._buckets(self._batches, *model).observe(samples)
-        self._number(self._executions, *model, str(samples)).inc(1)
-        self._number(self._execution_seconds, *model, str(samples)).inc(seconds)
-        self._number(self._last, *model).set(time.time())
+        """A batch of that many samples ran for so long, on whatever thread."""
+        with self._batch_lock:
+            self._buckets(self._batches, *model).observe(samples)
+            self._number(self._executions, *model, str(samples)).inc(1)
+            self._number(self._execution_seconds, *model, str(samples)).inc(seconds)
+            self._number(self._last, *model).set(time.time())
 
     def queue_depth(self, samples: int) -> None:
         """That many samples wait in this process."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,16 +29,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SMALL_BYTES = 256 * 2**20
+"""Up to which a model is held twice, to run on all threads and on those of a stream."""
+
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """Answers batches of tensors; safe to use from one thread."""
+    """Answers batches of tensors; safe to use from several threads."""
 
     name: str
     version: str
     variant: str
     bundle: Bundle
     engine: InferenceEngine
+    """On all threads."""
+    narrow: InferenceEngine | None
+    """The same on the threads of one stream, if batches can run beside each other."""
     preprocessor: DataPreprocessor | None
     probe: Tensors | None
     """Inputs that the model is known to answer; None if none are known."""
@@ -59,13 +66,14 @@ class LoadedModel:
             manifest=self.bundle.manifest.to_dict(),
         )
 
-    def run(self, parts: Sequence[Tensors]) -> list[dict[str, Array]]:
+    def run(self, parts: Sequence[Tensors], *, shared: bool = False) -> list[dict[str, Array]]:
         """All parts in one batch, then apart again; one after the other where the model has no
-        batch dimension. Raises InputError or EngineError.
+        batch dimension. `shared`: others run beside it. Raises InputError or EngineError.
         """
-        if not self.engine.batchable:
-            return [self.engine.predict_batch(part) for part in parts]
-        outputs = self.engine.predict_batch(self._join(parts))
+        engine = self.narrow if shared and self.narrow is not None else self.engine
+        if not engine.batchable:
+            return [engine.predict_batch(part) for part in parts]
+        outputs = engine.predict_batch(self._join(parts))
         results: list[dict[str, Array]] = []
         start = 0
         for part in parts:
@@ -103,27 +111,28 @@ def load_model(
     fallback: bool,
     threads: int,
     batch_size: int,
+    stream_threads: int | None = None,
     preprocessors: Preprocessors | None = None,
 ) -> LoadedModel:
     """Verify, load, and prove by the golden answers. Raises BundleError or RequestError.
 
+    `stream_threads`: those of a batch beside which others run; None where none does.
     `preprocessors`: those of the process.
     """
     bundle = open_bare(source.path, name=source.name) if source.bare else open_bundle(source.path)
     manifest = bundle.manifest
     choice = choose_variant(bundle, variant=variant or None, provider=provider)
     chosen = choice.variant
-    engine = load_engine(
-        bundle,
-        variant=chosen,
-        provider=provider,
-        fallback=fallback,
-        threads=threads or None,
-        max_batch_size=batch_size,
-    )
+    load = partial(load_engine, bundle, variant=chosen, max_batch_size=batch_size)
+    engine = load(provider=provider, fallback=fallback, threads=threads or None)
+    narrow = None
+    if stream_threads is not None and engine.provider == "cpu" and _is_small(bundle, chosen):
+        narrow = load(provider="cpu", threads=stream_threads)
     preprocessors = preprocessors or Preprocessors()
     preprocessor = preprocessors.get(manifest.preprocessing, assets=bundle.path)
-    check_golden(bundle, engine, preprocessor, variant=chosen)
+    for each in (engine, narrow):
+        if each is not None:
+            check_golden(bundle, each, preprocessor, variant=chosen)
     name = source.name or manifest.name
     _tell_fallback(name, engine, choice)
     _tell_batch(name, bundle)
@@ -133,9 +142,16 @@ def load_model(
         variant=chosen,
         bundle=bundle,
         engine=engine,
+        narrow=narrow,
         preprocessor=preprocessor,
         probe=_probe(bundle, engine),
     )
+
+
+def _is_small(bundle: Bundle, variant: str) -> bool:
+    """Whether there is memory for the model twice."""
+    file = bundle.manifest.variant(variant).file
+    return file is not None and bundle.file(file).stat().st_size <= SMALL_BYTES
 
 
 def _tell_fallback(name: str, engine: InferenceEngine, choice: Choice) -> None:

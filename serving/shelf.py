@@ -113,6 +113,11 @@ class Shelf:
         """Obey `hold` from now on."""
         vital_thread("shelf", lambda: self._run(offers, uses))
 
+    def shares(self, key: ModelKey) -> bool:
+        """From any thread: whether batches of that model can run beside others."""
+        model = self.models.get(key)
+        return model is not None and model.narrow is not None
+
     def hold(self, sources: tuple[Resolved, ...]) -> None:
         """From any thread: these, and no others, as soon as it can be."""
         self._inbox.put(sources)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from serving.batch import Item
 from serving.batching import Batcher
 from serving.forecast import Forecast
+from serving.streams import Streams, Turn, split
 from serving.wire import CANCEL, INFER, REPLY, Message, Tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from serving.metrics import MetricsCollector
     from serving.served_model import ModelKey
@@ -75,29 +76,40 @@ class WorkQueue:
         batch_tokens: int | None = None,
         target: float | None = None,
         rest: float = 0.0,
+        streams: int = 1,
+        shares: Callable[[ModelKey], bool] = lambda _: True,
     ) -> None:
         """`delay` and `target` in seconds: how long a sample waits for company at most, and how
         long it may take altogether, which shortens the wait where batches take long. `rest`: for
-        how many times as long as a batch has run the next one waits.
+        how many times as long as a batch has run the next one waits. `streams`: batches that may
+        run at once, and so threads that may `take`. `shares`: whether a model can leave threads
+        to others.
         """
         self._batcher: Batcher[Job] = Batcher(
             batch_size=batch_size, batch_tokens=batch_tokens, capacity=capacity
         )
-        self._forecast = Forecast(delay=delay, target=target)
+        self._streams: Streams[Job] = Streams(streams)
+        self._shares = shares
+        self._forecasts = {shared: Forecast(delay=delay, target=target) for shared in (False, True)}
+        """Of batches on all threads, and of those on one stream."""
         self._rest = rest
         self._rests_until = 0.0
-        self._running: ModelKey | None = None
-        self._batch: list[Item[Job]] = []
-        self._began = 0.0
-        self._ends = -math.inf
-        """When the batch that runs should have run; long ago if none does."""
+        self._handed: deque[Turn[Job]] = deque()
+        """Turns that have begun, and that a thread is to take."""
+        self._single: set[ModelKey] = set()
+        """Models whose batches hold one sample, as `alone` says."""
         self._used: dict[ModelKey, float] = {}
         self._metrics = metrics
         self._changed = threading.Condition()
         self._items: defaultdict[Link, dict[int, Item[Job]]] = defaultdict(dict)
-        self._wakes = -math.inf
-        """When `take` looks again by itself; it is awake where that is past."""
+        self._sleepers: list[float] = []
+        """When each thread that waits for a batch looks again by itself."""
         self._closed = False
+
+    @property
+    def streams(self) -> int:
+        """Batches that may run at once."""
+        return self._streams.count
 
     def receive(self, link: Link, *messages: Message) -> None:
         """What an API process says."""
@@ -112,7 +124,8 @@ class WorkQueue:
                         answers[link].append(found)
             self._metrics.queue_depth(len(self._batcher))
             wake = self._batcher.wake
-            if wake is not None and wake < self._wakes:  # threads that wake each other cost time
+            # Threads that wake each other cost time.
+            if wake is not None and self._sleepers and wake < min(self._sleepers):
                 self._changed.notify()
         for asker, told in answers.items():
             asker.send(REPLY, {"answers": told}, [{}] * len(told))
@@ -122,10 +135,15 @@ class WorkQueue:
         with self._changed:
             self._discard(list(self._items.pop(link, {}).values()))
 
-    def take(self) -> list[Item[Job]] | None:
+    def take(self) -> Turn[Job] | None:
         """Block until a batch is to be run; None once the queue is closed."""
         with self._changed:
             while not self._closed:
+                if self._handed:
+                    return self._handed.popleft()
+                if not self._streams.free:
+                    self._changed.wait()
+                    continue
                 rest = self._rests_until - time.monotonic()
                 if rest > 0:
                     self._changed.wait(rest)
@@ -136,48 +154,58 @@ class WorkQueue:
                 if poll.expired or poll.batch:
                     self._metrics.queue_depth(len(self._batcher))
                 if poll.batch:
-                    self._begin(poll.batch)
-                    return poll.batch
+                    return self._begin(poll.batch)
                 self._sleep(poll.wake)
         return None
 
-    def _begin(self, batch: list[Item[Job]]) -> None:
-        samples = 0
+    def _begin(self, batch: list[Item[Job]]) -> Turn[Job]:
+        """On all threads, or shared out to the streams that are free: what others have of it is
+        handed to them.
+        """
+        model, streams = batch[0].payload.model, self._streams
+        shared = self._shared(model)
+        outlook = self._forecasts[shared].outlook(model)
+        pieces = split(batch, streams.free) if shared else [batch]
+        now = time.monotonic()
+        for piece in pieces:
+            turn = Turn(piece, shared, now, now)
+            turn.ends = now + outlook.lasts(turn.samples)
+            streams.turns.append(turn)
+            self._handed.append(turn)
         for item in batch:
-            samples += item.samples
             asked = self._items.get(item.payload.link)
             if asked is not None:
                 asked.pop(item.payload.id, None)
-        self._running = batch[0].payload.model
-        self._batch, self._began = batch, time.monotonic()
-        self._ends = self._began + self._forecast.outlook(self._running).lasts(samples)
+        others = len(pieces) - 1 or int(streams.free and len(self._batcher) > 0)
+        if others:
+            self._changed.notify(others)
+        return self._handed.popleft()
 
     def _sleep(self, until: float | None) -> None:
         """Until then, or until there is something to do before."""
-        self._wakes = math.inf if until is None else until
+        looks = math.inf if until is None else until
+        self._sleepers.append(looks)
         self._changed.wait(None if until is None else until - time.monotonic())
-        self._wakes = -math.inf
+        self._sleepers.remove(looks)
 
-    def done(self, batch: Sequence[Item[Job]], seconds: float, *, whole: bool = True) -> None:
-        """The batch has run, and took that long: what is still to come is planned by it, unless it
-        was taken apart to find what is wrong with it.
+    def done(self, turn: Turn[Job], seconds: float, *, whole: bool = True) -> None:
+        """It has run, and took that long: what is still to come is planned by it, unless it was
+        taken apart to find what is wrong with it.
         """
         with self._changed:
-            self._running = None
-            self._batch = []
-            self._ends = -math.inf
+            self._streams.end(turn, crowded=len(self._batcher) > 0)
             self._rests_until = time.monotonic() + self._rest * seconds
             if not whole:
                 return
-            samples = sum(item.samples for item in batch)
-            model = batch[0].payload.model
-            self._forecast.measured(model, samples=samples, seconds=seconds)
-            self._learn(model, batch)
+            model, forecast = turn.batch[0].payload.model, self._forecasts[turn.shared]
+            forecast.measured(model, samples=turn.samples, seconds=seconds)
+            _learn(forecast, model, turn.batch)
 
     def idle(self, model: ModelKey) -> bool:
         """Whether nothing waits for the model, and it does not run."""
         with self._changed:
-            return self._running != model and all(key != model for key, _ in self._batcher.groups)
+            running = any(turn.batch[0].payload.model == model for turn in self._streams.turns)
+            return not running and all(key != model for key, _ in self._batcher.groups)
 
     def used(self) -> dict[ModelKey, float]:
         """When each model was last asked for, on time.monotonic's clock."""
@@ -188,7 +216,7 @@ class WorkQueue:
         """Let `take` return None."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
+            self._changed.notify_all()
 
     def _add(self, link: Link, message: Message) -> list[tuple[Link, dict[str, Any]]]:
         """The refusals of what is not queued, or not any more, and whose it was."""
@@ -198,12 +226,15 @@ class WorkQueue:
         samples = len(next(iter(tensors.values())))
         now, deadline, priority = time.monotonic(), fields["deadline"], fields["priority"]
         self._used[model] = now
-        outlook = self._forecast.outlook(model)
+        if fields.get("alone"):
+            self._single.add(model)
+        forecast = self._forecasts[self._shared(model)]
+        outlook = forecast.outlook(model)
         group, length = (model, fields["signature"]), fields["length"]
         # In time is what has run by then: what has only begun is work for nobody.
         done = now + self._seconds(now, priority, group, samples, samples * length)
         late = done + outlook.margin - deadline
-        hopeless = len(self._batcher) > 0 and late > 0 and not self._forecast.tries(model, now)
+        hopeless = len(self._batcher) > 0 and late > 0 and not forecast.tries(model, now)
         leaving = None if hopeless else self._batcher.yielding(samples, to=priority)
         if leaving is None:
             self._metrics.dropped(REJECTED, samples)
@@ -246,19 +277,37 @@ class WorkQueue:
         tokens: int = 0,
     ) -> float:
         """Until all has run which runs already, or waits and does not go after that priority, and
-        so much more of a group.
+        so much more of a group, of which the last batch has one stream and not all of them.
         """
-        seconds = max(now, self._ends, self._rests_until) - now
-        outlook, batches = self._forecast.outlook, self._batcher.batches
+        streams, batches = self._streams.count, self._batcher.batches
+        seconds = max(self._streams.left(now) / streams, self._rests_until - now)
         for key, waiting, of_them in self._batcher.ahead(priority):
             if key == group:
                 samples += waiting
                 tokens += of_them
             else:
-                seconds += outlook(key[0]).takes(waiting, batches(key, waiting, of_them))
+                seconds += self._takes(key, waiting, batches(key, waiting, of_them))
         if group is not None:
-            seconds += outlook(group[0]).takes(samples, batches(group, samples, tokens))
+            count = batches(group, samples, tokens)
+            own = self._takes(group, samples, count)
+            seconds += own
+            if self._shared(group[0]):
+                seconds += (streams - 1) * own / count
         return seconds
+
+    def _takes(self, group: Group, samples: int, batches: int) -> float:
+        """Seconds until so much of it has run, on as many streams as it may have."""
+        shared = self._shared(group[0])
+        seconds = self._forecasts[shared].outlook(group[0]).takes(samples, batches)
+        return seconds / self._streams.count if shared else seconds
+
+    def _shared(self, model: ModelKey) -> bool:
+        """Whether what begins now of that model leaves threads to others: not where batches save
+        time, which smaller ones would take.
+        """
+        if not self._streams.shared or not self._shares(model):
+            return False
+        return model in self._single or self._forecasts[False].outlook(model).pace is not None
 
     def _cancel(self, link: Link, message: Message) -> list[dict[str, Any]]:
         """What became of those that it asks about."""
@@ -271,16 +320,12 @@ class WorkQueue:
         """Whether that runs, and for how many seconds; else it has never begun, or its answer is on
         its way already.
         """
-        for item in self._batch:
-            if item.payload.link is link and item.payload.id == job_id:
-                seconds = time.monotonic() - self._began
-                return answer(job_id, BEGUN, infer=seconds, share=share(self._batch))
+        for turn in self._streams.turns:
+            for item in turn.batch:
+                if item.payload.link is link and item.payload.id == job_id:
+                    seconds = time.monotonic() - turn.began
+                    return answer(job_id, BEGUN, infer=seconds, share=share(turn.batch))
         return answer(job_id, EXPIRED)
-
-    def _learn(self, model: ModelKey, items: Sequence[Item[Job]]) -> None:
-        """How much later than foretold they were done with now."""
-        foretold = [item.payload.foretold for item in items]
-        self._forecast.missed(model, foretold=foretold, done=time.monotonic())
 
     def _expire(self, items: Sequence[Item[Job]]) -> None:
         """They would have run later than now: one forecast was wrong, however many it let in."""
@@ -290,7 +335,7 @@ class WorkQueue:
             self._metrics.dropped(EXPIRED, item.samples)
             models[item.payload.model].append(item)
         for model, together in models.items():
-            self._learn(model, together)
+            _learn(self._forecasts[self._shared(model)], model, together)
 
     def _discard(self, items: list[Item[Job]]) -> None:
         for item in items:
@@ -300,3 +345,9 @@ class WorkQueue:
 
     def _forget(self, item: Item[Job]) -> None:
         self._items.get(item.payload.link, {}).pop(item.payload.id, None)
+
+
+def _learn(forecast: Forecast, model: ModelKey, items: Sequence[Item[Job]]) -> None:
+    """How much later than foretold they were done with now."""
+    foretold = [item.payload.foretold for item in items]
+    forecast.missed(model, foretold=foretold, done=time.monotonic())

@@ -10,6 +10,7 @@ from litserve import LitAPI
 from litserve.callbacks import CallbackRunner
 from litserve.loops import inference_worker
 
+from bundle.engine.cores import available_cores
 from bundle.errors import TrainyardError
 from serving.control import Failed, Ready, Stop, listen
 from serving.logs import configure_logging
@@ -22,6 +23,7 @@ from serving.routing.messages import Hold
 from serving.settings import NO_FALLBACK
 from serving.shelf import Shelf
 from serving.signals import ignore_signals
+from serving.streams import count_streams
 from serving.transport import Port
 from serving.work import WorkQueue
 
@@ -112,6 +114,7 @@ class ModelsAPI(LitAPI):  # type: ignore[misc] # LitServe ships no types
             fallback=settings.fallback != NO_FALLBACK,
             threads=settings.threads,
             batch_size=settings.batch_size,
+            stream_threads=_attached(self._local).stream_threads,
             preprocessors=_attached(self._preprocessors),
         )
 
@@ -139,6 +142,21 @@ class WorkerStart:
     shadow: bool = False
     """Whether it holds versions that answer nobody: it gives way to everything else."""
 
+    @property
+    def streams(self) -> int:
+        """Batches that may run at once, each on a thread at least."""
+        asked = self.api.settings.streams
+        return 1 if self.shadow else min(self._threads, asked or count_streams(self._threads))
+
+    @property
+    def stream_threads(self) -> int | None:
+        """Those of each such batch; None where there is but one."""
+        return self._threads // self.streams if self.streams > 1 else None
+
+    @property
+    def _threads(self) -> int:
+        return self.api.settings.threads or available_cores()
+
 
 def run_worker(start: WorkerStart) -> None:
     """The process's main function."""
@@ -160,6 +178,8 @@ def run_worker(start: WorkerStart) -> None:
         batch_tokens=settings.batch_tokens or None,
         target=settings.latency_target_ms / 1000 or None,
         rest=REST if start.shadow else 0.0,
+        streams=start.streams,
+        shares=shelf.shares,
     )
 
     def obey(message: object) -> None:

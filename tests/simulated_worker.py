@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pytest
 
     from serving.batch import Item
+    from serving.streams import Turn
 
 
 @dataclass(eq=False, slots=True)
@@ -63,19 +64,20 @@ class SimulatedWorker:
         self._asked: list[Request] = []
         self._coming = [(request.at, at, request) for at, request in enumerate(requests)]
         heapq.heapify(self._coming)
+        self._running: list[tuple[float, int, float, Turn]] = []
+        """When each ends."""
         self._backlog = Backlog()
 
     def run(self, seconds: Callable[[Sequence[Item], float], float]) -> None:
-        """Until nothing waits any more. `seconds`: what a batch takes that begins then."""
-        while batch := self.queue.take():
-            begun = self._now
-            asked = [self._asked[item.payload.id] for item in batch]
-            self.batches.append((begun - self._began, asked))
-            took = seconds(batch, begun - self._began)
-            self._pass(until=begun + took)
-            for request in asked:
-                request.answered = self._now - self._began
-            self.queue.done(batch, took)
+        """Until nothing waits any more. `seconds`: what a batch takes that begins then and has all
+        threads.
+        """
+        while turn := self.queue.take():
+            asked = [self._asked[item.payload.id] for item in turn.batch]
+            self.batches.append((self._now - self._began, asked))
+            took = seconds(turn.batch, self._now - self._began)
+            took *= self.queue.streams if turn.shared else 1
+            heapq.heappush(self._running, (self._now + took, len(self.batches), took, turn))
 
     def monotonic(self) -> float:
         return self._now
@@ -84,22 +86,28 @@ class SimulatedWorker:
 
     def __exit__(self, *_: object) -> None: ...
 
-    def notify(self) -> None: ...
+    def notify(self, n: int = 1) -> None: ...
 
-    def wait(self, seconds: float | None) -> None:
-        """Until somebody comes, or so long."""
+    def notify_all(self) -> None: ...
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Until somebody comes, a batch has run, or so long."""
         until = math.inf if seconds is None else self._now + seconds
-        if self._coming and self._began + self._coming[0][0] <= until:
+        ends = self._running[0][0] if self._running else math.inf
+        if self._coming and self._began + self._coming[0][0] <= min(until, ends):
             self._arrive()
+        elif self._running and ends <= until:
+            self._end()
         elif until < math.inf:
             self._now = max(until, math.nextafter(self._now, math.inf))
         else:
             self.queue.close()
 
-    def _pass(self, *, until: float) -> None:
-        while self._coming and self._began + self._coming[0][0] <= until:
-            self._arrive()
-        self._now = until
+    def _end(self) -> None:
+        self._now, _, took, turn = heapq.heappop(self._running)
+        for item in turn.batch:
+            self._asked[item.payload.id].answered = self._now - self._began
+        self.queue.done(turn, took)
 
     def _arrive(self) -> None:
         request = heapq.heappop(self._coming)[2]

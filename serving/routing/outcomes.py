@@ -34,14 +34,18 @@ class Size(NamedTuple):
 
     samples: int
     tokens: int
+    shared: bool = False
+    """Whether they left threads to others."""
 
     @classmethod
     def of(cls, run: Run) -> Size:
-        return cls(_level(run.samples), _level(run.tokens))
+        return cls(_level(run.samples), _level(run.tokens), run.shared)
 
     def __str__(self) -> str:
-        samples = _numbers(self.samples, "sample")
-        return f"{samples}, {_numbers(self.tokens, 'token')}" if self.tokens else samples
+        found = _numbers(self.samples, "sample")
+        if self.tokens:
+            found = f"{found}, {_numbers(self.tokens, 'token')}"
+        return f"{found}, beside others" if self.shared else found
 
 
 Durations = dict[Size, dict[int, float]]

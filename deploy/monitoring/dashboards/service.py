@@ -187,7 +187,7 @@ def _queue() -> list[Graph]:
             ),
             unit="percentunit",
             width=THIRD,
-            text="100 % is one worker that never rests.",
+            text="100 % is one batch after another; a worker with several streams may have more.",
         ),
         lines(
             "Samples that wait",

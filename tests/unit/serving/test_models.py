@@ -19,6 +19,7 @@ from serving.loop import execute
 from serving.metrics import MetricsCollector
 from serving.models import LoadedModel, load_model
 from serving.served_model import ServedModel
+from serving.streams import Turn
 from serving.work import FAILED, OK, REFUSED, Job
 from tests.bare_graphs import convolved_onnx, cross_onnx, reshaped_onnx, squeezed_onnx
 from tests.served_bundles import POISON, double_onnx, image_bundle, logarithm_onnx, text_bundle
@@ -67,7 +68,8 @@ def job(number, tensors, model) -> Item[Job]:
 
 def run(model, parts):
     items = [job(number, part.tensors, model) for number, part in enumerate(parts)]
-    answers = execute(items, {model.key: model}, MetricsCollector())[0]["link"]
+    turn = Turn(items, shared=False, began=0.0, ends=0.0)
+    answers = execute(turn, {model.key: model}, MetricsCollector())[0]["link"]
     return {fields["id"]: (fields, tensors) for fields, tensors in answers}
 
 

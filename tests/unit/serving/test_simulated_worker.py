@@ -23,10 +23,13 @@ def engine(fixed: float, each: float = 0.0, *, stalls: tuple[float, float] = (ma
 
 
 ENGINES = pytest.mark.parametrize(
-    ("fixed", "each", "timeout"),
+    "takes",
     [(0.01, 0.0, 0.025), (0.1, 0.0, 0.25), (0.005, 0.0003, 0.05), (0.0, 0.001, 0.1)],
     ids=["10 ms", "100 ms", "part of it by samples", "all of it by samples"],
 )
+
+
+STREAMS = pytest.mark.parametrize("streams", [1, 2, 4])
 
 
 def asked(rate: float, timeout: float, *, batches: float, batch: float) -> list[Request]:
@@ -38,23 +41,29 @@ def in_time(requests: list[Request]) -> int:
     return sum(request.in_time for request in requests)
 
 
+@STREAMS
 @ENGINES
 @pytest.mark.parametrize("load", [0.15, 0.6])
-def test_what_fits_is_answered_in_time(monkeypatch, fixed, each, timeout, load):
+def test_what_fits_is_answered_in_time(monkeypatch, streams, takes, load):
+    fixed, each, timeout = takes
     batch = fixed + each * BATCH_SIZE
     requests = asked(load * BATCH_SIZE / batch, timeout, batches=400, batch=batch)
-    SimulatedWorker(monkeypatch, requests, batch_size=BATCH_SIZE).run(engine(fixed, each))
+    SimulatedWorker(monkeypatch, requests, batch_size=BATCH_SIZE, streams=streams).run(
+        engine(fixed, each)
+    )
     assert in_time(requests) >= 0.99 * len(requests)
 
 
+@STREAMS
 @ENGINES
 @pytest.mark.parametrize("load", [0.15, 0.6])
-def test_what_fits_is_answered_in_time_again_after_a_stall(monkeypatch, fixed, each, timeout, load):
+def test_what_fits_is_answered_in_time_again_after_a_stall(monkeypatch, streams, takes, load):
     """Of which nothing is left after some forty batches."""
+    fixed, each, timeout = takes
     batch = fixed + each * BATCH_SIZE
     requests = asked(load * BATCH_SIZE / batch, timeout, batches=500, batch=batch)
     begins, takes = 100 * batch, max(0.3, 3 * batch)
-    worker = SimulatedWorker(monkeypatch, requests, batch_size=BATCH_SIZE)
+    worker = SimulatedWorker(monkeypatch, requests, batch_size=BATCH_SIZE, streams=streams)
     worker.run(engine(fixed, each, stalls=(begins, takes)))
     over = begins + takes + 40 * (batch if each else fixed)
     before = [request for request in requests if request.at < begins - timeout]
@@ -64,16 +73,19 @@ def test_what_fits_is_answered_in_time_again_after_a_stall(monkeypatch, fixed, e
     assert in_time(after) >= 0.99 * len(after)
 
 
+@STREAMS
 @ENGINES
-def test_as_much_as_ever_is_answered_in_time_under_overload(monkeypatch, fixed, each, timeout):
+def test_as_much_as_ever_is_answered_in_time_under_overload(monkeypatch, streams, takes):
+    fixed, each, timeout = takes
     batch = fixed + each * BATCH_SIZE
     peak = BATCH_SIZE / batch
     requests = asked(3 * peak, timeout, batches=200, batch=batch)
-    worker = SimulatedWorker(monkeypatch, requests, batch_size=BATCH_SIZE)
+    worker = SimulatedWorker(monkeypatch, requests, batch_size=BATCH_SIZE, streams=streams)
     worker.run(engine(fixed, each))
     assert in_time(requests) >= 0.9 * peak * requests[-1].at
     ran = sum(len(batch) for _, batch in worker.batches)
-    assert ran - in_time(requests) <= 0.03 * ran  # work for nobody
+    most = 0.03 if streams < 4 else 0.05  # where a batch takes longer than the time there is
+    assert ran - in_time(requests) <= most * ran  # work for nobody
 
 
 @pytest.mark.parametrize("timeout", [0.005, 0.01])
