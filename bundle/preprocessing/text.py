@@ -23,7 +23,8 @@ _PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>")
 class TextPreprocessor(DataPreprocessor):
     """The config alone decides truncation and padding; what tokenizer.json says of them is dropped.
 
-    Texts are encoded one by one: `encode_batch` would start a thread pool that no fork survives.
+    Texts are encoded one by one: `encode_batch` would start a thread pool that no fork survives, as
+    does `encode_batch_fast` for a single text.
     """
 
     sample_field: ClassVar[str] = "text"

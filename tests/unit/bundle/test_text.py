@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import subprocess
+import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -203,6 +205,22 @@ def test_tokenizer_works_in_a_forked_process_after_it_was_used(capfd):
     assert child.exitcode == 0
     assert queue.get() == ids("good film")
     assert capfd.readouterr().err == ""
+
+
+ENCODING = """
+import os
+from bundle.preprocessing.text import TextPreprocessor
+from tests.tiny_bundle import text_config, tokenizer_json
+
+text = TextPreprocessor(text_config(), tokenizer_json())
+before = os.listdir("/proc/self/task")
+text.collate([text("good"), text("bad film")])
+assert os.listdir("/proc/self/task") == before, "it has started threads"
+"""
+
+
+def test_no_thread_is_started_for_texts():
+    subprocess.run([sys.executable, "-c", ENCODING], check=True, timeout=60)  # none has yet
 
 
 def test_another_tokenizer_than_the_config_names_is_refused():
