@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +28,11 @@ class Prediction:
     """One for each label, in the order of the labels; they sum to 1."""
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {
+            "label": self.label,
+            "index": self.index,
+            "probabilities": dict(self.probabilities),
+        }
 
 
 def softmax(logits: Array) -> Array:

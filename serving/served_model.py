@@ -117,9 +117,9 @@ class ServedModel:
         """The samples as tensors, in as few parts as can run at once. Raises BadRequestError."""
         if len(samples) == 1:
             signature, row = self._to_row(samples[0], cache)
-            if self.preprocessor is None:
-                return [Part(_stacked(row), (0,), signature, alone=not self.info.batchable)]
-            return [self._join(signature, [(0, row)])]
+            length = _length(row) if self.sequential else 1
+            tensors = self._batch(signature, [row])
+            return [Part(tensors, (0,), signature, length, alone=not self.info.batchable)]
         groups: dict[str, list[tuple[int, Tensors]]] = {}
         for index, sample in enumerate(samples):
             signature, row = self._to_row(sample, cache)
@@ -260,13 +260,16 @@ class ServedModel:
         indices = tuple(index for index, _ in rows)
         tensors = [row for _, row in rows]
         length = max(map(_length, tensors)) if self.sequential else 1
-        if self.preprocessor is not None and signature == self.preprocessor.sample_field:
-            joined: Tensors = self.preprocessor.collate(tensors)
-        elif len(tensors) == 1:
-            joined = _stacked(tensors[0])
-        else:
-            joined = {name: np.stack([row[name] for row in tensors]) for name in tensors[0]}
+        joined = self._batch(signature, tensors)
         return Part(joined, indices, signature, length, alone=not self.info.batchable)
+
+    def _batch(self, signature: str, rows: list[Tensors]) -> Tensors:
+        """The rows as one batch."""
+        if self.preprocessor is not None and signature == self.preprocessor.sample_field:
+            return self.preprocessor.collate(rows)
+        if len(rows) == 1:
+            return _stacked(rows[0])
+        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def _shapes_signature(shapes: Iterable[tuple[int, ...]]) -> str:
@@ -280,7 +283,7 @@ def _stacked(row: Tensors) -> Tensors:
 
 def _length(row: Tensors) -> int:
     """Tokens of one sample of a sequence model."""
-    return max(len(array) for array in row.values())
+    return max(map(len, row.values()))
 
 
 def _check_lengths(row: Tensors) -> None:

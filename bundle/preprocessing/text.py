@@ -23,7 +23,8 @@ _PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>")
 class TextPreprocessor(DataPreprocessor):
     """The config alone decides truncation and padding; what tokenizer.json says of them is dropped.
 
-    Texts are encoded one by one: `encode_batch` would start a thread pool that no fork survives.
+    Texts are encoded one by one: `encode_batch` would start a thread pool that no fork survives, as
+    does `encode_batch_fast` for a single text.
     """
 
     sample_field: ClassVar[str] = "text"
@@ -100,22 +101,34 @@ class TextPreprocessor(DataPreprocessor):
         """Pad to the longest row: {"input_ids": (B, L), "attention_mask": (B, L)}."""
         if not rows:
             raise InputError("a batch needs at least one sample, got none", field=self.sample_field)
-        longest = max(len(row["input_ids"]) for row in rows)
+        longest = max(map(_length, rows))
         multiple = self._config.pad_to_multiple_of
         rounded = -(-longest // multiple) * multiple
         length = max(longest, min(rounded, self._config.max_length))
+        if len(rows) == 1 and length == longest:
+            row = rows[0]
+            return {
+                "input_ids": np.array(row["input_ids"], dtype=np.int64, ndmin=2),  # (1, L)
+                "attention_mask": np.array(row["attention_mask"], dtype=np.int64, ndmin=2),
+            }
         ids = np.full((len(rows), length), self._pad_id, dtype=np.int64)
         mask = np.zeros((len(rows), length), dtype=np.int64)
         for index, row in enumerate(rows):
             size = len(row["input_ids"])
-            if len(row["attention_mask"]) != size:
-                raise InputError(
-                    f"attention_mask has {len(row['attention_mask'])} tokens, input_ids has {size}",
-                    field="attention_mask",
-                )
             ids[index, :size] = row["input_ids"]
             mask[index, :size] = row["attention_mask"]
         return {"input_ids": ids, "attention_mask": mask}
+
+
+def _length(row: Row) -> int:
+    """Tokens of the row. Raises InputError where its tensors do not have as many."""
+    size = len(row["input_ids"])
+    if len(row["attention_mask"]) != size:
+        raise InputError(
+            f"attention_mask has {len(row['attention_mask'])} tokens, input_ids has {size}",
+            field="attention_mask",
+        )
+    return size
 
 
 def _error(message: str) -> InputError:

@@ -89,3 +89,11 @@ def test_prediction_becomes_a_plain_dict():
     prediction = Prediction(label="a", index=0, probabilities={"a": 1.0})
 
     assert prediction.to_dict() == {"label": "a", "index": 0, "probabilities": {"a": 1.0}}
+
+
+def test_dict_of_a_prediction_shares_no_probabilities_with_it():
+    prediction = Prediction(label="a", index=0, probabilities={"a": 1.0})
+
+    prediction.to_dict()["probabilities"]["a"] = 0.0
+
+    assert prediction.probabilities == {"a": 1.0}

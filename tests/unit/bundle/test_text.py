@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import subprocess
+import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -123,6 +125,37 @@ def test_batch_is_padded_to_a_multiple_but_not_over_the_longest_text(multiple, l
     assert batch["attention_mask"].tolist() == [[1] * 3 + [0] * (length - 3)]
 
 
+@given(
+    st.integers(0, 8).flatmap(
+        lambda size: st.lists(st.integers(0, 9), min_size=size, max_size=size)
+    ),
+    st.sampled_from([1, 3, 4, 16]),
+    st.sampled_from([np.int32, np.int64]),
+)
+def test_batch_of_one_row_is_what_it_is_beside_an_equal_one(tokens, multiple, dtype):
+    preprocessor = TextPreprocessor(text_config(pad_to_multiple_of=multiple), TOKENIZER)
+    row = {"input_ids": np.array(tokens, dtype), "attention_mask": np.ones(len(tokens), dtype)}
+
+    alone, together = preprocessor.collate([row]), preprocessor.collate([row, row])
+
+    assert list(alone) == list(together)
+    for name, array in alone.items():
+        assert array.dtype == np.int64
+        np.testing.assert_array_equal(array, together[name][:1])
+
+
+def test_batch_of_one_row_shares_no_memory_with_it():
+    row = TEXT("good film")
+    for array in row.values():
+        array.flags.writeable = False
+
+    batch = TEXT.collate([row])
+
+    for name, array in batch.items():
+        assert array.flags.writeable
+        assert not np.shares_memory(array, row[name])
+
+
 def test_settings_left_in_the_tokenizer_file_do_not_matter():
     left = tokenizer_json(truncation=3, padding=64)
     preprocessor = TextPreprocessor(text_config(left), left)
@@ -135,8 +168,9 @@ def test_settings_left_in_the_tokenizer_file_do_not_matter():
 def test_collate_refuses_rows_that_do_not_belong_together():
     row = {"input_ids": np.array([1, 2]), "attention_mask": np.array([1])}
 
-    with pytest.raises(InputError, match="attention_mask has 1 tokens, input_ids has 2"):
-        TEXT.collate([row])
+    for rows in ([row], [TEXT("good"), row]):
+        with pytest.raises(InputError, match="attention_mask has 1 tokens, input_ids has 2"):
+            TEXT.collate(rows)
 
 
 def test_collate_refuses_an_empty_batch():
@@ -171,6 +205,22 @@ def test_tokenizer_works_in_a_forked_process_after_it_was_used(capfd):
     assert child.exitcode == 0
     assert queue.get() == ids("good film")
     assert capfd.readouterr().err == ""
+
+
+ENCODING = """
+import os
+from bundle.preprocessing.text import TextPreprocessor
+from tests.tiny_bundle import text_config, tokenizer_json
+
+text = TextPreprocessor(text_config(), tokenizer_json())
+before = os.listdir("/proc/self/task")
+text.collate([text("good"), text("bad film")])
+assert os.listdir("/proc/self/task") == before, "it has started threads"
+"""
+
+
+def test_no_thread_is_started_for_texts():
+    subprocess.run([sys.executable, "-c", ENCODING], check=True, timeout=60)  # none has yet
 
 
 def test_another_tokenizer_than_the_config_names_is_refused():

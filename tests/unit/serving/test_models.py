@@ -175,6 +175,27 @@ def token_ids(*ids: int) -> Sample:
     return Sample("inputs", {"input_ids": list(ids), "attention_mask": [1] * len(ids)})
 
 
+@pytest.mark.parametrize(
+    ("name", "sample"),
+    [
+        ("text", Sample("text", TEXTS[0])),
+        ("text", token_ids(2, 4, 3)),
+        ("image", Sample("image", encode(np.full((8, 8), 9, np.uint8)))),
+        ("double.onnx", Sample("inputs", {"x": [0.1, 2, 3, 4]})),
+    ],
+)
+def test_the_part_of_a_lone_sample_is_half_of_that_of_two_such(folder, name, sample):
+    _, face = served(folder / name)
+    [lone] = face.to_parts([sample], batch_size=8)
+    [both] = face.to_parts([sample, sample], batch_size=8)
+    assert lone._replace(tensors=both.tensors, indices=(0, 1)) == both
+    assert lone.indices == (0,)
+    assert list(lone.tensors) == list(both.tensors)
+    for key, array in lone.tensors.items():
+        assert array.dtype == both.tensors[key].dtype
+        np.testing.assert_array_equal(array, both.tensors[key][:1])
+
+
 def test_one_poisoned_item_fails_alone(folder):
     model, face = served(folder / "text")
     samples = [token_ids(4, 5, 6), token_ids(4, POISON, 6), token_ids(7, 8, 9)]
