@@ -15,6 +15,7 @@ from bundle.engine.ones import SIZES, ones
 from bundle.engine.select import choose_variant, load_engine
 from bundle.golden import check_golden, read_golden
 from serving.codec.tensors import row_shape
+from serving.narrow import open_narrow
 from serving.preprocessors import Preprocessors
 from serving.served_model import ModelInfo, ModelKey
 
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from serving.wire import Array, Tensors
 
 log = logging.getLogger(__name__)
-
-SMALL_BYTES = 256 * 2**20
-"""Up to which a model is held twice, to run on all threads and on those of a stream."""
 
 
 @dataclass(frozen=True)
@@ -125,14 +123,20 @@ def load_model(
     chosen = choice.variant
     load = partial(load_engine, bundle, variant=chosen, max_batch_size=batch_size)
     engine = load(provider=provider, fallback=fallback, threads=threads or None)
-    narrow = None
-    if stream_threads is not None and engine.provider == "cpu" and _is_small(bundle, chosen):
-        narrow = load(provider="cpu", threads=stream_threads)
     preprocessors = preprocessors or Preprocessors()
     preprocessor = preprocessors.get(manifest.preprocessing, assets=bundle.path)
-    for each in (engine, narrow):
-        if each is not None:
-            check_golden(bundle, each, preprocessor, variant=chosen)
+    check_golden(bundle, engine, preprocessor, variant=chosen)
+    probe = _probe(bundle)
+    narrow, sample = None, _sample(probe, engine)
+    if stream_threads is not None and engine.provider == "cpu" and sample is not None:
+        narrow = open_narrow(
+            partial(load, provider="cpu", threads=stream_threads),
+            file=bundle.file(str(manifest.variant(chosen).file)),
+            sample=sample,
+            batch_size=batch_size,
+        )
+    if narrow is not None:
+        check_golden(bundle, narrow, preprocessor, variant=chosen)
     name = source.name or manifest.name
     _tell_fallback(name, engine, choice)
     _tell_batch(name, bundle)
@@ -144,14 +148,8 @@ def load_model(
         engine=engine,
         narrow=narrow,
         preprocessor=preprocessor,
-        probe=_probe(bundle, engine),
+        probe=sample if probe is None else probe,
     )
-
-
-def _is_small(bundle: Bundle, variant: str) -> bool:
-    """Whether there is memory for the model twice."""
-    file = bundle.manifest.variant(variant).file
-    return file is not None and bundle.file(file).stat().st_size <= SMALL_BYTES
 
 
 def _tell_fallback(name: str, engine: InferenceEngine, choice: Choice) -> None:
@@ -177,16 +175,21 @@ def _tell_batch(name: str, bundle: Bundle) -> None:
         log.info("%s: its requests run %s: %s", name, done, bundle.batch.reason)
 
 
-def _probe(bundle: Bundle, engine: InferenceEngine) -> Tensors | None:
-    """A golden batch; without one a single sample of ones, if the model answers that."""
+def _probe(bundle: Bundle) -> Tensors | None:
+    """A golden batch, if there are any."""
     batches = read_golden(bundle)
-    if batches:
-        return batches[0][0]
+    return batches[0][0] if batches else None
+
+
+def _sample(probe: Tensors | None, engine: InferenceEngine) -> Tensors | None:
+    """The first of the probe; else one of ones, the larger the better, if the model answers it."""
+    if probe is not None:
+        return {name: array[:1] for name, array in probe.items()}
     shapes = [row_shape(spec, batchable=engine.batchable) for spec in engine.inputs]
     specs = [
         replace(spec, shape=(1, *shape)) for spec, shape in zip(engine.inputs, shapes, strict=True)
     ]
-    tries = (ones(specs, size=size) for size in SIZES)
+    tries = (ones(specs, size=size) for size in reversed(SIZES))
     return next((inputs for inputs in tries if _answers(engine, inputs)), None)
 
 

@@ -82,8 +82,8 @@ class WorkQueue:
         """`delay` and `target` in seconds: how long a sample waits for company at most, and how
         long it may take altogether, which shortens the wait where batches take long. `rest`: for
         how many times as long as a batch has run the next one waits. `streams`: batches that may
-        run at once, and so threads that may `take`. `shares`: whether a model can leave threads
-        to others.
+        run at once, and so threads that may `take`. `shares`: whether a model is to leave
+        threads to others.
         """
         self._batcher: Batcher[Job] = Batcher(
             batch_size=batch_size, batch_tokens=batch_tokens, capacity=capacity
@@ -96,8 +96,6 @@ class WorkQueue:
         self._rests_until = 0.0
         self._handed: deque[Turn[Job]] = deque()
         """Turns that have begun, and that a thread is to take."""
-        self._single: set[ModelKey] = set()
-        """Models whose batches hold one sample, as `alone` says."""
         self._used: dict[ModelKey, float] = {}
         self._metrics = metrics
         self._changed = threading.Condition()
@@ -226,8 +224,6 @@ class WorkQueue:
         samples = len(next(iter(tensors.values())))
         now, deadline, priority = time.monotonic(), fields["deadline"], fields["priority"]
         self._used[model] = now
-        if fields.get("alone"):
-            self._single.add(model)
         forecast = self._forecasts[self._shared(model)]
         outlook = forecast.outlook(model)
         group, length = (model, fields["signature"]), fields["length"]
@@ -302,12 +298,8 @@ class WorkQueue:
         return seconds / self._streams.count if shared else seconds
 
     def _shared(self, model: ModelKey) -> bool:
-        """Whether what begins now of that model leaves threads to others: not where batches save
-        time, which smaller ones would take.
-        """
-        if not self._streams.shared or not self._shares(model):
-            return False
-        return model in self._single or self._forecasts[False].outlook(model).pace is not None
+        """Whether what begins now of that model leaves threads to others."""
+        return self._streams.shared and self._shares(model)
 
     def _cancel(self, link: Link, message: Message) -> list[dict[str, Any]]:
         """What became of those that it asks about."""

@@ -6,7 +6,7 @@ import heapq
 import math
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class SimulatedWorker:
     """Time passes only while the queue waits, or a batch runs."""
 
     def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, requests: Iterable[Request], **settings: float
+        self, monkeypatch: pytest.MonkeyPatch, requests: Iterable[Request], **settings: Any
     ) -> None:
         monkeypatch.setattr(serving.work, "time", self)
         settings = {"batch_size": 32, "delay": 0.002, "capacity": 1024} | settings

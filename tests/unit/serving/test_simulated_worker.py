@@ -37,6 +37,12 @@ def asked(rate: float, timeout: float, *, batches: float, batch: float) -> list[
     return [Request(at, timeout) for at in arrivals(rate, seconds=batches * batch)]
 
 
+def settings(streams: int, takes: tuple[float, float, float]) -> dict:
+    """Batches run beside each other where their time is their samples'."""
+    fixed, each, _ = takes
+    return {"batch_size": BATCH_SIZE, "streams": streams, "shares": lambda _: fixed < each}
+
+
 def in_time(requests: list[Request]) -> int:
     return sum(request.in_time for request in requests)
 
@@ -48,9 +54,9 @@ def test_what_fits_is_answered_in_time(monkeypatch, streams, takes, load):
     fixed, each, timeout = takes
     batch = fixed + each * BATCH_SIZE
     requests = asked(load * BATCH_SIZE / batch, timeout, batches=400, batch=batch)
-    SimulatedWorker(monkeypatch, requests, batch_size=BATCH_SIZE, streams=streams).run(
-        engine(fixed, each)
-    )
+    SimulatedWorker(
+        monkeypatch, requests, batch_size=BATCH_SIZE, streams=streams, shares=lambda _: fixed < each
+    ).run(engine(fixed, each))
     assert in_time(requests) >= 0.99 * len(requests)
 
 
@@ -63,7 +69,9 @@ def test_what_fits_is_answered_in_time_again_after_a_stall(monkeypatch, streams,
     batch = fixed + each * BATCH_SIZE
     requests = asked(load * BATCH_SIZE / batch, timeout, batches=500, batch=batch)
     begins, takes = 100 * batch, max(0.3, 3 * batch)
-    worker = SimulatedWorker(monkeypatch, requests, batch_size=BATCH_SIZE, streams=streams)
+    worker = SimulatedWorker(
+        monkeypatch, requests, batch_size=BATCH_SIZE, streams=streams, shares=lambda _: fixed < each
+    )
     worker.run(engine(fixed, each, stalls=(begins, takes)))
     over = begins + takes + 40 * (batch if each else fixed)
     before = [request for request in requests if request.at < begins - timeout]
@@ -80,7 +88,9 @@ def test_as_much_as_ever_is_answered_in_time_under_overload(monkeypatch, streams
     batch = fixed + each * BATCH_SIZE
     peak = BATCH_SIZE / batch
     requests = asked(3 * peak, timeout, batches=200, batch=batch)
-    worker = SimulatedWorker(monkeypatch, requests, batch_size=BATCH_SIZE, streams=streams)
+    worker = SimulatedWorker(
+        monkeypatch, requests, batch_size=BATCH_SIZE, streams=streams, shares=lambda _: fixed < each
+    )
     worker.run(engine(fixed, each))
     assert in_time(requests) >= 0.9 * peak * requests[-1].at
     ran = sum(len(batch) for _, batch in worker.batches)

@@ -31,10 +31,10 @@ def item(number: int, *, samples: int = 1, length: int = 1) -> Item:
     return Item(number, "g", samples, arrived=0.0, due=0.0, deadline=math.inf, length=length)
 
 
-def infer(number: int, *, samples: int = 1, alone: bool = False) -> Message:
+def infer(number: int, *, samples: int = 1) -> Message:
     fields = {
         "id": number, "model": ["m", "1"], "signature": "s", "priority": 1, "length": 1,
-        "routed": True, "deadline": math.inf, "alone": alone,
+        "routed": True, "deadline": math.inf,
     }  # fmt: skip
     return Message(INFER, fields, [{"x": np.zeros((samples, 2), np.float32)}])
 
@@ -43,16 +43,10 @@ def ids(turn: Turn) -> list[int]:
     return [item.payload.id for item in turn.batch]
 
 
-def queue_of(streams: int, *, shares=lambda _: True) -> WorkQueue:
-    """Of a model of which batches of 1 and 4 have run, a second for each sample."""
-    queue = WorkQueue(
-        batch_size=4, delay=0.0, capacity=64, metrics=MetricsCollector(), streams=streams,
-        shares=shares,
-    )  # fmt: skip
-    for samples in (1, 4):
-        queue.receive(LINK, infer(99, samples=samples))
-        queue.done(queue.take(), float(samples))
-    return queue
+def queue_of(streams: int, **options) -> WorkQueue:
+    return WorkQueue(
+        batch_size=4, delay=0.0, capacity=64, metrics=MetricsCollector(), streams=streams, **options
+    )
 
 
 def crowded(streams: int, *numbers: int, **options) -> WorkQueue:
@@ -142,29 +136,6 @@ def test_a_model_that_cannot_share_has_all_threads_whoever_waits():
     queue = crowded(2, 0, 1, shares=lambda _: False)
     turn = queue.take()
     assert (ids(turn), turn.shared) == ([0, 1], False)
-
-
-def test_where_batches_take_longer_than_their_samples_they_stay_whole():
-    """Of 1 and 4 samples in 10 and 10.3 seconds."""
-    queue = WorkQueue(batch_size=4, delay=0.0, capacity=64, metrics=MetricsCollector(), streams=2)
-    for samples, seconds in ((1, 10.0), (4, 10.3)):
-        queue.receive(LINK, infer(99, samples=samples))
-        queue.done(queue.take(), seconds)
-    queue.receive(LINK, infer(98))
-    turn = queue.take()
-    queue.receive(LINK, infer(0), infer(1))
-    queue.done(turn, 10.0)
-    assert not queue.take().shared
-
-
-def test_requests_that_cannot_be_joined_run_beside_each_other():
-    queue = WorkQueue(batch_size=4, delay=0.0, capacity=64, metrics=MetricsCollector(), streams=2)
-    queue.receive(LINK, infer(0, alone=True))
-    turn = queue.take()
-    queue.receive(LINK, *(infer(number, alone=True) for number in range(1, 4)))
-    queue.done(turn, 1.0)
-    turns = queue.take(), queue.take()
-    assert [(ids(turn), turn.shared) for turn in turns] == [([1], True), ([2], True)]
 
 
 def test_one_stream_shares_nothing():
