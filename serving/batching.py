@@ -105,6 +105,18 @@ class Batcher(Generic[P]):
         return max(batches, -(-tokens // self._batch_tokens))
 
     @property
+    def full_batches(self) -> int:
+        """How many wait that would hold no more, where there is no padding."""
+        found = 0
+        for key in self._full:
+            group = self._groups[key]
+            batches = group.samples // group.most
+            if self._batch_tokens is not None:
+                batches = max(batches, group.tokens // self._batch_tokens)
+            found += batches
+        return found
+
+    @property
     def groups(self) -> Iterable[Any]:
         """Those of which somebody waits."""
         return self._groups

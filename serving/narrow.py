@@ -18,13 +18,9 @@ if TYPE_CHECKING:
 MOST_BYTES = 256 * 2**20
 """Of a model's file, above which there may be no memory for it twice."""
 SAMPLES = 4
-"""Of a batch that is compared with one sample."""
-LONGER = 2.0
-"""Times as long as one sample it takes at least; else it is batches that save time, and those that
-run beside each other are smaller.
-"""
+"""Of a batch from which it is told what a full one takes."""
 LONG_SECONDS = 0.005
-"""What a full batch takes at least; else it gains less than it takes to share it out."""
+"""What a full batch takes at least; else what it gains goes into handing it over."""
 TRIES = 3
 ENOUGH_SECONDS = 0.3
 """After so long one try is believed."""
@@ -51,11 +47,8 @@ def _pays(engine: InferenceEngine, sample: Tensors, *, batch_size: int) -> bool:
         one, many = min(one, _seconds(engine, sample)), min(many, _seconds(engine, batch))
         if time.monotonic() - began > ENOUGH_SECONDS:
             break
-    if several == 1:
-        return one >= LONG_SECONDS
-    each = (many - one) / (several - 1)
-    full = one + each * (batch_size - 1)
-    return full >= LONG_SECONDS and many >= one * (1 + (LONGER - 1) * (several - 1) / (SAMPLES - 1))
+    each = (many - one) / (several - 1) if several > 1 else 0.0
+    return one + each * (batch_size - 1) >= LONG_SECONDS
 
 
 def _seconds(engine: InferenceEngine, batch: Tensors) -> float:

@@ -1,9 +1,9 @@
 """Streams: what an engine runs at the same time.
 
-Whoever comes alone has all threads of a CPU. Where samples wait for each other, as many batches run
-beside each other as there are streams, each on its share of the threads: these have fewer ends of
-operators to wait for each other at, and lose nothing where other processes take a core from one of
-them. So a busy CPU answers more, and a short batch is not behind a long one.
+A batch has all threads of a CPU, which answers it soonest. Where full batches wait for all streams
+they run beside each other, each on its share of the threads: these have fewer ends of operators to
+wait for each other at, and lose nothing where another process takes a core from one of them. So a
+busy CPU answers more.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Turn(Generic[P]):
 
     batch: list[Item[P]]
     shared: bool
-    """Whether it has one stream only, and others may begin."""
+    """Whether it has one stream only, and others may run beside it."""
     began: float
     ends: float
     """When it should have run."""
@@ -50,8 +50,6 @@ class Streams(Generic[P]):
         self.count = count
         self.turns: list[Turn[P]] = []
         """What runs."""
-        self._crowded = False
-        """Whether something waited when the latest turn ended."""
 
     @property
     def free(self) -> int:
@@ -62,13 +60,8 @@ class Streams(Generic[P]):
 
     @property
     def shared(self) -> bool:
-        """Whether what begins now is to have one stream only: others run, or have had to wait."""
-        return self.count > 1 and (self._crowded or bool(self.turns))
-
-    def end(self, turn: Turn[P], *, crowded: bool) -> None:
-        """It has run; `crowded`: whether anything waits."""
-        self.turns.remove(turn)
-        self._crowded = crowded
+        """Whether batches run on one stream each."""
+        return any(turn.shared for turn in self.turns)
 
     def left(self, now: float) -> float:
         """Seconds that one stream would need for the rest of all that runs."""
@@ -76,20 +69,3 @@ class Streams(Generic[P]):
         for turn in self.turns:
             left += max(0.0, turn.ends - now) * (1 if turn.shared else self.count)
         return left
-
-
-def split(batch: list[Item[P]], pieces: int) -> list[list[Item[P]]]:
-    """The batch in at most so many pieces of about as many samples, each of those that are nearest
-    in length; the leader is in the first.
-    """
-    pieces = min(pieces, len(batch))
-    if pieces <= 1:
-        return [batch]
-    leader = batch[0]
-    found: list[list[Item[P]]] = [[] for _ in range(pieces)]
-    samples, total = 0, sum(item.samples for item in batch)
-    for item in sorted(batch, key=lambda item: item.length):
-        found[samples * pieces // total].append(item)
-        samples += item.samples
-    found.sort(key=lambda piece: leader not in piece)
-    return [piece for piece in found if piece]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from serving.batch import Item
 from serving.batching import Batcher
 from serving.forecast import Forecast
-from serving.streams import Streams, Turn, split
+from serving.streams import Streams, Turn
 from serving.wire import CANCEL, INFER, REPLY, Message, Tensors
 
 if TYPE_CHECKING:
@@ -94,8 +94,6 @@ class WorkQueue:
         """Of batches on all threads, and of those on one stream."""
         self._rest = rest
         self._rests_until = 0.0
-        self._handed: deque[Turn[Job]] = deque()
-        """Turns that have begun, and that a thread is to take."""
         self._used: dict[ModelKey, float] = {}
         self._metrics = metrics
         self._changed = threading.Condition()
@@ -137,8 +135,6 @@ class WorkQueue:
         """Block until a batch is to be run; None once the queue is closed."""
         with self._changed:
             while not self._closed:
-                if self._handed:
-                    return self._handed.popleft()
                 if not self._streams.free:
                     self._changed.wait()
                     continue
@@ -146,38 +142,30 @@ class WorkQueue:
                 if rest > 0:
                     self._changed.wait(rest)
                     continue
+                crowded = self._crowded
                 poll = self._batcher.poll(time.monotonic())
                 if poll.expired:
                     self._expire(poll.expired)
                 if poll.expired or poll.batch:
                     self._metrics.queue_depth(len(self._batcher))
                 if poll.batch:
-                    return self._begin(poll.batch)
+                    return self._begin(poll.batch, crowded=crowded)
                 self._sleep(poll.wake)
         return None
 
-    def _begin(self, batch: list[Item[Job]]) -> Turn[Job]:
-        """On all threads, or shared out to the streams that are free: what others have of it is
-        handed to them.
-        """
-        model, streams = batch[0].payload.model, self._streams
-        shared = self._shared(model)
-        outlook = self._forecasts[shared].outlook(model)
-        pieces = split(batch, streams.free) if shared else [batch]
-        now = time.monotonic()
-        for piece in pieces:
-            turn = Turn(piece, shared, now, now)
-            turn.ends = now + outlook.lasts(turn.samples)
-            streams.turns.append(turn)
-            self._handed.append(turn)
+    def _begin(self, batch: list[Item[Job]], *, crowded: bool) -> Turn[Job]:
+        now, model = time.monotonic(), batch[0].payload.model
+        shared = crowded and self._shares(model)
+        turn = Turn(batch, shared, now, now)
+        turn.ends = now + self._forecasts[shared].outlook(model).lasts(turn.samples)
+        self._streams.turns.append(turn)
         for item in batch:
             asked = self._items.get(item.payload.link)
             if asked is not None:
                 asked.pop(item.payload.id, None)
-        others = len(pieces) - 1 or int(streams.free and len(self._batcher) > 0)
-        if others:
-            self._changed.notify(others)
-        return self._handed.popleft()
+        if self._streams.free and len(self._batcher):
+            self._changed.notify()
+        return turn
 
     def _sleep(self, until: float | None) -> None:
         """Until then, or until there is something to do before."""
@@ -191,7 +179,7 @@ class WorkQueue:
         taken apart to find what is wrong with it.
         """
         with self._changed:
-            self._streams.end(turn, crowded=len(self._batcher) > 0)
+            self._streams.turns.remove(turn)
             self._rests_until = time.monotonic() + self._rest * seconds
             if not whole:
                 return
@@ -299,7 +287,13 @@ class WorkQueue:
 
     def _shared(self, model: ModelKey) -> bool:
         """Whether what begins now of that model leaves threads to others."""
-        return self._streams.shared and self._shares(model)
+        return self._crowded and self._shares(model)
+
+    @property
+    def _crowded(self) -> bool:
+        """Whether others run on streams, or there is a full batch for each."""
+        streams = self._streams
+        return streams.count > 1 and (streams.shared or self._batcher.full_batches >= streams.count)
 
     def _cancel(self, link: Link, message: Message) -> list[dict[str, Any]]:
         """What became of those that it asks about."""

@@ -94,7 +94,7 @@ def test_as_much_as_ever_is_answered_in_time_under_overload(monkeypatch, streams
     worker.run(engine(fixed, each))
     assert in_time(requests) >= 0.9 * peak * requests[-1].at
     ran = sum(len(batch) for _, batch in worker.batches)
-    most = 0.03 if streams < 4 else 0.05  # where a batch takes longer than the time there is
+    most = 0.03 if streams == 1 else 0.05  # for whom there was time on all threads, but not on one
     assert ran - in_time(requests) <= most * ran  # work for nobody
 
 
