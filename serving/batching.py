@@ -19,7 +19,7 @@ from serving.batch import Batch, Item
 from serving.waiting import Group, ItemHeap
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Callable, Hashable, Iterable
 
 P = TypeVar("P")
 
@@ -105,18 +105,6 @@ class Batcher(Generic[P]):
         return max(batches, -(-tokens // self._batch_tokens))
 
     @property
-    def full_batches(self) -> int:
-        """How many wait that would hold no more, where there is no padding."""
-        found = 0
-        for key in self._full:
-            group = self._groups[key]
-            batches = group.samples // group.most
-            if self._batch_tokens is not None:
-                batches = max(batches, group.tokens // self._batch_tokens)
-            found += batches
-        return found
-
-    @property
     def groups(self) -> Iterable[Any]:
         """Those of which somebody waits."""
         return self._groups
@@ -149,20 +137,22 @@ class Batcher(Generic[P]):
         self._remove(item)
         return True
 
-    def poll(self, now: float) -> Poll[P]:
-        """The next batch if there is one to run at `now`; poll again until there is none."""
+    def poll(self, now: float, *, pieces: Callable[[Any], int] = lambda _: 1) -> Poll[P]:
+        """The next batch if there is one to run at `now`; poll again until there is none. `pieces`:
+        as how many batches a group is to run, if it is not more anyway.
+        """
         expired = self._expire(now)
         wake = self.wake
         if wake is None or wake > now:
             return Poll([], expired, wake)
         pressing = self._pressing(now)
         if pressing is None:
-            return Poll(self._take(self._next(now), now), expired, now)
+            return Poll(self._take(self._next(now), now, pieces), expired, now)
         oldest = self._oldest(pressing.priority)
         latest = self._overtakings[pressing.priority]
         if len(latest) == MOST_OVERTAKEN and oldest.sequence < latest[0]:
-            return Poll(self._take(oldest, now), expired, now)
-        batch = self._take(pressing, now)
+            return Poll(self._take(oldest, now, pieces), expired, now)
+        batch = self._take(pressing, now, pieces)
         if oldest.waiting:
             latest.append(next(self._sequence))
         return Poll(batch, expired, now)
@@ -216,7 +206,7 @@ class Batcher(Generic[P]):
                 del self._deadlines[priority]
         return expired
 
-    def _take(self, leader: Item[P], now: float) -> list[Item[P]]:
+    def _take(self, leader: Item[P], now: float, pieces: Callable[[Any], int]) -> list[Item[P]]:
         """Remove the leader, and as many items of its group as fit. What they delay counts where
         it has not the time of two whole batches: else it was the queue that was too long, and to
         cut batches makes it no shorter.
@@ -225,9 +215,10 @@ class Batcher(Generic[P]):
         if pace is not None and leader.deadline - leader.arrived > 2 * pace.lasts(self._batch_size):
             pace = None
         group = self._groups[leader.group]
-        if pace is None and self._fits(group, leader.length) and (alike := group.alike()):
+        most = min(group.most, -(-group.samples // pieces(leader.group)))
+        if pace is None and self._fits(group, most, leader.length) and (alike := group.alike()):
             return self._take_all(alike, leader)
-        batch = Batch[P](group.most, self._batch_tokens, now, pace)
+        batch = Batch[P](most, self._batch_tokens, now, pace)
         batch.add(leader)
         for item in group.around(leader.length):
             if item is leader:
@@ -240,10 +231,10 @@ class Batcher(Generic[P]):
             self._remove(item)
         return batch.items
 
-    def _fits(self, group: Group[P], length: int) -> bool:
+    def _fits(self, group: Group[P], most: int, length: int) -> bool:
         """Whether all of the group is one batch, if all of it has that length."""
         tokens = self._batch_tokens
-        return group.samples <= group.most and (tokens is None or group.samples * length <= tokens)
+        return group.samples <= most and (tokens is None or group.samples * length <= tokens)
 
     def _take_all(self, items: list[Item[P]], leader: Item[P]) -> list[Item[P]]:
         """What `_remove` would do for each of them, where that is the whole group."""

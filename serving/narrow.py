@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 MOST_BYTES = 256 * 2**20
 """Of a model's file, above which there may be no memory for it twice."""
 SAMPLES = 4
-"""Of a batch from which it is told what a full one takes."""
+"""Of a batch that is compared with one sample."""
+LONGER = 2.0
+"""Times as long as one sample it takes at least; else it is batches that save time, and those that
+run beside each other are smaller.
+"""
 LONG_SECONDS = 0.005
 """What a full batch takes at least; else what it gains goes into handing it over."""
 TRIES = 3
@@ -39,7 +43,8 @@ def open_narrow(
 
 
 def _pays(engine: InferenceEngine, sample: Tensors, *, batch_size: int) -> bool:
-    several = min(SAMPLES, batch_size) if engine.batchable else 1
+    largest = batch_size if engine.batchable else 1
+    several = min(SAMPLES, largest)
     batch = {name: np.repeat(array, several, axis=0) for name, array in sample.items()}
     one = many = math.inf
     began = time.monotonic()
@@ -47,8 +52,11 @@ def _pays(engine: InferenceEngine, sample: Tensors, *, batch_size: int) -> bool:
         one, many = min(one, _seconds(engine, sample)), min(many, _seconds(engine, batch))
         if time.monotonic() - began > ENOUGH_SECONDS:
             break
-    each = (many - one) / (several - 1) if several > 1 else 0.0
-    return one + each * (batch_size - 1) >= LONG_SECONDS
+    if several == 1:
+        return one >= LONG_SECONDS
+    each = (many - one) / (several - 1)
+    longer = (one + each * (SAMPLES - 1)) / one
+    return longer >= LONGER and one + each * (largest - 1) >= LONG_SECONDS
 
 
 def _seconds(engine: InferenceEngine, batch: Tensors) -> float:

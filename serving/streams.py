@@ -1,9 +1,9 @@
 """Streams: what an engine runs at the same time.
 
-A batch has all threads of a CPU, which answers it soonest. Where full batches wait for all streams
-they run beside each other, each on its share of the threads: these have fewer ends of operators to
-wait for each other at, and lose nothing where another process takes a core from one of them. So a
-busy CPU answers more.
+Whoever comes alone has all threads of a CPU, and is answered soonest so. Where samples have to wait
+for each other, batches run beside each other, each on its share of the threads: these have fewer
+ends of operators to wait for each other at, and lose nothing where another process takes a core
+from one of them. So a busy CPU answers more, and nobody waits behind all that came before.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ class Streams(Generic[P]):
         self.count = count
         self.turns: list[Turn[P]] = []
         """What runs."""
+        self._waited = False
+        """Whether something did when the latest turn ended."""
 
     @property
     def free(self) -> int:
@@ -59,9 +61,14 @@ class Streams(Generic[P]):
         return self.count - len(self.turns)
 
     @property
-    def shared(self) -> bool:
-        """Whether batches run on one stream each."""
-        return any(turn.shared for turn in self.turns)
+    def crowded(self) -> bool:
+        """Whether what begins now is to leave threads to others: some run, or had to wait."""
+        return self.count > 1 and (bool(self.turns) or self._waited)
+
+    def end(self, turn: Turn[P], *, waits: bool) -> None:
+        """It has run; `waits`: whether anything does."""
+        self.turns.remove(turn)
+        self._waited = waits
 
     def left(self, now: float) -> float:
         """Seconds that one stream would need for the rest of all that runs."""

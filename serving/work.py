@@ -142,20 +142,19 @@ class WorkQueue:
                 if rest > 0:
                     self._changed.wait(rest)
                     continue
-                crowded = self._crowded
-                poll = self._batcher.poll(time.monotonic())
+                poll = self._batcher.poll(time.monotonic(), pieces=self._pieces)
                 if poll.expired:
                     self._expire(poll.expired)
                 if poll.expired or poll.batch:
                     self._metrics.queue_depth(len(self._batcher))
                 if poll.batch:
-                    return self._begin(poll.batch, crowded=crowded)
+                    return self._begin(poll.batch)
                 self._sleep(poll.wake)
         return None
 
-    def _begin(self, batch: list[Item[Job]], *, crowded: bool) -> Turn[Job]:
+    def _begin(self, batch: list[Item[Job]]) -> Turn[Job]:
         now, model = time.monotonic(), batch[0].payload.model
-        shared = crowded and self._shares(model)
+        shared = self._shared(model)
         turn = Turn(batch, shared, now, now)
         turn.ends = now + self._forecasts[shared].outlook(model).lasts(turn.samples)
         self._streams.turns.append(turn)
@@ -179,7 +178,7 @@ class WorkQueue:
         taken apart to find what is wrong with it.
         """
         with self._changed:
-            self._streams.turns.remove(turn)
+            self._streams.end(turn, waits=len(self._batcher) > 0)
             self._rests_until = time.monotonic() + self._rest * seconds
             if not whole:
                 return
@@ -287,13 +286,11 @@ class WorkQueue:
 
     def _shared(self, model: ModelKey) -> bool:
         """Whether what begins now of that model leaves threads to others."""
-        return self._crowded and self._shares(model)
+        return self._streams.crowded and self._shares(model)
 
-    @property
-    def _crowded(self) -> bool:
-        """Whether others run on streams, or there is a full batch for each."""
-        streams = self._streams
-        return streams.count > 1 and (streams.shared or self._batcher.full_batches >= streams.count)
+    def _pieces(self, group: Group) -> int:
+        """Into how many batches to share out what waits of it."""
+        return self._streams.count if self._shared(group[0]) else 1
 
     def _cancel(self, link: Link, message: Message) -> list[dict[str, Any]]:
         """What became of those that it asks about."""

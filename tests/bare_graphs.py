@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,16 @@ def one_node_onnx(
         [helper.make_node(operator, ["x"], ["y"], **attributes)],
         [value("x", kind, shape)],
         [value("y", kind, shape if result == "the same" else result)],
+    )
+
+
+def waves_onnx(width: int, *, deep: int) -> bytes:
+    """`x` (N, width) → `y`, its sine of its sine and so on: as much work for each sample."""
+    names = ["x", *(f"x{number}" for number in range(1, deep)), "y"]
+    return graph(
+        [helper.make_node("Sin", [before], [after]) for before, after in itertools.pairwise(names)],
+        [value("x", FLOAT, ["batch", width])],
+        [value("y", FLOAT, ["batch", width])],
     )
 
 

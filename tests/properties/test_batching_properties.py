@@ -81,13 +81,14 @@ class BatcherMachine(RuleBasedStateMachine):
     def pass_time(self, seconds):
         self.now += seconds
 
-    @rule()
-    def poll(self):
-        poll = self.batcher.poll(self.now)
+    @rule(pieces=st.integers(1, 3))
+    def poll(self, pieces):
+        poll = self.batcher.poll(self.now, pieces=lambda _: pieces)
         for item in poll.expired:
             assert self.waiting.pop(item.payload).deadline <= self.now
         if poll.batch:
             self.check_batch(poll.batch)
+            self.check_piece(poll.batch, pieces)
         for item in poll.batch:
             del self.waiting[item.payload]
         if not poll.batch:
@@ -124,6 +125,11 @@ class BatcherMachine(RuleBasedStateMachine):
                 if item.priority == highest:
                     self.overtaken[item.payload] = self.overtaken.get(item.payload, 0) + 1
             assert self.overtaken[first] <= MOST_OVERTAKEN
+
+    def check_piece(self, batch, pieces):
+        company = [item for item in self.waiting.values() if item.group == batch[0].group]
+        share = -(-sum(item.samples for item in company) // pieces)
+        assert len(batch) == 1 or sum(item.samples for item in batch) <= share
 
     def is_time(self):
         return any(item.due <= self.now for item in self.waiting.values()) or any(

@@ -63,6 +63,15 @@ def test_batcher_waits_for_company_until_the_oldest_item_is_due():
     assert names(queue.poll(1.0).batch) == ["first", "second"]
 
 
+def test_what_waits_is_shared_out_over_pieces():
+    queue = batcher(batch_size=8)
+    for name in "abcde":
+        queue.add(item(name))
+    assert names(queue.poll(9.0, pieces=lambda _: 2).batch) == ["a", "b", "c"]
+    assert names(queue.poll(9.0, pieces=lambda _: 2).batch) == ["d"]
+    assert names(queue.poll(9.0).batch) == ["e"]
+
+
 def test_batcher_sends_at_once_when_full():
     queue = batcher(batch_size=2)
     queue.add(item("a"))

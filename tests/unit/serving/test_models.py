@@ -21,7 +21,13 @@ from serving.models import LoadedModel, load_model
 from serving.served_model import ServedModel
 from serving.streams import Turn
 from serving.work import FAILED, OK, REFUSED, Job
-from tests.bare_graphs import convolved_onnx, cross_onnx, reshaped_onnx, squeezed_onnx
+from tests.bare_graphs import (
+    convolved_onnx,
+    cross_onnx,
+    reshaped_onnx,
+    squeezed_onnx,
+    waves_onnx,
+)
 from tests.served_bundles import POISON, double_onnx, image_bundle, logarithm_onnx, text_bundle
 from tests.tiny_bundle import encode
 
@@ -39,7 +45,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def load(path, *, batch_size: int = 8) -> LoadedModel:
+def load(path, *, batch_size: int = 8, **options) -> LoadedModel:
     return load_model(
         resolve(str(path)),
         variant="",
@@ -47,6 +53,7 @@ def load(path, *, batch_size: int = 8) -> LoadedModel:
         fallback=False,
         threads=1,
         batch_size=batch_size,
+        **options,
     )
 
 
@@ -306,3 +313,18 @@ def test_catalog_tells_when_what_has_left_is_needed_no_more(folder):
         assert catalog.get(served.info.key) is None
         assert told == []
     assert told == [True]
+
+
+def test_a_model_that_computes_long_is_held_twice_and_answers_alike(tmp_path):
+    (tmp_path / "waves.onnx").write_bytes(waves_onnx(50_000, deep=40))
+    model = load(tmp_path / "waves.onnx", stream_threads=1)
+    assert model.narrow is not None
+    assert model.narrow.metadata()["threads"] == 1
+    part = {"x": np.linspace(0, 1, 50_000, dtype=np.float32)[np.newaxis]}
+    [alone], [beside] = model.run([part]), model.run([part], shared=True)
+    np.testing.assert_allclose(alone["y"], beside["y"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{"stream_threads": None}, {"stream_threads": 1}])
+def test_a_model_that_is_quick_or_has_no_streams_is_held_once(folder, options):
+    assert load(folder / "double.onnx", **options).narrow is None

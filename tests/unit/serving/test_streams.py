@@ -23,10 +23,10 @@ class Silent:
 LINK = Silent()
 
 
-def infer(number: int, *, length: int = 1, alone: bool = False) -> Message:
+def infer(number: int) -> Message:
     fields = {
-        "id": number, "model": ["m", "1"], "signature": "s", "priority": 1, "length": length,
-        "routed": True, "deadline": math.inf, "alone": alone,
+        "id": number, "model": ["m", "1"], "signature": "s", "priority": 1, "length": 1,
+        "routed": True, "deadline": math.inf,
     }  # fmt: skip
     return Message(INFER, fields, [{"x": np.zeros((1, 2), np.float32)}])
 
@@ -52,10 +52,22 @@ def test_streams_have_a_few_threads_each(threads, streams):
     assert threads // streams >= 1
 
 
-@pytest.mark.parametrize("waiting", [1, 4, 7])
-def test_a_batch_has_all_threads_where_the_next_is_not_full(waiting):
-    turn = queue_of(2, *range(waiting)).take()
-    assert (ids(turn), turn.shared) == (list(range(min(4, waiting))), False)
+def crowded(streams: int, *numbers: int, **options) -> WorkQueue:
+    """With these waiting since a batch ran that had come alone."""
+    queue = queue_of(streams, 99, **options)
+    turn = queue.take()
+    queue.receive(LINK, *map(infer, numbers))
+    queue.done(turn, 1.0)
+    return queue
+
+
+def test_who_comes_alone_has_all_threads():
+    queue = queue_of(2)
+    for number in range(3):
+        queue.receive(LINK, infer(number))
+        turn = queue.take()
+        assert (ids(turn), turn.shared) == ([number], False)
+        queue.done(turn, 1.0)
 
 
 def test_nothing_begins_beside_a_batch_that_has_all_threads():
@@ -64,72 +76,56 @@ def test_nothing_begins_beside_a_batch_that_has_all_threads():
     taken: list = []
     thread = threading.Thread(target=lambda: taken.append(queue.take()))
     thread.start()
-    queue.receive(LINK, *map(infer, range(1, 9)))
+    queue.receive(LINK, infer(1), infer(2))
     thread.join(0.1)
     assert taken == []
     queue.done(turn, 1.0)
     taken.append(queue.take())
     thread.join(10)
-    assert sorted(map(ids, taken)) == [[1, 2, 3, 4], [5, 6, 7, 8]]
+    assert sorted(map(ids, taken)) == [[1], [2]]
     assert all(turn.shared for turn in taken)
 
 
-def test_full_batches_run_beside_each_other():
-    queue = queue_of(2, *range(8))
+def test_those_who_had_to_wait_run_beside_each_other():
+    queue = crowded(2, *range(5))
     turns = queue.take(), queue.take()
-    assert [(ids(turn), turn.shared) for turn in turns] == [
-        ([0, 1, 2, 3], True),
-        ([4, 5, 6, 7], True),
-    ]
+    assert [(ids(turn), turn.shared) for turn in turns] == [([0, 1, 2], True), ([3], True)]
 
 
-def test_batches_are_full_by_their_tokens():
-    queue = queue_of(2, batch_tokens=10)
-    queue.receive(LINK, *(infer(number, length=5) for number in range(4)))
-    turns = queue.take(), queue.take()
-    assert [(ids(turn), turn.shared) for turn in turns] == [([0, 1], True), ([2, 3], True)]
+def test_full_batches_stay_full():
+    queue = crowded(2, *range(12))
+    assert [ids(queue.take()) for _ in range(2)] == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
-def test_what_comes_while_others_run_beside_each_other_has_a_stream_too():
-    queue = queue_of(3, *range(12))
-    one, _ = queue.take(), queue.take()
-    queue.done(one, 4.0)
-    turn = queue.take()
-    queue.receive(LINK, infer(20))
-    other = queue.take()
-    assert [(ids(turn), turn.shared), (ids(other), other.shared)] == [
-        ([8, 9, 10, 11], True),
-        ([20], True),
-    ]
+def test_what_comes_while_a_stream_is_free_begins_at_once():
+    queue = crowded(2, 0)
+    first = queue.take()
+    queue.receive(LINK, infer(1))
+    second = queue.take()
+    assert [(ids(turn), turn.shared) for turn in (first, second)] == [([0], True), ([1], True)]
 
 
-def test_once_all_streams_are_free_a_batch_has_all_threads_again():
-    queue = queue_of(2, *range(8))
-    for turn in (queue.take(), queue.take()):
-        queue.done(turn, 4.0)
-    queue.receive(LINK, infer(20))
+def test_once_nobody_has_to_wait_who_comes_has_all_threads_again():
+    queue = crowded(2, 0)
+    queue.done(queue.take(), 2.0)
+    queue.receive(LINK, infer(1))
     assert not queue.take().shared
 
 
 def test_a_model_that_gains_nothing_has_all_threads_whoever_waits():
-    queue = queue_of(2, *range(8), shares=lambda _: False)
-    assert not queue.take().shared
-
-
-def test_requests_that_cannot_be_joined_are_full_batches():
-    queue = queue_of(2)
-    queue.receive(LINK, *(infer(number, alone=True) for number in range(2)))
-    turns = queue.take(), queue.take()
-    assert [(ids(turn), turn.shared) for turn in turns] == [([0], True), ([1], True)]
+    queue = crowded(2, *range(3), shares=lambda _: False)
+    turn = queue.take()
+    assert (ids(turn), turn.shared) == ([0, 1, 2], False)
 
 
 def test_one_stream_shares_nothing():
-    assert not queue_of(1, *range(8)).take().shared
+    turn = crowded(1, *range(3)).take()
+    assert (ids(turn), turn.shared) == ([0, 1, 2], False)
 
 
 def test_what_runs_and_waits_is_spread_over_the_streams():
     """A sample takes 2 seconds on a stream: 4 run on one, 4 wait for the other."""
-    queue = queue_of(2, *range(16))
+    queue = crowded(2, *range(16))
     for samples in (1, 4):
         queue._forecasts[True].measured(("m", "1"), samples=samples, seconds=2.0 * samples)
     one, other = queue.take(), queue.take()
