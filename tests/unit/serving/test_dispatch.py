@@ -361,12 +361,16 @@ def test_who_asks_learns_what_the_batch_was_also_where_it_failed(tmp_path, statu
             runs = []
             asked = ask(dispatcher, runs=runs)
             [message] = await worker.told(INFER)
-            batch = {"samples": 8, "tokens": 3, "share": 0.5, "queue": 0.0, "message": "no"}
+            batch = {
+                "samples": 8, "tokens": 3, "share": 0.5, "shared": True, "queue": 0.0,
+                "message": "no",
+            }  # fmt: skip
             fields = batch | ({"infer": 0.2} if status == OK else {})
             found = answer(message.fields["id"], status, **fields)
             worker.link.send(REPLY, {"answers": [found]}, [{"y": np.zeros((1, 1))}])
             await asyncio.wait([asked])
-            assert runs == [Run(0.2 if status == OK else 0.0, 8, 3, 0.5, failed=status != OK)]
+            seconds, failed = (0.2, False) if status == OK else (0.0, True)
+            assert runs == [Run(seconds, 8, 3, 0.5, shared=True, failed=failed)]
             assert (asked.exception() is None) == (status == OK)
 
     asyncio.run(run())
