@@ -93,7 +93,7 @@ class Debt:
         if share is not None:
             seconds, failed = found.get("infer", 0.0), status != work.OK
             samples, tokens, shared = found["samples"], found["tokens"], found["shared"]
-            self.request.runs.append(Run(seconds, samples, tokens, share, shared, failed))
+            self.request.runs.append(Run(seconds, samples, tokens, share, failed, shared))
         if status == work.OK:
             self.request.answer(self.index, Answer(tensors, found["queue"], found["infer"]))
         else:

@@ -64,8 +64,9 @@ class EngineLoop(LitLoop):  # type: ignore[misc] # LitServe ships no types
             while (turn := request_queue.take()) is not None:
                 started = time.monotonic()
                 replies, whole = execute(turn, lit_api.models, lit_api.metrics)
-                transport.reply(replies, instead=unsendable)
+                # First, or whoever is answered would ask again and be seen to have waited.
                 request_queue.done(turn, time.monotonic() - started, whole=whole)
+                transport.reply(replies, instead=unsendable)
 
         others = [
             vital_thread(f"stream-{number}", work) for number in range(1, request_queue.streams)
@@ -124,7 +125,7 @@ def _run(
         outputs = model.run([item.payload.tensors for item in batch], shared=shared)
     except Exception as error:  # noqa: BLE001 - one request must not stop the worker
         if len(batch) == 1:
-            return [(batch, [_failure(model, batch[0], error, models)])]
+            return [(batch, [_failure(model, batch[0], error, models, shared=shared)])]
         waited_for = [item for item in batch if item.deadline > time.monotonic()]
         middle = (len(waited_for) + 1) // 2
         halves = waited_for[:middle], waited_for[middle:]
@@ -150,6 +151,8 @@ def _failure(
     item: Item[Job],
     error: Exception,
     models: Mapping[ModelKey, LoadedModel],
+    *,
+    shared: bool,
 ) -> Answer:
     """Whose fault it is: if the model still answers its probe, the input's; but not where it broke
     its word, and where any version might have been asked, not if another one answers.
@@ -164,14 +167,14 @@ def _failure(
         log.error("the model fails", extra={"fields": {"model": model.name, "reason": message}})
         return answer(item.payload.id, FAILED, message=message), {}
     if item.samples > 1:
-        index, message = _first_culprit(model, item.payload.tensors, message)
-    if isinstance(error, EngineError) and not model.works():
+        index, message = _first_culprit(model, item.payload.tensors, message, shared=shared)
+    if isinstance(error, EngineError) and not model.works(shared=shared):
         log.error("the model fails", extra={"fields": {"model": model.name, "reason": message}})
         return answer(item.payload.id, FAILED, message=message), {}
     if isinstance(error, EngineError) and item.payload.routed:
         others = [m for m in list(models.values()) if m.name == model.name and m is not model]
         for other in others:
-            if _takes(other, item.payload.tensors):
+            if _takes(other, item.payload.tensors, shared=shared):
                 message = f"{message} (version {other.version} answers)"
                 return answer(item.payload.id, FAILED, message=message), {}
     return answer(item.payload.id, REFUSED, message=message, field=error.field, index=index), {}
@@ -184,20 +187,23 @@ def unsendable(entry: dict[str, Any], reason: str) -> dict[str, Any]:
     return answer(entry["id"], FAILED, message=message, remedy="send less at once", **ran)
 
 
-def _takes(model: LoadedModel, tensors: Tensors) -> bool:
+def _takes(model: LoadedModel, tensors: Tensors, *, shared: bool) -> bool:
     try:
-        model.run([tensors])
+        model.run([tensors], shared=shared)
     except Exception:  # noqa: BLE001 - whatever it is, it stops nothing but this
         return False
     return True
 
 
-def _first_culprit(model: LoadedModel, tensors: Tensors, message: str) -> tuple[int | None, str]:
+def _first_culprit(
+    model: LoadedModel, tensors: Tensors, message: str, *, shared: bool
+) -> tuple[int | None, str]:
     """The first sample that fails alone, and why; (None, message) if none does."""
     count = len(next(iter(tensors.values())))
     for index in range(count):
         try:
-            model.run([{name: array[index : index + 1] for name, array in tensors.items()}])
+            sample = {name: array[index : index + 1] for name, array in tensors.items()}
+            model.run([sample], shared=shared)
         except (InputError, EngineError) as error:
             return index, str(error)
         except Exception as error:  # noqa: BLE001 - one request must not stop the worker

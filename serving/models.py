@@ -20,7 +20,7 @@ from serving.preprocessors import Preprocessors
 from serving.served_model import ModelInfo, ModelKey
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from bundle.engine.base import InferenceEngine
     from bundle.engine.select import Choice
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from serving.wire import Array, Tensors
 
 log = logging.getLogger(__name__)
+
+MOST_NUMBERS = 2**20
+"""Of a sample that is made up."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class LoadedModel:
         """All parts in one batch, then apart again; one after the other where the model has no
         batch dimension. `shared`: others run beside it. Raises InputError or EngineError.
         """
-        engine = self.narrow if shared and self.narrow is not None else self.engine
+        engine = self._engine(shared=shared)
         if not engine.batchable:
             return [engine.predict_batch(part) for part in parts]
         outputs = engine.predict_batch(self._join(parts))
@@ -80,9 +83,12 @@ class LoadedModel:
             start = end
         return results
 
-    def works(self) -> bool:
+    def works(self, *, shared: bool = False) -> bool:
         """Whether the model still answers what it is known to answer."""
-        return self.probe is None or _answers(self.engine, self.probe)
+        return self.probe is None or _answers(self._engine(shared=shared), self.probe)
+
+    def _engine(self, *, shared: bool) -> InferenceEngine:
+        return self.narrow if shared and self.narrow is not None else self.engine
 
     def _join(self, parts: Sequence[Tensors]) -> Tensors:
         first = parts[0]
@@ -109,12 +115,12 @@ def load_model(
     fallback: bool,
     threads: int,
     batch_size: int,
-    stream_threads: int | None = None,
+    streams: bool = False,
     preprocessors: Preprocessors | None = None,
 ) -> LoadedModel:
     """Verify, load, and prove by the golden answers. Raises BundleError or RequestError.
 
-    `stream_threads`: those of a batch beside which others run; None where none does.
+    `streams`: whether batches may run beside each other.
     `preprocessors`: those of the process.
     """
     bundle = open_bare(source.path, name=source.name) if source.bare else open_bundle(source.path)
@@ -126,17 +132,16 @@ def load_model(
     preprocessors = preprocessors or Preprocessors()
     preprocessor = preprocessors.get(manifest.preprocessing, assets=bundle.path)
     check_golden(bundle, engine, preprocessor, variant=chosen)
-    probe = _probe(bundle)
-    narrow, sample = None, _sample(probe, engine)
-    if stream_threads is not None and engine.provider == "cpu" and sample is not None:
+    probe = _probe(bundle, engine)
+    narrow = None
+    if streams and engine.provider == "cpu" and probe is not None:
         narrow = open_narrow(
-            partial(load, provider="cpu", threads=stream_threads),
+            partial(load, provider="cpu", threads=1),
+            check=partial(check_golden, bundle, variant=chosen),
             file=bundle.file(str(manifest.variant(chosen).file)),
-            sample=sample,
+            sample=_sample(bundle, engine, probe),
             batch_size=batch_size,
         )
-    if narrow is not None:
-        check_golden(bundle, narrow, preprocessor, variant=chosen)
     name = source.name or manifest.name
     _tell_fallback(name, engine, choice)
     _tell_batch(name, bundle)
@@ -148,7 +153,7 @@ def load_model(
         engine=engine,
         narrow=narrow,
         preprocessor=preprocessor,
-        probe=sample if probe is None else probe,
+        probe=probe,
     )
 
 
@@ -175,22 +180,32 @@ def _tell_batch(name: str, bundle: Bundle) -> None:
         log.info("%s: its requests run %s: %s", name, done, bundle.batch.reason)
 
 
-def _probe(bundle: Bundle) -> Tensors | None:
-    """A golden batch, if there are any."""
+def _probe(bundle: Bundle, engine: InferenceEngine) -> Tensors | None:
+    """A golden batch; without one a single sample of ones, if the model answers that."""
     batches = read_golden(bundle)
-    return batches[0][0] if batches else None
+    if batches:
+        return batches[0][0]
+    return next((inputs for inputs in _ones(engine, SIZES) if _answers(engine, inputs)), None)
 
 
-def _sample(probe: Tensors | None, engine: InferenceEngine) -> Tensors | None:
-    """The first of the probe; else one of ones, the larger the better, if the model answers it."""
-    if probe is not None:
+def _sample(bundle: Bundle, engine: InferenceEngine, probe: Tensors) -> Tensors:
+    """One that takes about as long as those that come: of the golden ones, else of ones of some
+    length.
+    """
+    if bundle.manifest.golden is not None:
         return {name: array[:1] for name, array in probe.items()}
+    *_, longer = _ones(engine, SIZES)
+    few = sum(array.size for array in longer.values()) <= MOST_NUMBERS
+    return longer if few and _answers(engine, longer) else probe
+
+
+def _ones(engine: InferenceEngine, sizes: Iterable[int]) -> Iterator[Tensors]:
+    """A sample of ones for each size of what is dynamic."""
     shapes = [row_shape(spec, batchable=engine.batchable) for spec in engine.inputs]
     specs = [
         replace(spec, shape=(1, *shape)) for spec, shape in zip(engine.inputs, shapes, strict=True)
     ]
-    tries = (ones(specs, size=size) for size in reversed(SIZES))
-    return next((inputs for inputs in tries if _answers(engine, inputs)), None)
+    return (ones(specs, size=size) for size in sizes)
 
 
 def _answers(engine: InferenceEngine, inputs: Tensors) -> bool:

@@ -16,7 +16,7 @@ class Run(NamedTuple):
     """Of its longest sample, to which the others were padded."""
     share: float = 1.0
     """Of the batch: its parts whose version a split may have chosen have one together."""
-    shared: bool = False
-    """Whether the batch left threads to others, and took longer for it."""
     failed: bool = False
     """Whether there is no answer to this part."""
+    shared: bool = False
+    """Whether others ran beside the batch, so that it took longer."""

@@ -53,10 +53,10 @@ class Settings:
     threads: int = _number(0, 0, 1024)
     """Threads that a worker computes with; 0 leaves it to the runtime."""
     streams: int = _number(0, 0, 1024)
-    """Batches that a worker runs at once on a CPU where requests wait for each other, each on its
-    share of the threads; whoever comes alone has them all. A model that gains by it is held in
-    memory twice, if its file is no larger than 256 MiB. 0 takes one for each thread up to three,
-    then two, or one for four threads; 1 runs one batch after the other."""
+    """Batches that a worker runs at once on a CPU where requests wait for each other, each on one
+    thread; whoever comes alone has all threads. A model that gains by it is held in memory twice,
+    if its file is no larger than 256 MiB. 0 takes as many as there are threads, up to four, and one
+    where there are more; 1 runs one batch after the other."""
     provider: str = _choice("auto", PROVIDERS)
     """What the models run on: auto, cpu, cuda, tensorrt or openvino. Anything but auto is a must,
     unless fallback allows something else."""

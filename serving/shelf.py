@@ -114,9 +114,13 @@ class Shelf:
         vital_thread("shelf", lambda: self._run(offers, uses))
 
     def shares(self, key: ModelKey) -> bool:
-        """From any thread: whether batches of that model can run beside others."""
-        model = self.models.get(key)
-        return model is not None and model.narrow is not None
+        """From any thread: whether batches of that model are to run beside others. All of its
+        versions do or none does, as their times are compared.
+        """
+        name, _ = key
+        return all(
+            model.narrow is not None for model in list(self.models.values()) if model.name == name
+        )
 
     def hold(self, sources: tuple[Resolved, ...]) -> None:
         """From any thread: these, and no others, as soon as it can be."""

@@ -1,9 +1,9 @@
 """Streams: what an engine runs at the same time.
 
 Whoever comes alone has all threads of a CPU, and is answered soonest so. Where samples have to wait
-for each other, batches run beside each other, each on its share of the threads: these have fewer
-ends of operators to wait for each other at, and lose nothing where another process takes a core
-from one of them. So a busy CPU answers more, and nobody waits behind all that came before.
+for each other, batches run beside each other, each on one thread: these have no ends of operators
+to wait for each other at, and lose nothing where another process takes a core from one of them. So
+a busy CPU answers more, and nobody waits behind all that came before.
 """
 
 from __future__ import annotations
@@ -16,15 +16,13 @@ if TYPE_CHECKING:
 
 P = TypeVar("P")
 
-FEW_THREADS = 3
-"""Up to so many each has a stream of its own."""
-MOST_THREADS = 4
-"""Of a stream, but where there are two: what more would add is lost in waiting for each other."""
+FEW_THREADS = 4
+"""Up to so many each has a stream of its own. With more it was never measured."""
 
 
 def count_streams(threads: int) -> int:
-    """How many batches to run at once on so many threads of a CPU."""
-    return threads if threads <= FEW_THREADS else max(2, threads // MOST_THREADS)
+    """How many batches to run at once on so many threads of a CPU, if nobody says."""
+    return threads if threads <= FEW_THREADS else 1
 
 
 @dataclass(eq=False, slots=True)
@@ -33,7 +31,7 @@ class Turn(Generic[P]):
 
     batch: list[Item[P]]
     shared: bool
-    """Whether it has one stream only, and others may run beside it."""
+    """Whether others may run beside it."""
     began: float
     ends: float
     """When it should have run."""
@@ -50,8 +48,8 @@ class Streams(Generic[P]):
         self.count = count
         self.turns: list[Turn[P]] = []
         """What runs."""
-        self._waited = False
-        """Whether something did when the latest turn ended."""
+        self.waited = False
+        """Whether somebody who waits did so when the latest turn ended."""
 
     @property
     def free(self) -> int:
@@ -61,14 +59,14 @@ class Streams(Generic[P]):
         return self.count - len(self.turns)
 
     @property
-    def crowded(self) -> bool:
-        """Whether what begins now is to leave threads to others: some run, or had to wait."""
-        return self.count > 1 and (bool(self.turns) or self._waited)
+    def shared(self) -> bool:
+        """Whether batches run on one stream each."""
+        return any(turn.shared for turn in self.turns)
 
     def end(self, turn: Turn[P], *, waits: bool) -> None:
         """It has run; `waits`: whether anything does."""
         self.turns.remove(turn)
-        self._waited = waits
+        self.waited = waits
 
     def left(self, now: float) -> float:
         """Seconds that one stream would need for the rest of all that runs."""

@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from serving.batch import Item
@@ -51,6 +52,8 @@ class Job(NamedTuple):
     """When it should have run, on time.monotonic's clock."""
     routed: bool = False
     """Whether any version of the model might have been asked."""
+    shared: bool = False
+    """Whether it was foretold to run beside others."""
 
 
 def answer(job_id: int, status: str, **fields: Any) -> dict[str, Any]:
@@ -142,27 +145,29 @@ class WorkQueue:
                 if rest > 0:
                     self._changed.wait(rest)
                     continue
-                poll = self._batcher.poll(time.monotonic(), pieces=self._pieces)
+                crowded = self._crowded()
+                pieces = partial(self._pieces, crowded=crowded)
+                poll = self._batcher.poll(time.monotonic(), pieces=pieces)
                 if poll.expired:
                     self._expire(poll.expired)
                 if poll.expired or poll.batch:
                     self._metrics.queue_depth(len(self._batcher))
                 if poll.batch:
-                    return self._begin(poll.batch)
+                    return self._begin(poll.batch, crowded=crowded)
                 self._sleep(poll.wake)
         return None
 
-    def _begin(self, batch: list[Item[Job]]) -> Turn[Job]:
+    def _begin(self, batch: list[Item[Job]], *, crowded: bool) -> Turn[Job]:
         now, model = time.monotonic(), batch[0].payload.model
-        shared = self._shared(model)
-        turn = Turn(batch, shared, now, now)
-        turn.ends = now + self._forecasts[shared].outlook(model).lasts(turn.samples)
+        shared = self._shared(model, crowded=crowded)
+        seconds = self._forecasts[shared].outlook(model).lasts(sum(item.samples for item in batch))
+        turn = Turn(batch, shared, now, now + seconds)
         self._streams.turns.append(turn)
         for item in batch:
             asked = self._items.get(item.payload.link)
             if asked is not None:
                 asked.pop(item.payload.id, None)
-        if self._streams.free and len(self._batcher):
+        if self._streams.free:  # whoever waits for one is to see to what comes from now on
             self._changed.notify()
         return turn
 
@@ -184,7 +189,7 @@ class WorkQueue:
                 return
             model, forecast = turn.batch[0].payload.model, self._forecasts[turn.shared]
             forecast.measured(model, samples=turn.samples, seconds=seconds)
-            _learn(forecast, model, turn.batch)
+            self._learn(model, turn.batch)
 
     def idle(self, model: ModelKey) -> bool:
         """Whether nothing waits for the model, and it does not run."""
@@ -211,7 +216,10 @@ class WorkQueue:
         samples = len(next(iter(tensors.values())))
         now, deadline, priority = time.monotonic(), fields["deadline"], fields["priority"]
         self._used[model] = now
-        forecast = self._forecasts[self._shared(model)]
+        if not len(self._batcher):
+            self._streams.waited = False
+        shared = self._shared(model)
+        forecast = self._forecasts[shared]
         outlook = forecast.outlook(model)
         group, length = (model, fields["signature"]), fields["length"]
         # In time is what has run by then: what has only begun is work for nobody.
@@ -229,7 +237,7 @@ class WorkQueue:
             self._metrics.dropped(REJECTED, other.samples)
         last = deadline - outlook.batch
         item = Item(
-            Job(link, fields["id"], model, tensors, done, fields["routed"]),
+            Job(link, fields["id"], model, tensors, done, fields["routed"], shared),
             group=group,
             samples=samples,
             arrived=now,
@@ -275,7 +283,7 @@ class WorkQueue:
             own = self._takes(group, samples, count)
             seconds += own
             if self._shared(group[0]):
-                seconds += (streams - 1) * own / count
+                seconds += (streams - 1) * own / max(count, min(streams, samples))
         return seconds
 
     def _takes(self, group: Group, samples: int, batches: int) -> float:
@@ -284,13 +292,27 @@ class WorkQueue:
         seconds = self._forecasts[shared].outlook(group[0]).takes(samples, batches)
         return seconds / self._streams.count if shared else seconds
 
-    def _shared(self, model: ModelKey) -> bool:
-        """Whether what begins now of that model leaves threads to others."""
-        return self._streams.crowded and self._shares(model)
+    def _shared(self, model: ModelKey, *, crowded: bool | None = None) -> bool:
+        """Whether what begins now of that model runs beside others; `crowded`: before what begins
+        was taken, else one is about to be added.
+        """
+        if crowded is None:
+            crowded = self._crowded(more=1)
+        return crowded and (self._streams.shared or self._shares(model))
 
-    def _pieces(self, group: Group) -> int:
-        """Into how many batches to share out what waits of it."""
-        return self._streams.count if self._shared(group[0]) else 1
+    def _crowded(self, *, more: int = 0) -> bool:
+        """Whether what begins now has company: others run, or wait as some of them had to."""
+        streams = self._streams
+        if streams.count == 1:
+            return False
+        waiting = more + sum(map(len, self._items.values()))
+        return bool(streams.turns) or (streams.waited and waiting > 1)
+
+    def _pieces(self, group: Group, *, crowded: bool) -> int:
+        """Into how many batches to share out what waits of it: as many as there are streams, since
+        one that is free now has others free soon, before a large batch would have run.
+        """
+        return self._streams.count if self._shared(group[0], crowded=crowded) else 1
 
     def _cancel(self, link: Link, message: Message) -> list[dict[str, Any]]:
         """What became of those that it asks about."""
@@ -310,6 +332,13 @@ class WorkQueue:
                     return answer(job_id, BEGUN, infer=seconds, share=share(turn.batch))
         return answer(job_id, EXPIRED)
 
+    def _learn(self, model: ModelKey, items: Sequence[Item[Job]]) -> None:
+        """How much later they were done with now than each way of running had foretold."""
+        for shared, forecast in self._forecasts.items():
+            foretold = [i.payload.foretold for i in items if i.payload.shared == shared]
+            if foretold:
+                forecast.missed(model, foretold=foretold, done=time.monotonic())
+
     def _expire(self, items: Sequence[Item[Job]]) -> None:
         """They would have run later than now: one forecast was wrong, however many it let in."""
         models: defaultdict[ModelKey, list[Item[Job]]] = defaultdict(list)
@@ -318,7 +347,7 @@ class WorkQueue:
             self._metrics.dropped(EXPIRED, item.samples)
             models[item.payload.model].append(item)
         for model, together in models.items():
-            _learn(self._forecasts[self._shared(model)], model, together)
+            self._learn(model, together)
 
     def _discard(self, items: list[Item[Job]]) -> None:
         for item in items:
@@ -328,9 +357,3 @@ class WorkQueue:
 
     def _forget(self, item: Item[Job]) -> None:
         self._items.get(item.payload.link, {}).pop(item.payload.id, None)
-
-
-def _learn(forecast: Forecast, model: ModelKey, items: Sequence[Item[Job]]) -> None:
-    """How much later than foretold they were done with now."""
-    foretold = [item.payload.foretold for item in items]
-    forecast.missed(model, foretold=foretold, done=time.monotonic())

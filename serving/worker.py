@@ -114,7 +114,7 @@ class ModelsAPI(LitAPI):  # type: ignore[misc] # LitServe ships no types
             fallback=settings.fallback != NO_FALLBACK,
             threads=settings.threads,
             batch_size=settings.batch_size,
-            stream_threads=_attached(self._local).stream_threads,
+            streams=_attached(self._local).streams > 1,
             preprocessors=_attached(self._preprocessors),
         )
 
@@ -147,11 +147,6 @@ class WorkerStart:
         """Batches that may run at once, each on a thread at least."""
         asked = self.api.settings.streams
         return 1 if self.shadow else min(self._threads, asked or count_streams(self._threads))
-
-    @property
-    def stream_threads(self) -> int | None:
-        """Those of each such batch; None where there is but one."""
-        return self._threads // self.streams if self.streams > 1 else None
 
     @property
     def _threads(self) -> int:

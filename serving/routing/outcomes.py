@@ -35,7 +35,7 @@ class Size(NamedTuple):
     samples: int
     tokens: int
     shared: bool = False
-    """Whether they left threads to others."""
+    """Whether others ran beside them."""
 
     @classmethod
     def of(cls, run: Run) -> Size:

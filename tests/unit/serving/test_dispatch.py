@@ -370,7 +370,7 @@ def test_who_asks_learns_what_the_batch_was_also_where_it_failed(tmp_path, statu
             worker.link.send(REPLY, {"answers": [found]}, [{"y": np.zeros((1, 1))}])
             await asyncio.wait([asked])
             seconds, failed = (0.2, False) if status == OK else (0.0, True)
-            assert runs == [Run(seconds, 8, 3, 0.5, shared=True, failed=failed)]
+            assert runs == [Run(seconds, 8, 3, 0.5, failed, shared=True)]
             assert (asked.exception() is None) == (status == OK)
 
     asyncio.run(run())

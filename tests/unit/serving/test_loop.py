@@ -29,7 +29,7 @@ class Fussy:
             raise self.error
         return [{"y": part["x"]} for part in parts]
 
-    def works(self):
+    def works(self, *, shared=False):
         return True
 
 

@@ -317,7 +317,7 @@ def test_catalog_tells_when_what_has_left_is_needed_no_more(folder):
 
 def test_a_model_that_computes_long_is_held_twice_and_answers_alike(tmp_path):
     (tmp_path / "waves.onnx").write_bytes(waves_onnx(50_000, deep=40))
-    model = load(tmp_path / "waves.onnx", stream_threads=1)
+    model = load(tmp_path / "waves.onnx", streams=True)
     assert model.narrow is not None
     assert model.narrow.metadata()["threads"] == 1
     part = {"x": np.linspace(0, 1, 50_000, dtype=np.float32)[np.newaxis]}
@@ -325,6 +325,6 @@ def test_a_model_that_computes_long_is_held_twice_and_answers_alike(tmp_path):
     np.testing.assert_allclose(alone["y"], beside["y"], rtol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{"stream_threads": None}, {"stream_threads": 1}])
+@pytest.mark.parametrize("options", [{"streams": False}, {"streams": True}])
 def test_a_model_that_is_quick_or_has_no_streams_is_held_once(folder, options):
     assert load(folder / "double.onnx", **options).narrow is None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import onnx
 import pytest
 
 import serving.narrow
+from bundle.errors import EngineError
 from serving.narrow import open_narrow
 
 
@@ -25,6 +27,9 @@ class Engine:
             pass
 
 
+def passes(engine) -> None: ...
+
+
 SAMPLE = {"x": np.zeros((1, 2), np.float32)}
 
 
@@ -39,7 +44,7 @@ def test_a_model_has_a_narrow_engine_whose_batches_take_as_long_as_their_samples
     file = tmp_path / "model.onnx"
     file.touch()
     engine = Engine(fixed, each)
-    found = open_narrow(lambda: engine, file=file, sample=SAMPLE, batch_size=8)
+    found = open_narrow(lambda: engine, check=passes, file=file, sample=SAMPLE, batch_size=8)
     assert (found is engine) == held
 
 
@@ -48,10 +53,10 @@ def test_a_model_that_takes_one_sample_has_one_if_it_takes_long(tmp_path, second
     file = tmp_path / "model.onnx"
     file.touch()
     engine = Engine(seconds, 0.0)
-    found = open_narrow(lambda: engine, file=file, sample=SAMPLE, batch_size=1)
+    found = open_narrow(lambda: engine, check=passes, file=file, sample=SAMPLE, batch_size=1)
     assert (found is engine) == held
     engine.batchable = False
-    found = open_narrow(lambda: engine, file=file, sample=SAMPLE, batch_size=8)
+    found = open_narrow(lambda: engine, check=passes, file=file, sample=SAMPLE, batch_size=8)
     assert (found is engine) == held
 
 
@@ -63,4 +68,41 @@ def test_a_large_model_is_not_even_opened_twice(tmp_path, monkeypatch):
     def load():
         raise AssertionError("it is opened")
 
-    assert open_narrow(load, file=file, sample=SAMPLE, batch_size=8) is None
+    assert open_narrow(load, check=passes, file=file, sample=SAMPLE, batch_size=8) is None
+
+
+def test_weights_in_other_files_are_not_held_twice(tmp_path):
+    weight = onnx.numpy_helper.from_array(np.zeros((64, 64), np.float32), "w")
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "g",
+        [onnx.helper.make_tensor_value_info("x", 1, ["n", 64])],
+        [onnx.helper.make_tensor_value_info("y", 1, ["n", 64])],
+        [weight],
+    )
+    file = tmp_path / "model.onnx"
+    onnx.save(onnx.helper.make_model(graph), file, save_as_external_data=True, size_threshold=0)
+    engine = Engine(0.0, 0.004)
+    options = {"check": passes, "sample": SAMPLE, "batch_size": 8}
+    assert open_narrow(lambda: engine, file=file, **options) is None
+
+
+@pytest.mark.parametrize("fails", ["load", "run", "check"])
+def test_a_narrow_engine_that_fails_is_done_without(tmp_path, caplog, fails):
+    def fail(*_):
+        raise EngineError("no memory")
+
+    file = tmp_path / "model.onnx"
+    file.touch()
+    engine = Engine(0.0, 0.004)
+    if fails == "run":
+        engine.predict_batch = fail
+    found = open_narrow(
+        fail if fails == "load" else lambda: engine,
+        check=fail if fails == "check" else passes,
+        file=file,
+        sample=SAMPLE,
+        batch_size=8,
+    )
+    assert found is None
+    assert "model.onnx runs no batches beside each other: no memory" in caplog.text

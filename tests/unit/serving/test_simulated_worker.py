@@ -54,9 +54,7 @@ def test_what_fits_is_answered_in_time(monkeypatch, streams, takes, load):
     fixed, each, timeout = takes
     batch = fixed + each * BATCH_SIZE
     requests = asked(load * BATCH_SIZE / batch, timeout, batches=400, batch=batch)
-    SimulatedWorker(
-        monkeypatch, requests, batch_size=BATCH_SIZE, streams=streams, shares=lambda _: fixed < each
-    ).run(engine(fixed, each))
+    SimulatedWorker(monkeypatch, requests, **settings(streams, takes)).run(engine(fixed, each))
     assert in_time(requests) >= 0.99 * len(requests)
 
 
@@ -68,12 +66,10 @@ def test_what_fits_is_answered_in_time_again_after_a_stall(monkeypatch, streams,
     fixed, each, timeout = takes
     batch = fixed + each * BATCH_SIZE
     requests = asked(load * BATCH_SIZE / batch, timeout, batches=500, batch=batch)
-    begins, takes = 100 * batch, max(0.3, 3 * batch)
-    worker = SimulatedWorker(
-        monkeypatch, requests, batch_size=BATCH_SIZE, streams=streams, shares=lambda _: fixed < each
-    )
-    worker.run(engine(fixed, each, stalls=(begins, takes)))
-    over = begins + takes + 40 * (batch if each else fixed)
+    begins, stall = 100 * batch, max(0.3, 3 * batch)
+    worker = SimulatedWorker(monkeypatch, requests, **settings(streams, takes))
+    worker.run(engine(fixed, each, stalls=(begins, stall)))
+    over = begins + stall + 40 * (batch if each else fixed)
     before = [request for request in requests if request.at < begins - timeout]
     after = [request for request in requests if request.at > over]
     assert in_time(before) >= 0.99 * len(before)
@@ -88,9 +84,7 @@ def test_as_much_as_ever_is_answered_in_time_under_overload(monkeypatch, streams
     batch = fixed + each * BATCH_SIZE
     peak = BATCH_SIZE / batch
     requests = asked(3 * peak, timeout, batches=200, batch=batch)
-    worker = SimulatedWorker(
-        monkeypatch, requests, batch_size=BATCH_SIZE, streams=streams, shares=lambda _: fixed < each
-    )
+    worker = SimulatedWorker(monkeypatch, requests, **settings(streams, takes))
     worker.run(engine(fixed, each))
     assert in_time(requests) >= 0.9 * peak * requests[-1].at
     ran = sum(len(batch) for _, batch in worker.batches)
