@@ -312,7 +312,7 @@ class WorkQueue:
         """Into how many batches to share out what waits of it: as many as there are streams, since
         one that is free now has others free soon, before a large batch would have run.
         """
-        return self._streams.count if self._shared(group[0], crowded=crowded) else 1
+        return self._streams.count if crowded and self._shares(group[0]) else 1
 
     def _cancel(self, link: Link, message: Message) -> list[dict[str, Any]]:
         """What became of those that it asks about."""

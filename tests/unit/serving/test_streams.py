@@ -168,14 +168,16 @@ def test_what_would_be_shared_out_is_not_refused_as_if_it_were_one_batch():
     assert queue._seconds(time.monotonic(), 1, group, 1, 1) == pytest.approx(6.0, rel=0.1)
 
 
-def test_a_model_that_gains_nothing_is_foretold_and_judged_by_what_it_runs_beside():
-    queue = queue_of(3, 0, shares=lambda key: key != ("other", "1"))
-    queue.done(queue.take(), 1.0)
-    queue.receive(LINK, infer(1), infer(2))
-    queue._streams.waited = True
-    assert queue.take().shared
-    queue.receive(LINK, infer(3, model="other"))
-    assert [queue.take().shared for _ in range(2)] == [True, True]
+def test_a_model_that_gains_nothing_runs_whole_beside_others_and_counts_as_such():
+    queue = crowded(3, 0, 1, shares=lambda key: key != ("other", "1"))
+    turns = [queue.take(), queue.take()]
+    queue.receive(LINK, infer(2, model="other"), infer(3, model="other"))
+    turns.append(queue.take())
+    assert [(ids(turn), turn.shared) for turn in turns] == [
+        ([0], True),
+        ([1], True),
+        ([2, 3], True),
+    ]
 
 
 def test_a_model_that_gains_nothing_has_has_all_threads_whoever_waits():
