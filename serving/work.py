@@ -277,18 +277,18 @@ class WorkQueue:
                 samples += waiting
                 tokens += of_them
             else:
-                seconds += self._takes(key, waiting, batches(key, waiting, of_them))
+                shared = self._shared(key[0])
+                seconds += self._takes(key, waiting, batches(key, waiting, of_them), shared=shared)
         if group is not None:
-            count = batches(group, samples, tokens)
-            own = self._takes(group, samples, count)
+            count, shared = batches(group, samples, tokens), self._shared(group[0])
+            own = self._takes(group, samples, count, shared=shared)
             seconds += own
-            if self._shared(group[0]):
+            if shared:
                 seconds += (streams - 1) * own / max(count, min(streams, samples))
         return seconds
 
-    def _takes(self, group: Group, samples: int, batches: int) -> float:
-        """Seconds until so much of it has run, on as many streams as it may have."""
-        shared = self._shared(group[0])
+    def _takes(self, group: Group, samples: int, batches: int, *, shared: bool) -> float:
+        """Seconds until so much of it has run, on one stream or all threads."""
         seconds = self._forecasts[shared].outlook(group[0]).takes(samples, batches)
         return seconds / self._streams.count if shared else seconds
 
