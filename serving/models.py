@@ -20,7 +20,7 @@ from serving.preprocessors import Preprocessors
 from serving.served_model import ModelInfo, ModelKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from bundle.engine.base import InferenceEngine
     from bundle.engine.select import Choice
@@ -185,7 +185,8 @@ def _probe(bundle: Bundle, engine: InferenceEngine) -> Tensors | None:
     batches = read_golden(bundle)
     if batches:
         return batches[0][0]
-    return next((inputs for inputs in _ones(engine, SIZES) if _answers(engine, inputs)), None)
+    tries = (_ones(engine, size=size) for size in SIZES)
+    return next((inputs for inputs in tries if _answers(engine, inputs)), None)
 
 
 def _sample(bundle: Bundle, engine: InferenceEngine, probe: Tensors) -> Tensors:
@@ -194,18 +195,18 @@ def _sample(bundle: Bundle, engine: InferenceEngine, probe: Tensors) -> Tensors:
     """
     if bundle.manifest.golden is not None:
         return {name: array[:1] for name, array in probe.items()}
-    *_, longer = _ones(engine, SIZES)
+    longer = _ones(engine, size=SIZES[-1])
     few = sum(array.size for array in longer.values()) <= MOST_NUMBERS
     return longer if few and _answers(engine, longer) else probe
 
 
-def _ones(engine: InferenceEngine, sizes: Iterable[int]) -> Iterator[Tensors]:
-    """A sample of ones for each size of what is dynamic."""
+def _ones(engine: InferenceEngine, *, size: int) -> Tensors:
+    """A sample of ones; `size` stands for whatever is dynamic."""
     shapes = [row_shape(spec, batchable=engine.batchable) for spec in engine.inputs]
     specs = [
         replace(spec, shape=(1, *shape)) for spec, shape in zip(engine.inputs, shapes, strict=True)
     ]
-    return (ones(specs, size=size) for size in sizes)
+    return ones(specs, size=size)
 
 
 def _answers(engine: InferenceEngine, inputs: Tensors) -> bool:

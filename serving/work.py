@@ -218,7 +218,7 @@ class WorkQueue:
         self._used[model] = now
         if not len(self._batcher):
             self._streams.waited = False
-        shared = self._shared(model)
+        shared = self._shared(model, crowded=self._crowded(more=1))
         forecast = self._forecasts[shared]
         outlook = forecast.outlook(model)
         group, length = (model, fields["signature"]), fields["length"]
@@ -271,16 +271,18 @@ class WorkQueue:
         so much more of a group, of which the last batch has one stream and not all of them.
         """
         streams, batches = self._streams.count, self._batcher.batches
+        crowded = self._crowded(more=1)
         seconds = max(self._streams.left(now) / streams, self._rests_until - now)
         for key, waiting, of_them in self._batcher.ahead(priority):
             if key == group:
                 samples += waiting
                 tokens += of_them
             else:
-                shared = self._shared(key[0])
+                shared = self._shared(key[0], crowded=crowded)
                 seconds += self._takes(key, waiting, batches(key, waiting, of_them), shared=shared)
         if group is not None:
-            count, shared = batches(group, samples, tokens), self._shared(group[0])
+            count = batches(group, samples, tokens)
+            shared = self._shared(group[0], crowded=crowded)
             own = self._takes(group, samples, count, shared=shared)
             seconds += own
             if shared:
@@ -292,16 +294,14 @@ class WorkQueue:
         seconds = self._forecasts[shared].outlook(group[0]).takes(samples, batches)
         return seconds / self._streams.count if shared else seconds
 
-    def _shared(self, model: ModelKey, *, crowded: bool | None = None) -> bool:
-        """Whether what begins now of that model runs beside others; `crowded`: before what begins
-        was taken, else one is about to be added.
-        """
-        if crowded is None:
-            crowded = self._crowded(more=1)
+    def _shared(self, model: ModelKey, *, crowded: bool) -> bool:
+        """Whether what begins now of that model runs beside others."""
         return crowded and (self._streams.shared or self._shares(model))
 
     def _crowded(self, *, more: int = 0) -> bool:
-        """Whether what begins now has company: others run, or wait as some of them had to."""
+        """Whether what begins now has company: others run, or wait as some of them had to; `more`
+        are about to.
+        """
         streams = self._streams
         if streams.count == 1:
             return False

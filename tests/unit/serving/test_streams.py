@@ -60,6 +60,14 @@ def crowded(streams: int, *numbers: int, **options) -> WorkQueue:
     return queue
 
 
+def taking(queue: WorkQueue) -> tuple[threading.Thread, list[Turn]]:
+    """A thread that waits for a batch, and where it puts it."""
+    taken: list[Turn] = []
+    thread = threading.Thread(target=lambda: taken.append(queue.take()), daemon=True)
+    thread.start()
+    return thread, taken
+
+
 def test_who_comes_alone_has_all_threads():
     queue = queue_of(2)
     for number in range(3):
@@ -72,9 +80,7 @@ def test_who_comes_alone_has_all_threads():
 def test_nothing_begins_beside_a_batch_that_has_all_threads():
     queue = queue_of(2, 0)
     turn = queue.take()
-    taken: list = []
-    thread = threading.Thread(target=lambda: taken.append(queue.take()), daemon=True)
-    thread.start()
+    thread, taken = taking(queue)
     queue.receive(LINK, infer(1), infer(2))
     thread.join(0.1)
     assert taken == []
@@ -85,19 +91,17 @@ def test_nothing_begins_beside_a_batch_that_has_all_threads():
     assert all(turn.shared for turn in taken)
 
 
-def test_whoever_waited_for_a_stream_takes_what_comes_while_the_other_runs():
+def test_who_waited_alone_has_all_threads_whatever_comes_then():
     queue = queue_of(2, 0)
     turn = queue.take()
-    taken: list = []
-    thread = threading.Thread(target=lambda: taken.append(queue.take()), daemon=True)
-    thread.start()
+    thread, taken = taking(queue)
     queue.receive(LINK, infer(1))
     thread.join(0.1)
     queue.done(turn, 1.0)
     assert ids(queue.take()) == [1]
     queue.receive(LINK, infer(2))
     thread.join(0.1)
-    assert taken == []  # the one that waited alone has all threads
+    assert taken == []
     queue.close()
     thread.join(10)
 
