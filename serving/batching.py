@@ -216,7 +216,8 @@ class Batcher(Generic[P]):
             pace = None
         group = self._groups[leader.group]
         most = min(group.most, -(-group.samples // pieces(leader.group)))
-        if pace is None and self._fits(group, most, leader.length) and (alike := group.alike()):
+        whole = group.samples <= most and self.fits(group.samples, leader.length)
+        if pace is None and whole and (alike := group.alike()):
             return self._take_all(alike, leader)
         batch = Batch[P](most, self._batch_tokens, now, pace)
         batch.add(leader)
@@ -231,10 +232,10 @@ class Batcher(Generic[P]):
             self._remove(item)
         return batch.items
 
-    def _fits(self, group: Group[P], most: int, length: int) -> bool:
-        """Whether all of the group is one batch, if all of it has that length."""
+    def fits(self, samples: int, length: int) -> bool:
+        """Whether so many are one batch, if all of them have that length."""
         tokens = self._batch_tokens
-        return group.samples <= most and (tokens is None or group.samples * length <= tokens)
+        return samples <= self._batch_size and (tokens is None or samples * length <= tokens)
 
     def _take_all(self, items: list[Item[P]], leader: Item[P]) -> list[Item[P]]:
         """What `_remove` would do for each of them, where that is the whole group."""

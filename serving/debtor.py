@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from serving import work
+from serving import job
 from serving.awaited import Answer
 from serving.backlog import Backlog
 from serving.errors import (
@@ -91,13 +91,13 @@ class Debt:
         """The worker's answer, which may be an error."""
         status, share = found["status"], found.get("share")
         if share is not None:
-            seconds, failed = found.get("infer", 0.0), status != work.OK
+            seconds, failed = found.get("infer", 0.0), status != job.OK
             samples, tokens, shared = found["samples"], found["tokens"], found["shared"]
             self.request.runs.append(Run(seconds, samples, tokens, share, failed, shared))
-        if status == work.OK:
+        if status == job.OK:
             self.request.answer(self.index, Answer(tensors, found["queue"], found["infer"]))
         else:
-            if status == work.REJECTED and found["late"] > 0:
+            if status == job.REJECTED and found["late"] > 0:
                 self.worker.backlog.refused(
                     (self.model, self.priority),
                     samples=len(self.part.indices),
@@ -109,16 +109,16 @@ class Debt:
 
     def _error(self, found: dict[str, Any]) -> ServingError:
         status = found["status"]
-        if status == work.REJECTED:
+        if status == job.REJECTED:
             return overloaded(found["wait"], late=found["late"] > 0)
-        if status == work.REFUSED:
+        if status == job.REFUSED:
             index = found["index"]
             return RefusedSampleError(
                 found["message"],
                 field=found["field"],
                 index=None if index is None else self.part.indices[index],
             )
-        if status == work.GONE:
+        if status == job.GONE:
             return UnavailableError("this version is being unloaded", code="version_unloaded")
         return ModelFailedError(found["message"], code="model_failed", remedy=found.get("remedy"))
 

@@ -11,10 +11,10 @@ from serving.codec.body import read_body, too_large
 from serving.codec.compression import content_encoding, inflate
 from serving.errors import UnavailableError
 from serving.held import Held
+from serving.job import REJECTED
 from serving.room import Room
 from serving.scope import WHOLE
 from serving.threads import Threads
-from serving.work import REJECTED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from litserve.loops import LitLoop
 
 from bundle.errors import AnswerError, EngineError, InputError
+from serving.job import FAILED, GONE, OK, REFUSED, Job, answer, share
+from serving.reception import Reception
 from serving.vital import vital_thread
-from serving.work import FAILED, GONE, OK, REFUSED, Job, WorkQueue, answer, share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
     from serving.models import LoadedModel
     from serving.served_model import ModelKey
     from serving.streams import Turn
-    from serving.transport import Answer, Link, Port
+    from serving.transport import Answer, Port, Replies
     from serving.wire import Array, Tensors
+    from serving.work import WorkQueue
 
 log = logging.getLogger(__name__)
 
@@ -57,16 +59,20 @@ class EngineLoop(LitLoop):  # type: ignore[misc] # LitServe ships no types
         callback_runner: Any,  # noqa: ARG002
     ) -> NoReturn:
         """LitServe calls this for ever; it does not come back."""
-        transport.start(request_queue, catalog=lit_api.catalog())
-        lit_api.begin(transport, request_queue)
+
+        def run(turn: Turn[Job]) -> Replies:
+            started = time.monotonic()
+            replies, whole = execute(turn, lit_api.models, lit_api.metrics)
+            # First, or whoever is answered would ask again and be seen to have waited.
+            request_queue.done(turn, time.monotonic() - started, whole=whole)
+            return replies
 
         def work() -> None:
             while (turn := request_queue.take()) is not None:
-                started = time.monotonic()
-                replies, whole = execute(turn, lit_api.models, lit_api.metrics)
-                # First, or whoever is answered would ask again and be seen to have waited.
-                request_queue.done(turn, time.monotonic() - started, whole=whole)
-                transport.reply(replies, instead=unsendable)
+                transport.reply(run(turn))
+
+        transport.start(Reception(request_queue, run), catalog=lit_api.catalog())
+        lit_api.begin(transport, request_queue)
 
         others = [
             vital_thread(f"stream-{number}", work) for number in range(1, request_queue.streams)
@@ -80,7 +86,7 @@ class EngineLoop(LitLoop):  # type: ignore[misc] # LitServe ships no types
 
 def execute(
     turn: Turn[Job], models: Mapping[ModelKey, LoadedModel], metrics: MetricsCollector
-) -> tuple[dict[Link, list[Answer]], bool]:
+) -> tuple[Replies, bool]:
     """Run its batch, all of one model. The answers by who waits for them, and whether it ran as a
     whole.
 
@@ -90,7 +96,7 @@ def execute(
     """
     batch = turn.batch
     model = models.get(batch[0].payload.model)
-    replies: dict[Link, list[Answer]] = {}
+    replies: Replies = {}
     if model is None:
         for item in batch:
             replies.setdefault(item.payload.link, []).append((answer(item.payload.id, GONE), {}))

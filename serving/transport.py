@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import uvloop
@@ -27,7 +28,7 @@ from serving.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,8 @@ gets it is woken once for all of it.
 
 Answer = tuple[dict[str, Any], Tensors]
 """What a worker says of a part, and the outputs."""
+Instead = Callable[[dict[str, Any], str], dict[str, Any]]
+"""What to say of a part whose outputs cannot be sent, and that is the reason."""
 
 
 def log_unsent(link: Link, message: Message, reason: str) -> None:  # noqa: ARG001 - on_unsent's signature
@@ -185,9 +188,11 @@ async def connect(
     return link
 
 
-def _answer(
-    link: Link, answers: list[Answer], instead: Callable[[dict[str, Any], str], dict[str, Any]]
-) -> None:
+Replies = dict[Link, list[Answer]]
+"""A worker's answers to each API process."""
+
+
+def _answer(link: Link, answers: list[Answer], instead: Instead) -> None:
     """One message, or halves of what is too large to be one."""
     told = {"answers": [fields for fields, _ in answers]}
     tensors = [outputs for _, outputs in answers]
@@ -210,6 +215,9 @@ class Receiver(Protocol):
 
     def receive(self, link: Link, *messages: Message) -> None: ...
 
+    def settle(self) -> Iterator[Replies]:
+        """All is received that came in a turn of the event loop: what is answered at once."""
+
     def lost(self, link: Link) -> None:
         """The API process is gone, and with it everybody who waited for its requests."""
 
@@ -220,14 +228,17 @@ class Port:
     Reading never waits for the model, nor the model for a slow reader.
     """
 
-    def __init__(self, address: Path) -> None:
+    def __init__(self, address: Path, *, instead: Instead) -> None:
         self._address = address
+        self._instead = instead
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="port", daemon=True)
         self._server: asyncio.AbstractServer
         self._catalog: dict[str, Any] = {}
         self._released: dict[Link, int] = {}
         """By connection the number of the last catalog that its API process keeps to."""
+        self._settles = False
+        """Whether this turn of the event loop ends with that."""
 
     def start(self, receiver: Receiver, *, catalog: dict[str, Any]) -> None:
         """Listen; every connection is told the catalog first."""
@@ -245,6 +256,14 @@ class Port:
                 if message.kind == RELEASED:
                     self._released[link] = message.fields["serial"]
             receiver.receive(link, *messages)
+            if not self._settles:
+                self._settles = True
+                self._loop.call_soon(settle)
+
+        def settle() -> None:
+            self._settles = False
+            for replies in receiver.settle():
+                self._answer(replies)
 
         def lost(link: Link) -> None:
             self._released.pop(link, None)
@@ -274,22 +293,14 @@ class Port:
     async def _known(self) -> list[int]:
         return [self._catalog["serial"], *self._released.values()]
 
-    def reply(
-        self,
-        replies: dict[Link, list[Answer]],
-        *,
-        instead: Callable[[dict[str, Any], str], dict[str, Any]],
-    ) -> None:
-        """From any thread: its answers to each API process. `instead`: what to say of a part whose
-        outputs cannot be sent, and that is the reason.
-        """
-
-        def write() -> None:
-            for link, answers in replies.items():
-                _answer(link, answers, instead)
-
+    def reply(self, replies: Replies) -> None:
+        """From any thread: its answers to each API process."""
         with contextlib.suppress(RuntimeError):  # the loop has ended: the process is stopping
-            self._loop.call_soon_threadsafe(write)
+            self._loop.call_soon_threadsafe(self._answer, replies)
+
+    def _answer(self, replies: Replies) -> None:
+        for link, answers in replies.items():
+            _answer(link, answers, self._instead)
 
     def close(self) -> None:
         """Stop listening, once what was replied is written as far as the sockets take it."""

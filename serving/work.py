@@ -7,63 +7,37 @@ import threading
 import time
 from collections import defaultdict
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from serving.batch import Item
 from serving.batching import Batcher
-from serving.forecast import Forecast
+from serving.job import (
+    BEGUN,
+    EXPIRED,
+    REJECTED,
+    Job,
+    answer,
+    company,
+    count_samples,
+    group_of,
+    share,
+)
+from serving.prospect import Prospect
 from serving.streams import Streams, Turn
-from serving.wire import CANCEL, INFER, REPLY, Message, Tensors
+from serving.wire import CANCEL, INFER, REPLY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from serving.job import Group
     from serving.metrics import MetricsCollector
     from serving.served_model import ModelKey
     from serving.transport import Link
+    from serving.wire import Message
 
-OK = "ok"
-REJECTED = "rejected"
-"""The queue is full, or it would be too late."""
-EXPIRED = "expired"
-"""It does not run: the deadline passed while it waited, or it was taken back."""
-REFUSED = "refused"
-"""The model does not take this input."""
-FAILED = "failed"
-"""The model does not answer anything."""
-BEGUN = "begun"
-"""It runs, and nobody waits for it any more."""
-GONE = "gone"
-"""The model is not held here."""
-
-
-Group = tuple["ModelKey", str]
-"""What may run together: the model, and the signature of its inputs."""
-
-
-class Job(NamedTuple):
-    """One part of a request: what to run, and whom to tell."""
-
-    link: Link
-    id: int
-    model: ModelKey
-    tensors: Tensors
-    foretold: float
-    """When it should have run, on time.monotonic's clock."""
-    routed: bool = False
-    """Whether any version of the model might have been asked."""
-    shared: bool = False
-    """Whether it was foretold to run beside others."""
-
-
-def answer(job_id: int, status: str, **fields: Any) -> dict[str, Any]:
-    """One entry of a reply's "answers"."""
-    return {"id": job_id, "status": status, **fields}
-
-
-def share(batch: Sequence[Item[Job]]) -> float:
-    """What each part has of the batch, of which only those count that name no version."""
-    return 1.0 / max(1, sum(item.payload.routed for item in batch))
+BRIEF_SECONDS = 1e-3
+"""What takes no longer may keep the port's thread from reading. It waits for no company: who comes
+meanwhile is that of the next."""
 
 
 class WorkQueue:
@@ -92,9 +66,9 @@ class WorkQueue:
             batch_size=batch_size, batch_tokens=batch_tokens, capacity=capacity
         )
         self._streams: Streams[Job] = Streams(streams)
-        self._shares = shares
-        self._forecasts = {shared: Forecast(delay=delay, target=target) for shared in (False, True)}
-        """Of batches on all threads, and of those on one stream."""
+        self._prospect = Prospect(
+            self._batcher, self._streams, delay=delay, target=target, shares=shares
+        )
         self._rest = rest
         self._rests_until = 0.0
         self._used: dict[ModelKey, float] = {}
@@ -111,7 +85,7 @@ class WorkQueue:
         return self._streams.count
 
     def receive(self, link: Link, *messages: Message) -> None:
-        """What an API process says."""
+        """What an API process says. Whoever is to run it sleeps on until `rouse`."""
         answers: defaultdict[Link, list[dict[str, Any]]] = defaultdict(list)
         with self._changed:
             for message in messages:
@@ -122,10 +96,6 @@ class WorkQueue:
                     for found in self._cancel(link, message):
                         answers[link].append(found)
             self._metrics.queue_depth(len(self._batcher))
-            wake = self._batcher.wake
-            # Threads that wake each other cost time.
-            if wake is not None and self._sleepers and wake < min(self._sleepers):
-                self._changed.notify()
         for asker, told in answers.items():
             asker.send(REPLY, {"answers": told}, [{}] * len(told))
 
@@ -139,36 +109,87 @@ class WorkQueue:
         with self._changed:
             while not self._closed:
                 if not self._streams.free:
-                    self._changed.wait()
+                    self._sleep(None)
                     continue
                 rest = self._rests_until - time.monotonic()
                 if rest > 0:
                     self._changed.wait(rest)
                     continue
-                crowded = self._crowded()
-                pieces = partial(self._pieces, crowded=crowded)
-                poll = self._batcher.poll(time.monotonic(), pieces=pieces)
-                if poll.expired:
-                    self._expire(poll.expired)
-                if poll.expired or poll.batch:
-                    self._metrics.queue_depth(len(self._batcher))
-                if poll.batch:
-                    return self._begin(poll.batch, crowded=crowded)
-                self._sleep(poll.wake)
+                turn, wake = self._next(time.monotonic(), crowded=self._crowded())
+                if turn is not None:
+                    return turn
+                self._sleep(wake)
         return None
 
+    def take_brief(self) -> Turn[Job] | None:
+        """A batch, if nothing runs, and all that waits is known to be brief."""
+        with self._changed:
+            now, wake = time.monotonic(), self._batcher.wake
+            if wake is None or self._busy(now) or self._prospect.all_lasts() > BRIEF_SECONDS:
+                return None
+            return self._next(max(now, wake), crowded=False)[0]
+
+    def take_at_once(self, arrived: Sequence[tuple[Link, Message]]) -> Turn[Job] | None:
+        """All that has just come, if it can be one batch that is known to be brief, and nothing
+        runs or waits: where all begins now there is nothing to plan.
+        """
+        found = company(arrived)
+        with self._changed:
+            now = time.monotonic()
+            if found is None or len(self._batcher) or self._busy(now):
+                return None
+            model = found.group[0]
+            seconds = self._prospect.lasts(model, found.samples)
+            brief = seconds <= BRIEF_SECONDS and self._batcher.fits(found.samples, found.length)
+            if not brief or found.deadline < now + seconds:  # or else nobody may wait for it
+                return None
+            self._used[model] = now
+            return self._start(found.items(now, foretold=now + seconds), shared=False)
+
+    def _busy(self, now: float) -> bool:
+        """Whether nothing is to begin now."""
+        return self._closed or bool(self._streams.turns) or now < self._rests_until
+
+    def rouse(self) -> None:
+        """Somebody who sleeps past when there is something to run: threads that wake each other
+        cost time.
+        """
+        with self._changed:
+            wake = self._batcher.wake
+            if (
+                wake is not None
+                and self._streams.free
+                and self._sleepers
+                and wake < min(self._sleepers)
+            ):
+                self._changed.notify()
+
+    def _next(self, now: float, *, crowded: bool) -> tuple[Turn[Job] | None, float | None]:
+        """What is to run now, or when to look again."""
+        pieces = partial(self._prospect.pieces, crowded=crowded)
+        poll = self._batcher.poll(now, pieces=pieces)
+        if poll.expired:
+            self._expire(poll.expired)
+        if poll.expired or poll.batch:
+            self._metrics.queue_depth(len(self._batcher))
+        return self._begin(poll.batch, crowded=crowded) if poll.batch else None, poll.wake
+
     def _begin(self, batch: list[Item[Job]], *, crowded: bool) -> Turn[Job]:
-        now, model = time.monotonic(), batch[0].payload.model
-        shared = self._shared(model, crowded=crowded)
-        seconds = self._forecasts[shared].outlook(model).lasts(sum(item.samples for item in batch))
-        turn = Turn(batch, shared, now, now + seconds)
-        self._streams.turns.append(turn)
         for item in batch:
             asked = self._items.get(item.payload.link)
             if asked is not None:
                 asked.pop(item.payload.id, None)
+        shared = self._prospect.shared(batch[0].payload.model, crowded=crowded)
+        turn = self._start(batch, shared=shared)
         if self._streams.free:  # whoever waits for one is to see to what comes from now on
             self._changed.notify()
+        return turn
+
+    def _start(self, batch: list[Item[Job]], *, shared: bool) -> Turn[Job]:
+        now, samples = time.monotonic(), sum(item.samples for item in batch)
+        outlook = self._prospect.outlook(batch[0].payload.model, shared=shared)
+        turn = Turn(batch, shared, now, now + outlook.lasts(samples))
+        self._streams.turns.append(turn)
         return turn
 
     def _sleep(self, until: float | None) -> None:
@@ -187,9 +208,11 @@ class WorkQueue:
             self._rests_until = time.monotonic() + self._rest * seconds
             if not whole:
                 return
-            model, forecast = turn.batch[0].payload.model, self._forecasts[turn.shared]
-            forecast.measured(model, samples=turn.samples, seconds=seconds)
-            self._learn(model, turn.batch)
+            model = turn.batch[0].payload.model
+            self._prospect.measured(
+                model, samples=turn.samples, seconds=seconds, shared=turn.shared
+            )
+            self._prospect.learn(model, turn.batch, done=time.monotonic())
 
     def idle(self, model: ModelKey) -> bool:
         """Whether nothing waits for the model, and it does not run."""
@@ -211,21 +234,22 @@ class WorkQueue:
     def _add(self, link: Link, message: Message) -> list[tuple[Link, dict[str, Any]]]:
         """The refusals of what is not queued, or not any more, and whose it was."""
         fields = message.fields
-        tensors = message.tensors[0]
-        model: ModelKey = tuple(fields["model"])
-        samples = len(next(iter(tensors.values())))
+        tensors, group = message.tensors[0], group_of(fields)
+        model, samples = group[0], count_samples(tensors)
         now, deadline, priority = time.monotonic(), fields["deadline"], fields["priority"]
         self._used[model] = now
         if not len(self._batcher):
             self._streams.waited = False
-        shared = self._shared(model, crowded=self._crowded(more=1))
-        forecast = self._forecasts[shared]
-        outlook = forecast.outlook(model)
-        group, length = (model, fields["signature"]), fields["length"]
+        shared = self._prospect.shared(model, crowded=self._crowded(more=1))
+        outlook, length = self._prospect.outlook(model, shared=shared), fields["length"]
         # In time is what has run by then: what has only begun is work for nobody.
         done = now + self._seconds(now, priority, group, samples, samples * length)
         late = done + outlook.margin - deadline
-        hopeless = len(self._batcher) > 0 and late > 0 and not forecast.tries(model, now)
+        hopeless = (
+            len(self._batcher) > 0
+            and late > 0
+            and not self._prospect.tries(model, now, shared=shared)
+        )
         leaving = None if hopeless else self._batcher.yielding(samples, to=priority)
         if leaving is None:
             self._metrics.dropped(REJECTED, samples)
@@ -267,36 +291,11 @@ class WorkQueue:
         samples: int = 0,
         tokens: int = 0,
     ) -> float:
-        """Until all has run which runs already, or waits and does not go after that priority, and
-        so much more of a group, of which the last batch has one stream and not all of them.
-        """
-        streams, batches = self._streams.count, self._batcher.batches
-        crowded = self._crowded(more=1)
-        seconds = max(self._streams.left(now) / streams, self._rests_until - now)
-        for key, waiting, of_them in self._batcher.ahead(priority):
-            if key == group:
-                samples += waiting
-                tokens += of_them
-            else:
-                shared = self._shared(key[0], crowded=crowded)
-                seconds += self._takes(key, waiting, batches(key, waiting, of_them), shared=shared)
-        if group is not None:
-            count = batches(group, samples, tokens)
-            shared = self._shared(group[0], crowded=crowded)
-            own = self._takes(group, samples, count, shared=shared)
-            seconds += own
-            if shared:
-                seconds += (streams - 1) * own / max(count, min(streams, samples))
-        return seconds
-
-    def _takes(self, group: Group, samples: int, batches: int, *, shared: bool) -> float:
-        """Seconds until so much of it has run, on one stream or all threads."""
-        seconds = self._forecasts[shared].outlook(group[0]).takes(samples, batches)
-        return seconds / self._streams.count if shared else seconds
-
-    def _shared(self, model: ModelKey, *, crowded: bool) -> bool:
-        """Whether what begins now of that model runs beside others."""
-        return crowded and (self._streams.shared or self._shares(model))
+        """Until all has run that does not go after that priority, and so much more of a group."""
+        rest, crowded = self._rests_until - now, self._crowded(more=1)
+        return self._prospect.seconds(
+            now, priority, group, samples, tokens, rest=rest, crowded=crowded
+        )
 
     def _crowded(self, *, more: int = 0) -> bool:
         """Whether what begins now has company: others run, or wait as some of them had to; `more`
@@ -307,12 +306,6 @@ class WorkQueue:
             return False
         waiting = more + sum(map(len, self._items.values()))
         return bool(streams.turns) or (streams.waited and waiting > 1)
-
-    def _pieces(self, group: Group, *, crowded: bool) -> int:
-        """Into how many batches to share out what waits of it: as many as there are streams, since
-        one that is free now has others free soon, before a large batch would have run.
-        """
-        return self._streams.count if crowded and self._shares(group[0]) else 1
 
     def _cancel(self, link: Link, message: Message) -> list[dict[str, Any]]:
         """What became of those that it asks about."""
@@ -332,13 +325,6 @@ class WorkQueue:
                     return answer(job_id, BEGUN, infer=seconds, share=share(turn.batch))
         return answer(job_id, EXPIRED)
 
-    def _learn(self, model: ModelKey, items: Sequence[Item[Job]]) -> None:
-        """How much later they were done with now than each way of running had foretold."""
-        for shared, forecast in self._forecasts.items():
-            foretold = [i.payload.foretold for i in items if i.payload.shared == shared]
-            if foretold:
-                forecast.missed(model, foretold=foretold, done=time.monotonic())
-
     def _expire(self, items: Sequence[Item[Job]]) -> None:
         """They would have run later than now: one forecast was wrong, however many it let in."""
         models: defaultdict[ModelKey, list[Item[Job]]] = defaultdict(list)
@@ -347,7 +333,7 @@ class WorkQueue:
             self._metrics.dropped(EXPIRED, item.samples)
             models[item.payload.model].append(item)
         for model, together in models.items():
-            self._learn(model, together)
+            self._prospect.learn(model, together, done=time.monotonic())
 
     def _discard(self, items: list[Item[Job]]) -> None:
         for item in items:

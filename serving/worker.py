@@ -14,7 +14,7 @@ from bundle.engine.cores import available_cores
 from bundle.errors import TrainyardError
 from serving.control import Failed, Ready, Stop, listen
 from serving.logs import configure_logging
-from serving.loop import EngineLoop
+from serving.loop import EngineLoop, unsendable
 from serving.metrics import MetricsCollector, UncountedWork
 from serving.preprocessors import Preprocessors
 from serving.priority import REST, give_way
@@ -189,7 +189,7 @@ def run_worker(start: WorkerStart) -> None:
         start.device,
         start.worker,
         request_queue=queue,
-        transport=Port(start.address),
+        transport=Port(start.address, instead=unsendable),
         workers_setup_status={},
         callback_runner=CallbackRunner(),
         restart_workers=True,

@@ -25,12 +25,12 @@ from serving.errors import (
     TooLargeError,
     UnavailableError,
 )
+from serving.job import BEGUN, EXPIRED, FAILED, OK, REJECTED, answer
 from serving.loop import unsendable
 from serving.run import Run
 from serving.served_model import Part
 from serving.transport import Link, Port
 from serving.wire import CANCEL, INFER, REPLY
-from serving.work import BEGUN, EXPIRED, FAILED, OK, REJECTED, answer
 from tests.garbage import no_collection
 
 SERVED = SimpleNamespace(key=("m", "1"))
@@ -193,7 +193,10 @@ class Growing:
                 (answer(number, OK, **ran), {"y": np.zeros((1, 10 ** (2 * number)))})
                 for number in self.asked
             ]
-            self.port.reply({link: answers}, instead=unsendable)
+            self.port.reply({link: answers})
+
+    def settle(self):
+        return ()
 
     def lost(self, link) -> None:
         """It ends with the test."""
@@ -202,7 +205,7 @@ class Growing:
 def test_of_a_batch_only_the_answer_that_cannot_be_sent_fails(tmp_path, monkeypatch):
     async def run():
         monkeypatch.setattr(wire, "MOST_BYTES", 2000)
-        port = Port(tmp_path / "w")
+        port = Port(tmp_path / "w", instead=unsendable)
         port.start(Growing(port), catalog={"serial": 1, "models": []})
         dispatcher = Dispatcher(catalog=Catalog(), on_change=lambda: None)
         await dispatcher.connect(tmp_path / "w")

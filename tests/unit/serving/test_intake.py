@@ -16,11 +16,11 @@ from serving.drain import Lifecycle
 from serving.errors import DeadlineExceededError, UnavailableError
 from serving.exchange import Exchange
 from serving.intake import INFLATIONS, Intake
+from serving.job import REJECTED
 from serving.metrics import RequestRecord
 from serving.routing.halt import Halt
 from serving.scope import WHOLE
 from serving.settings import Settings
-from serving.work import REJECTED
 
 
 class FullWorkers:

@@ -7,11 +7,11 @@ import pytest
 
 from bundle.errors import AnswerError, EngineError
 from serving.batch import Item
+from serving.job import FAILED, OK, REFUSED, Job
 from serving.loop import execute, unsendable
 from serving.metrics import MetricsCollector
 from serving.streams import Turn
 from serving.wire import REPLY, Message, encode
-from serving.work import FAILED, OK, REFUSED, Job
 
 
 class Fussy:

@@ -15,12 +15,12 @@ from serving.batch import Item
 from serving.catalog import Catalog
 from serving.codec.request import Sample
 from serving.errors import BadRequestError, RefusedSampleError, UnknownTargetError
+from serving.job import FAILED, OK, REFUSED, Job
 from serving.loop import execute
 from serving.metrics import MetricsCollector
 from serving.models import LoadedModel, load_model
 from serving.served_model import ServedModel
 from serving.streams import Turn
-from serving.work import FAILED, OK, REFUSED, Job
 from tests.bare_graphs import (
     convolved_onnx,
     cross_onnx,

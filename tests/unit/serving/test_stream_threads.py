@@ -47,15 +47,16 @@ class Holder:
 class Port:
     """What a loop asks of the port: asks for three, and for two more while the first runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, queue) -> None:
+        self._queue = queue
         self.told: dict[int, bool] = {}
         self.closed = False
 
-    def start(self, queue, *, catalog):
-        self._queue = queue
+    def start(self, receiver, *, catalog):
+        self._receiver = receiver
         self._ask(0)
 
-    def reply(self, replies, *, instead):
+    def reply(self, replies):
         for answers in replies.values():
             self.told |= {fields["id"]: fields["shared"] for fields, _ in answers}
         if len(self.told) == 3:
@@ -73,7 +74,9 @@ class Port:
         }  # fmt: skip
         tensors = {"x": np.zeros((1, 2), np.float32)}
         messages = [Message(INFER, fields | {"id": number}, [tensors]) for number in numbers]
-        self._queue.receive(self, *messages)
+        self._receiver.receive(self, *messages)
+        for replies in self._receiver.settle():
+            self.reply(replies)
 
 
 class First(Gathering):
@@ -91,7 +94,7 @@ class First(Gathering):
 
 def test_a_loop_runs_batches_at_once_and_ends_all_its_threads():
     queue = WorkQueue(batch_size=4, delay=0.0, capacity=64, metrics=MetricsCollector(), streams=2)
-    port = Port()
+    port = Port(queue)
     with pytest.raises(SystemExit):
         EngineLoop().run(Holder(First(port)), "cpu", 0, queue, port, {}, None)
     assert port.told == {0: False, 1: True, 2: True}

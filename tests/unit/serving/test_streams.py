@@ -82,6 +82,7 @@ def test_nothing_begins_beside_a_batch_that_has_all_threads():
     turn = queue.take()
     thread, taken = taking(queue)
     queue.receive(LINK, infer(1), infer(2))
+    queue.rouse()
     thread.join(0.1)
     assert taken == []
     queue.done(turn, 1.0)
@@ -96,10 +97,12 @@ def test_who_waited_alone_has_all_threads_whatever_comes_then():
     turn = queue.take()
     thread, taken = taking(queue)
     queue.receive(LINK, infer(1))
+    queue.rouse()
     thread.join(0.1)
     queue.done(turn, 1.0)
     assert ids(queue.take()) == [1]
     queue.receive(LINK, infer(2))
+    queue.rouse()
     thread.join(0.1)
     assert taken == []
     queue.close()
@@ -113,11 +116,13 @@ def test_a_thread_that_found_no_stream_sees_to_what_comes_once_there_is_one():
     for _ in range(2):
         threading.Thread(target=lambda: taken.append(queue.take()), daemon=True).start()
     queue.receive(LINK, infer(1), infer(2))
+    queue.rouse()
     time.sleep(0.1)
     queue.done(turn, 1.0)
     taken.append(queue.take())
     eventually(lambda: len(taken) == 2)
     queue.receive(LINK, infer(3))
+    queue.rouse()
     eventually(lambda: len(taken) == 3)
     assert sorted(map(ids, taken)) == [[1], [2], [3]]
 
@@ -167,7 +172,9 @@ def test_what_would_be_shared_out_is_not_refused_as_if_it_were_one_batch():
     """Three wait for two streams, on which a sample takes 2 seconds: not for one batch of four."""
     queue = crowded(2, 0, 1, 2)
     for samples in (1, 4):
-        queue._forecasts[True].measured(("m", "1"), samples=samples, seconds=2.0 * samples)
+        queue._prospect._forecasts[True].measured(
+            ("m", "1"), samples=samples, seconds=2.0 * samples
+        )
     group = (("m", "1"), "s")
     assert queue._seconds(time.monotonic(), 1, group, 1, 1) == pytest.approx(6.0, rel=0.1)
 
@@ -199,7 +206,9 @@ def test_what_runs_and_waits_is_spread_over_the_streams():
     """A sample takes 2 seconds on a stream: 4 run on one, 4 wait for the other."""
     queue = crowded(2, *range(16))
     for samples in (1, 4):
-        queue._forecasts[True].measured(("m", "1"), samples=samples, seconds=2.0 * samples)
+        queue._prospect._forecasts[True].measured(
+            ("m", "1"), samples=samples, seconds=2.0 * samples
+        )
     one, other = queue.take(), queue.take()
     queue.done(one, 8.0)
     turn = queue.take()

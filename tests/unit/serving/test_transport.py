@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from serving import transport, wire
+from serving.job import FAILED, OK, answer
 from serving.loop import unsendable
 from serving.transport import MOST_TURNS, Link, Port, connect
-from serving.wire import CATALOG, Frames, WireError, decode
-from serving.work import FAILED, OK, answer
+from serving.wire import CATALOG, INFER, REPLY, Frames, WireError, decode
 
 
 class Wire:
@@ -141,13 +141,15 @@ def test_link_without_the_memory_to_send_says_so(monkeypatch):
 def replied(replies):
     """What a port says to each API process, by message."""
     wires = {}
-    port = Port(None)
-    port._loop = type("Loop", (), {"call_soon_threadsafe": staticmethod(lambda call: call())})
+    port = Port(None, instead=unsendable)
+    port._loop = type(
+        "Loop", (), {"call_soon_threadsafe": staticmethod(lambda call, *given: call(*given))}
+    )
     sending = {}
     for name, answers in replies.items():
         made, wires[name] = link(gathers=False)
         sending[made] = answers
-    port.reply(sending, instead=unsendable)
+    port.reply(sending)
     return {name: messages(wire.writes) for name, wire in wires.items()}
 
 
@@ -191,7 +193,7 @@ def test_an_answer_that_is_too_large_alone_fails_alone_and_says_why(monkeypatch,
 
 
 def test_port_can_be_reached_for_as_long_as_its_worker_lives(tmp_path):
-    port = Port(tmp_path / "worker.sock")
+    port = Port(tmp_path / "worker.sock", instead=unsendable)
     port.start(Nobody(), catalog={"serial": 1, "models": []})
 
     async def look() -> str:
@@ -210,4 +212,45 @@ def test_port_can_be_reached_for_as_long_as_its_worker_lives(tmp_path):
     assert asyncio.run(look()) == CATALOG
     gc.collect()
     assert asyncio.run(look()) == CATALOG
+    port.close()
+
+
+class AtOnce(Nobody):
+    """A worker that answers all that came in a turn of its port's event loop, at the end of it."""
+
+    def __init__(self) -> None:
+        self.asked = []
+
+    def receive(self, link, *messages):
+        self.asked += [(link, message.fields["id"]) for message in messages]
+
+    def settle(self):
+        asked, self.asked = self.asked, []
+        for link, number in asked:
+            yield {link: [part(number, size=1)]}
+
+
+def test_port_writes_at_once_what_is_answered_as_a_turn_ends(tmp_path):
+    port = Port(tmp_path / "worker.sock", instead=unsendable)
+    port.start(AtOnce(), catalog={"serial": 1, "models": []})
+
+    async def ask(number: int) -> int:
+        told = asyncio.get_running_loop().create_future()
+
+        def receive(_, messages):
+            for message in messages:
+                if message.kind == REPLY:
+                    told.set_result(message.fields["answers"][0]["id"])
+
+        found = await connect(port._address, on_messages=receive, on_lost=lambda _: None)
+        try:
+            found.send(INFER, {"id": number}, [{"x": np.zeros(1, np.float32)}])
+            return await asyncio.wait_for(told, 10)
+        finally:
+            found.close()
+
+    async def ask_all() -> list[int]:
+        return await asyncio.gather(*map(ask, range(3)))
+
+    assert asyncio.run(ask_all()) == [0, 1, 2]
     port.close()

@@ -13,10 +13,11 @@ import pytest
 import serving.work
 from serving.fixed_cost import FEW
 from serving.forecast import APART
+from serving.job import BEGUN, EXPIRED, REJECTED, share
 from serving.lateness import Lateness
 from serving.metrics import MetricsCollector
 from serving.wire import CANCEL, INFER, Message
-from serving.work import BEGUN, EXPIRED, REJECTED, WorkQueue, share
+from serving.work import WorkQueue
 
 
 class Recorder:
@@ -123,6 +124,7 @@ def test_take_blocks_until_something_arrives(queue):
     thread = threading.Thread(target=lambda: batches.append(queue.take()))
     thread.start()
     queue.receive(Recorder(), infer(5))
+    queue.rouse()
     thread.join(10)
     assert ids(batches[0]) == [5]
 
@@ -381,6 +383,6 @@ def test_what_expires_together_was_one_forecast_that_was_wrong(clock):
     [foretold, done] = [clock.now - 8.0, clock.now]
     once = Lateness()
     once.measured(foretold=foretold, done=done)
-    assert queue._forecasts[False].outlook(("m", "1")).margin == pytest.approx(
+    assert queue._prospect._forecasts[False].outlook(("m", "1")).margin == pytest.approx(
         once.margin, rel=0.01
     )

@@ -1,0 +1,114 @@
+"""Job: one part of a request as a worker has it, and what it says of it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from serving.batch import Item
+from serving.wire import INFER
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from serving.served_model import ModelKey
+    from serving.transport import Link
+    from serving.wire import Message, Tensors
+
+OK = "ok"
+REJECTED = "rejected"
+"""The queue is full, or it would be too late."""
+EXPIRED = "expired"
+"""It does not run: the deadline passed while it waited, or it was taken back."""
+REFUSED = "refused"
+"""The model does not take this input."""
+FAILED = "failed"
+"""The model does not answer anything."""
+BEGUN = "begun"
+"""It runs, and nobody waits for it any more."""
+GONE = "gone"
+"""The model is not held here."""
+
+Group = tuple["ModelKey", str]
+"""What may run together: the model, and the signature of its inputs."""
+
+
+class Job(NamedTuple):
+    """What to run, and whom to tell."""
+
+    link: Link
+    id: int
+    model: ModelKey
+    tensors: Tensors
+    foretold: float
+    """When it should have run, on time.monotonic's clock."""
+    routed: bool = False
+    """Whether any version of the model might have been asked."""
+    shared: bool = False
+    """Whether it was foretold to run beside others."""
+
+
+class Company(NamedTuple):
+    """Parts that have come at the same time and may run together."""
+
+    arrived: Sequence[tuple[Link, Message]]
+    group: Group
+    samples: int
+    length: int
+    """Tokens of the longest sample."""
+    deadline: float
+    """The nearest of theirs."""
+
+    def items(self, now: float, *, foretold: float) -> list[Item[Job]]:
+        """As they run, without having waited."""
+        group, model = self.group, self.group[0]
+        return [
+            Item(
+                Job(link, fields["id"], model, tensors[0], foretold, fields["routed"]),
+                group=group,
+                samples=count_samples(tensors[0]),
+                arrived=now,
+                due=now,
+                deadline=fields["deadline"],
+                length=fields["length"],
+            )
+            for link, (_, fields, tensors) in self.arrived
+        ]
+
+
+def company(arrived: Sequence[tuple[Link, Message]]) -> Company | None:
+    """None where not all of it may run together, or something else is said."""
+    samples, length, deadline = 0, 1, math.inf
+    first: dict[str, Any] = {}
+    for _, (kind, fields, tensors) in arrived:
+        if kind != INFER or (fields.get("alone") and len(arrived) > 1):
+            return None
+        first = first or fields
+        if fields["model"] != first["model"] or fields["signature"] != first["signature"]:
+            return None
+        samples += count_samples(tensors[0])
+        length = max(length, fields["length"])
+        deadline = min(deadline, fields["deadline"])
+    if not first:
+        return None
+    return Company(arrived, group_of(first), samples, length, deadline)
+
+
+def group_of(fields: dict[str, Any]) -> Group:
+    """What a message to run something says of it."""
+    return tuple(fields["model"]), fields["signature"]
+
+
+def count_samples(tensors: Tensors) -> int:
+    """Whose batch dimension is in front."""
+    return len(next(iter(tensors.values())))
+
+
+def answer(job_id: int, status: str, **fields: Any) -> dict[str, Any]:
+    """One entry of a reply's "answers"."""
+    return {"id": job_id, "status": status, **fields}
+
+
+def share(batch: Sequence[Item[Job]]) -> float:
+    """What each part has of the batch, of which only those count that name no version."""
+    return 1.0 / max(1, sum(item.payload.routed for item in batch))
