@@ -304,8 +304,9 @@ class WorkQueue:
         streams = self._streams
         if streams.count == 1:
             return False
-        waiting = more + sum(map(len, self._items.values()))
-        return bool(streams.turns) or (streams.waited and waiting > 1)
+        if streams.turns:
+            return True
+        return streams.waited and more + sum(map(len, self._items.values())) > 1
 
     def _cancel(self, link: Link, message: Message) -> list[dict[str, Any]]:
         """What became of those that it asks about."""
