@@ -235,7 +235,8 @@ class Batcher(Generic[P]):
     def fits(self, samples: int, length: int) -> bool:
         """Whether so many are one batch, if all of them have that length."""
         tokens = self._batch_tokens
-        return samples <= self._batch_size and (tokens is None or samples * length <= tokens)
+        most = self._batch_size
+        return 1 <= samples <= most and (tokens is None or samples * length <= tokens)
 
     def _take_all(self, items: list[Item[P]], leader: Item[P]) -> list[Item[P]]:
         """What `_remove` would do for each of them, where that is the whole group."""

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-from serving.batch import Item
-from serving.wire import INFER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from serving.batch import Item
     from serving.served_model import ModelKey
     from serving.transport import Link
-    from serving.wire import Message, Tensors
+    from serving.wire import Tensors
 
 OK = "ok"
 REJECTED = "rejected"
@@ -46,52 +43,6 @@ class Job(NamedTuple):
     """Whether any version of the model might have been asked."""
     shared: bool = False
     """Whether it was foretold to run beside others."""
-
-
-class Company(NamedTuple):
-    """Parts that have come at the same time and may run together."""
-
-    arrived: Sequence[tuple[Link, Message]]
-    group: Group
-    samples: int
-    length: int
-    """Tokens of the longest sample."""
-    deadline: float
-    """The nearest of theirs."""
-
-    def items(self, now: float, *, foretold: float) -> list[Item[Job]]:
-        """As they run, without having waited."""
-        group, model = self.group, self.group[0]
-        return [
-            Item(
-                Job(link, fields["id"], model, tensors[0], foretold, fields["routed"]),
-                group=group,
-                samples=count_samples(tensors[0]),
-                arrived=now,
-                due=now,
-                deadline=fields["deadline"],
-                length=fields["length"],
-            )
-            for link, (_, fields, tensors) in self.arrived
-        ]
-
-
-def company(arrived: Sequence[tuple[Link, Message]]) -> Company | None:
-    """None where not all of it may run together, or something else is said."""
-    samples, length, deadline = 0, 1, math.inf
-    first: dict[str, Any] = {}
-    for _, (kind, fields, tensors) in arrived:
-        if kind != INFER or (fields.get("alone") and len(arrived) > 1):
-            return None
-        first = first or fields
-        if fields["model"] != first["model"] or fields["signature"] != first["signature"]:
-            return None
-        samples += count_samples(tensors[0])
-        length = max(length, fields["length"])
-        deadline = min(deadline, fields["deadline"])
-    if not first:
-        return None
-    return Company(arrived, group_of(first), samples, length, deadline)
 
 
 def group_of(fields: dict[str, Any]) -> Group:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from litserve.loops import LitLoop
@@ -60,9 +61,9 @@ class EngineLoop(LitLoop):  # type: ignore[misc] # LitServe ships no types
     ) -> NoReturn:
         """LitServe calls this for ever; it does not come back."""
 
-        def run(turn: Turn[Job]) -> Replies:
+        def run(turn: Turn[Job], *, dissect: bool = True) -> Replies:
             started = time.monotonic()
-            replies, whole = execute(turn, lit_api.models, lit_api.metrics)
+            replies, whole = execute(turn, lit_api.models, lit_api.metrics, dissect=dissect)
             # First, or whoever is answered would ask again and be seen to have waited.
             request_queue.done(turn, time.monotonic() - started, whole=whole)
             return replies
@@ -71,7 +72,8 @@ class EngineLoop(LitLoop):  # type: ignore[misc] # LitServe ships no types
             while (turn := request_queue.take()) is not None:
                 transport.reply(run(turn))
 
-        transport.start(Reception(request_queue, run), catalog=lit_api.catalog())
+        reception = Reception(request_queue, partial(run, dissect=False))
+        transport.start(reception, catalog=lit_api.catalog())
         lit_api.begin(transport, request_queue)
 
         others = [
@@ -85,14 +87,18 @@ class EngineLoop(LitLoop):  # type: ignore[misc] # LitServe ships no types
 
 
 def execute(
-    turn: Turn[Job], models: Mapping[ModelKey, LoadedModel], metrics: MetricsCollector
+    turn: Turn[Job],
+    models: Mapping[ModelKey, LoadedModel],
+    metrics: MetricsCollector,
+    *,
+    dissect: bool = True,
 ) -> tuple[Replies, bool]:
     """Run its batch, all of one model. The answers by who waits for them, and whether it ran as a
     whole.
 
     If the batch fails its halves run on their own, and theirs, so that only the item at fault
     fails, and nobody whose deadline passes meanwhile runs again. Together they remain one batch to
-    whoever judges the version.
+    whoever judges the version. Without `dissect` what the model raises is raised instead.
     """
     batch = turn.batch
     model = models.get(batch[0].payload.model)
@@ -102,7 +108,7 @@ def execute(
             replies.setdefault(item.payload.link, []).append((answer(item.payload.id, GONE), {}))
         return replies, False
     part = share(batch)
-    runs = _run(model, batch, metrics, models, shared=turn.shared)
+    runs = _run(model, batch, metrics, models, shared=turn.shared, dissect=dissect)
     for items, answers in runs:
         run = {
             "samples": sum(item.samples for item in items),
@@ -124,12 +130,15 @@ def _run(
     models: Mapping[ModelKey, LoadedModel],
     *,
     shared: bool,
+    dissect: bool = True,
 ) -> list[tuple[list[Item[Job]], list[Answer]]]:
     samples = sum(item.samples for item in batch)
     started = time.monotonic()
     try:
         outputs = model.run([item.payload.tensors for item in batch], shared=shared)
-    except Exception as error:  # noqa: BLE001 - one request must not stop the worker
+    except Exception as error:
+        if not dissect:
+            raise
         if len(batch) == 1:
             return [(batch, [_failure(model, batch[0], error, models, shared=shared)])]
         waited_for = [item for item in batch if item.deadline > time.monotonic()]

@@ -4,10 +4,8 @@ it is told the time, and owns no clock.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
-from serving.codec.request import LOWEST_PRIORITY
 from serving.forecast import Forecast
 
 if TYPE_CHECKING:
@@ -59,18 +57,6 @@ class Prospect:
         one that is free now has others free soon, before a large batch would have run.
         """
         return self._streams.count if crowded and self._shares(group[0]) else 1
-
-    def lasts(self, model: ModelKey, samples: int, batches: int = 1) -> float:
-        """Seconds that so many take on all threads; infinite of a model that has never run."""
-        outlook = self._forecasts[False].outlook(model)
-        return outlook.takes(samples, batches) if outlook.batch else math.inf
-
-    def all_lasts(self) -> float:
-        """Seconds that all takes which waits, on all threads."""
-        return sum(
-            self.lasts(group[0], samples, self._batcher.batches(group, samples, tokens))
-            for group, samples, tokens in self._batcher.ahead(LOWEST_PRIORITY)
-        )
 
     def seconds(
         self,

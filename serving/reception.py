@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
+import logging
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from serving.vital import vital
+from serving.company import companies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,15 +18,18 @@ if TYPE_CHECKING:
     from serving.wire import Message
     from serving.work import WorkQueue
 
+log = logging.getLogger(__name__)
+
 
 class Reception:
-    """A `Receiver`. What takes hardly longer than to wake another thread for it runs on the port's
-    own, which reads nothing meanwhile; so it waits for no thread, nor its answer for another.
+    """A `Receiver`. What is brief runs on the port's own thread, which reads nothing meanwhile: to
+    wake another thread for it, and then again the port's for its answer, takes about as long.
     """
 
-    def __init__(self, queue: WorkQueue, run: Callable[[Turn[Job]], Replies]) -> None:
+    def __init__(self, queue: WorkQueue, attempt: Callable[[Turn[Job]], Replies]) -> None:
+        """`attempt` runs a turn, or raises if that fails."""
         self._queue = queue
-        self._run = run
+        self._attempt = attempt
         self._arrived: list[tuple[Link, Message]] = []
         """In this turn of the event loop."""
 
@@ -34,18 +38,35 @@ class Reception:
         self._arrived += [(link, message) for message in messages]
 
     def settle(self) -> Iterator[Replies]:
-        """All is received that had come: run what is brief, and leave the rest to the loop."""
-        with vital("port"):
-            arrived, self._arrived = self._arrived, []
-            turn = self._queue.take_at_once(arrived)
-            if turn is not None:
-                yield self._run(turn)
-                return
-            for link, together in itertools.groupby(arrived, key=itemgetter(0)):
-                self._queue.receive(link, *(message for _, message in together))
-            while (turn := self._queue.take_brief()) is not None:
-                yield self._run(turn)
+        """All is received that had come: what is brief is run, and the rest left to the loop."""
+        arrived, self._arrived = self._arrived, []
+        together = companies(arrived)
+        try:
+            while together and (turn := self._queue.take_at_once(together[0])) is not None:
+                del together[0]
+                if (replies := self._try(turn)) is not None:
+                    yield replies
+        finally:
+            left = arrived if together is None else chain(*(found.arrived for found in together))
+            for link, entries in groupby(left, key=itemgetter(0)):
+                self._queue_up(link, [message for _, message in entries])
             self._queue.rouse()
+
+    def _try(self, turn: Turn[Job]) -> Replies | None:
+        """None where it fails: to find out why may take long."""
+        try:
+            return self._attempt(turn)
+        except Exception:  # noqa: BLE001 - the loop meets it again, and says so
+            self._queue.hand_over(turn)
+            return None
+
+    def _queue_up(self, link: Link, messages: list[Message]) -> None:
+        """A worker outlives what makes no sense; who says it is hung up on."""
+        try:
+            self._queue.receive(link, *messages)
+        except Exception:
+            log.exception("what an API process says makes no sense")
+            link.close()
 
     def lost(self, link: Link) -> None:
         """The API process is gone: nobody waits for what it asked."""

@@ -122,6 +122,11 @@ class Shelf:
             model.narrow is not None for model in list(self.models.values()) if model.name == name
         )
 
+    def computes(self, key: ModelKey) -> bool:
+        """From any thread: whether that model keeps a core busy, rather than waiting for a GPU."""
+        model = self.models.get(key)
+        return model is not None and model.engine.provider == "cpu"
+
     def hold(self, sources: tuple[Resolved, ...]) -> None:
         """From any thread: these, and no others, as soon as it can be."""
         self._inbox.put(sources)

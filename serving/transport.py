@@ -151,6 +151,10 @@ class Link(asyncio.Protocol):
             self._transport.abort()
 
 
+Replies = dict[Link, list[Answer]]
+"""A worker's answers to each API process."""
+
+
 def _frames(messages: list[Message]) -> Iterator[list[Message]]:
     """The messages in frames: who gets them can begin when the first one is there."""
     if len(messages) == 1:
@@ -188,10 +192,6 @@ async def connect(
     return link
 
 
-Replies = dict[Link, list[Answer]]
-"""A worker's answers to each API process."""
-
-
 def _answer(link: Link, answers: list[Answer], instead: Instead) -> None:
     """One message, or halves of what is too large to be one."""
     told = {"answers": [fields for fields, _ in answers]}
@@ -225,7 +225,8 @@ class Receiver(Protocol):
 class Port:
     """A worker's side: an event loop on a thread of its own.
 
-    Reading never waits for the model, nor the model for a slow reader.
+    Reading never waits for the model for longer than a brief batch takes, nor the model for a slow
+    reader.
     """
 
     def __init__(self, address: Path, *, instead: Instead) -> None:
@@ -252,13 +253,17 @@ class Port:
             link.send(CATALOG, self._catalog)
 
         def received(link: Link, messages: list[Message]) -> None:
-            for message in messages:
-                if message.kind == RELEASED:
-                    self._released[link] = message.fields["serial"]
             receiver.receive(link, *messages)
             if not self._settles:
                 self._settles = True
                 self._loop.call_soon(settle)
+            for message in messages:
+                if message.kind == RELEASED:  # of what was asked before, which is seen to first
+                    self._loop.call_soon(released, link, message.fields["serial"])
+
+        def released(link: Link, serial: int) -> None:
+            if link in self._released:
+                self._released[link] = serial
 
         def settle() -> None:
             self._settles = False

@@ -1,4 +1,6 @@
-"""WorkQueue: what waits for a worker's engine. Filled by the port's thread, emptied by the loop."""
+"""WorkQueue: what waits for a worker's engine. Filled by the port's thread, emptied by the loop's;
+but what is brief need not wait.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from serving.batch import Item
 from serving.batching import Batcher
-from serving.job import (
-    BEGUN,
-    EXPIRED,
-    REJECTED,
-    Job,
-    answer,
-    company,
-    count_samples,
-    group_of,
-    share,
-)
+from serving.brevity import BRIEF_SECONDS, Brevity
+from serving.job import BEGUN, EXPIRED, REJECTED, Job, answer, count_samples, group_of, share
 from serving.prospect import Prospect
 from serving.streams import Streams, Turn
 from serving.wire import CANCEL, INFER, REPLY
@@ -29,15 +22,12 @@ from serving.wire import CANCEL, INFER, REPLY
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from serving.company import Company
     from serving.job import Group
     from serving.metrics import MetricsCollector
     from serving.served_model import ModelKey
     from serving.transport import Link
     from serving.wire import Message
-
-BRIEF_SECONDS = 1e-3
-"""What takes no longer may keep the port's thread from reading. It waits for no company: who comes
-meanwhile is that of the next."""
 
 
 class WorkQueue:
@@ -55,12 +45,13 @@ class WorkQueue:
         rest: float = 0.0,
         streams: int = 1,
         shares: Callable[[ModelKey], bool] = lambda _: True,
+        at_once: Callable[[ModelKey], bool] = lambda _: True,
     ) -> None:
         """`delay` and `target` in seconds: how long a sample waits for company at most, and how
         long it may take altogether, which shortens the wait where batches take long. `rest`: for
         how many times as long as a batch has run the next one waits. `streams`: batches that may
         run at once, and so threads that may `take`. `shares`: whether a model is to leave
-        threads to others.
+        threads to others. `at_once`: whether what is brief of a model may run without queueing.
         """
         self._batcher: Batcher[Job] = Batcher(
             batch_size=batch_size, batch_tokens=batch_tokens, capacity=capacity
@@ -69,6 +60,9 @@ class WorkQueue:
         self._prospect = Prospect(
             self._batcher, self._streams, delay=delay, target=target, shares=shares
         )
+        self._at_once = at_once
+        self._brevity = Brevity()
+        self._handed_over: list[Turn[Job]] = []
         self._rest = rest
         self._rests_until = 0.0
         self._used: dict[ModelKey, float] = {}
@@ -108,6 +102,8 @@ class WorkQueue:
         """Block until a batch is to be run; None once the queue is closed."""
         with self._changed:
             while not self._closed:
+                if self._handed_over:
+                    return self._handed_over.pop()
                 if not self._streams.free:
                     self._sleep(None)
                     continue
@@ -121,39 +117,37 @@ class WorkQueue:
                 self._sleep(wake)
         return None
 
-    def take_brief(self) -> Turn[Job] | None:
-        """A batch, if nothing runs, and all that waits is known to be brief."""
-        with self._changed:
-            now, wake = time.monotonic(), self._batcher.wake
-            if wake is None or self._busy(now) or self._prospect.all_lasts() > BRIEF_SECONDS:
-                return None
-            return self._next(max(now, wake), crowded=False)[0]
-
-    def take_at_once(self, arrived: Sequence[tuple[Link, Message]]) -> Turn[Job] | None:
-        """All that has just come, if it can be one batch that is known to be brief, and nothing
-        runs or waits: where all begins now there is nothing to plan.
+    def take_at_once(self, together: Company) -> Turn[Job] | None:
+        """All of it as one batch, which waits for no company, if that is known to be brief, and
+        nothing runs or waits: where all begins now there is nothing to plan.
         """
-        found = company(arrived)
+        (model, _), samples = together.group, together.samples
         with self._changed:
             now = time.monotonic()
-            if found is None or len(self._batcher) or self._busy(now):
+            if self._busy(now) or len(self._batcher) or not self._at_once(model):
                 return None
-            model = found.group[0]
-            seconds = self._prospect.lasts(model, found.samples)
-            brief = seconds <= BRIEF_SECONDS and self._batcher.fits(found.samples, found.length)
-            if not brief or found.deadline < now + seconds:  # or else nobody may wait for it
+            if not together.joins or not self._batcher.fits(samples, together.longest):
+                return None
+            if not self._brevity.known(together.group, samples * together.longest):
+                return None
+            if together.deadline < now + BRIEF_SECONDS:  # maybe nobody waits for it
                 return None
             self._used[model] = now
-            return self._start(found.items(now, foretold=now + seconds), shared=False)
+            seconds = self._prospect.outlook(model, shared=False).lasts(samples)
+            return self._begin(together.items(now, foretold=now + seconds), shared=False)
+
+    def hand_over(self, turn: Turn[Job]) -> None:
+        """Somebody else who takes is to run it."""
+        with self._changed:
+            self._handed_over.append(turn)
+            self._changed.notify()
 
     def _busy(self, now: float) -> bool:
-        """Whether nothing is to begin now."""
+        """Whether something runs, or nothing is to run."""
         return self._closed or bool(self._streams.turns) or now < self._rests_until
 
     def rouse(self) -> None:
-        """Somebody who sleeps past when there is something to run: threads that wake each other
-        cost time.
-        """
+        """Wake one thread if it would sleep past when there is something to run."""
         with self._changed:
             wake = self._batcher.wake
             if (
@@ -172,20 +166,17 @@ class WorkQueue:
             self._expire(poll.expired)
         if poll.expired or poll.batch:
             self._metrics.queue_depth(len(self._batcher))
-        return self._begin(poll.batch, crowded=crowded) if poll.batch else None, poll.wake
-
-    def _begin(self, batch: list[Item[Job]], *, crowded: bool) -> Turn[Job]:
-        for item in batch:
-            asked = self._items.get(item.payload.link)
-            if asked is not None:
-                asked.pop(item.payload.id, None)
-        shared = self._prospect.shared(batch[0].payload.model, crowded=crowded)
-        turn = self._start(batch, shared=shared)
+        if not poll.batch:
+            return None, poll.wake
+        for item in poll.batch:
+            self._forget(item)
+        shared = self._prospect.shared(poll.batch[0].payload.model, crowded=crowded)
+        turn = self._begin(poll.batch, shared=shared)
         if self._streams.free:  # whoever waits for one is to see to what comes from now on
             self._changed.notify()
-        return turn
+        return turn, poll.wake
 
-    def _start(self, batch: list[Item[Job]], *, shared: bool) -> Turn[Job]:
+    def _begin(self, batch: list[Item[Job]], *, shared: bool) -> Turn[Job]:
         now, samples = time.monotonic(), sum(item.samples for item in batch)
         outlook = self._prospect.outlook(batch[0].payload.model, shared=shared)
         turn = Turn(batch, shared, now, now + outlook.lasts(samples))
@@ -208,7 +199,10 @@ class WorkQueue:
             self._rests_until = time.monotonic() + self._rest * seconds
             if not whole:
                 return
-            model = turn.batch[0].payload.model
+            model, group = turn.batch[0].payload.model, turn.batch[0].group
+            if not turn.shared:
+                tokens = turn.samples * max(item.length for item in turn.batch)
+                self._brevity.measured(group, tokens, seconds)
             self._prospect.measured(
                 model, samples=turn.samples, seconds=seconds, shared=turn.shared
             )

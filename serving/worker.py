@@ -175,6 +175,7 @@ def run_worker(start: WorkerStart) -> None:
         rest=REST if start.shadow else 0.0,
         streams=start.streams,
         shares=shelf.shares,
+        at_once=shelf.computes,
     )
 
     def obey(message: object) -> None:

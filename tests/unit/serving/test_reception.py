@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 import threading
+import time
 
 import numpy as np
 import pytest
 
+from serving.brevity import BRIEF_SECONDS
 from serving.job import EXPIRED
 from serving.metrics import MetricsCollector
 from serving.reception import Reception
 from serving.wire import CANCEL, INFER, Message
-from serving.work import BRIEF_SECONDS, WorkQueue
+from serving.work import WorkQueue
 from tests.running_server import eventually
 
 BRIEF = BRIEF_SECONDS / 10
-MODEL = ("m", "1")
 LONG_FROM_NOW = 2.0**40
 
 
@@ -26,194 +25,264 @@ class Recorder:
 
     def __init__(self) -> None:
         self.sent: list[dict] = []
+        self.closed = False
 
     def send(self, kind, fields, tensors=()):
         self.sent += fields["answers"]
 
+    def close(self):
+        self.closed = True
+
 
 class Worker:
-    """A reception, and what it ran of its own accord."""
+    """A reception, and what ran there. Batches of up to 8 are known to be brief."""
 
-    def __init__(self, *, takes: float = BRIEF, **options) -> None:
-        options = {"batch_size": 4, "delay": 10.0, "capacity": 64, **options}
+    def __init__(self, **options) -> None:
+        options = {"batch_size": 8, "delay": 0.0, "capacity": 64, **options}
         self.queue = WorkQueue(metrics=MetricsCollector(), **options)
-        self.reception = Reception(self.queue, self.run)
-        self.takes = takes
-        self.ran: list[list[int]] = []
+        self.reception = Reception(self.queue, self.attempt)
         self.link = Recorder()
+        self.ran: list[list[int]] = []
+        self.takes(BRIEF, samples=8)
 
-    def run(self, turn):
-        self.ran.append([item.payload.id for item in turn.batch])
-        self.queue.done(turn, self.takes)
+    def takes(self, seconds: float, **part) -> None:
+        """A batch of one such part that the loop runs."""
+        self.queue.receive(self.link, infer(99, **part))
+        self.queue.done(self.queue.take(), seconds)
+
+    def attempt(self, turn):
+        self.ran.append(ids(turn))
+        self.queue.done(turn, BRIEF)
         return {}
 
-    def hears(self, *messages, link=None) -> None:
-        self.reception.receive(link or self.link, *messages)
-
-    def settles(self) -> list[list[int]]:
-        """What it ran then."""
+    def hears(self, *messages, link=None) -> list[list[int]]:
+        """What it runs of them in the same turn of its port."""
         before = len(self.ran)
+        self.reception.receive(link or self.link, *messages)
         for _ in self.reception.settle():
             pass
         return self.ran[before:]
 
-    def knows(self, model=MODEL):
-        """That model has run."""
-        self.queue._prospect.measured(model, samples=1, seconds=self.takes, shared=False)
-        return self
+    def left(self) -> list[int]:
+        """What the loop takes next."""
+        turn = self.queue.take()
+        self.queue.done(turn, BRIEF, whole=False)
+        return ids(turn)
 
 
-def infer(number: int, *, model=MODEL, signature="s", samples=1, length=1, **more) -> Message:
+def infer(number: int, *, model="m", signature="s", samples=1, length=1, **more) -> Message:
     fields = {
-        "id": number, "model": list(model), "signature": signature, "priority": 1,
+        "id": number, "model": [model, "1"], "signature": signature, "priority": 1,
         "length": length, "routed": True, "deadline": LONG_FROM_NOW,
     }  # fmt: skip
     return Message(INFER, fields | more, [{"x": np.zeros((samples, 2), np.float32)}])
 
 
+def ids(turn) -> list[int]:
+    return [item.payload.id for item in turn.batch]
+
+
 @pytest.fixture
 def worker() -> Worker:
-    return Worker().knows()
+    return Worker()
+
+
+def taking(queue: WorkQueue) -> tuple[threading.Thread, list]:
+    """A thread of the loop that waits for a batch, and where it puts it."""
+    taken: list = []
+    thread = threading.Thread(target=lambda: taken.append(queue.take()), daemon=True)
+    thread.start()
+    eventually(lambda: queue._sleepers)
+    return thread, taken
 
 
 def test_what_came_in_one_turn_is_one_batch_of_whomever_it_is(worker):
-    worker.hears(infer(0), infer(1))
-    worker.hears(infer(7), link=Recorder())
-    assert worker.settles() == [[0, 1, 7]]
-    assert worker.settles() == []
+    worker.reception.receive(Recorder(), infer(7))
+    assert worker.hears(infer(0), infer(1)) == [[7, 0, 1]]
+    assert worker.hears() == []
 
 
-def test_what_waits_for_company_otherwise_does_not_where_it_is_brief(worker):
-    worker.hears(infer(0))
-    assert worker.settles() == [[0]]
+def test_what_is_brief_waits_for_no_company():
+    worker = Worker(delay=1000.0)
+    assert worker.hears(infer(0)) == [[0]]
+
+
+def test_groups_run_one_after_the_other(worker):
+    worker.takes(BRIEF, model="n")
+    worker.takes(BRIEF, signature="t")
+    asked = infer(0), infer(1, model="n"), infer(2, signature="t"), infer(3)
+    assert worker.hears(*asked) == [[0, 3], [1], [2]]
 
 
 @pytest.mark.parametrize(
-    "more",
+    "asked",
     [
-        [infer(1, signature="t")],
-        [infer(1, model=("m", "2"))],
-        [infer(number) for number in range(1, 6)],
+        [infer(number) for number in range(9)],
+        [infer(number, samples=3) for number in range(3)],
+        [infer(0), infer(1, length=8)],
+        [infer(0, model="n")],
+        [infer(0, signature="t")],
+        [infer(0, length=9)],
+        [infer(0, alone=True), infer(1, alone=True)],
+        [infer(0), Message(CANCEL, {"ids": []})],
     ],
-    ids=["another shape", "another version", "more than a batch"],
-)
-def test_what_cannot_be_one_batch_runs_in_several_one_after_the_other(worker, more):
-    worker.knows(("m", "2"))
-    worker.hears(infer(0), *more)
-    ran = worker.settles()
-    assert sorted(itertools.chain(*ran)) == list(range(len(more) + 1))
-    assert len(ran) == 2
+    ids=[
+        "more than a batch", "more samples", "more with their padding", "another model",
+        "another shape", "longer", "alone", "something else is said",
+    ],
+)  # fmt: skip
+def test_what_is_not_known_to_be_one_brief_batch_is_left_to_the_loop(worker, asked):
+    assert worker.hears(*asked) == []
+    assert 0 in worker.left()
 
 
-def test_what_runs_alone_is_in_no_batch_with_others(worker):
-    worker.hears(infer(0, alone=True), infer(1, alone=True))
-    assert worker.settles() == [[0], [1]]
-    worker.hears(infer(2, alone=True))
-    assert worker.settles() == [[2]]
+def test_what_may_not_be_padded_to_each_other_is_left_to_the_loop(worker):
+    worker.takes(BRIEF, length=500, samples=8)
+    assert worker.hears(infer(0, length=40), infer(1, length=41)) == [[0, 1]]
+    assert worker.hears(infer(0, length=40), infer(1, length=90)) == []
 
 
-def test_tokens_bound_a_batch_that_never_waited():
-    worker = Worker(batch_tokens=8).knows()
-    worker.hears(infer(0, length=4), infer(1, length=4))
-    assert worker.settles() == [[0, 1]]
-    worker.hears(infer(0, length=4), infer(1, length=5))
-    assert [len(batch) for batch in worker.settles()] == [1, 1]
+def test_what_runs_alone_does_so_at_once(worker):
+    assert worker.hears(infer(0, alone=True)) == [[0]]
 
 
-@pytest.mark.parametrize(
-    "worker",
-    [Worker(), Worker(takes=2 * BRIEF_SECONDS).knows(), Worker(takes=0.4 * BRIEF_SECONDS).knows()],
-    ids=["never ran", "long", "long together"],
-)
-def test_the_loop_is_left_what_is_not_known_to_be_brief(worker):
-    numbers = range(13)  # four batches
-    worker.hears(*map(infer, numbers))
-    assert worker.settles() == []
-    assert len(worker.queue.take().batch) == 4
+def test_tokens_bound_what_is_one_batch():
+    worker = Worker(batch_tokens=8)
+    assert worker.hears(infer(0, length=4), infer(1, length=4)) == [[0, 1]]
+    assert worker.hears(infer(0, length=4), infer(1, length=5)) == []
 
 
-def test_nothing_begins_beside_what_the_loop_runs():
-    worker = Worker(delay=0.0).knows()
+def test_no_model_on_a_gpu_holds_up_reading():
+    worker = Worker(at_once=lambda model: model != ("m", "1"))
+    assert worker.hears(infer(0)) == []
+
+
+def test_a_batch_that_was_not_brief_is_unlikely_to_be_so_again(worker):
+    worker.takes(2 * BRIEF_SECONDS, samples=6)
+    assert worker.hears(*map(infer, range(3))) == [[0, 1, 2]]
+    assert worker.hears(*map(infer, range(4))) == []
+    assert worker.left() == [0, 1, 2, 3]
+
+
+def test_nothing_begins_beside_what_the_loop_runs(worker):
     worker.queue.receive(worker.link, infer(0))
     turn = worker.queue.take()
-    worker.hears(infer(1))
-    assert worker.settles() == []
+    assert worker.hears(infer(1)) == []
     worker.queue.done(turn, BRIEF)
-    worker.hears()
-    assert worker.settles() == [[1]]
+    assert worker.hears(infer(2)) == []  # the first still waits
+    assert worker.left() == [1, 2]
+    assert worker.hears(infer(3)) == [[3]]
 
 
-def test_a_thread_that_found_the_engine_taken_sees_to_what_is_left():
-    worker = Worker(delay=0.0).knows()
-    taken: list = []
-    thread = threading.Thread(target=lambda: taken.append(worker.queue.take()), daemon=True)
-
-    def run(turn):
-        thread.start()
-        eventually(lambda: worker.queue._sleepers)
-        worker.queue.done(turn, BRIEF)
-        return {}
-
-    worker.reception._run = run
-    worker.hears(infer(0))
-    worker.settles()
-    worker.hears(infer(1, model=("m", "2")))  # which never ran
-    worker.settles()
+@pytest.mark.parametrize("streams", [1, 2])
+def test_who_sleeps_is_woken_for_what_is_left(streams):
+    worker = Worker(streams=streams)
+    thread, taken = taking(worker.queue)
+    assert worker.hears(infer(0, model="n")) == []
     thread.join(10)
-    assert [[item.payload.id for item in turn.batch] for turn in taken] == [[1]]
+    assert list(map(ids, taken)) == [[0]]
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_a_thread_that_found_the_engine_taken_sees_to_what_is_left(streams):
+    worker = Worker(streams=streams)
+    threads: list = []
+
+    def attempt(turn):
+        threads.append(taking(worker.queue))
+        return Worker.attempt(worker, turn)
+
+    worker.reception._attempt = attempt
+    assert worker.hears(infer(0), infer(1, model="n")) == [[0]]
+    [(thread, taken)] = threads
+    thread.join(10)
+    assert list(map(ids, taken)) == [[1]]
+
+
+def test_what_fails_is_run_again_by_the_loop_which_finds_out_why(worker):
+    def fail(turn):
+        raise ValueError("of the model")
+
+    worker.reception._attempt = fail
+    thread, taken = taking(worker.queue)
+    assert worker.hears(infer(0), infer(1)) == []
+    thread.join(10)
+    assert list(map(ids, taken)) == [[0, 1]]
+    assert worker.hears(infer(2)) == []  # beside it nothing begins
+    worker.queue.done(taken[0], BRIEF, whole=False)
+    assert worker.left() == [2]
+
+
+def test_an_answer_that_cannot_be_written_keeps_nobody_from_what_is_left(worker):
+    thread, taken = taking(worker.queue)
+    worker.reception.receive(worker.link, infer(0), infer(1, model="n"))
+    settling = worker.reception.settle()
+    next(settling)
+    settling.close()  # as whoever writes them does by raising
+    thread.join(10)
+    assert list(map(ids, taken)) == [[1]]
+
+
+def test_who_says_what_makes_no_sense_is_hung_up_on(worker, caplog):
+    other = Recorder()
+    worker.reception.receive(other, infer(0, samples=0))
+    worker.hears(infer(1, model="n"))
+    assert other.closed
+    assert not worker.link.closed
+    assert "makes no sense" in caplog.text
+    assert worker.left() == [1]
 
 
 def test_who_has_gone_is_not_asked_for(worker):
     gone = Recorder()
-    worker.hears(infer(0), link=gone)
-    worker.hears(infer(1))
+    worker.reception.receive(gone, infer(0))
+    worker.reception.receive(worker.link, infer(1))
     worker.reception.lost(gone)
-    assert worker.settles() == [[1]]
+    assert worker.hears() == [[1]]
 
 
-def test_what_is_taken_back_at_once_never_runs(worker):
-    worker.hears(infer(0), infer(1), Message(CANCEL, {"ids": [0], "begun": [0]}))
-    assert worker.settles() == [[1]]
+def test_what_is_taken_back_in_the_same_turn_never_runs(worker):
+    cancel = Message(CANCEL, {"ids": [0], "begun": [0]})
+    assert worker.hears(infer(0), infer(1), cancel) == []
+    assert worker.left() == [1]
     assert worker.link.sent == [{"id": 0, "status": EXPIRED}]
 
 
-def test_what_is_too_late_does_not_run(worker):
-    worker.hears(infer(0, deadline=0.0))
-    assert worker.settles() == []
-    worker.hears(infer(1))
-    assert worker.settles() == [[1]]
+@pytest.mark.parametrize("left", [-1.0, BRIEF_SECONDS / 2], ids=["past", "too near"])
+def test_what_may_be_too_late_is_not_run_without_a_plan(worker, left):
+    assert worker.hears(infer(0, deadline=time.monotonic() + left)) == []
+    assert worker.hears(infer(1)) == []  # the other is still to be seen to
+    time.sleep(BRIEF_SECONDS)
+    assert worker.left() == [1]
 
 
 def test_a_closed_queue_begins_nothing(worker):
     worker.queue.close()
-    worker.hears(infer(0))
-    assert worker.settles() == []
+    assert worker.hears(infer(0)) == []
+
+
+def test_a_queue_that_is_closed_while_a_brief_batch_runs_answers_that(worker):
+    def attempt(turn):
+        worker.queue.close()
+        return Worker.attempt(worker, turn)
+
+    worker.reception._attempt = attempt
+    assert worker.hears(infer(0)) == [[0]]
+    assert worker.queue.take() is None
 
 
 def test_a_shadow_rests_between_batches():
-    worker = Worker(rest=1000.0).knows()
+    worker = Worker()
+    worker.queue._rest = 1e6
+    assert worker.hears(infer(0)) == [[0]]
+    assert worker.hears(infer(1)) == []
+
+
+def test_what_ran_at_once_was_foretold_and_counts_as_used(worker):
+    turns: list = []
+    worker.reception._attempt = lambda turn: turns.append(turn) or {}
     worker.hears(infer(0))
-    assert worker.settles() == [[0]]
-    worker.hears(infer(1))
-    assert worker.settles() == []
-
-
-def test_what_ran_without_waiting_was_foretold_as_well(worker):
-    worker.hears(infer(0))
-    worker.settles()
-    assert worker.queue._prospect.outlook(MODEL, shared=False).margin < BRIEF_SECONDS
-    assert worker.queue.used().keys() == {MODEL}
-
-
-def test_a_process_whose_port_cannot_run_anything_ends(worker, monkeypatch, caplog):
-    ended: list[int] = []
-    monkeypatch.setattr(os, "_exit", ended.append)
-
-    def fail(turn):
-        raise RuntimeError("a defect")
-
-    worker.reception._run = fail
-    worker.hears(infer(0))
-    worker.settles()
-    assert ended == [1]
-    assert "cannot go on" in caplog.text
+    [turn] = turns
+    assert turn.batch[0].payload.foretold == pytest.approx(turn.began + BRIEF, abs=0.01)
+    assert turn.batch[0].payload.foretold > turn.batch[0].arrived
+    assert worker.queue.used().keys() == {("m", "1")}

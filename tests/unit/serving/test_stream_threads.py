@@ -53,7 +53,6 @@ class Port:
         self.closed = False
 
     def start(self, receiver, *, catalog):
-        self._receiver = receiver
         self._ask(0)
 
     def reply(self, replies):
@@ -74,9 +73,8 @@ class Port:
         }  # fmt: skip
         tensors = {"x": np.zeros((1, 2), np.float32)}
         messages = [Message(INFER, fields | {"id": number}, [tensors]) for number in numbers]
-        self._receiver.receive(self, *messages)
-        for replies in self._receiver.settle():
-            self.reply(replies)
+        self._queue.receive(self, *messages)
+        self._queue.rouse()
 
 
 class First(Gathering):

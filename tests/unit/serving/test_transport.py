@@ -10,7 +10,7 @@ from serving import transport, wire
 from serving.job import FAILED, OK, answer
 from serving.loop import unsendable
 from serving.transport import MOST_TURNS, Link, Port, connect
-from serving.wire import CATALOG, INFER, REPLY, Frames, WireError, decode
+from serving.wire import CATALOG, INFER, RELEASED, REPLY, Frames, WireError, decode
 
 
 class Wire:
@@ -220,37 +220,46 @@ class AtOnce(Nobody):
 
     def __init__(self) -> None:
         self.asked = []
+        self.turns = []
+        """What was asked in each, and what catalog the API process had kept to until then."""
 
     def receive(self, link, *messages):
-        self.asked += [(link, message.fields["id"]) for message in messages]
+        self.asked += [(link, found.fields["id"]) for found in messages if found.kind == INFER]
 
     def settle(self):
         asked, self.asked = self.asked, []
-        for link, number in asked:
-            yield {link: [part(number, size=1)]}
+        if asked:
+            kept = self.port._released[asked[0][0]]
+            self.turns.append(([number for _, number in asked], kept))
+            yield {link: [part(number, size=1)] for link, number in asked[:1]}
+            yield {link: [part(number, size=1)] for link, number in asked[1:]}
 
 
-def test_port_writes_at_once_what_is_answered_as_a_turn_ends(tmp_path):
-    port = Port(tmp_path / "worker.sock", instead=unsendable)
-    port.start(AtOnce(), catalog={"serial": 1, "models": []})
+def test_port_answers_at_once_what_came_in_a_turn_and_then_hears_what_is_released(tmp_path):
+    worker = AtOnce()
+    worker.port = port = Port(tmp_path / "worker.sock", instead=unsendable)
+    port.start(worker, catalog={"serial": 1, "models": []})
 
-    async def ask(number: int) -> int:
-        told = asyncio.get_running_loop().create_future()
+    async def ask() -> list[int]:
+        told: list[int] = []
+        done = asyncio.Event()
 
         def receive(_, messages):
             for message in messages:
                 if message.kind == REPLY:
-                    told.set_result(message.fields["answers"][0]["id"])
+                    told.extend(answer["id"] for answer in message.fields["answers"])
+            if len(told) == 2:
+                done.set()
 
         found = await connect(port._address, on_messages=receive, on_lost=lambda _: None)
-        try:
+        for number in (5, 6):
             found.send(INFER, {"id": number}, [{"x": np.zeros(1, np.float32)}])
-            return await asyncio.wait_for(told, 10)
-        finally:
-            found.close()
+        found.send(RELEASED, {"serial": 7})
+        await asyncio.wait_for(done.wait(), 10)
+        assert sorted(await asyncio.to_thread(lambda: list(port._released.values()))) == [7]
+        found.close()
+        return told
 
-    async def ask_all() -> list[int]:
-        return await asyncio.gather(*map(ask, range(3)))
-
-    assert asyncio.run(ask_all()) == [0, 1, 2]
+    assert asyncio.run(ask()) == [5, 6]
+    assert worker.turns == [([5, 6], 1)]
     port.close()
