@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
 
 from serving.batch import Item, alike
 from serving.job import Group, Job, count_samples, group_of
@@ -43,6 +44,11 @@ class Company(NamedTuple):
         return cls(arrived, group, samples, min(lengths), max(lengths), deadline, alone)
 
     @property
+    def tokens(self) -> int:
+        """With their padding to each other."""
+        return self.samples * self.longest
+
+    @property
     def joins(self) -> bool:
         """Whether all of them may be padded to each other, and run as one."""
         return alike(self.shortest, self.longest) and (len(self.arrived) == 1 or not self.alone)
@@ -66,13 +72,9 @@ class Company(NamedTuple):
 
 def companies(arrived: Iterable[tuple[Link, Message]]) -> list[Company] | None:
     """Who may run together of those that have come; None where anything but that is asked."""
-    groups: dict[Any, list[tuple[Link, Message]]] = {}
+    groups: defaultdict[Group, list[tuple[Link, Message]]] = defaultdict(list)
     for link, message in arrived:
         if message.kind != INFER:
             return None
-        group = group_of(message.fields)
-        together = groups.get(group)
-        if together is None:
-            together = groups[group] = []
-        together.append((link, message))
+        groups[group_of(message.fields)].append((link, message))
     return [Company.of(group, together) for group, together in groups.items()]

@@ -66,15 +66,13 @@ class Prospect:
         samples: int = 0,
         tokens: int = 0,
         *,
-        rest: float,
         crowded: bool,
     ) -> float:
         """Until all has run which runs already, or waits and does not go after that priority, and
-        so much more of a group, of which the last batch has one stream and not all of them. `rest`:
-        seconds for which nothing begins.
+        so much more of a group, of which the last batch has one stream and not all of them.
         """
         streams, batches = self._streams.count, self._batcher.batches
-        seconds = max(self._streams.left(now) / streams, rest)
+        seconds = max(self._streams.left(now) / streams, self._streams.rests_until - now)
         for key, waiting, of_them in self._batcher.ahead(priority):
             if key == group:
                 samples += waiting

@@ -40,7 +40,7 @@ class Reception:
     def settle(self) -> Iterator[Replies]:
         """All is received that had come: what is brief is run, and the rest left to the loop."""
         arrived, self._arrived = self._arrived, []
-        together = companies(arrived)
+        together = None if self._queue.busy else companies(arrived)
         try:
             while together and (turn := self._queue.take_at_once(together[0])) is not None:
                 del together[0]

@@ -40,6 +40,11 @@ class Turn(Generic[P]):
     def samples(self) -> int:
         return sum(item.samples for item in self.batch)
 
+    @property
+    def tokens(self) -> int:
+        """With their padding."""
+        return self.samples * max(item.length for item in self.batch)
+
 
 class Streams(Generic[P]):
     """Of one engine."""
@@ -50,6 +55,8 @@ class Streams(Generic[P]):
         """What runs."""
         self.waited = False
         """Whether somebody who waits did so when the latest turn ended."""
+        self.rests_until = 0.0
+        """When the next turn may begin."""
 
     @property
     def free(self) -> int:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from serving.company import Company
-    from serving.job import Group
     from serving.metrics import MetricsCollector
     from serving.served_model import ModelKey
     from serving.transport import Link
@@ -64,7 +63,6 @@ class WorkQueue:
         self._brevity = Brevity()
         self._handed_over: list[Turn[Job]] = []
         self._rest = rest
-        self._rests_until = 0.0
         self._used: dict[ModelKey, float] = {}
         self._metrics = metrics
         self._changed = threading.Condition()
@@ -107,7 +105,7 @@ class WorkQueue:
                 if not self._streams.free:
                     self._sleep(None)
                     continue
-                rest = self._rests_until - time.monotonic()
+                rest = self._streams.rests_until - time.monotonic()
                 if rest > 0:
                     self._changed.wait(rest)
                     continue
@@ -124,11 +122,11 @@ class WorkQueue:
         (model, _), samples = together.group, together.samples
         with self._changed:
             now = time.monotonic()
-            if self._busy(now) or len(self._batcher) or not self._at_once(model):
+            if self._busy(now) or not self._at_once(model):
                 return None
             if not together.joins or not self._batcher.fits(samples, together.longest):
                 return None
-            if not self._brevity.known(together.group, samples * together.longest):
+            if not self._brevity.known(together.group, together.tokens):
                 return None
             if together.deadline < now + BRIEF_SECONDS:  # maybe nobody waits for it
                 return None
@@ -142,9 +140,15 @@ class WorkQueue:
             self._handed_over.append(turn)
             self._changed.notify()
 
+    @property
+    def busy(self) -> bool:
+        """Whether nothing that comes may run at once."""
+        with self._changed:
+            return self._busy(time.monotonic())
+
     def _busy(self, now: float) -> bool:
-        """Whether something runs, or nothing is to run."""
-        return self._closed or bool(self._streams.turns) or now < self._rests_until
+        resting = self._closed or now < self._streams.rests_until
+        return resting or bool(self._streams.turns) or len(self._batcher) > 0
 
     def rouse(self) -> None:
         """Wake one thread if it would sleep past when there is something to run."""
@@ -196,13 +200,12 @@ class WorkQueue:
         """
         with self._changed:
             self._streams.end(turn, waits=len(self._batcher) > 0)
-            self._rests_until = time.monotonic() + self._rest * seconds
+            self._streams.rests_until = time.monotonic() + self._rest * seconds
             if not whole:
                 return
             model, group = turn.batch[0].payload.model, turn.batch[0].group
             if not turn.shared:
-                tokens = turn.samples * max(item.length for item in turn.batch)
-                self._brevity.measured(group, tokens, seconds)
+                self._brevity.measured(group, turn.tokens, seconds)
             self._prospect.measured(
                 model, samples=turn.samples, seconds=seconds, shared=turn.shared
             )
@@ -234,10 +237,13 @@ class WorkQueue:
         self._used[model] = now
         if not len(self._batcher):
             self._streams.waited = False
-        shared = self._prospect.shared(model, crowded=self._crowded(more=1))
+        crowded = self._crowded(more=1)
+        shared = self._prospect.shared(model, crowded=crowded)
         outlook, length = self._prospect.outlook(model, shared=shared), fields["length"]
         # In time is what has run by then: what has only begun is work for nobody.
-        done = now + self._seconds(now, priority, group, samples, samples * length)
+        done = now + self._prospect.seconds(
+            now, priority, group, samples, samples * length, crowded=crowded
+        )
         late = done + outlook.margin - deadline
         hopeless = (
             len(self._batcher) > 0
@@ -247,7 +253,8 @@ class WorkQueue:
         leaving = None if hopeless else self._batcher.yielding(samples, to=priority)
         if leaving is None:
             self._metrics.dropped(REJECTED, samples)
-            wait, late = self._seconds(now, priority), late if hopeless else 0.0
+            wait = self._prospect.seconds(now, priority, crowded=crowded)
+            late = late if hopeless else 0.0
             return [(link, answer(fields["id"], REJECTED, wait=wait, late=late))]
         for other in leaving:
             self._batcher.discard(other)
@@ -274,22 +281,8 @@ class WorkQueue:
         return [self._displaced(other, now) for other in leaving] if leaving else []
 
     def _displaced(self, item: Item[Job], now: float) -> tuple[Link, dict[str, Any]]:
-        wait = self._seconds(now, item.priority)
+        wait = self._prospect.seconds(now, item.priority, crowded=self._crowded(more=1))
         return item.payload.link, answer(item.payload.id, REJECTED, wait=wait, late=0.0)
-
-    def _seconds(
-        self,
-        now: float,
-        priority: int,
-        group: Group | None = None,
-        samples: int = 0,
-        tokens: int = 0,
-    ) -> float:
-        """Until all has run that does not go after that priority, and so much more of a group."""
-        rest, crowded = self._rests_until - now, self._crowded(more=1)
-        return self._prospect.seconds(
-            now, priority, group, samples, tokens, rest=rest, crowded=crowded
-        )
 
     def _crowded(self, *, more: int = 0) -> bool:
         """Whether what begins now has company: others run, or wait as some of them had to; `more`

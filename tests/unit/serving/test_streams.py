@@ -60,6 +60,11 @@ def crowded(streams: int, *numbers: int, **options) -> WorkQueue:
     return queue
 
 
+def seconds(queue: WorkQueue, *until) -> float:
+    """That the queue foretells."""
+    return queue._prospect.seconds(*until, crowded=queue._crowded(more=1))
+
+
 def taking(queue: WorkQueue) -> tuple[threading.Thread, list[Turn]]:
     """A thread that waits for a batch, and where it puts it."""
     taken: list[Turn] = []
@@ -176,7 +181,7 @@ def test_what_would_be_shared_out_is_not_refused_as_if_it_were_one_batch():
             ("m", "1"), samples=samples, seconds=2.0 * samples
         )
     group = (("m", "1"), "s")
-    assert queue._seconds(time.monotonic(), 1, group, 1, 1) == pytest.approx(6.0, rel=0.1)
+    assert seconds(queue, time.monotonic(), 1, group, 1, 1) == pytest.approx(6.0, rel=0.1)
 
 
 def test_a_model_that_gains_nothing_runs_whole_beside_others_and_counts_as_such():
@@ -214,9 +219,9 @@ def test_what_runs_and_waits_is_spread_over_the_streams():
     turn = queue.take()
     queue.done(other, 8.0)
     assert ids(turn) == [8, 9, 10, 11]
-    assert queue._seconds(turn.began, 1) == pytest.approx((8 + 8) / 2, rel=0.1)
+    assert seconds(queue, turn.began, 1) == pytest.approx((8 + 8) / 2, rel=0.1)
     group = (("m", "1"), "s")
-    behind = queue._seconds(turn.began, 1, group, 4, 4)
+    behind = seconds(queue, turn.began, 1, group, 4, 4)
     assert behind == pytest.approx((8 + 8) / 2 + 8, rel=0.1)
 
 
