@@ -26,7 +26,9 @@ def write_whole(cycle: RequestResponseCycle, leftover: Leftover, response: Respo
         cycle.disconnected = False
     if cycle.flow.write_paused:
         return False
-    if cycle.disconnected or cycle.transport.is_closing():
+    if cycle.transport.is_closing():
+        cycle.disconnected = True  # as uvicorn is told soon: it would miss an answer
+    if cycle.disconnected:
         return True
     headers = [*cycle.default_headers, *response.raw_headers]
     if (b"connection", b"close") in headers:

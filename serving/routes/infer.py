@@ -15,6 +15,7 @@ from serving.codec.infer_request import HEADER_LENGTH, parse_infer_request
 from serving.codec.infer_response import choose_outputs, write_infer_response
 from serving.codec.infer_tensors import read_tensors
 from serving.codec.json import JSON
+from serving.errors import BadRequestError, RefusedSampleError
 from serving.guard import PREDICT
 from serving.intake import SMALL_BYTES
 from serving.routes.small_answer import are_small
@@ -78,9 +79,12 @@ class InferRoutes:
         timeout_ms, priority = wanted.timeout_ms, wanted.priority
         exchange.record.samples = count = sum(len(part.indices) for part in parts)
         intake.check(exchange, served, samples=count, timeout_ms=timeout_ms, priority=priority)
-        answers = await intake.infer(
-            exchange, served, parts, timeout_ms=timeout_ms, priority=priority
-        )
+        try:
+            answers = await intake.infer(
+                exchange, served, parts, timeout_ms=timeout_ms, priority=priority
+            )
+        except RefusedSampleError as error:
+            raise _located(error, samples=count) from error
         received = time.monotonic()
         encoding = answer_encoding(exchange.given)
         write = partial(_write, exchange, served, wanted, answers, chosen, encoding=encoding)
@@ -125,6 +129,13 @@ def is_read_at_once(body: bytes, header_length: str | None, *, strings: bool) ->
     if not header_length.isdecimal() or len(header_length) > len(str(SMALL_BYTES)):
         return False
     return int(header_length) <= SMALL_BYTES
+
+
+def _located(error: RefusedSampleError, *, samples: int) -> BadRequestError:
+    """The error that a worker found, with the row that it is about where there are several."""
+    if error.index is None or samples == 1:
+        return error
+    return BadRequestError(f"row {error.index}: {error}", code=error.code, field=error.field)
 
 
 def _write(

@@ -164,6 +164,19 @@ def test_an_instance_that_only_the_engine_can_refuse_is_named(client):
     assert response.json()["error"]["field"].startswith("instances[1].inputs")
 
 
+@pytest.mark.parametrize(("rows", "named"), [([4, POISON, 4], True), ([POISON], False)])
+def test_a_row_that_only_the_engine_can_refuse_is_named_where_there_are_several(
+    client, rows, named
+):
+    entries = [
+        {"name": name, "datatype": "INT64", "shape": [len(rows), 1], "data": data}
+        for name, data in (("input_ids", rows), ("attention_mask", [1] * len(rows)))
+    ]
+    response = client.post("/v2/models/moods/infer", json={"inputs": entries})
+    assert response.status_code == 400
+    assert response.json()["error"].startswith("row 1: ") == named
+
+
 @pytest.mark.parametrize("token", [-1, -(2**63), 11, 2**63 - 1])
 def test_a_token_that_the_tokenizer_does_not_know_is_named(client, token):
     sample = {"inputs": {"input_ids": [4, token], "attention_mask": [1, 1]}, "model": "moods"}

@@ -140,6 +140,24 @@ def test_a_connection_that_was_used_and_is_idle_is_closed_at_once(requests):
     played(scene)
 
 
+def test_an_answer_to_who_has_just_left_is_no_fault(caplog):
+    async def scene(connection, wire):
+        gone = asyncio.Event()
+
+        async def late(scope, receive, send):
+            await gone.wait()
+            assert scope[ANSWER](Response("here"))
+
+        connection.app = late
+        connection.data_received(REQUEST)
+        wire.close()  # and the connection is told a little later
+        gone.set()
+        await until(lambda: not connection.tasks)
+
+    assert played(scene).written == b""
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 class Host:
     """Connections over loopback to an application that answers what `open` says, when it is set."""
 
