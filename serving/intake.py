@@ -39,6 +39,7 @@ SMALL_BYTES = 16 * 1024
 take longer to be woken.
 """
 DECODE_THREADS = 4
+PARSE_THREADS = 2
 _SMALLER = "send less at once, or raise --max-body-bytes"
 INFLATIONS = 2
 """Bodies that are inflated at once: each may take the largest body's memory."""
@@ -67,17 +68,18 @@ class Intake:
         self._held = Held(int(settings.max_held_mb * 2**20))
         self._metrics = metrics
         self._decoding = Threads(DECODE_THREADS, name="decode")
+        self._parsing = Threads(PARSE_THREADS, name="parse")
         self._inflating = Threads(INFLATIONS, name="inflate")
 
     def fail_all(self, reason: Callable[[], ServingError]) -> None:
         """Answer everything that waits for a thread with an error."""
-        self._decoding.fail_all(reason)
-        self._inflating.fail_all(reason)
+        for threads in (self._decoding, self._parsing, self._inflating):
+            threads.fail_all(reason)
 
     def close(self) -> None:
         """Let the threads go."""
-        self._decoding.close()
-        self._inflating.close()
+        for threads in (self._decoding, self._parsing, self._inflating):
+            threads.close()
 
     def admit(self, exchange: Exchange) -> Admission:
         """The context in which a request is read and answered."""
@@ -115,8 +117,14 @@ class Intake:
         self._held.add(size)
         exchange.held += size
 
+    def parsed(self, parse: Callable[[], T], exchange: Exchange) -> Awaitable[T]:
+        """A large body is read beside the event loop. It tells the request's own limit, so it waits
+        for nothing that takes long. Raises as `beside` does.
+        """
+        return self._run(self._parsing, parse, exchange, timeout_ms=None)
+
     def beside(
-        self, function: Callable[[], T], exchange: Exchange, *, timeout_ms: float | None = None
+        self, function: Callable[[], T], exchange: Exchange, *, timeout_ms: float | None
     ) -> Awaitable[T]:
         """What takes long is done beside the event loop, where it may take until the request's
         limit and the departure of its client. Raises DeadlineExceededError or ClientGoneError.

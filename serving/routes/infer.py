@@ -74,7 +74,7 @@ class InferRoutes:
         header_length = exchange.given.get(HEADER_LENGTH.lower())
         read = partial(self._read, served, body, header_length)
         small = is_read_at_once(body, header_length, strings=served.has_strings)
-        wanted, parts, chosen = read() if small else await intake.beside(read, exchange)
+        wanted, parts, chosen = read() if small else await intake.parsed(read, exchange)
         await others()
         timeout_ms, priority = wanted.timeout_ms, wanted.priority
         exchange.record.samples = count = sum(len(part.indices) for part in parts)
@@ -84,7 +84,10 @@ class InferRoutes:
                 exchange, served, parts, timeout_ms=timeout_ms, priority=priority
             )
         except RefusedSampleError as error:
-            raise _located(error, samples=count) from error
+            if error.index is None or count == 1:
+                raise
+            message = f"row {error.index}: {error}"
+            raise BadRequestError(message, code=error.code, field=error.field) from error
         received = time.monotonic()
         encoding = answer_encoding(exchange.given)
         write = partial(_write, exchange, served, wanted, answers, chosen, encoding=encoding)
@@ -129,13 +132,6 @@ def is_read_at_once(body: bytes, header_length: str | None, *, strings: bool) ->
     if not header_length.isdecimal() or len(header_length) > len(str(SMALL_BYTES)):
         return False
     return int(header_length) <= SMALL_BYTES
-
-
-def _located(error: RefusedSampleError, *, samples: int) -> BadRequestError:
-    """The error that a worker found, with the row that it is about where there are several."""
-    if error.index is None or samples == 1:
-        return error
-    return BadRequestError(f"row {error.index}: {error}", code=error.code, field=error.field)
 
 
 def _write(

@@ -104,7 +104,7 @@ class Predictor:
             body = await intake.body(request, exchange)
             small = len(body) <= SMALL_BYTES
             read = partial(parse, request, exchange, body)
-            wanted = read() if small else await intake.beside(read, exchange)
+            wanted = read() if small else await intake.parsed(read, exchange)
             await others()
             options = wanted.options
             version = exchange.named_version(options.version)

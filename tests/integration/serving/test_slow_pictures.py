@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
 import pytest
 
-from serving.intake import DECODE_THREADS
+from serving.intake import DECODE_THREADS, SMALL_BYTES
 from tests.running_server import eventually, running_server
 from tests.tiny_bundle import encode
 
 PATIENCE_MS = "240000"
+JSON = {"Content-Type": "application/json"}
 GIVES_UP = httpx.Timeout(60, read=0.3)
 TEXT = base64.b64encode(encode(np.zeros((7000, 7000), np.uint8))).decode()
 SECONDS_OF_WORK = {"instances": [{"image": TEXT}] * 24}
@@ -36,8 +38,9 @@ def test_what_waits_for_a_thread_ends_with_its_deadline_and_its_client(server):
         def left() -> float:
             return server.metric("trainyard_requests_total", status="499", error="client_gone")
 
-        def late() -> bool:
-            response = client.post("/predict", json={**SMALL, "timeout_ms": 100})
+        def late(*, padding: int = 0) -> bool:
+            body = json.dumps({**SMALL, "timeout_ms": 100}).encode() + b" " * padding
+            response = client.post("/predict", content=body, headers=JSON)
             return response.status_code == 504
 
         slow = [
@@ -45,6 +48,7 @@ def test_what_waits_for_a_thread_ends_with_its_deadline_and_its_client(server):
             for _ in range(DECODE_THREADS)
         ]
         eventually(late)
+        assert late(padding=SMALL_BYTES)  # where its limit is read on a thread as well
         with pytest.raises(httpx.ReadTimeout):
             client.post("/predict", json=SMALL, timeout=GIVES_UP)
         eventually(lambda: left() == 1)
