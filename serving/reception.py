@@ -7,11 +7,13 @@ from itertools import chain, groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from serving.brevity import BRIEF_SECONDS
 from serving.company import companies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from serving.company import Company
     from serving.job import Job
     from serving.streams import Turn
     from serving.transport import Link, Replies
@@ -40,17 +42,29 @@ class Reception:
     def settle(self) -> Iterator[Replies]:
         """All is received that had come: what is brief is run, and the rest left to the loop."""
         arrived, self._arrived = self._arrived, []
-        together = None if self._queue.busy else companies(arrived)
+        together: list[Company] | None = None
+        seconds = 0.0
         try:
+            together = None if self._queue.busy else self._companies(arrived)
             while together and (turn := self._queue.take_at_once(together[0])) is not None:
                 del together[0]
                 if (replies := self._try(turn)) is not None:
                     yield replies
+                seconds += turn.foretold
+                if seconds > BRIEF_SECONDS:  # all of it together is to be brief
+                    break
         finally:
             left = arrived if together is None else chain(*(found.arrived for found in together))
             for link, entries in groupby(left, key=itemgetter(0)):
                 self._queue_up(link, [message for _, message in entries])
             self._queue.rouse()
+
+    def _companies(self, arrived: list[tuple[Link, Message]]) -> list[Company] | None:
+        """None where one message makes no sense: which one is found as each is queued."""
+        try:
+            return companies(arrived)
+        except Exception:  # noqa: BLE001 - the queue meets it again, and says so
+            return None
 
     def _try(self, turn: Turn[Job]) -> Replies | None:
         """None where it fails: to find out why may take long."""

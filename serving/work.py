@@ -79,17 +79,19 @@ class WorkQueue:
     def receive(self, link: Link, *messages: Message) -> None:
         """What an API process says. Whoever is to run it sleeps on until `rouse`."""
         answers: defaultdict[Link, list[dict[str, Any]]] = defaultdict(list)
-        with self._changed:
-            for message in messages:
-                if message.kind == INFER:
-                    for refused, found in self._add(link, message):
-                        answers[refused].append(found)
-                elif message.kind == CANCEL:
-                    for found in self._cancel(link, message):
-                        answers[link].append(found)
-            self._metrics.queue_depth(len(self._batcher))
-        for asker, told in answers.items():
-            asker.send(REPLY, {"answers": told}, [{}] * len(told))
+        try:
+            with self._changed:
+                for message in messages:
+                    if message.kind == INFER:
+                        for refused, found in self._add(link, message):
+                            answers[refused].append(found)
+                    elif message.kind == CANCEL:
+                        for found in self._cancel(link, message):
+                            answers[link].append(found)
+                self._metrics.queue_depth(len(self._batcher))
+        finally:  # one that makes no sense keeps nobody else from being answered
+            for asker, told in answers.items():
+                asker.send(REPLY, {"answers": told}, [{}] * len(told))
 
     def lost(self, link: Link) -> None:
         """The API process is gone: nobody waits for what it asked."""

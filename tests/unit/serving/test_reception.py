@@ -43,6 +43,7 @@ class Worker:
         self.reception = Reception(self.queue, self.attempt)
         self.link = Recorder()
         self.ran: list[list[int]] = []
+        self.each = BRIEF
         self.takes(BRIEF, samples=8)
 
     def takes(self, seconds: float, **part) -> None:
@@ -52,7 +53,7 @@ class Worker:
 
     def attempt(self, turn):
         self.ran.append(ids(turn))
-        self.queue.done(turn, BRIEF)
+        self.queue.done(turn, self.each)
         return {}
 
     def hears(self, *messages, link=None) -> list[list[int]]:
@@ -112,6 +113,16 @@ def test_groups_run_one_after_the_other(worker):
     worker.takes(BRIEF, signature="t")
     asked = infer(0), infer(1, model="n"), infer(2, signature="t"), infer(3)
     assert worker.hears(*asked) == [[0, 3], [1], [2]]
+
+
+def test_all_that_runs_in_a_turn_is_brief_together():
+    worker = Worker()
+    worker.each = BRIEF_SECONDS * 0.6
+    for model in "nop":
+        worker.takes(worker.each, model=model)
+    asked = (infer(number, model=model) for number, model in enumerate("nop"))
+    assert worker.hears(*asked) == [[0], [1]]
+    assert worker.left() == [2]
 
 
 @pytest.mark.parametrize(
@@ -223,9 +234,13 @@ def test_an_answer_that_cannot_be_written_keeps_nobody_from_what_is_left(worker)
     assert list(map(ids, taken)) == [[1]]
 
 
-def test_who_says_what_makes_no_sense_is_hung_up_on(worker, caplog):
+NO_SENSE = [infer(0, samples=0), Message(INFER, {"id": 0}), Message(INFER, {"id": 0}, [{}])]
+
+
+@pytest.mark.parametrize("message", NO_SENSE, ids=["no samples", "no fields", "no tensors"])
+def test_who_says_what_makes_no_sense_is_hung_up_on(worker, caplog, message):
     other = Recorder()
-    worker.reception.receive(other, infer(0, samples=0))
+    worker.reception.receive(other, message)
     worker.hears(infer(1, model="n"))
     assert other.closed
     assert not worker.link.closed

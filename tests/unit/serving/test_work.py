@@ -93,6 +93,15 @@ def test_receive_rejects_what_exceeds_the_capacity(queue):
     assert run(queue) == [2]
 
 
+def test_what_makes_no_sense_keeps_nobody_from_being_refused(queue):
+    link = Recorder()
+    queue.receive(link, infer(0, samples=4))
+    with pytest.raises(IndexError):
+        queue.receive(link, infer(1, samples=3), Message(INFER, {"id": 2}, []))
+    [refused] = link.sent
+    assert [found["id"] for found in refused["answers"]] == [1]
+
+
 def test_cancelled_items_are_not_handed_out(queue):
     link, other = Recorder(), Recorder()
     queue.receive(link, infer(0))
