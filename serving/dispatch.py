@@ -22,7 +22,7 @@ from serving.transport import Link, connect, log_unsent
 from serving.wire import CANCEL, CATALOG, INFER, RELEASED, REPLY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
     from pathlib import Path
 
     from serving.awaited import Answer
@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+RECONNECT_SECONDS = 0.1
+"""After which a connection that broke is made anew."""
+MOST_UNREAD_BYTES = 2**30
+"""Above which a worker that stands still is sent nothing more: it would stay in this process's
+memory, whoever waited for the answer."""
 LEAST_OF_LIMIT = 0.5
 """Of the server's limit a version must have run so much to be to blame for a 504: who sent the body
 slowly, or waited long, leaves it less."""
@@ -67,6 +72,7 @@ class Dispatcher:
         self._closed: Callable[[], ServingError] | None = None
         self._learning = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._hung_up = False
         catalog.on_unused = self._release_all
 
     @property
@@ -75,18 +81,27 @@ class Dispatcher:
         return sum(1 for worker in self._workers.values() if worker.models)
 
     async def connect(self, address: Path) -> None:
-        """Use the worker that listens there, for as long as it lives."""
+        """Use the worker that listens there, for as long as it lives: a connection that breaks
+        before is made anew.
+        """
+        if not await self._reach(address):
+            fields = {"worker": address.name}
+            log.warning("nobody listens where a worker should", extra={"fields": fields})
+
+    async def _reach(self, address: Path) -> bool:
+        """Whether somebody listens there."""
         link = await reach(
             partial(
                 connect,
                 address,
                 on_messages=self._receive,
-                on_lost=self._lost,
+                on_lost=partial(self._lost, address),
                 on_unsent=self._unsent,
             )
         )
         if link is not None and link.open:
             self._workers.setdefault(link, Debtor(link))
+        return link is not None
 
     async def run(
         self,
@@ -159,6 +174,9 @@ class Dispatcher:
 
     def close(self) -> None:
         """Hang up."""
+        self._hung_up = True
+        for task in self._tasks:
+            task.cancel()
         for worker in list(self._workers.values()):
             worker.link.close()
 
@@ -182,6 +200,9 @@ class Dispatcher:
         able = self._able(key)
         if not able:
             raise UnavailableError("no worker is ready", code="not_ready")
+        able = [worker for worker in able if worker.link.unread <= MOST_UNREAD_BYTES]
+        if not able:
+            raise UnavailableError("no worker reads what it is sent", code="overloaded")
         worker = able[0] if len(able) == 1 else min(able, key=_owed)
         number = next(self._ids)
         debt = Debt(number, part, index, worker, request, key, deadline, priority)
@@ -206,11 +227,14 @@ class Dispatcher:
         for message in messages:
             if message.kind == CATALOG:
                 # In order, since whoever waits for a lock gets it in order.
-                task = asyncio.ensure_future(self._learn(worker, message.fields))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._begin(self._learn(worker, message.fields))
             elif message.kind == REPLY:
                 self._answered(worker, message)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _answered(self, worker: Debtor, message: Message) -> None:
         for found, tensors in zip(message.fields["answers"], message.tensors, strict=True):
@@ -283,13 +307,20 @@ class Dispatcher:
         else:
             debt.unsent(reason)
 
-    def _lost(self, link: Link) -> None:
+    def _lost(self, address: Path, link: Link) -> None:
         worker = self._workers.pop(link, None)
+        if not self._hung_up:
+            self._begin(self._reconnect(address))
         if worker is None:
             return
         worker.fail(worker_lost)
         worker.pending.clear()
         self._on_change()
+
+    async def _reconnect(self, address: Path) -> None:
+        """Unless it is the worker that is gone."""
+        await asyncio.sleep(RECONNECT_SECONDS)
+        await self._reach(address)
 
 
 def _owed(worker: Debtor) -> int:

@@ -25,11 +25,11 @@ async def reach(connect: Callable[[], Awaitable[Link]]) -> Link | None:
     for delay in _growing_delays():
         try:
             return await connect()
-        except (ConnectionRefusedError, FileNotFoundError) as error:
-            _log_not_reached(error)
+        except (ConnectionRefusedError, FileNotFoundError):
             return None
         except OSError as error:
-            _log_not_reached(error, delay_seconds=delay)
+            fields = {"reason": str(error), "delay_seconds": delay}
+            log.warning("a worker cannot be reached", extra={"fields": fields})
             await asyncio.sleep(delay)
     raise AssertionError("the delays have no end")
 
@@ -40,8 +40,3 @@ def _growing_delays() -> Iterator[float]:
     while True:
         yield delay
         delay = min(2 * delay, LONGEST_DELAY_SECONDS)
-
-
-def _log_not_reached(error: OSError, **more: float) -> None:
-    fields = {"reason": str(error), **more}
-    log.warning("a worker cannot be reached", extra={"fields": fields})

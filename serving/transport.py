@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import uvloop
 
+from serving.vital import vital_thread
 from serving.wire import (
     CATALOG,
     RELEASED,
@@ -28,6 +28,7 @@ from serving.wire import (
 )
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
@@ -80,7 +81,7 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is of no such class
-        # What waits to be written is bounded by the worker's queue, not by the socket.
+        # Whoever sends is never told to pause: it looks at `unread`.
         self._transport.set_write_buffer_limits(high=2**31 - 1)
         if self._on_open is not None:
             self._on_open(self)
@@ -99,6 +100,11 @@ class Link(asyncio.Protocol):
     @property
     def open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def unread(self) -> int:
+        """Bytes of what was sent that the other side has still to make room for."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def send(self, kind: str, fields: dict[str, Any], tensors: Sequence[Tensors] = ()) -> None:
         """Written in order; silently dropped if the connection is gone, which `on_lost` tells.
@@ -233,7 +239,7 @@ class Port:
         self._address = address
         self._instead = instead
         self._loop = uvloop.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="port", daemon=True)
+        self._thread: threading.Thread
         self._server: asyncio.AbstractServer
         self._catalog: dict[str, Any] = {}
         self._released: dict[Link, int] = {}
@@ -244,7 +250,7 @@ class Port:
     def start(self, receiver: Receiver, *, catalog: dict[str, Any]) -> None:
         """Listen; every connection is told the catalog first."""
         self._catalog = catalog
-        self._thread.start()
+        self._thread = vital_thread("port", self._loop.run_forever)
         asyncio.run_coroutine_threadsafe(self._listen(receiver), self._loop).result()
 
     async def _listen(self, receiver: Receiver) -> None:
@@ -305,7 +311,11 @@ class Port:
 
     def _answer(self, replies: Replies) -> None:
         for link, answers in replies.items():
-            _answer(link, answers, self._instead)
+            try:
+                _answer(link, answers, self._instead)
+            except Exception:  # whoever waits at its other end is told by its end
+                log.exception("an API process cannot be answered")
+                link.close()
 
     def close(self) -> None:
         """Stop listening, once what was replied is written as far as the sockets take it."""

@@ -64,6 +64,12 @@ class Worker:
         self.link.send(REPLY, {"answers": answers}, tensors)
 
 
+async def until(condition) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
 @contextlib.asynccontextmanager
 async def dispatching(folder):
     """A dispatcher that knows one worker, and that worker."""
@@ -76,6 +82,7 @@ async def dispatching(folder):
     )  # fmt: skip
     dispatcher = Dispatcher(catalog=Catalog(), on_change=lambda: None)
     await dispatcher.connect(folder / "w")
+    await until(lambda: worker.link is not None)
     (known,) = dispatcher._workers.values()
     known.models = frozenset({("m", "1")})
     try:
@@ -298,6 +305,61 @@ def test_a_lost_worker_fails_what_it_owes_and_what_nobody_can_do_is_refused(tmp_
             return lost.value.code, alone.value.code
 
     assert asyncio.run(run()) == ("worker_lost", "not_ready")
+
+
+def test_a_worker_that_does_not_read_is_not_sent_more_and_more(tmp_path, monkeypatch):
+    monkeypatch.setattr("serving.dispatch.MOST_UNREAD_BYTES", 2**20)
+    large = PART._replace(tensors={"x": np.zeros((1, 2**20), np.float32)})
+
+    async def run():
+        async with dispatching(tmp_path) as (dispatcher, worker):
+            worker.link._transport.pause_reading()
+            with pytest.raises(DeadlineExceededError):
+                await ask(dispatcher, [large], seconds=0.2)
+            with pytest.raises(UnavailableError, match="reads") as caught:
+                await ask(dispatcher)
+            worker.link._transport.resume_reading()
+            await worker.told(CANCEL)
+            asking = ask(dispatcher)
+            await worker.told(INFER, 2)
+            worker.answer(1)
+            return caught.value.code, len(await asking)
+
+    assert asyncio.run(run()) == ("overloaded", 1)
+
+
+def test_a_connection_that_breaks_is_made_anew(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("serving.dispatch.RECONNECT_SECONDS", 0.01)
+
+    async def run():
+        async with dispatching(tmp_path) as (dispatcher, worker):
+            before = worker.link
+            before.close()
+            await until(lambda: worker.link is not before and len(dispatcher._workers) == 1)
+            (known,) = dispatcher._workers.values()
+            known.models = frozenset({("m", "1")})
+            asking = ask(dispatcher)
+            await worker.told(INFER)
+            worker.answer(0)
+            return (await asking)[0].outputs["y"].item()
+
+    assert asyncio.run(run()) == 0
+    assert not caplog.records
+
+
+def test_a_worker_that_is_gone_is_not_looked_for_any_more(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("serving.dispatch.RECONNECT_SECONDS", 0.01)
+
+    async def run():
+        async with dispatching(tmp_path) as (dispatcher, worker):
+            (tmp_path / "w").unlink()
+            worker.link.close()
+            await until(lambda: not dispatcher._workers)
+            await until(lambda: not dispatcher._tasks)
+            return dispatcher.workers
+
+    assert asyncio.run(run()) == 0
+    assert not caplog.records
 
 
 def test_who_would_be_turned_away_for_the_same_reason_does_not_ask(tmp_path):

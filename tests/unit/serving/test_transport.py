@@ -18,6 +18,10 @@ class Wire:
 
     def __init__(self):
         self.writes = []
+        self.aborted = False
+
+    def abort(self):
+        self.aborted = True
 
     def set_write_buffer_limits(self, high):
         pass
@@ -233,6 +237,16 @@ class AtOnce(Nobody):
             self.turns.append(([number for _, number in asked], kept))
             yield {link: [part(number, size=1)] for link, number in asked[:1]}
             yield {link: [part(number, size=1)] for link, number in asked[1:]}
+
+
+def test_an_answer_that_cannot_be_written_keeps_no_other_from_its_own(monkeypatch, caplog):
+    (broken, silent), (other, wire) = link(gathers=False), link(gathers=False)
+    monkeypatch.setattr(silent, "writelines", None)
+    Port(None, instead=unsendable)._answer({broken: [part(1, size=1)], other: [part(2, size=1)]})
+    [message] = messages(wire.writes)
+    assert message.fields["answers"][0]["id"] == 2
+    assert silent.aborted
+    assert "cannot be answered" in caplog.text
 
 
 def test_port_answers_at_once_what_came_in_a_turn_and_then_hears_what_is_released(tmp_path):
