@@ -20,7 +20,7 @@ from serving.cache import RowCache
 from serving.calls import Calls
 from serving.catalog import Catalog
 from serving.chooser import Chooser
-from serving.control import Drain, Ready, ShadowUp, WorkerUp, listen
+from serving.control import Drain, Ready, Sender, ShadowUp, WorkerUp, listen
 from serving.dispatch import Dispatcher
 from serving.drain import DrainPlan, Lifecycle
 from serving.errors import ServingError, UnavailableError
@@ -105,7 +105,8 @@ class ApiProcess:
         self._started = asyncio.Event()
         preprocessors = Preprocessors()
         self._table = RoutingTable()
-        self._recorder = Recorder(self._table, control.send)
+        self._sender = sender = Sender(control)
+        self._recorder = Recorder(self._table, sender.send)
         self._dispatcher = Dispatcher(
             catalog=self._catalog,
             on_change=self._workers_changed,
@@ -125,7 +126,7 @@ class ApiProcess:
         self._halt = halt
         self._place = place
         self._shadows = Shadows(self._table, ShadowMetrics(), preprocessors)
-        self._calls = Calls(control.send)
+        self._calls = Calls(sender.send)
         self._scraper = Scraper()
         chooser = Chooser(self._catalog, self._table)
         size = int(settings.cache_mb * 2**20)
@@ -143,7 +144,7 @@ class ApiProcess:
             *model_endpoints(settings, self._lifecycle, self._catalog, chooser, self._scraper),
             *open_inference_endpoints(self._lifecycle, self._catalog, self._table, self._arrivals),
             *admin_endpoints(self._calls, self._arrivals),
-            *webhook_endpoints(signature, control.send, self._arrivals),
+            *webhook_endpoints(signature, sender.send, self._arrivals),
             *metrics_endpoints(self._scraper),
         ]
         described = with_openapi(
@@ -196,7 +197,7 @@ class ApiProcess:
         listen(
             self._control,
             directory=self._directory,
-            on_message=lambda message: loop.call_soon_threadsafe(self._obey, message),
+            on_message=partial(self._heard, loop),
         )
         telling = asyncio.ensure_future(self._tell_outcomes())
         if not self._first:  # others may have room for who comes, and the socket has for all
@@ -209,8 +210,14 @@ class ApiProcess:
         self._dispatcher.close()
         self._intake.close()
         self._scraper.close()
+        self._sender.close()
         if self._tracer is not None:
             self._tracer.close()
+
+    def _heard(self, loop: asyncio.AbstractEventLoop, message: object) -> None:
+        """Called on the thread that listens to the supervisor."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended: the process is stopping
+            loop.call_soon_threadsafe(self._obey, message)
 
     def _obey(self, message: object) -> None:
         if isinstance(message, (WorkerUp, ShadowUp)):
@@ -274,7 +281,7 @@ class ApiProcess:
         if self._listening and self._lifecycle.started and not self._told_ready:
             self._told_ready = True
             freeze_loaded()
-            self._control.send(Ready())
+            self._sender.send(Ready())
 
     def _extra_headers(self) -> Mapping[str, str]:
         return {"Connection": "close"} if self._lifecycle.draining else {}

@@ -105,6 +105,8 @@ class Supervisor:
         self._clean = True
         """Whether all that have left since the plan was made did so in order."""
         self._signalled_at = 0.0
+        self._broken: StartError | None = None
+        """Why it ends, where it is not by a signal."""
 
     def run(self) -> int:
         """Serve until a signal comes. Returns the exit code; raises StartError."""
@@ -117,7 +119,10 @@ class Supervisor:
                         self._start(slot)
                 while self._plan is None:
                     self._step(self._next_restart())
-                return self._drain(self._plan)
+                code = self._drain(self._plan)
+                if self._broken is not None:
+                    raise self._broken
+                return code
             except ForcedStopError as order:
                 return order.exit_code
             finally:
@@ -264,7 +269,8 @@ class Supervisor:
     def _replace(self, slot: Slot, child: Child) -> None:
         delay = slot.plan_restart(child)
         if delay is None:
-            raise StartError(f"{slot.name} cannot be replaced: {child.why}")
+            self._give_up(StartError(f"{slot.name} cannot be replaced: {child.why}"))
+            return
         log.error(
             "process died, and is replaced",
             extra={"fields": {"process": slot.name, "reason": child.why, "delay_seconds": delay}},
@@ -296,9 +302,19 @@ class Supervisor:
                 continue
             self._signalled_at = time.monotonic()
             log.info("draining", extra={"fields": {"signal": signal.Signals(number).name}})
-            self._plan = DrainPlan.begin(
-                delay_ms=self._settings.drain_delay_ms, timeout_ms=self._settings.drain_timeout_ms
-            )
+            self._plan = self._plan_end()
+
+    def _give_up(self, error: StartError) -> None:
+        """The server ends, as it would by a signal where it has answered requests."""
+        if not self._serving:
+            raise error
+        log.error("draining", extra={"fields": {"reason": str(error)}})
+        self._broken, self._plan = error, self._plan_end()
+
+    def _plan_end(self) -> DrainPlan:
+        return DrainPlan.begin(
+            delay_ms=self._settings.drain_delay_ms, timeout_ms=self._settings.drain_timeout_ms
+        )
 
     def _drain(self, plan: DrainPlan) -> int:
         """API processes finish, then workers leave. Returns the exit code."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import signal
 import socket
 import time
@@ -14,7 +15,7 @@ import psutil
 import pytest
 
 from tests.followed_model import ADMIN_KEY
-from tests.running_server import eventually
+from tests.running_server import STOP_SECONDS, eventually
 from tests.slow_server import SECOND_OF_WORK, ask, health, in_flight, start
 
 
@@ -209,6 +210,30 @@ def test_one_worker_goes_on_without_the_other_and_nobody_without_the_supervisor(
         server.process.kill()
         assert psutil.wait_procs(processes, timeout=10)[1] == []
         assert not any(socket.exists() or socket.parent.exists() for socket in sockets)
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_be_replaced_ends_the_server_when_what_is_in_flight_is_done(
+    bundles, tmp_path
+):
+    options = ("--workers", "2", "--api-processes", "1", "--drain-timeout-ms", "240000")
+    shutil.copytree(bundles, tmp_path / "bundles")
+    with (
+        start(tmp_path / "bundles", tmp_path, *options) as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        workers = server.children("worker")
+        before = {worker: sum(worker.cpu_times()[:2]) for worker in workers}
+        answer = pool.submit(ask, server, 30 * SECOND_OF_WORK)
+        time.sleep(1.0)
+        (tmp_path / "bundles" / "slow.onnx").write_bytes(b"no model any more")
+        idle = min(workers, key=lambda worker: sum(worker.cpu_times()[:2]) - before[worker])
+        idle.kill()
+        eventually(lambda: "cannot be replaced" in server.log, seconds=60)
+        assert not answer.done()
+        assert answer.result().status_code == 200
+        assert server.wait(STOP_SECONDS) == 1
+        assert "cannot be replaced" in server.log.splitlines()[-1]
 
 
 def test_connections_are_spread_over_the_processes(bundles, tmp_path):

@@ -13,7 +13,7 @@ def test_api_process_freezes_what_it_holds_once_it_is_ready():
         _listening=True,
         _lifecycle=SimpleNamespace(started=True),
         _told_ready=False,
-        _control=SimpleNamespace(send=sent.append),
+        _sender=SimpleNamespace(send=sent.append),
     )
     try:
         ApiProcess._tell_ready(process)
