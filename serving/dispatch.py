@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 
 RECONNECT_SECONDS = 0.1
 """After which a connection that broke is made anew."""
+FIRST_WAIT_SECONDS = 1.0
+LONGEST_WAIT_SECONDS = 60.0
+"""Between two attempts to prepare for a model."""
 MOST_UNREAD_BYTES = 2**30
 """Above which a worker that stands still is sent nothing more: it would stay in this process's
 memory, whoever waited for the answer."""
@@ -249,12 +252,16 @@ class Dispatcher:
         if found.get("infer", 0.0) >= late.least:
             self._on_overdue(late.model, found["share"])
 
-    async def _learn(self, worker: Debtor, fields: dict[str, Any]) -> None:
-        """A worker tells what it holds now. To prepare for a new model takes long."""
+    async def _learn(self, worker: Debtor, fields: dict[str, Any], *, wait: float = 0.0) -> None:
+        """A worker tells what it holds now. To prepare for a new model takes long. What keeps this
+        process from it may pass, as where no descriptor is left: it is tried again.
+        """
+        await asyncio.sleep(wait)
         infos = [ModelInfo(**model) for model in fields["models"]]
         async with self._learning:
             served = await asyncio.to_thread(self._prepare, infos)
-            if self._workers.get(worker.link) is not worker:
+            past = fields["serial"] < worker.serial
+            if past or self._workers.get(worker.link) is not worker:
                 return
             worker.offered = frozenset(model.info.key for model in served)
             worker.serial = fields["serial"]
@@ -269,6 +276,9 @@ class Dispatcher:
             self._catalog.update(served)
             self._release(worker)
             self._on_change()
+        if len(worker.offered) < len(infos):
+            wait = min(2 * wait or FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
+            self._begin(self._learn(worker, fields, wait=wait))
 
     def _prepare(self, infos: list[ModelInfo]) -> list[ServedModel]:
         served = []
@@ -280,8 +290,11 @@ class Dispatcher:
             try:
                 served.append(ServedModel(info, self._preprocessors))
             except TrainyardError as error:
-                fields = {"reason": str(error)}
+                fields = {"model": info.name, "version": info.version, "reason": str(error)}
                 log.error("a model cannot be used", extra={"fields": fields})  # noqa: TRY400 - says it
+            except Exception:  # the others can
+                fields = {"model": info.name, "version": info.version}
+                log.exception("a model cannot be used", extra={"fields": fields})
         return served
 
     def _release(self, worker: Debtor) -> None:

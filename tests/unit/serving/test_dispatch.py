@@ -8,12 +8,14 @@ import resource
 import socket
 import time
 import weakref
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import uvloop
 
+from bundle.errors import NotFoundError
 from serving import wire
 from serving.backlog import LONGEST
 from serving.catalog import Catalog
@@ -28,9 +30,9 @@ from serving.errors import (
 from serving.job import BEGUN, EXPIRED, FAILED, OK, REJECTED, answer
 from serving.loop import unsendable
 from serving.run import Run
-from serving.served_model import Part
+from serving.served_model import ModelInfo, Part
 from serving.transport import Link, Port
-from serving.wire import CANCEL, INFER, REPLY
+from serving.wire import CANCEL, CATALOG, INFER, RELEASED, REPLY
 from tests.garbage import no_collection
 
 SERVED = SimpleNamespace(key=("m", "1"))
@@ -465,6 +467,36 @@ def test_where_nobody_listens_nobody_is_waited_for(tmp_path, caplog):
         for name in ("w", "gone"):
             runner.run(asyncio.wait_for(dispatcher.connect(tmp_path / name), 60))
     assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize("error", [NotFoundError("no descriptor is left"), RuntimeError("why")])
+def test_a_model_that_cannot_be_used_now_is_used_later(tmp_path, monkeypatch, caplog, error):
+    monkeypatch.setattr("serving.dispatch.FIRST_WAIT_SECONDS", 0.01)
+    tried: list[str] = []
+
+    def prepared(info, _):
+        tried.append(info.name)
+        if tried == ["m", "late"]:
+            raise error
+        return SimpleNamespace(info=info)
+
+    monkeypatch.setattr("serving.dispatch.ServedModel", prepared)
+
+    async def run():
+        async with dispatching(tmp_path) as (dispatcher, worker):
+            infos = [
+                ModelInfo(name, "1", "fp32", "onnxruntime", "cpu", True, "", {})
+                for name in ("m", "late")
+            ]
+            models = [asdict(info) for info in infos]
+            worker.link.send(CATALOG, {"serial": 1, "models": models})
+            await worker.told(RELEASED, 2)
+            (known,) = dispatcher._workers.values()
+            return known.models
+
+    assert asyncio.run(run()) == {("m", "1"), ("late", "1")}
+    assert tried == ["m", "late", "late"]
+    assert [record.fields["model"] for record in caplog.records] == ["late"]
 
 
 @pytest.mark.parametrize("error", [ModelFailedError, DeadlineExceededError])
