@@ -210,7 +210,7 @@ class ApiProcess:
         self._dispatcher.close()
         self._intake.close()
         self._scraper.close()
-        self._sender.close()
+        await asyncio.to_thread(self._sender.close)
         if self._tracer is not None:
             self._tracer.close()
 

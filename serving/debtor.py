@@ -147,5 +147,8 @@ def overloaded(wait: float, *, late: bool) -> ServingError:
 
 
 def worker_lost() -> ServingError:
-    """To whom a worker that has died owed an answer."""
-    return UnavailableError("the worker died while it had the request", code="worker_lost")
+    """To whom a worker owed an answer that has died, or cannot be heard."""
+    return UnavailableError(
+        "the worker died, or the connection to it broke, while it had the request",
+        code="worker_lost",
+    )

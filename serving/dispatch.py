@@ -36,11 +36,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RECONNECT_SECONDS = 0.1
-"""After which a connection that broke is made anew."""
-FIRST_WAIT_SECONDS = 1.0
+"""After which a connection that broke is made anew; later where nothing came over the last."""
+PREPARE_SECONDS = 1.0
+"""After which it is tried again to prepare for a model; later each time."""
 LONGEST_WAIT_SECONDS = 60.0
-"""Between two attempts to prepare for a model."""
-MOST_UNREAD_BYTES = 2**30
+"""Between two such attempts."""
+MOST_BUFFERED_BYTES = 2**30
 """Above which a worker that stands still is sent nothing more: it would stay in this process's
 memory, whoever waited for the answer."""
 LEAST_OF_LIMIT = 0.5
@@ -87,22 +88,26 @@ class Dispatcher:
         """Use the worker that listens there, for as long as it lives: a connection that breaks
         before is made anew.
         """
-        if not await self._reach(address):
-            fields = {"worker": address.name}
+        if not await self._reach(address, again=RECONNECT_SECONDS):
+            fields = {"worker": address.stem}
             log.warning("nobody listens where a worker should", extra={"fields": fields})
 
-    async def _reach(self, address: Path) -> bool:
-        """Whether somebody listens there."""
+    async def _reach(self, address: Path, *, again: float) -> bool:
+        """Whether somebody listens there. `again`: seconds until the next attempt, should nothing
+        come over the connection.
+        """
         link = await reach(
             partial(
                 connect,
                 address,
                 on_messages=self._receive,
-                on_lost=partial(self._lost, address),
+                on_lost=partial(self._lost, address, again),
                 on_unsent=self._unsent,
             )
         )
-        if link is not None and link.open:
+        if link is not None and self._hung_up:
+            link.close()
+        elif link is not None and link.open:
             self._workers.setdefault(link, Debtor(link))
         return link is not None
 
@@ -203,10 +208,9 @@ class Dispatcher:
         able = self._able(key)
         if not able:
             raise UnavailableError("no worker is ready", code="not_ready")
-        able = [worker for worker in able if worker.link.unread <= MOST_UNREAD_BYTES]
-        if not able:
-            raise UnavailableError("no worker reads what it is sent", code="overloaded")
         worker = able[0] if len(able) == 1 else min(able, key=_owed)
+        if worker.link.buffered > MOST_BUFFERED_BYTES:
+            raise UnavailableError("no worker reads what it is sent", code="not_ready")
         number = next(self._ids)
         debt = Debt(number, part, index, worker, request, key, deadline, priority)
         worker.pending[number] = debt
@@ -277,7 +281,7 @@ class Dispatcher:
             self._release(worker)
             self._on_change()
         if len(worker.offered) < len(infos):
-            wait = min(2 * wait or FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
+            wait = min(2 * wait or PREPARE_SECONDS, LONGEST_WAIT_SECONDS)
             self._begin(self._learn(worker, fields, wait=wait))
 
     def _prepare(self, infos: list[ModelInfo]) -> list[ServedModel]:
@@ -320,21 +324,29 @@ class Dispatcher:
         else:
             debt.unsent(reason)
 
-    def _lost(self, address: Path, link: Link) -> None:
+    def _lost(self, address: Path, again: float, link: Link) -> None:
         worker = self._workers.pop(link, None)
         if not self._hung_up:
-            self._begin(self._reconnect(address))
+            heard = worker is not None and worker.serial > 0
+            self._begin(self._reconnect(address, RECONNECT_SECONDS if heard else again))
         if worker is None:
             return
         worker.fail(worker_lost)
         worker.pending.clear()
         self._on_change()
 
-    async def _reconnect(self, address: Path) -> None:
+    async def _reconnect(self, address: Path, wait: float) -> None:
         """Unless it is the worker that is gone."""
-        await asyncio.sleep(RECONNECT_SECONDS)
-        await self._reach(address)
+        await asyncio.sleep(wait)
+        if await self._reach(address, again=min(2 * wait, LONGEST_WAIT_SECONDS)):
+            fields = {"worker": address.stem}
+            log.warning(
+                "a connection to a worker broke, and is made anew", extra={"fields": fields}
+            )
 
 
-def _owed(worker: Debtor) -> int:
-    return len(worker.pending)
+def _owed(worker: Debtor) -> tuple[bool, int]:
+    """First whether it reads what it is sent: one that stands still owes less and less, as nobody
+    waits for it any more.
+    """
+    return worker.link.buffered > 0, len(worker.pending)

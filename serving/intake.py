@@ -119,7 +119,7 @@ class Intake:
 
     def parsed(self, parse: Callable[[], T], exchange: Exchange) -> Awaitable[T]:
         """A large body is read beside the event loop. It tells the request's own limit, so it waits
-        for nothing that takes long. Raises as `beside` does.
+        for other bodies, but for nobody's pictures. Raises as `beside` does.
         """
         return self._run(self._parsing, parse, exchange, timeout_ms=None)
 

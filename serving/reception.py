@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from itertools import chain, groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -40,18 +41,19 @@ class Reception:
         self._arrived += [(link, message) for message in messages]
 
     def settle(self) -> Iterator[Replies]:
-        """All is received that had come: what is brief is run, and the rest left to the loop."""
+        """All is received that had come: what is brief is run, as much as begins within such a
+        time, and the rest left to the loop.
+        """
         arrived, self._arrived = self._arrived, []
         together: list[Company] | None = None
-        seconds = 0.0
+        ends = time.monotonic() + BRIEF_SECONDS
         try:
             together = None if self._queue.busy else self._companies(arrived)
             while together and (turn := self._queue.take_at_once(together[0])) is not None:
                 del together[0]
                 if (replies := self._try(turn)) is not None:
                     yield replies
-                seconds += turn.foretold
-                if seconds > BRIEF_SECONDS:  # all of it together is to be brief
+                if time.monotonic() > ends:
                     break
         finally:
             left = arrived if together is None else chain(*(found.arrived for found in together))

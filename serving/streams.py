@@ -37,11 +37,6 @@ class Turn(Generic[P]):
     """When it should have run."""
 
     @property
-    def foretold(self) -> float:
-        """Seconds that it should take."""
-        return self.ends - self.began
-
-    @property
     def samples(self) -> int:
         return sum(item.samples for item in self.batch)
 

@@ -104,12 +104,14 @@ class Supervisor:
         self._plan: DrainPlan | None = None
         self._clean = True
         """Whether all that have left since the plan was made did so in order."""
-        self._signalled_at = 0.0
+        self._signalled_at: float | None = None
         self._broken: StartError | None = None
         """Why it ends, where it is not by a signal."""
 
     def run(self) -> int:
-        """Serve until a signal comes. Returns the exit code; raises StartError."""
+        """Serve until a signal comes. Returns the exit code; raises StartError where it cannot
+        begin, or go on.
+        """
         self._listener = listening.bind(self._settings.host, self._settings.port)
         self._url = listening.url(self._listener, self._settings.host)
         with signals_as_bytes() as self._wakeup:
@@ -296,13 +298,13 @@ class Supervisor:
 
     def _obey_signals(self) -> None:
         for number in self._wakeup.recv(4096):
-            if self._plan is not None:
+            if self._signalled_at is not None:
                 if time.monotonic() - self._signalled_at > REPEAT_SECONDS:
                     raise ForcedStopError(number)
                 continue
             self._signalled_at = time.monotonic()
             log.info("draining", extra={"fields": {"signal": signal.Signals(number).name}})
-            self._plan = self._plan_end()
+            self._plan = self._plan or self._plan_end()
 
     def _give_up(self, error: StartError) -> None:
         """The server ends, as it would by a signal where it has answered requests."""

@@ -81,7 +81,8 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is of no such class
-        # Whoever sends is never told to pause: it looks at `unread`.
+        # Nobody is told to pause. A dispatcher looks at `buffered`; answers are bounded by what was
+        # asked.
         self._transport.set_write_buffer_limits(high=2**31 - 1)
         if self._on_open is not None:
             self._on_open(self)
@@ -102,8 +103,8 @@ class Link(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     @property
-    def unread(self) -> int:
-        """Bytes of what was sent that the other side has still to make room for."""
+    def buffered(self) -> int:
+        """Bytes that were sent and for which the other side has not made room yet."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def send(self, kind: str, fields: dict[str, Any], tensors: Sequence[Tensors] = ()) -> None:
@@ -231,7 +232,7 @@ class Receiver(Protocol):
 class Port:
     """A worker's side: an event loop on a thread of its own.
 
-    Reading never waits for the model for longer than a brief batch takes, nor the model for a slow
+    Reading never waits for the model for longer than brief batches take, nor the model for a slow
     reader.
     """
 
@@ -255,7 +256,7 @@ class Port:
 
     async def _listen(self, receiver: Receiver) -> None:
         def opened(link: Link) -> None:
-            self._released[link] = self._catalog["serial"]  # it never knew an older one
+            self._released[link] = self._catalog["serial"]  # it asks for nothing older from now on
             link.send(CATALOG, self._catalog)
 
         def received(link: Link, messages: list[Message]) -> None:

@@ -19,7 +19,7 @@ def vital_thread(name: str, run: Callable[[], object]) -> threading.Thread:
     def guarded() -> None:
         try:
             run()
-        except Exception:
+        except BaseException:
             log.exception("a process cannot go on", extra={"fields": {"thread": name}})
             os._exit(1)
 

@@ -258,10 +258,6 @@ class WorkQueue:
             wait = self._prospect.seconds(now, priority, crowded=crowded)
             late = late if hopeless else 0.0
             return [(link, answer(fields["id"], REJECTED, wait=wait, late=late))]
-        for other in leaving:
-            self._batcher.discard(other)
-            self._forget(other)
-            self._metrics.dropped(REJECTED, other.samples)
         last = deadline - outlook.batch
         item = Item(
             Job(link, fields["id"], model, tensors, done, fields["routed"], shared),
@@ -277,6 +273,10 @@ class WorkQueue:
             length=length,
             alone=fields.get("alone", False),
         )
+        for other in leaving:
+            self._batcher.discard(other)
+            self._forget(other)
+            self._metrics.dropped(REJECTED, other.samples)
         if not self._batcher.add(item):
             raise AssertionError("room was made for it")
         self._items[link][fields["id"]] = item

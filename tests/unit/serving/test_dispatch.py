@@ -310,7 +310,7 @@ def test_a_lost_worker_fails_what_it_owes_and_what_nobody_can_do_is_refused(tmp_
 
 
 def test_a_worker_that_does_not_read_is_not_sent_more_and_more(tmp_path, monkeypatch):
-    monkeypatch.setattr("serving.dispatch.MOST_UNREAD_BYTES", 2**20)
+    monkeypatch.setattr("serving.dispatch.MOST_BUFFERED_BYTES", 2**20)
     large = PART._replace(tensors={"x": np.zeros((1, 2**20), np.float32)})
 
     async def run():
@@ -327,7 +327,7 @@ def test_a_worker_that_does_not_read_is_not_sent_more_and_more(tmp_path, monkeyp
             worker.answer(1)
             return caught.value.code, len(await asking)
 
-    assert asyncio.run(run()) == ("overloaded", 1)
+    assert asyncio.run(run()) == ("not_ready", 1)
 
 
 def test_a_connection_that_breaks_is_made_anew(tmp_path, monkeypatch, caplog):
@@ -346,7 +346,8 @@ def test_a_connection_that_breaks_is_made_anew(tmp_path, monkeypatch, caplog):
             return (await asking)[0].outputs["y"].item()
 
     assert asyncio.run(run()) == 0
-    assert not caplog.records
+    [record] = caplog.records
+    assert "broke" in record.message
 
 
 def test_a_worker_that_is_gone_is_not_looked_for_any_more(tmp_path, monkeypatch, caplog):
@@ -358,10 +359,28 @@ def test_a_worker_that_is_gone_is_not_looked_for_any_more(tmp_path, monkeypatch,
             worker.link.close()
             await until(lambda: not dispatcher._workers)
             await until(lambda: not dispatcher._tasks)
-            return dispatcher.workers
+            return dispatcher._workers
 
-    assert asyncio.run(run()) == 0
+    assert not asyncio.run(run())
     assert not caplog.records
+
+
+def test_who_has_hung_up_connects_to_nobody_any_more(tmp_path, monkeypatch):
+    monkeypatch.setattr("serving.dispatch.RECONNECT_SECONDS", 0.01)
+
+    async def run():
+        async with dispatching(tmp_path) as (dispatcher, worker):
+            first = worker.link
+            first.close()
+            await until(lambda: not dispatcher._workers)
+            dispatcher.close()
+            await until(lambda: not dispatcher._tasks)
+            assert worker.link is first
+            await dispatcher.connect(tmp_path / "w")
+            await until(lambda: worker.link is not first and not worker.link.open)
+            return dispatcher._workers
+
+    assert not asyncio.run(run())
 
 
 def test_who_would_be_turned_away_for_the_same_reason_does_not_ask(tmp_path):
@@ -471,7 +490,7 @@ def test_where_nobody_listens_nobody_is_waited_for(tmp_path, caplog):
 
 @pytest.mark.parametrize("error", [NotFoundError("no descriptor is left"), RuntimeError("why")])
 def test_a_model_that_cannot_be_used_now_is_used_later(tmp_path, monkeypatch, caplog, error):
-    monkeypatch.setattr("serving.dispatch.FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("serving.dispatch.PREPARE_SECONDS", 0.01)
     tried: list[str] = []
 
     def prepared(info, _):

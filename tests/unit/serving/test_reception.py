@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 
+from serving import reception
 from serving.brevity import BRIEF_SECONDS
 from serving.job import EXPIRED
 from serving.metrics import MetricsCollector
@@ -43,7 +44,6 @@ class Worker:
         self.reception = Reception(self.queue, self.attempt)
         self.link = Recorder()
         self.ran: list[list[int]] = []
-        self.each = BRIEF
         self.takes(BRIEF, samples=8)
 
     def takes(self, seconds: float, **part) -> None:
@@ -53,7 +53,7 @@ class Worker:
 
     def attempt(self, turn):
         self.ran.append(ids(turn))
-        self.queue.done(turn, self.each)
+        self.queue.done(turn, BRIEF)
         return {}
 
     def hears(self, *messages, link=None) -> list[list[int]]:
@@ -108,21 +108,23 @@ def test_what_is_brief_waits_for_no_company():
     assert worker.hears(infer(0)) == [[0]]
 
 
-def test_groups_run_one_after_the_other(worker):
+def test_groups_run_one_after_the_other(worker, monkeypatch):
+    monkeypatch.setattr(reception, "BRIEF_SECONDS", 60.0)
     worker.takes(BRIEF, model="n")
     worker.takes(BRIEF, signature="t")
     asked = infer(0), infer(1, model="n"), infer(2, signature="t"), infer(3)
     assert worker.hears(*asked) == [[0, 3], [1], [2]]
 
 
-def test_all_that_runs_in_a_turn_is_brief_together():
-    worker = Worker()
-    worker.each = BRIEF_SECONDS * 0.6
-    for model in "nop":
-        worker.takes(worker.each, model=model)
-    asked = (infer(number, model=model) for number, model in enumerate("nop"))
-    assert worker.hears(*asked) == [[0], [1]]
-    assert worker.left() == [2]
+def test_none_begins_at_once_when_others_have_taken_as_long_as_is_brief(worker):
+    def attempt(turn):
+        time.sleep(BRIEF_SECONDS)
+        return Worker.attempt(worker, turn)
+
+    worker.reception._attempt = attempt
+    worker.takes(BRIEF, model="n")
+    assert worker.hears(infer(0), infer(1, model="n")) == [[0]]
+    assert worker.left() == [1]
 
 
 @pytest.mark.parametrize(
