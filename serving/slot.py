@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Child:
     ready_since: float | None = None
     reason: Failed | None = None
     """What it said before it left."""
+    unsaid: deque[object] = field(default_factory=deque)
+    """What it is to be told when there is room in its pipe."""
 
     @property
     def pid(self) -> int:

@@ -48,6 +48,9 @@ WORKER_PATIENCE_SECONDS = 5.0
 WATCHER_STOP_SECONDS = 2.0
 """How long the watcher may take, which may be writing to the registry."""
 
+UNSAID_SECONDS = 0.1
+"""After which it looks again whether a process hears what it could not be told."""
+
 REPEAT_SECONDS = 1.0
 """A second signal within this time is the first one once more, by way of the process group."""
 
@@ -179,6 +182,9 @@ class Supervisor:
 
     def _step(self, until: float | None) -> None:
         """Wait for something to happen, and see to it."""
+        if self._board.unsaid:
+            soon = time.monotonic() + UNSAID_SECONDS
+            until = soon if until is None else min(until, soon)
         timeout = None if until is None else max(0.0, until - time.monotonic())
         running = [(slot, slot.child) for slot in self._slots if slot.child is not None]
         sources: list[Any] = [self._wakeup]
@@ -192,6 +198,7 @@ class Supervisor:
                 self._hear(slot, child)
             if child.process.sentinel in events:
                 self._bury(slot, child)
+        self._board.say()
         self._tend_shadows()
         self._restart_due()
 

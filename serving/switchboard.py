@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from serving.slot import Slot
+    from serving.slot import Child, Slot
 
 
 class Switchboard:
-    """Of the supervisor, which blocks on nothing that a process does not hear."""
+    """Of the supervisor, which blocks on nothing that a process does not hear: what finds no room
+    in its pipe waits for the next `say`.
+    """
 
     def __init__(self, slots: Sequence[Slot]) -> None:
         self._slots = slots
+        self.unsaid = False
+        """Whether anything waits."""
 
     def tell(self, kind: str, message: object) -> None:
         """To all processes of that kind."""
@@ -27,11 +31,9 @@ class Switchboard:
     def offer(self, kind: str, message: object) -> None:
         """The same, but lost where a process is not ready, or does not listen."""
         for slot in self._slots:
-            if slot.kind == kind and slot.child is not None and slot.ready:
-                room = select.poll()
-                room.register(slot.child.control, select.POLLOUT)
-                if room.poll(0):
-                    self.send(slot, message)
+            child = slot.child
+            if slot.kind == kind and child is not None and slot.ready and _has_room(child):
+                self.send(slot, message)
 
     def find(self, kind: str, index: int) -> Slot | None:
         """The slot, if a process fills it that is ready to hear."""
@@ -43,5 +45,25 @@ class Switchboard:
     def send(self, slot: Slot, message: object) -> None:
         """To a process that may be dying: then its end says so, and there is nothing to add."""
         if slot.child is not None:
-            with contextlib.suppress(OSError):
-                slot.child.control.send(message)
+            slot.child.unsaid.append(message)
+            self.unsaid = not _say(slot.child) or self.unsaid
+
+    def say(self) -> None:
+        """What waits, as far as there is room."""
+        said = [_say(slot.child) for slot in self._slots if slot.child is not None]
+        self.unsaid = not all(said)
+
+
+def _say(child: Child) -> bool:
+    """Whether it has been told all."""
+    while child.unsaid and _has_room(child):
+        with contextlib.suppress(OSError):
+            child.control.send(child.unsaid.popleft())
+    return not child.unsaid
+
+
+def _has_room(child: Child) -> bool:
+    """Whether to tell it something takes no waiting."""
+    room = select.poll()
+    room.register(child.control, select.POLLOUT)
+    return bool(room.poll(0))
