@@ -27,6 +27,7 @@ from serving.errors import ServingError, UnavailableError
 from serving.garbage import freeze_loaded
 from serving.guard import Guard
 from serving.intake import Intake
+from serving.listener import let_nobody_in
 from serving.logs import configure_logging
 from serving.metrics import MetricsCollector, RequestRecord
 from serving.preprocessors import Preprocessors
@@ -112,6 +113,7 @@ class ApiProcess:
             on_change=self._workers_changed,
             on_overdue=self._recorder.overdue,
             preprocessors=preprocessors,
+            most_buffered=settings.max_held_mb * 2**20,
         )
         self._metrics = metrics = MetricsCollector()
         self._arrivals = Arrivals()
@@ -188,6 +190,7 @@ class ApiProcess:
         self._server = _HttpServer(
             config, on_listening=self._started_listening, crowded=lambda: self._place.crowded
         )
+        self._listener = listener
         self._server.run(sockets=[listener])
 
     @contextlib.asynccontextmanager
@@ -260,6 +263,7 @@ class ApiProcess:
         self._calls.fail_all(_stopping)
 
     def _stop_accepting(self, plan: DrainPlan) -> None:
+        let_nobody_in(self._listener)
         left = max(0.0, plan.deadline - time.monotonic())
         # uvicorn types it as whole seconds, and hands it to asyncio, which takes any.
         self._server.config.timeout_graceful_shutdown = left + GRACE_SECONDS  # type: ignore[assignment]

@@ -9,7 +9,9 @@ import logging
 import os
 import queue
 import shutil
+import time
 from dataclasses import dataclass
+from multiprocessing import parent_process
 from typing import TYPE_CHECKING
 
 from bundle.command import describe
@@ -29,6 +31,9 @@ log = logging.getLogger(__name__)
 ORPHANED = 70
 """Exit code of a process whose supervisor died."""
 FLUSH_SECONDS = 1.0
+DEATH_SECONDS = 0.5
+DEATH_LOOKS = 50
+"""How long, and how often in it, it is looked whether the supervisor is dead."""
 _END = object()
 
 
@@ -111,16 +116,29 @@ class Sender:
 def listen(control: Connection, *, directory: Path, on_message: Callable[[object], object]) -> None:
     """Call back, on a thread, with what the supervisor says.
 
-    When the supervisor dies, remove the folder that was its to remove, and leave the process.
+    When nothing is heard of it any more, leave the process; when it has died, remove the folder
+    that was its to remove.
     """
+    parent = parent_process()  # who began this one, also where it is dead by now
+    supervisor = os.getppid() if parent is None else parent.pid
 
     def run() -> None:
         while True:
             try:
                 message = control.recv()
             except (EOFError, OSError):
-                shutil.rmtree(directory, ignore_errors=True)
+                if _has_died(supervisor):
+                    shutil.rmtree(directory, ignore_errors=True)
                 os._exit(ORPHANED)
             on_message(message)
 
     vital_thread("control", run)
+
+
+def _has_died(supervisor: int | None) -> bool:
+    """Whether this process has another parent: it gets one shortly after the pipe has ended."""
+    for _ in range(DEATH_LOOKS):
+        if os.getppid() != supervisor:
+            return True
+        time.sleep(DEATH_SECONDS / DEATH_LOOKS)
+    return False

@@ -41,9 +41,6 @@ PREPARE_SECONDS = 1.0
 """After which it is tried again to prepare for a model; later each time."""
 LONGEST_WAIT_SECONDS = 60.0
 """Between two such attempts."""
-MOST_BUFFERED_BYTES = 2**30
-"""Above which a worker that stands still is sent nothing more: it would stay in this process's
-memory, whoever waited for the answer."""
 LEAST_OF_LIMIT = 0.5
 """Of the server's limit a version must have run so much to be to blame for a 504: who sent the body
 slowly, or waited long, leaves it less."""
@@ -62,10 +59,14 @@ class Dispatcher:
         on_change: Callable[[], None],
         on_overdue: Callable[[ModelKey, float], None] = lambda _, __: None,
         preprocessors: Preprocessors | None = None,
+        most_buffered: float = math.inf,
     ) -> None:
         """`on_overdue` is told of parts that the version ran until the server's own limit, with
-        their share of the batch. `preprocessors`: those of the process.
+        their share of the batch. `preprocessors`: those of the process. `most_buffered`: bytes
+        above which a worker that stands still is sent nothing more; they would stay in this
+        process's memory, whoever waited for the answers.
         """
+        self._most_buffered = most_buffered
         self._catalog = catalog
         self._on_change = on_change
         self._on_overdue = on_overdue
@@ -209,7 +210,7 @@ class Dispatcher:
         if not able:
             raise UnavailableError("no worker is ready", code="not_ready")
         worker = able[0] if len(able) == 1 else min(able, key=_owed)
-        if worker.link.buffered > MOST_BUFFERED_BYTES:
+        if worker.link.buffered > self._most_buffered:
             raise UnavailableError("no worker reads what it is sent", code="not_ready")
         number = next(self._ids)
         debt = Debt(number, part, index, worker, request, key, deadline, priority)

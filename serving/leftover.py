@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from serving.codec.body import DISCARD_BYTES, DISCARD_SECONDS
-
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+
+DISCARD_BYTES = 16 * 2**20
+DISCARD_SECONDS = 2.0
+"""How much is still taken once all is written, so that its sender gets to see the answer."""
 
 
 class Leftover:

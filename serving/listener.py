@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import socket
+import struct
 
 from serving.errors import StartError
+
+_SO_ATTACH_FILTER = 26
+"""Linux's number: Python has no name for it."""
+_NO_SYN = (
+    (0x30, 0, 0, 13),  # take byte 13 of the TCP header: its flags
+    (0x45, 0, 1, 0x02),  # if SYN is not among them, go over the next step
+    (0x06, 0, 0, 0),  # drop it
+    (0x06, 0, 0, 2**32 - 1),  # keep all of it
+)
+"""In classic BPF: an operation, how far to jump if it holds and if not, an operand."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -39,6 +52,17 @@ def bind(host: str, port: int) -> socket.socket:
             else None,
         ) from error
     return listener
+
+
+def let_nobody_in(listener: socket.socket) -> None:
+    """New clients are not heard from now on, in all processes that share it. A kernel takes clients
+    until a socket is closed, and resets those that nobody has accepted by then. Where it cannot be
+    told not to (only Linux can), nothing changes.
+    """
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in _NO_SYN))
+    program = struct.pack("@HP", len(_NO_SYN), ctypes.addressof(code))
+    with contextlib.suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 def url(listener: socket.socket, host: str) -> str:

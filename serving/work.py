@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any
 from serving.batch import Item
 from serving.batching import Batcher
 from serving.brevity import BRIEF_SECONDS, Brevity
-from serving.job import BEGUN, EXPIRED, REJECTED, Job, answer, count_samples, group_of, share
+from serving.job import (
+    BEGUN,
+    CANCELLED,
+    EXPIRED,
+    REJECTED,
+    Job,
+    answer,
+    count_samples,
+    group_of,
+    share,
+)
 from serving.prospect import Prospect
 from serving.streams import Streams, Turn
 from serving.wire import CANCEL, INFER, REPLY
@@ -27,6 +37,10 @@ if TYPE_CHECKING:
     from serving.served_model import ModelKey
     from serving.transport import Link
     from serving.wire import Message
+
+
+EARLY_SECONDS = 2e-3
+"""By which a deadline may be told before it has passed: timers have milliseconds."""
 
 
 class WorkQueue:
@@ -237,6 +251,9 @@ class WorkQueue:
         model, samples = group[0], count_samples(tensors)
         now, deadline, priority = time.monotonic(), fields["deadline"], fields["priority"]
         self._used[model] = now
+        if deadline <= now:  # it has been answered by whoever asks
+            self._metrics.dropped(EXPIRED, samples)
+            return []
         if not len(self._batcher):
             self._streams.waited = False
         crowded = self._crowded(more=1)
@@ -326,9 +343,11 @@ class WorkQueue:
             self._prospect.learn(model, together, done=time.monotonic())
 
     def _discard(self, items: list[Item[Job]]) -> None:
+        expired = time.monotonic() + EARLY_SECONDS
         for item in items:
             if self._batcher.discard(item):
-                self._metrics.dropped("cancelled", item.samples)
+                reason = EXPIRED if item.deadline <= expired else CANCELLED
+                self._metrics.dropped(reason, item.samples)
         self._metrics.queue_depth(len(self._batcher))
 
     def _forget(self, item: Item[Job]) -> None:

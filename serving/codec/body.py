@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive
 
-DISCARD_BYTES = 16 * 2**20
-DISCARD_SECONDS = 2.0
-"""How much of a refused body is still read, so that its sender gets to see the answer."""
 TEXT_ENCODINGS = ("utf-8", "ascii", "iso8859-1")
 
 
@@ -95,8 +92,6 @@ async def read_body(
     """
     announced = headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:20]) > maximum:
-        if headers.get("expect", "").lower() != "100-continue":  # who waits for it has sent nothing
-            await _discard(receive, already=0)
         raise too_large(maximum, remedy)
     try:
         async with asyncio.timeout(seconds):
@@ -135,30 +130,13 @@ async def _collect(
                 taken += len(chunk)
         except ServingError as error:
             error.headers["Connection"] = "close"
-            size = len(chunks)
             chunks.clear()
             if take is not None:
                 take(-taken)
-            if more:
-                await _discard(receive, already=size)
             raise
         if not more:
             return bytes(chunks)
         message = await receive()
-
-
-async def _discard(receive: Receive, *, already: int) -> None:
-    """Read on without keeping anything, within bounds."""
-    read = already
-    try:
-        async with asyncio.timeout(DISCARD_SECONDS):
-            while read < DISCARD_BYTES:
-                message = await receive()
-                if message["type"] == "http.disconnect" or not message.get("more_body", False):
-                    return
-                read += len(message.get("body", b""))
-    except TimeoutError:
-        return
 
 
 def too_large(maximum: int, remedy: str) -> TooLargeError:

@@ -59,30 +59,24 @@ def test_read_body_refuses_one_byte_over_the_maximum(chunks):
     assert caught.value.headers == {"Connection": "close"}
 
 
-def test_read_body_refuses_an_announced_length_and_discards_the_body():
-    sender = Sender(b"a" * 60, b"b" * 60)
-    with pytest.raises(TooLargeError):
-        read(sender, content_length="120")
-    assert sender.messages == []
-
-
-def test_read_body_does_not_ask_for_a_body_that_waits_to_be_asked_for():
+@pytest.mark.parametrize("expect", ["", "100-continue"])
+def test_read_body_does_not_ask_for_a_body_that_is_announced_as_too_large(expect):
     sender = Sender(b"a" * 120)
     with pytest.raises(TooLargeError):
-        read(sender, content_length="120", expect="100-continue")
+        read(sender, content_length="120", expect=expect)
     assert sender.asked == 0
 
 
-def test_read_body_stops_discarding_a_body_without_end():
+def test_read_body_asks_for_no_more_of_a_body_without_end():
     class Endless(Sender):
         async def __call__(self):
             self.asked += 1
-            return {"type": "http.request", "body": bytes(2**20), "more_body": True}
+            return {"type": "http.request", "body": bytes(MAXIMUM // 2 + 1), "more_body": True}
 
     sender = Endless()
     with pytest.raises(TooLargeError):
         read(sender)
-    assert sender.asked < 40
+    assert sender.asked == 2
 
 
 @pytest.mark.parametrize("length", ["-1", "abc", "1e3", ""])
@@ -91,7 +85,7 @@ def test_read_body_counts_where_the_announced_length_is_no_number(length):
 
 
 @pytest.mark.parametrize("chunks", [(b"a" * 70,), (b"a" * 30, b"b" * 40, b"c" * 20)])
-def test_read_body_ends_where_its_pieces_are_not_taken_and_discards_the_rest(chunks):
+def test_read_body_ends_where_its_pieces_are_not_taken(chunks):
     taken = []
 
     def take(size: int) -> None:
@@ -104,7 +98,6 @@ def test_read_body_ends_where_its_pieces_are_not_taken_and_discards_the_rest(chu
         asyncio.run(read_body(Headers(), sender, maximum=MAXIMUM, seconds=5.0, take=take))
     kept = [len(chunk) for chunk in chunks[:-2]]
     assert [size for size in taken if size] == [*kept, *(-size for size in kept)]
-    assert sender.messages == []
 
 
 def test_read_body_gives_up_on_a_body_that_does_not_come():

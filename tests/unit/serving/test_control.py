@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import threading
 from multiprocessing.connection import Pipe
 from typing import TYPE_CHECKING
 
 from serving.control import ORPHANED, Sender, listen
+from tests.running_server import eventually
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -67,11 +70,25 @@ def test_a_process_that_fails_to_listen_ends(tmp_path):
     assert started.exitcode == 1
 
 
-def test_a_process_whose_supervisor_dies_ends_and_tidies_up(tmp_path):
+def _supervise(folder: Path) -> None:
+    """A supervisor that dies."""
+    process(folder)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_whose_supervisor_dies_tidies_up(tmp_path):
     folder = tmp_path / "sockets"
     folder.mkdir()
-    started, ours = process(folder)
+    supervisor = multiprocessing.get_context("spawn").Process(target=_supervise, args=(folder,))
+    supervisor.start()
+    supervisor.join(60)
+    assert supervisor.exitcode == -signal.SIGKILL
+    eventually(lambda: not folder.exists())
+
+
+def test_a_process_that_cannot_hear_its_supervisor_ends_and_takes_nothing_with_it(tmp_path):
+    started, ours = process(tmp_path)
     ours.close()
     started.join(60)
     assert started.exitcode == ORPHANED
-    assert not folder.exists()
+    assert tmp_path.exists()

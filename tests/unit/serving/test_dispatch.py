@@ -309,12 +309,12 @@ def test_a_lost_worker_fails_what_it_owes_and_what_nobody_can_do_is_refused(tmp_
     assert asyncio.run(run()) == ("worker_lost", "not_ready")
 
 
-def test_a_worker_that_does_not_read_is_not_sent_more_and_more(tmp_path, monkeypatch):
-    monkeypatch.setattr("serving.dispatch.MOST_BUFFERED_BYTES", 2**20)
+def test_a_worker_that_does_not_read_is_not_sent_more_and_more(tmp_path):
     large = PART._replace(tensors={"x": np.zeros((1, 2**20), np.float32)})
 
     async def run():
         async with dispatching(tmp_path) as (dispatcher, worker):
+            dispatcher._most_buffered = 2**20
             worker.link._transport.pause_reading()
             with pytest.raises(DeadlineExceededError):
                 await ask(dispatcher, [large], seconds=0.2)
