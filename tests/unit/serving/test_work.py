@@ -13,7 +13,7 @@ import pytest
 import serving.work
 from serving.fixed_cost import FEW
 from serving.forecast import APART
-from serving.job import BEGUN, EXPIRED, REJECTED, share
+from serving.job import BEGUN, CANCELLED, EXPIRED, REJECTED, share
 from serving.lateness import Lateness
 from serving.metrics import MetricsCollector
 from serving.wire import CANCEL, INFER, Message
@@ -126,6 +126,18 @@ def test_items_past_their_deadline_are_not_handed_out(queue):
     queue.receive(link, infer(0, seconds=-1.0))
     queue.receive(link, infer(1))
     assert run(queue) == [1]
+
+
+def test_who_is_taken_back_has_gone_or_its_deadline_has_passed(queue, clock, monkeypatch):
+    dropped: list[tuple[str, int]] = []
+    monkeypatch.setattr(queue._metrics, "dropped", lambda *told: dropped.append(told))
+    link = Recorder()
+    queue.receive(link, infer(0, seconds=60.0), infer(1, seconds=5.0, samples=2))
+    clock.now += 5.0
+    queue.receive(link, Message(CANCEL, {"ids": [0, 1]}, []))
+    queue.receive(link, infer(2, seconds=-1.0))
+    assert sorted(dropped) == [(CANCELLED, 1), (EXPIRED, 1), (EXPIRED, 2)]
+    assert link.sent == []
 
 
 def test_take_blocks_until_something_arrives(queue):
