@@ -328,7 +328,7 @@ class Dispatcher:
     def _lost(self, address: Path, again: float, link: Link) -> None:
         worker = self._workers.pop(link, None)
         if not self._hung_up:
-            heard = worker is not None and worker.serial > 0
+            heard = worker is not None and worker.serial >= 0
             self._begin(self._reconnect(address, RECONNECT_SECONDS if heard else again))
         if worker is None:
             return

@@ -219,7 +219,7 @@ def test_of_a_batch_only_the_answer_that_cannot_be_sent_fails(tmp_path, monkeypa
         dispatcher = Dispatcher(catalog=Catalog(), on_change=lambda: None)
         await dispatcher.connect(tmp_path / "w")
         (known,) = dispatcher._workers.values()
-        while not known.serial:  # the catalog, which has nothing, is still to come
+        while known.serial < 0:  # the catalog, which has nothing, is still to come
             await asyncio.sleep(0.001)
         known.models = frozenset({("m", "1")})
         try:
@@ -348,6 +348,31 @@ def test_a_connection_that_breaks_is_made_anew(tmp_path, monkeypatch, caplog):
     assert asyncio.run(run()) == 0
     [record] = caplog.records
     assert "broke" in record.message
+
+
+def test_a_worker_that_says_nothing_is_looked_for_less_and_less(tmp_path, monkeypatch):
+    monkeypatch.setattr("serving.dispatch.RECONNECT_SECONDS", 0.001)
+    waits: list[float] = []
+
+    async def run():
+        async with dispatching(tmp_path) as (dispatcher, worker):
+            reconnect = dispatcher._reconnect
+
+            def counted(address, wait):
+                waits.append(wait)
+                return reconnect(address, wait)
+
+            monkeypatch.setattr(dispatcher, "_reconnect", counted)
+            for number in range(5):
+                link = worker.link
+                if number == 3:
+                    worker.link.send(CATALOG, {"serial": 0, "models": []})
+                    await worker.told(RELEASED)
+                link.close()
+                await until(lambda before=link: worker.link is not before)
+
+    asyncio.run(run())
+    assert waits == [0.001, 0.002, 0.004, 0.001, 0.002]
 
 
 def test_a_worker_that_is_gone_is_not_looked_for_any_more(tmp_path, monkeypatch, caplog):
