@@ -73,6 +73,11 @@ KEEP_ALIVE_SECONDS = 75
 """Longer than the minute after which load balancers drop a connection that is not used."""
 WORKER_SECONDS = 2.0
 """How long a process that takes another's place looks for a worker before it takes requests."""
+LEAST_BUFFERED_MB = 64.0
+"""That may wait for a worker which does not read, however little of bodies may be held: the tensors
+of a picture are larger than it is."""
+HALF_IN_SECONDS = 0.2
+"""For whoever was told that it is connected, to say that it knows."""
 GRACE_SECONDS = 1.0
 """After the deadline, for the last error bodies to be written."""
 
@@ -113,7 +118,7 @@ class ApiProcess:
             on_change=self._workers_changed,
             on_overdue=self._recorder.overdue,
             preprocessors=preprocessors,
-            most_buffered=settings.max_held_mb * 2**20,
+            most_buffered=max(LEAST_BUFFERED_MB, settings.max_held_mb) * 2**20,
         )
         self._metrics = metrics = MetricsCollector()
         self._arrivals = Arrivals()
@@ -264,6 +269,11 @@ class ApiProcess:
 
     def _stop_accepting(self, plan: DrainPlan) -> None:
         let_nobody_in(self._listener)
+        wait = min(HALF_IN_SECONDS, max(0.0, plan.deadline - time.monotonic()))
+        asyncio.get_running_loop().call_later(wait, self._stop_serving, plan)
+
+    def _stop_serving(self, plan: DrainPlan) -> None:
+        """When all is answered that has come."""
         left = max(0.0, plan.deadline - time.monotonic())
         # uvicorn types it as whole seconds, and hands it to asyncio, which takes any.
         self._server.config.timeout_graceful_shutdown = left + GRACE_SECONDS  # type: ignore[assignment]

@@ -1,6 +1,6 @@
 """What the supervisor and its processes tell each other, over one pipe each.
 
-The pipe's end is the other side's death: a process whose supervisor is gone leaves at once.
+A process that hears nothing of its supervisor any more leaves: mostly it is dead.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ORPHANED = 70
-"""Exit code of a process whose supervisor died."""
+"""Exit code of a process that cannot hear its supervisor any more."""
 FLUSH_SECONDS = 1.0
 DEATH_SECONDS = 0.5
 DEATH_LOOKS = 50
@@ -129,6 +129,8 @@ def listen(control: Connection, *, directory: Path, on_message: Callable[[object
             except (EOFError, OSError):
                 if _has_died(supervisor):
                     shutil.rmtree(directory, ignore_errors=True)
+                else:
+                    log.error("the supervisor cannot be heard")  # noqa: TRY400 - it has hung up
                 os._exit(ORPHANED)
             on_message(message)
 

@@ -37,8 +37,10 @@ class Debtor:
     """What it may be asked."""
     offered: frozenset[ModelKey] = frozenset()
     """What it goes on holding; the rest of `models` it keeps for requests that are on their way."""
-    serial: int = -1
-    """Of the catalog that it sent last; -1 before the first."""
+    serial: int = 0
+    """Of the catalog that was last prepared for."""
+    heard: bool = False
+    """Whether it has told its models."""
     pending: dict[int, Debt] = field(default_factory=dict)
     overdue: dict[int, Overdue] = field(default_factory=dict)
     backlog: Backlog = field(default_factory=Backlog)

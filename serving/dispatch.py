@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from functools import partial
+from logging import DEBUG, ERROR
 from typing import TYPE_CHECKING, Any
 
 from bundle.errors import TrainyardError
@@ -41,6 +42,9 @@ PREPARE_SECONDS = 1.0
 """After which it is tried again to prepare for a model; later each time."""
 LONGEST_WAIT_SECONDS = 60.0
 """Between two such attempts."""
+MOST_BUFFERED_BYTES = 2**29
+STANDSTILL_BYTES = 2**20
+"""That a worker has not read, in steps of which it is told from those that do read."""
 LEAST_OF_LIMIT = 0.5
 """Of the server's limit a version must have run so much to be to blame for a 504: who sent the body
 slowly, or waited long, leaves it less."""
@@ -59,7 +63,7 @@ class Dispatcher:
         on_change: Callable[[], None],
         on_overdue: Callable[[ModelKey, float], None] = lambda _, __: None,
         preprocessors: Preprocessors | None = None,
-        most_buffered: float = math.inf,
+        most_buffered: float = MOST_BUFFERED_BYTES,
     ) -> None:
         """`on_overdue` is told of parts that the version ran until the server's own limit, with
         their share of the batch. `preprocessors`: those of the process. `most_buffered`: bytes
@@ -209,9 +213,10 @@ class Dispatcher:
         able = self._able(key)
         if not able:
             raise UnavailableError("no worker is ready", code="not_ready")
+        able = [worker for worker in able if worker.link.buffered <= self._most_buffered]
+        if not able:
+            raise UnavailableError("no worker reads what it is sent", code="overloaded")
         worker = able[0] if len(able) == 1 else min(able, key=_owed)
-        if worker.link.buffered > self._most_buffered:
-            raise UnavailableError("no worker reads what it is sent", code="not_ready")
         number = next(self._ids)
         debt = Debt(number, part, index, worker, request, key, deadline, priority)
         worker.pending[number] = debt
@@ -234,6 +239,7 @@ class Dispatcher:
         worker = self._workers.setdefault(link, Debtor(link))
         for message in messages:
             if message.kind == CATALOG:
+                worker.heard = True
                 # In order, since whoever waits for a lock gets it in order.
                 self._begin(self._learn(worker, message.fields))
             elif message.kind == REPLY:
@@ -264,7 +270,7 @@ class Dispatcher:
         await asyncio.sleep(wait)
         infos = [ModelInfo(**model) for model in fields["models"]]
         async with self._learning:
-            served = await asyncio.to_thread(self._prepare, infos)
+            served = await asyncio.to_thread(self._prepare, infos, DEBUG if wait else ERROR)
             past = fields["serial"] < worker.serial
             if past or self._workers.get(worker.link) is not worker:
                 return
@@ -285,7 +291,8 @@ class Dispatcher:
             wait = min(2 * wait or PREPARE_SECONDS, LONGEST_WAIT_SECONDS)
             self._begin(self._learn(worker, fields, wait=wait))
 
-    def _prepare(self, infos: list[ModelInfo]) -> list[ServedModel]:
+    def _prepare(self, infos: list[ModelInfo], level: int) -> list[ServedModel]:
+        """Those that can be used; what is wrong with the others is told on that level."""
         served = []
         for info in infos:
             known = self._catalog.get(info.key)
@@ -294,12 +301,10 @@ class Dispatcher:
                 continue
             try:
                 served.append(ServedModel(info, self._preprocessors))
-            except TrainyardError as error:
-                fields = {"model": info.name, "version": info.version, "reason": str(error)}
-                log.error("a model cannot be used", extra={"fields": fields})  # noqa: TRY400 - says it
-            except Exception:  # the others can
-                fields = {"model": info.name, "version": info.version}
-                log.exception("a model cannot be used", extra={"fields": fields})
+            except Exception as error:  # noqa: BLE001 - the others can be used
+                reason = str(error) if isinstance(error, TrainyardError) else repr(error)
+                fields = {"model": info.name, "version": info.version, "reason": reason}
+                log.log(level, "a model cannot be used", extra={"fields": fields})
         return served
 
     def _release(self, worker: Debtor) -> None:
@@ -328,7 +333,7 @@ class Dispatcher:
     def _lost(self, address: Path, again: float, link: Link) -> None:
         worker = self._workers.pop(link, None)
         if not self._hung_up:
-            heard = worker is not None and worker.serial >= 0
+            heard = worker is not None and worker.heard
             self._begin(self._reconnect(address, RECONNECT_SECONDS if heard else again))
         if worker is None:
             return
@@ -346,8 +351,8 @@ class Dispatcher:
             )
 
 
-def _owed(worker: Debtor) -> tuple[bool, int]:
-    """First whether it reads what it is sent: one that stands still owes less and less, as nobody
-    waits for it any more.
+def _owed(worker: Debtor) -> tuple[int, int]:
+    """First what it has not read: one that stands still owes less and less, as nobody waits for it
+    any more.
     """
-    return worker.link.buffered > 0, len(worker.pending)
+    return worker.link.buffered // STANDSTILL_BYTES, len(worker.pending)

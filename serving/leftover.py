@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-DISCARD_BYTES = 16 * 2**20
-DISCARD_SECONDS = 2.0
-"""How much is still taken once all is written, so that its sender gets to see the answer."""
+DISCARD_BYTES = 32 * 2**20
+DISCARD_SECONDS = 4.0
+"""How much is still taken, and for how long once all is written, so that its sender gets to see the
+answer."""
 
 
 class Leftover:

@@ -87,8 +87,8 @@ class Settings:
     max_held_mb: float = _number(512.0, 1, 1_000_000)
     """Most that the bodies of the requests that an API process reads or answers may have
     altogether, in MiB; requests over it are answered 503. What is made of a body
-    comes on top, and the body itself while a thread or a shadow is still at it. As much may wait
-    for each worker that does not read; then nothing more is asked of it."""
+    comes on top, and the body itself while a thread or a shadow is still at it. As much, or
+    64 MiB, may wait for each worker that does not read; then nothing more is asked of it."""
     cache_mb: float = _number(0.0, 0, 1_000_000)
     """Preprocessed images and texts that each API process keeps for when they are sent again, in
     megabytes; 0 keeps none."""

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 class Switchboard:
-    """Of the supervisor, which blocks on nothing that a process does not hear: what finds no room
-    in its pipe waits for the next `say`.
+    """Of the supervisor, which blocks on no process that does not listen: what finds no room in its
+    pipe waits for the next `say`. A message must be shorter than a pipe's buffer, some 150 kB.
     """
 
     def __init__(self, slots: Sequence[Slot]) -> None:

@@ -51,6 +51,7 @@ def _fail(message: object) -> None:
 
 def _run(control: Connection, directory: Path) -> None:
     listen(control, directory=directory, on_message=_fail)
+    control.send("I listen")
     threading.Event().wait()
 
 
@@ -72,7 +73,8 @@ def test_a_process_that_fails_to_listen_ends(tmp_path):
 
 def _supervise(folder: Path) -> None:
     """A supervisor that dies."""
-    process(folder)
+    _, ours = process(folder)
+    ours.recv()
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -88,6 +90,7 @@ def test_a_process_whose_supervisor_dies_tidies_up(tmp_path):
 
 def test_a_process_that_cannot_hear_its_supervisor_ends_and_takes_nothing_with_it(tmp_path):
     started, ours = process(tmp_path)
+    ours.recv()
     ours.close()
     started.join(60)
     assert started.exitcode == ORPHANED

@@ -19,6 +19,7 @@ from bundle.errors import NotFoundError
 from serving import wire
 from serving.backlog import LONGEST
 from serving.catalog import Catalog
+from serving.debtor import Debtor
 from serving.departure import ClientGoneError, Departure
 from serving.dispatch import Dispatcher
 from serving.errors import (
@@ -73,7 +74,7 @@ async def until(condition) -> None:
 
 
 @contextlib.asynccontextmanager
-async def dispatching(folder):
+async def dispatching(folder, **options):
     """A dispatcher that knows one worker, and that worker."""
     worker = Worker()
     server = await asyncio.get_running_loop().create_unix_server(
@@ -82,7 +83,7 @@ async def dispatching(folder):
         ),
         str(folder / "w"),
     )  # fmt: skip
-    dispatcher = Dispatcher(catalog=Catalog(), on_change=lambda: None)
+    dispatcher = Dispatcher(catalog=Catalog(), on_change=lambda: None, **options)
     await dispatcher.connect(folder / "w")
     await until(lambda: worker.link is not None)
     (known,) = dispatcher._workers.values()
@@ -219,7 +220,7 @@ def test_of_a_batch_only_the_answer_that_cannot_be_sent_fails(tmp_path, monkeypa
         dispatcher = Dispatcher(catalog=Catalog(), on_change=lambda: None)
         await dispatcher.connect(tmp_path / "w")
         (known,) = dispatcher._workers.values()
-        while known.serial < 0:  # the catalog, which has nothing, is still to come
+        while not known.serial:  # the catalog, which has nothing, is still to come
             await asyncio.sleep(0.001)
         known.models = frozenset({("m", "1")})
         try:
@@ -313,8 +314,7 @@ def test_a_worker_that_does_not_read_is_not_sent_more_and_more(tmp_path):
     large = PART._replace(tensors={"x": np.zeros((1, 2**20), np.float32)})
 
     async def run():
-        async with dispatching(tmp_path) as (dispatcher, worker):
-            dispatcher._most_buffered = 2**20
+        async with dispatching(tmp_path, most_buffered=2**20) as (dispatcher, worker):
             worker.link._transport.pause_reading()
             with pytest.raises(DeadlineExceededError):
                 await ask(dispatcher, [large], seconds=0.2)
@@ -327,7 +327,42 @@ def test_a_worker_that_does_not_read_is_not_sent_more_and_more(tmp_path):
             worker.answer(1)
             return caught.value.code, len(await asking)
 
-    assert asyncio.run(run()) == ("not_ready", 1)
+    assert asyncio.run(run()) == ("overloaded", 1)
+
+
+@pytest.mark.parametrize(
+    ("buffered", "pending", "asked"),
+    [
+        ((2**30, 0), (0, 5), 1),
+        ((2**21, 2**19), (0, 5), 1),
+        ((2**19, 0), (0, 5), 0),
+        ((0, 0), (5, 0), 1),
+    ],
+    ids=["over the limit", "stands still", "is sent something", "owes less"],
+)
+def test_the_worker_that_reads_and_owes_least_is_asked(buffered, pending, asked):
+    class Linked:
+        def __init__(self, size: int) -> None:
+            self.buffered = size
+            self.sent: list[str] = []
+
+        def send(self, kind, fields, tensors=()):
+            self.sent.append(kind)
+
+    dispatcher = Dispatcher(catalog=Catalog(), on_change=lambda: None)
+    links = [Linked(size) for size in buffered]
+    for link, count in zip(links, pending, strict=True):
+        dispatcher._workers[link] = Debtor(
+            link, frozenset({("m", "1")}), pending=dict.fromkeys(range(100, 100 + count))
+        )
+
+    async def run():
+        asking = ask(dispatcher, seconds=0.01)
+        with pytest.raises(DeadlineExceededError):
+            await asking
+
+    asyncio.run(run())
+    assert [INFER in link.sent for link in links] == [asked == 0, asked == 1]
 
 
 def test_a_connection_that_breaks_is_made_anew(tmp_path, monkeypatch, caplog):
@@ -367,7 +402,7 @@ def test_a_worker_that_says_nothing_is_looked_for_less_and_less(tmp_path, monkey
                 link = worker.link
                 if number == 3:
                     worker.link.send(CATALOG, {"serial": 0, "models": []})
-                    await worker.told(RELEASED)
+                    await until(lambda: any(w.heard for w in dispatcher._workers.values()))
                 link.close()
                 await until(lambda before=link: worker.link is not before)
 
@@ -391,7 +426,7 @@ def test_a_worker_that_is_gone_is_not_looked_for_any_more(tmp_path, monkeypatch,
 
 
 def test_who_has_hung_up_connects_to_nobody_any_more(tmp_path, monkeypatch):
-    monkeypatch.setattr("serving.dispatch.RECONNECT_SECONDS", 0.01)
+    monkeypatch.setattr("serving.dispatch.RECONNECT_SECONDS", 3600.0)
 
     async def run():
         async with dispatching(tmp_path) as (dispatcher, worker):
