@@ -6,6 +6,8 @@ import asyncio
 import errno
 from typing import TYPE_CHECKING
 
+from serving.listener import let_nobody_in
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
@@ -50,8 +52,12 @@ class Acceptor:
         *,
         backlog: int,
         crowded: Callable[[], bool] = lambda: False,
+        leave: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`crowded`: whether another process has fewer connections."""
+        """`crowded`: whether another process has fewer connections. `leave` tells the others that
+        this one takes no more, and whether it was the last that did.
+        """
+        self._leave = leave
         self._crowded = crowded
         self._listener = listener
         self._protocol = protocol
@@ -69,6 +75,8 @@ class Acceptor:
     def close(self) -> None:
         """What has connected by now is taken, and told to end; the socket is its owner's."""
         self._closed = True
+        if self._leave():
+            let_nobody_in(self._listener)  # until it is closed, in a moment
         self._loop.remove_reader(self._listener)
         for _ in range(self._backlog + 1):  # more do not wait, unless new ones come all the time
             if not self._accept():

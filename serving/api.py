@@ -27,7 +27,6 @@ from serving.errors import ServingError, UnavailableError
 from serving.garbage import freeze_loaded
 from serving.guard import Guard
 from serving.intake import Intake
-from serving.listener import let_nobody_in
 from serving.logs import configure_logging
 from serving.metrics import MetricsCollector, RequestRecord
 from serving.preprocessors import Preprocessors
@@ -76,8 +75,6 @@ WORKER_SECONDS = 2.0
 LEAST_BUFFERED_MB = 64.0
 """That may wait for a worker which does not read, however little of bodies may be held: the tensors
 of a picture are larger than it is."""
-HALF_IN_SECONDS = 0.2
-"""For whoever was told that it is connected, to say that it knows."""
 GRACE_SECONDS = 1.0
 """After the deadline, for the last error bodies to be written."""
 
@@ -193,9 +190,11 @@ class ApiProcess:
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )
         self._server = _HttpServer(
-            config, on_listening=self._started_listening, crowded=lambda: self._place.crowded
+            config,
+            on_listening=self._started_listening,
+            crowded=lambda: self._place.crowded,
+            leave=self._place.leave,
         )
-        self._listener = listener
         self._server.run(sockets=[listener])
 
     @contextlib.asynccontextmanager
@@ -268,12 +267,6 @@ class ApiProcess:
         self._calls.fail_all(_stopping)
 
     def _stop_accepting(self, plan: DrainPlan) -> None:
-        let_nobody_in(self._listener)
-        wait = min(HALF_IN_SECONDS, max(0.0, plan.deadline - time.monotonic()))
-        asyncio.get_running_loop().call_later(wait, self._stop_serving, plan)
-
-    def _stop_serving(self, plan: DrainPlan) -> None:
-        """When all is answered that has come."""
         left = max(0.0, plan.deadline - time.monotonic())
         # uvicorn types it as whole seconds, and hands it to asyncio, which takes any.
         self._server.config.timeout_graceful_shutdown = left + GRACE_SECONDS  # type: ignore[assignment]
@@ -310,8 +303,10 @@ class _HttpServer(uvicorn.Server):
         *,
         on_listening: Callable[[], None],
         crowded: Callable[[], bool],
+        leave: Callable[[], bool],
     ) -> None:
         super().__init__(config)
+        self._leave = leave
         self._on_listening = on_listening
         self._crowded = crowded
 
@@ -319,7 +314,11 @@ class _HttpServer(uvicorn.Server):
         await super().startup([])
         for listener in sockets or ():
             acceptor = Acceptor(
-                listener, self._protocol, backlog=self.config.backlog, crowded=self._crowded
+                listener,
+                self._protocol,
+                backlog=self.config.backlog,
+                crowded=self._crowded,
+                leave=self._leave,
             )
             acceptor.start()
             self.servers.append(acceptor)  # type: ignore[arg-type] # uvicorn closes it as its own

@@ -33,12 +33,23 @@ class Place:
         self._numbers = numbers
         self._index = index
         self._connections = 0
+        self._left = False
 
     def tell(self, connections: int) -> None:
         """It has so many. From the first time on the others leave it some, so it begins with none
         when it takes them.
         """
-        self._numbers[self._index] = self._connections = connections
+        self._connections = connections
+        if not self._left:
+            self._numbers[self._index] = connections
+
+    def leave(self) -> bool:
+        """It takes no more connections. Whether nobody else does: of several that leave at the same
+        time at least one is told so.
+        """
+        self._left = True
+        self._numbers[self._index] = _ABSENT
+        return min(self._numbers) == _ABSENT
 
     @property
     def crowded(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import sys
 
 import pytest
 import uvloop
@@ -74,6 +75,24 @@ def test_whoever_has_connected_when_it_closes_is_taken_and_told_to_end(run, list
             assert await asyncio.to_thread(client.recv, 2) == b"a"
             assert await asyncio.to_thread(client.recv, 2) == b""
             client.close()
+
+    run(scene())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can")
+def test_the_last_lets_nobody_in_whom_it_would_not_take(run, listener):
+    async def scene() -> None:
+        kept: list[str] = []
+        last = Acceptor(listener, lambda: Kept("a", kept), backlog=8, leave=lambda: True)
+        last.start()
+        with socket.create_connection(listener.getsockname(), timeout=10) as client:
+            last.close()
+            with pytest.raises(TimeoutError):
+                await asyncio.to_thread(
+                    socket.create_connection, listener.getsockname(), timeout=0.2
+                )
+            await last.wait_closed()
+            assert await asyncio.to_thread(client.recv, 2) == b"a"
 
     run(scene())
 

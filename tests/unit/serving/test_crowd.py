@@ -40,3 +40,14 @@ def test_who_is_alone_is_never_crowded():
     place = Crowd(1).place(0)
     place.tell(99)
     assert not place.crowded
+
+
+def test_who_leaves_last_is_told_so_and_stays_away():
+    crowd = Crowd(2)
+    first, second = map(crowd.place, range(2))
+    first.tell(5)
+    second.tell(1)
+    assert not second.leave()
+    second.tell(0)  # a connection of it has ended
+    assert not first.crowded
+    assert first.leave()
