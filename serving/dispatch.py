@@ -43,6 +43,7 @@ PREPARE_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 60.0
 """Between two such attempts."""
 MOST_BUFFERED_BYTES = 2**29
+"""That may wait for a worker which does not read."""
 STANDSTILL_BYTES = 2**20
 """That a worker has not read, in steps of which it is told from those that do read."""
 LEAST_OF_LIMIT = 0.5
@@ -51,7 +52,7 @@ slowly, or waited long, leaves it less."""
 
 
 class Dispatcher:
-    """Sends parts to the worker that owes least, and wakes whoever waits for them.
+    """Sends parts to the worker that reads and owes least, and wakes whoever waits for them.
 
     All of it runs on one event loop.
     """
@@ -207,7 +208,7 @@ class Dispatcher:
         priority: int,
         routed: bool,
     ) -> Debt:
-        """The part is the business of the worker that owes least."""
+        """The part is the business of the worker that reads and owes least."""
         if self._closed is not None:
             raise self._closed()
         able = self._able(key)

@@ -117,6 +117,11 @@ class RefusedSampleError(BadRequestError):
         super().__init__(message, code=code, field=field)
         self.index = index
 
+    def located(self, path: str, *, field: str | None) -> BadRequestError:
+        """In the words of the request, where the sample has that path; empty for one alone."""
+        message = f"{path}: {self}" if path else str(self)
+        return BadRequestError(message, code=self.code, field=field)
+
 
 class UnauthorizedError(ServingError):
     """No valid API key."""

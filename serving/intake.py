@@ -70,15 +70,16 @@ class Intake:
         self._decoding = Threads(DECODE_THREADS, name="decode")
         self._parsing = Threads(PARSE_THREADS, name="parse")
         self._inflating = Threads(INFLATIONS, name="inflate")
+        self._threads = (self._decoding, self._parsing, self._inflating)
 
     def fail_all(self, reason: Callable[[], ServingError]) -> None:
         """Answer everything that waits for a thread with an error."""
-        for threads in (self._decoding, self._parsing, self._inflating):
+        for threads in self._threads:
             threads.fail_all(reason)
 
     def close(self) -> None:
         """Let the threads go."""
-        for threads in (self._decoding, self._parsing, self._inflating):
+        for threads in self._threads:
             threads.close()
 
     def admit(self, exchange: Exchange) -> Admission:

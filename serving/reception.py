@@ -45,10 +45,9 @@ class Reception:
         time, and the rest left to the loop.
         """
         arrived, self._arrived = self._arrived, []
-        together: list[Company] | None = None
+        together = None if self._queue.busy else _companies(arrived)
         ends = time.monotonic() + BRIEF_SECONDS
         try:
-            together = None if self._queue.busy else self._companies(arrived)
             while together and (turn := self._queue.take_at_once(together[0])) is not None:
                 del together[0]
                 if (replies := self._try(turn)) is not None:
@@ -60,13 +59,6 @@ class Reception:
             for link, entries in groupby(left, key=itemgetter(0)):
                 self._queue_up(link, [message for _, message in entries])
             self._queue.rouse()
-
-    def _companies(self, arrived: list[tuple[Link, Message]]) -> list[Company] | None:
-        """None where one message makes no sense: which one is found as each is queued."""
-        try:
-            return companies(arrived)
-        except Exception:  # noqa: BLE001 - the queue meets it again, and says so
-            return None
 
     def _try(self, turn: Turn[Job]) -> Replies | None:
         """None where it fails: to find out why may take long."""
@@ -88,3 +80,11 @@ class Reception:
         """The API process is gone: nobody waits for what it asked."""
         self._arrived = [entry for entry in self._arrived if entry[0] is not link]
         self._queue.lost(link)
+
+
+def _companies(arrived: list[tuple[Link, Message]]) -> list[Company] | None:
+    """None where one message makes no sense, too: which one is found as each is queued."""
+    try:
+        return companies(arrived)
+    except Exception:  # noqa: BLE001 - the queue meets it again, and says so
+        return None

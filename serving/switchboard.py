@@ -19,8 +19,11 @@ class Switchboard:
 
     def __init__(self, slots: Sequence[Slot]) -> None:
         self._slots = slots
-        self.unsaid = False
+
+    @property
+    def unsaid(self) -> bool:
         """Whether anything waits."""
+        return any(slot.child is not None and slot.child.unsaid for slot in self._slots)
 
     def tell(self, kind: str, message: object) -> None:
         """To all processes of that kind."""
@@ -46,20 +49,19 @@ class Switchboard:
         """To a process that may be dying: then its end says so, and there is nothing to add."""
         if slot.child is not None:
             slot.child.unsaid.append(message)
-            self.unsaid = not _say(slot.child) or self.unsaid
+            _say(slot.child)
 
     def say(self) -> None:
         """What waits, as far as there is room."""
-        said = [_say(slot.child) for slot in self._slots if slot.child is not None]
-        self.unsaid = not all(said)
+        for slot in self._slots:
+            if slot.child is not None:
+                _say(slot.child)
 
 
-def _say(child: Child) -> bool:
-    """Whether it has been told all."""
+def _say(child: Child) -> None:
     while child.unsaid and _has_room(child):
         with contextlib.suppress(OSError):
             child.control.send(child.unsaid.popleft())
-    return not child.unsaid
 
 
 def _has_room(child: Child) -> bool:

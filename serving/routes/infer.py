@@ -15,7 +15,7 @@ from serving.codec.infer_request import HEADER_LENGTH, parse_infer_request
 from serving.codec.infer_response import choose_outputs, write_infer_response
 from serving.codec.infer_tensors import read_tensors
 from serving.codec.json import JSON
-from serving.errors import BadRequestError, RefusedSampleError
+from serving.errors import RefusedSampleError
 from serving.guard import PREDICT
 from serving.intake import SMALL_BYTES
 from serving.routes.small_answer import are_small
@@ -86,8 +86,7 @@ class InferRoutes:
         except RefusedSampleError as error:
             if error.index is None or count == 1:
                 raise
-            message = f"row {error.index}: {error}"
-            raise BadRequestError(message, code=error.code, field=error.field) from error
+            raise error.located(f"row {error.index}", field=error.field) from error
         received = time.monotonic()
         encoding = answer_encoding(exchange.given)
         write = partial(_write, exchange, served, wanted, answers, chosen, encoding=encoding)

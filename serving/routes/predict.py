@@ -243,9 +243,7 @@ def _locate(
     sample = samples[error.index]
     # Of a text or an image the sender does not know the tensors; nobody sends an output.
     named = sample.field == "inputs" and (error.field or "").startswith("inputs.")
-    field = sample.located(error.field if named else None)
-    message = f"{sample.path}: {error}" if sample.path else str(error)
-    return BadRequestError(message, code=error.code, field=field)
+    return error.located(sample.path, field=sample.located(error.field if named else None))
 
 
 def _write(

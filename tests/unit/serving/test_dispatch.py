@@ -35,6 +35,7 @@ from serving.served_model import ModelInfo, Part
 from serving.transport import Link, Port
 from serving.wire import CANCEL, CATALOG, INFER, RELEASED, REPLY
 from tests.garbage import no_collection
+from tests.until import until
 
 SERVED = SimpleNamespace(key=("m", "1"))
 PART = Part({"x": np.ones((1, 2), np.float32)}, (0,), "x")
@@ -65,12 +66,6 @@ class Worker:
         answers = [answer(number, status, **fields) for number in numbers]
         tensors = [{"y": np.full((1, 1), number)} for number in numbers]
         self.link.send(REPLY, {"answers": answers}, tensors)
-
-
-async def until(condition) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 @contextlib.asynccontextmanager

@@ -19,6 +19,7 @@ from uvicorn.server import ServerState
 from serving import leftover, protocol, reading
 from serving.protocol import MAX_HEAD_BYTES, HttpProtocol
 from serving.scope import ANSWER, REFUSED, WHOLE
+from tests.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -85,12 +86,6 @@ async def body(receive) -> bytes:
         found += message.get("body", b"")
         more = message.get("more_body", False)
     return found
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 def test_a_connection_on_which_nothing_came_yet_is_answered_once_more():
