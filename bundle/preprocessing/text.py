@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from bundle.errors import InputError, IntegrityError, ManifestError
+from bundle.preprocessing.plain_text import PlainText
 from bundle.preprocessing.preprocessor import Array, DataPreprocessor, Row
 from bundle.tensor import DYNAMIC, TensorSpec
 
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 
     from bundle.preprocessing.config import TextConfig
 
+PARALLELISM_VARIABLE = "TOKENIZERS_PARALLELISM"
+"""By which `tokenizers` is told whether to start threads."""
+NO_PARALLELISM = "false"
+
 _PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>")
 
 
@@ -24,7 +30,9 @@ class TextPreprocessor(DataPreprocessor):
     """The config alone decides truncation and padding; what tokenizer.json says of them is dropped.
 
     Texts are encoded one by one: `encode_batch` would start a thread pool that no fork survives, as
-    does `encode_batch_fast` for a single text.
+    does `encode_batch_fast` for a single text. Where the environment has ruled that out with
+    TOKENIZERS_PARALLELISM=false, the latter is taken: it finds the same ids, and no offsets, in an
+    eighth less time. Plain texts go a shorter way, see `PlainText`.
     """
 
     sample_field: ClassVar[str] = "text"
@@ -41,6 +49,8 @@ class TextPreprocessor(DataPreprocessor):
         self._tokenizer = _load_tokenizer(config, tokenizer_json)
         self._pad_id = _take_pad_id(self._tokenizer)
         self._tokenizer.enable_truncation(config.max_length)
+        self._plain = PlainText.of(self._tokenizer)
+        self._without_threads = os.environ.get(PARALLELISM_VARIABLE) == NO_PARALLELISM
 
     @property
     def config(self) -> TextConfig:
@@ -76,13 +86,21 @@ class TextPreprocessor(DataPreprocessor):
             raise _error(
                 f"text has a lone surrogate at position {error.start}, which is no character"
             ) from error
-        encoding = self._tokenizer.encode(sample)
+        encoding = self._encode(sample)
         if all(encoding.special_tokens_mask):
             raise _error("text has nothing that the tokenizer keeps: no token is left of it")
         return {
             "input_ids": np.array(encoding.ids, dtype=np.int64),  # (L,)
             "attention_mask": np.array(encoding.attention_mask, dtype=np.int64),  # (L,)
         }
+
+    def _encode(self, text: str) -> Encoding:
+        tokenizer = self._tokenizer
+        if self._plain is not None and (normalized := self._plain.normalized(text)) is not None:
+            tokenizer, text = self._plain.tokenizer, normalized
+        if self._without_threads:
+            return tokenizer.encode_batch_fast([text])[0]
+        return tokenizer.encode(text)
 
     def check(self, tensors: Mapping[str, Array]) -> None:
         """Token ids are those of the vocabulary: a negative one would be another word's."""

@@ -1,0 +1,66 @@
+"""PlainText: texts in printable ASCII, of which BERT's normalizer changes the case alone, if that.
+
+To find that out, character by character, takes a third of a tokenizer's time. Python knows of a
+text whether it is ASCII, and lowers it at once; the rest is done by a tokenizer that has the same
+vocabulary and no normalizer.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tokenizers import Tokenizer
+from tokenizers.normalizers import BertNormalizer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MOST_ADDED = 64
+"""Added tokens, above which it would take long to look for all of them."""
+
+
+class PlainText:
+    """Finds in plain texts the tokens that the tokenizer does."""
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> PlainText | None:
+        """For a tokenizer that does not pad, as it truncates now. None where it normalizes in
+        another way, or has too many added tokens.
+        """
+        normalizer = tokenizer.normalizer
+        if not isinstance(normalizer, BertNormalizer):
+            return None
+        added = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
+        if len(added) > MOST_ADDED:
+            return None
+        # Those that are looked for in the normalized text are normalized themselves.
+        added += [normalizer.normalize_str(content) for content in added]
+        return cls(_without_normalizer(tokenizer), added=added, lowers=normalizer.lowercase)
+
+    def __init__(self, tokenizer: Tokenizer, *, added: Iterable[str], lowers: bool) -> None:
+        """`tokenizer` takes texts that are normalized, and hold none of the `added` tokens."""
+        self.tokenizer = tokenizer
+        self._lowers = lowers
+        contents = "|".join(sorted({re.escape(content.lower()) for content in added}))
+        self._added = re.compile(contents or "(?!)")
+
+    def normalized(self, text: str) -> str | None:
+        """What the normalizer makes of the text; None where it is to be asked itself."""
+        if not text.isascii() or not text.isprintable():
+            return None
+        lower = text.lower()
+        if self._added.search(lower) is not None:
+            return None
+        return lower if self._lowers else text
+
+
+def _without_normalizer(tokenizer: Tokenizer) -> Tokenizer:
+    """Which has no added tokens either; the vocabulary is the same one, and not another."""
+    other = Tokenizer(tokenizer.model)
+    for part in ("pre_tokenizer", "post_processor"):
+        if (found := getattr(tokenizer, part)) is not None:
+            setattr(other, part, found)
+    if (truncation := tokenizer.truncation) is not None:
+        other.enable_truncation(**truncation)
+    return other
