@@ -56,6 +56,8 @@ class Item(Generic[P]):
     """1 goes first."""
     alone: bool = False
     """Whether nothing can run along with it, as it is with all of its group."""
+    origin: Hashable = None
+    """Who is told of it."""
     waiting: bool = field(default=False, init=False)
     sequence: int = field(default=-1, init=False)
     """Its place in the order of arrival."""

@@ -4,7 +4,8 @@ Items of one group may run together. A group is sent when it holds a batch's wor
 tokens, when one of its items is due, or when a pause in the arrivals has cost those that wait as
 much as one more would save. Whoever would be too late in the next batch leads this one, or else
 whoever has waited longest in its group, of the highest priority that waits at all; it takes along
-those that are nearest to it in length, so that little padding is paid for. Of its own priority
+those that are nearest to it in length, so that little padding is paid for, and of these first those
+of its own origin, so that whoever is told of them is woken for many at once. Of its own priority
 nobody is overtaken for ever by those who come later and have less time.
 """
 
@@ -221,7 +222,7 @@ class Batcher(Generic[P]):
             return self._take_all(alike, leader)
         batch = Batch[P](most, self._batch_tokens, now, pace)
         batch.add(leader)
-        for item in group.around(leader.length):
+        for item in group.around(leader):
             if item is leader:
                 continue
             if batch.takes(item):

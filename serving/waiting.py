@@ -94,14 +94,18 @@ class _Queue(Generic[P]):
         firsts = [next(iter(items.values())) for items in self._items.values()]
         return firsts[0] if len(firsts) == 1 else min(firsts, key=lambda item: item.sequence)
 
-    def nearest(self, length: int) -> Iterator[Item[P]]:
-        """From that length outwards, by distance, the longer first; of the same length in order of
-        arrival.
+    def nearest(self, leader: Item[P]) -> Iterator[Item[P]]:
+        """From its length outwards, by distance, the longer first; of the same length those of its
+        origin first, and then in order of arrival.
         """
         lengths = self._lengths
         if len(lengths) > 1:
+            length = leader.length
             lengths = sorted(lengths, key=lambda other: (abs(other - length), -other))
-        return (item for other in lengths for item in self._items[other].values())
+        for other in lengths:
+            items = self._items[other].values()
+            yield from (item for item in items if item.origin == leader.origin)
+            yield from (item for item in items if item.origin != leader.origin)
 
 
 class Group(Generic[P]):
@@ -159,7 +163,7 @@ class Group(Generic[P]):
         """Of the highest priority."""
         return self.queues[self.highest].oldest()
 
-    def around(self, length: int) -> Iterator[Item[P]]:
-        """Priority by priority, from that length outwards."""
+    def around(self, leader: Item[P]) -> Iterator[Item[P]]:
+        """Priority by priority, those that are nearest to it first."""
         for priority in sorted(self.queues):
-            yield from self.queues[priority].nearest(length)
+            yield from self.queues[priority].nearest(leader)

@@ -289,6 +289,7 @@ class WorkQueue:
             priority=priority,
             length=length,
             alone=fields.get("alone", False),
+            origin=link,
         )
         for other in leaving:
             self._batcher.discard(other)

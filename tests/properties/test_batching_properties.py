@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -37,8 +40,9 @@ class BatcherMachine(RuleBasedStateMachine):
         patience=st.floats(0.0, DELAY),
         priority=st.integers(1, 3),
         length=st.integers(1, 150),
+        origin=st.sampled_from("xy"),
     )
-    def add(self, *, samples, group, life, hurry, patience, priority, length):
+    def add(self, *, samples, group, life, hurry, patience, priority, length, origin):
         item = Item(
             self.count,
             group=group,
@@ -49,6 +53,7 @@ class BatcherMachine(RuleBasedStateMachine):
             presses=self.now + life - hurry,
             priority=priority,
             length=length,
+            origin=origin,
         )
         held = sum(other.samples for other in self.waiting.values())
         accepted = self.batcher.add(item)
@@ -188,6 +193,23 @@ def test_batcher_runs_every_item_once_and_by_its_time_when_polled_as_it_asks(arr
                 )
             )
     assert sorted(sent) == list(range(len(arrivals)))
+
+
+@given(origins=st.text("abc", max_size=30))
+def test_batcher_lets_nobody_wait_longer_than_all_who_came_before_need(origins):
+    batcher: Batcher[int] = Batcher(batch_size=BATCH_SIZE, capacity=1000)
+    for number, origin in enumerate(origins):
+        batcher.add(
+            Item(number, "g", 1, arrived=0.0, due=0.0, deadline=float("inf"), origin=origin)
+        )
+    left: list[list[int]] = []
+    while len(batcher):
+        left.append([item.payload for item in batcher.poll(0.0).batch])
+    assert sorted(itertools.chain(*left)) == list(range(len(origins)))
+    for place, batch in enumerate(left):
+        for number in batch:
+            before = Counter(origins[:number])  # a batch more of each origin at most
+            assert place <= sum(-(-count // BATCH_SIZE) for count in before.values())
 
 
 @given(arrivals=st.lists(st.tuples(st.floats(0, 10), st.just(1)), max_size=30))

@@ -23,6 +23,7 @@ def item(
     saves: float = math.inf,
     pace: Pace | None = None,
     alone: bool = False,
+    origin: str | None = None,
 ) -> Item[str]:
     """Due a second after it arrived, unless told otherwise."""
     return Item(
@@ -37,6 +38,7 @@ def item(
         saves=saves,
         pace=pace,
         alone=alone,
+        origin=origin,
     )
 
 
@@ -170,6 +172,29 @@ def test_batcher_runs_the_oldest_with_what_is_nearest_to_it_in_length():
     for name, length in (("oldest", 50), ("far", 90), ("near", 52), ("short", 20), ("nearer", 49)):
         queue.add(item(name, length=length))
     assert names(queue.poll(0.0).batch) == ["oldest", "nearer", "near"]
+
+
+def test_batcher_takes_those_of_the_same_origin_first_where_it_has_to_choose():
+    queue = batcher(batch_size=3)
+    for name in ("a1", "b1", "b2", "a2", "b3", "a3", "a4"):
+        queue.add(item(name, origin=name[0]))
+    assert names(queue.poll(0.0).batch) == ["a1", "a2", "a3"]
+    assert names(queue.poll(0.0).batch) == ["b1", "b2", "b3"]
+    assert names(queue.poll(1.0).batch) == ["a4"]
+
+
+def test_batcher_fills_a_batch_from_other_origins():
+    queue = batcher(batch_size=3)
+    for name in ("a1", "b1", "c1", "a2"):
+        queue.add(item(name, origin=name[0]))
+    assert names(queue.poll(0.0).batch) == ["a1", "a2", "b1"]
+
+
+def test_batcher_pays_no_padding_for_an_origin():
+    queue = batcher(batch_size=2)
+    for name, length in (("a1", 30), ("a2", 31), ("b1", 30)):
+        queue.add(item(name, length=length, origin=name[0]))
+    assert names(queue.poll(0.0).batch) == ["a1", "b1"]
 
 
 def test_batcher_keeps_a_batch_within_its_tokens_padding_included():

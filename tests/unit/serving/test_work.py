@@ -74,6 +74,15 @@ def test_take_joins_what_arrived_together(queue):
     assert run(queue) == [0, 1, 2]
 
 
+def test_take_prefers_those_of_one_api_process():
+    queue = WorkQueue(batch_size=2, delay=0.01, capacity=6, metrics=MetricsCollector())
+    one, other = Recorder(), Recorder()
+    for number, link in enumerate((one, other, one, other)):
+        queue.receive(link, infer(number))
+    assert run(queue) == [0, 2]
+    assert run(queue) == [1, 3]
+
+
 def test_take_returns_a_full_batch_first(queue):
     link = Recorder()
     queue.receive(link, infer(0, samples=3))
