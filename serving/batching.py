@@ -4,9 +4,10 @@ Items of one group may run together. A group is sent when it holds a batch's wor
 tokens, when one of its items is due, or when a pause in the arrivals has cost those that wait as
 much as one more would save. Whoever would be too late in the next batch leads this one, or else
 whoever has waited longest in its group, of the highest priority that waits at all; it takes along
-those that are nearest to it in length, so that little padding is paid for, and of these first those
-of its own origin, so that whoever is told of them is woken for many at once. Of its own priority
-nobody is overtaken for ever by those who come later and have less time.
+those that are nearest to it in length, so that little padding is paid for. Of its own priority
+nobody is overtaken for ever by those who come later and have less time. Where nothing but the order
+of arrival tells those who wait from each other, and time does not press, those of its origin go
+with it: whoever is told of them is woken once for many.
 """
 
 from __future__ import annotations
@@ -222,8 +223,13 @@ class Batcher(Generic[P]):
             return self._take_all(alike, leader)
         batch = Batch[P](most, self._batch_tokens, now, pace)
         batch.add(leader)
-        for item in group.around(leader):
-            if item is leader:
+        for item in self._akin(leader, group, now):
+            if not batch.takes(item):
+                break
+            batch.add(item)
+        taken = set(batch.items)
+        for item in group.around(leader.length):
+            if item in taken:
                 continue
             if batch.takes(item):
                 batch.add(item)
@@ -232,6 +238,20 @@ class Batcher(Generic[P]):
         for item in batch.items:
             self._remove(item)
         return batch.items
+
+    def _akin(self, leader: Item[P], group: Group[P], now: float) -> list[Item[P]]:
+        """Those of its origin among the first two batches' worth; nobody unless all that waits
+        would have run in time in whatever order.
+        """
+        nearest = self._deadlines[leader.priority].first()
+        if len(self._groups) > 1 or nearest is None:
+            return []
+        deadline, item = nearest
+        seconds = max(0.0, deadline - item.presses) / 2
+        batches = self.batches(leader.group, group.samples, group.tokens)
+        if now + (batches + 1) * seconds > deadline:
+            return []
+        return group.akin(leader, among=2 * self._batch_size)
 
     def fits(self, samples: int, length: int) -> bool:
         """Whether so many are one batch, if all of them have that length."""

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-TOKENIZERS_VARIABLE = "TOKENIZERS_PARALLELISM"
 LONGEST_SOCKET_FOLDER = 64
 """A socket's path has at most 107 bytes on Linux, its name included."""
 
@@ -54,7 +53,6 @@ def main() -> int:
             "models:/NAME/NUMBER, s3://BUCKET/PREFIX or an .onnx file",
         )
     configure_logging(settings.log_level)
-    os.environ[TOKENIZERS_VARIABLE] = "false"  # each text is encoded alone
     for warning in command.warnings:
         log.warning(warning)
     check_installed(find_endpoint(settings.otlp_endpoint, os.environ))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import heapq
+import itertools
 import math
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -84,28 +85,24 @@ class _Queue(Generic[P]):
             del self._items[item.length]
             self._lengths.remove(item.length)
 
-    def alike(self) -> list[Item[P]] | None:
+    def alike(self, among: int | None = None) -> list[Item[P]] | None:
         if len(self._items) > 1:
             return None
         (items,) = self._items.values()
-        return list(items.values())
+        return list(itertools.islice(items.values(), among))
 
     def oldest(self) -> Item[P]:
         firsts = [next(iter(items.values())) for items in self._items.values()]
         return firsts[0] if len(firsts) == 1 else min(firsts, key=lambda item: item.sequence)
 
-    def nearest(self, leader: Item[P]) -> Iterator[Item[P]]:
-        """From its length outwards, by distance, the longer first; of the same length those of its
-        origin first, and then in order of arrival.
+    def nearest(self, length: int) -> Iterator[Item[P]]:
+        """From that length outwards, by distance, the longer first; of the same length in order of
+        arrival.
         """
         lengths = self._lengths
         if len(lengths) > 1:
-            length = leader.length
             lengths = sorted(lengths, key=lambda other: (abs(other - length), -other))
-        for other in lengths:
-            items = self._items[other].values()
-            yield from (item for item in items if item.origin == leader.origin)
-            yield from (item for item in items if item.origin != leader.origin)
+        return (item for other in lengths for item in self._items[other].values())
 
 
 class Group(Generic[P]):
@@ -146,12 +143,21 @@ class Group(Generic[P]):
                 tokens += queue.tokens
         return samples, tokens
 
-    def alike(self) -> list[Item[P]] | None:
-        """All of them, in order of arrival; None where they differ in priority or length."""
+    def alike(self, among: int | None = None) -> list[Item[P]] | None:
+        """All of them, or the first so many, in order of arrival; None where they differ in
+        priority or length.
+        """
         if len(self.queues) > 1:
             return None
         (queue,) = self.queues.values()
-        return queue.alike()
+        return queue.alike(among)
+
+    def akin(self, leader: Item[P], *, among: int) -> list[Item[P]]:
+        """The others of its origin among the first so many; none where those who wait are not
+        alike.
+        """
+        alike, origin = self.alike(among) or (), leader.origin
+        return [item for item in alike if item.origin == origin and item is not leader]
 
     @property
     def highest(self) -> int:
@@ -163,7 +169,7 @@ class Group(Generic[P]):
         """Of the highest priority."""
         return self.queues[self.highest].oldest()
 
-    def around(self, leader: Item[P]) -> Iterator[Item[P]]:
-        """Priority by priority, those that are nearest to it first."""
+    def around(self, length: int) -> Iterator[Item[P]]:
+        """Priority by priority, from that length outwards."""
         for priority in sorted(self.queues):
-            yield from self.queues[priority].nearest(leader)
+            yield from self.queues[priority].nearest(length)

@@ -2,7 +2,7 @@
 
 To find that out, character by character, takes a third of a tokenizer's time. Python knows of a
 text whether it is ASCII, and lowers it at once; the rest is done by a tokenizer that has the same
-vocabulary and no normalizer.
+vocabulary and no normalizer. A text of several lines is not printable, and none of these.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from tokenizers.normalizers import BertNormalizer
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from tokenizers import Encoding
+
 MOST_ADDED = 64
 """Added tokens, above which it would take long to look for all of them."""
 
 
 class PlainText:
-    """Finds in plain texts the tokens that the tokenizer does."""
+    """Encodes plain texts as the tokenizer does, but for the offsets of the tokens."""
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> PlainText | None:
@@ -39,28 +41,29 @@ class PlainText:
         return cls(_without_normalizer(tokenizer), added=added, lowers=normalizer.lowercase)
 
     def __init__(self, tokenizer: Tokenizer, *, added: Iterable[str], lowers: bool) -> None:
-        """`tokenizer` takes texts that are normalized, and hold none of the `added` tokens."""
-        self.tokenizer = tokenizer
+        """`tokenizer` is for texts that are normalized, and hold none of the `added` tokens."""
+        self._tokenizer = tokenizer
         self._lowers = lowers
         contents = "|".join(sorted({re.escape(content.lower()) for content in added}))
         self._added = re.compile(contents or "(?!)")
 
-    def normalized(self, text: str) -> str | None:
-        """What the normalizer makes of the text; None where it is to be asked itself."""
+    def encode(self, text: str) -> Encoding | None:
+        """None for a text that is not plain, or may hold an added token."""
         if not text.isascii() or not text.isprintable():
             return None
         lower = text.lower()
         if self._added.search(lower) is not None:
             return None
-        return lower if self._lowers else text
+        return self._tokenizer.encode(lower if self._lowers else text)
 
 
 def _without_normalizer(tokenizer: Tokenizer) -> Tokenizer:
-    """Which has no added tokens either; the vocabulary is the same one, and not another."""
+    """Which has no added tokens either; the vocabulary is shared."""
     other = Tokenizer(tokenizer.model)
-    for part in ("pre_tokenizer", "post_processor"):
-        if (found := getattr(tokenizer, part)) is not None:
-            setattr(other, part, found)
-    if (truncation := tokenizer.truncation) is not None:
-        other.enable_truncation(**truncation)
+    if tokenizer.pre_tokenizer is not None:
+        other.pre_tokenizer = tokenizer.pre_tokenizer
+    if tokenizer.post_processor is not None:
+        other.post_processor = tokenizer.post_processor
+    if tokenizer.truncation is not None:
+        other.enable_truncation(**tokenizer.truncation)
     return other

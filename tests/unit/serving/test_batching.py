@@ -24,6 +24,7 @@ def item(
     pace: Pace | None = None,
     alone: bool = False,
     origin: str | None = None,
+    presses: float = math.inf,
 ) -> Item[str]:
     """Due a second after it arrived, unless told otherwise."""
     return Item(
@@ -39,6 +40,7 @@ def item(
         pace=pace,
         alone=alone,
         origin=origin,
+        presses=presses,
     )
 
 
@@ -190,10 +192,34 @@ def test_batcher_fills_a_batch_from_other_origins():
     assert names(queue.poll(0.0).batch) == ["a1", "a2", "b1"]
 
 
-def test_batcher_pays_no_padding_for_an_origin():
+@pytest.mark.parametrize("tells", [{"length": 2}, {"priority": 2}, {"group": "other"}])
+def test_batcher_keeps_to_the_order_of_arrival_where_more_than_that_tells_items_apart(tells):
     queue = batcher(batch_size=2)
-    for name, length in (("a1", 30), ("a2", 31), ("b1", 30)):
-        queue.add(item(name, length=length, origin=name[0]))
+    for name in ("a1", "b1", "a2"):
+        queue.add(item(name, origin=name[0]))
+    queue.add(item("c1", origin="c", **tells))
+    assert names(queue.poll(0.0).batch) == ["a1", "b1"]
+
+
+def test_batcher_keeps_to_the_order_of_arrival_where_time_presses():
+    queue = batcher(batch_size=3)
+    for name, deadline in (("a1", 9.0), ("b1", 1.6), ("a2", 9.0), ("a3", 9.0)):
+        queue.add(item(name, origin=name[0], deadline=deadline, presses=deadline - 2.0))
+    batch = names(queue.poll(0.0).batch)
+    assert set(batch) == {"a1", "b1", "a2"}
+
+
+def test_batcher_keeps_to_the_order_of_arrival_behind_one_that_does_not_fit():
+    queue = batcher(batch_size=4)
+    for name, samples in (("a1", 3), ("a2", 3), ("b1", 1), ("a3", 1)):
+        queue.add(item(name, samples=samples, origin=name[0]))
+    assert names(queue.poll(0.0).batch) == ["a1", "b1"]
+
+
+def test_batcher_looks_for_an_origin_among_those_only_that_came_first():
+    queue = batcher(batch_size=2)
+    for name in ("a1", "b1", "b2", "b3", "a2"):
+        queue.add(item(name, origin=name[0]))
     assert names(queue.poll(0.0).batch) == ["a1", "b1"]
 
 
