@@ -5,9 +5,11 @@ tokens, when one of its items is due, or when a pause in the arrivals has cost t
 much as one more would save. Whoever would be too late in the next batch leads this one, or else
 whoever has waited longest in its group, of the highest priority that waits at all; it takes along
 those that are nearest to it in length, so that little padding is paid for. Of its own priority
-nobody is overtaken for ever by those who come later and have less time. Where nothing but the order
-of arrival tells those who wait from each other, and time does not press, those of its origin go
-with it: whoever is told of them is woken once for many.
+nobody is overtaken for ever by those who come later and have less time.
+
+Where nothing but the order of arrival tells those who wait from each other, and time does not
+press, those of the first whose origin is the leader's go with it before others do: whoever is told
+of them is woken once for many.
 """
 
 from __future__ import annotations
@@ -27,6 +29,11 @@ P = TypeVar("P")
 
 MOST_OVERTAKEN = 3
 """Batches that may leave before an item because one that came later is pressed."""
+AMPLE = 2.0
+"""Times as far as all that waits is foretold to take the nearest deadline is, where time does not
+press."""
+LOOKS_AT = 2
+"""Batches' worth of items, among which those of the leader's origin may go with it."""
 
 
 class Poll(NamedTuple, Generic[P]):
@@ -139,9 +146,16 @@ class Batcher(Generic[P]):
         self._remove(item)
         return True
 
-    def poll(self, now: float, *, pieces: Callable[[Any], int] = lambda _: 1) -> Poll[P]:
+    def poll(
+        self,
+        now: float,
+        *,
+        pieces: Callable[[Any], int] = lambda _: 1,
+        ends: Callable[[int], float] = lambda _: math.inf,
+    ) -> Poll[P]:
         """The next batch if there is one to run at `now`; poll again until there is none. `pieces`:
-        as how many batches a group is to run, if it is not more anyway.
+        as how many batches a group is to run, if it is not more anyway. `ends`: when all would have
+        run that waits and does not go after a priority.
         """
         expired = self._expire(now)
         wake = self.wake
@@ -149,12 +163,12 @@ class Batcher(Generic[P]):
             return Poll([], expired, wake)
         pressing = self._pressing(now)
         if pressing is None:
-            return Poll(self._take(self._next(now), now, pieces), expired, now)
+            return Poll(self._take(self._next(now), now, pieces, ends), expired, now)
         oldest = self._oldest(pressing.priority)
         latest = self._overtakings[pressing.priority]
         if len(latest) == MOST_OVERTAKEN and oldest.sequence < latest[0]:
-            return Poll(self._take(oldest, now, pieces), expired, now)
-        batch = self._take(pressing, now, pieces)
+            return Poll(self._take(oldest, now, pieces, ends), expired, now)
+        batch = self._take(pressing, now, pieces, ends)
         if oldest.waiting:
             latest.append(next(self._sequence))
         return Poll(batch, expired, now)
@@ -208,7 +222,13 @@ class Batcher(Generic[P]):
                 del self._deadlines[priority]
         return expired
 
-    def _take(self, leader: Item[P], now: float, pieces: Callable[[Any], int]) -> list[Item[P]]:
+    def _take(
+        self,
+        leader: Item[P],
+        now: float,
+        pieces: Callable[[Any], int],
+        ends: Callable[[int], float],
+    ) -> list[Item[P]]:
         """Remove the leader, and as many items of its group as fit. What they delay counts where
         it has not the time of two whole batches: else it was the queue that was too long, and to
         cut batches makes it no shorter.
@@ -223,7 +243,7 @@ class Batcher(Generic[P]):
             return self._take_all(alike, leader)
         batch = Batch[P](most, self._batch_tokens, now, pace)
         batch.add(leader)
-        for item in self._akin(leader, group, now):
+        for item in self._of_its_origin(leader, now, ends):
             if not batch.takes(item):
                 break
             batch.add(item)
@@ -239,19 +259,20 @@ class Batcher(Generic[P]):
             self._remove(item)
         return batch.items
 
-    def _akin(self, leader: Item[P], group: Group[P], now: float) -> list[Item[P]]:
-        """Those of its origin among the first two batches' worth; nobody unless all that waits
-        would have run in time in whatever order.
+    def _of_its_origin(
+        self, leader: Item[P], now: float, ends: Callable[[int], float]
+    ) -> list[Item[P]]:
+        """Those who may go with it before others that came earlier, but not long before them: where
+        nothing else waits, and all of it would have run in time in whatever order.
         """
         nearest = self._deadlines[leader.priority].first()
-        if len(self._groups) > 1 or nearest is None:
+        if nearest is None:
+            raise AssertionError("whoever leads has a deadline")
+        deadline, _ = nearest
+        if len(self._groups) > 1 or deadline - now < AMPLE * (ends(leader.priority) - now):
             return []
-        deadline, item = nearest
-        seconds = max(0.0, deadline - item.presses) / 2
-        batches = self.batches(leader.group, group.samples, group.tokens)
-        if now + (batches + 1) * seconds > deadline:
-            return []
-        return group.akin(leader, among=2 * self._batch_size)
+        group = self._groups[leader.group]
+        return group.same_origin(leader, among=LOOKS_AT * group.most)
 
     def fits(self, samples: int, length: int) -> bool:
         """Whether so many are one batch, if all of them have that length."""

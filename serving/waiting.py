@@ -152,12 +152,14 @@ class Group(Generic[P]):
         (queue,) = self.queues.values()
         return queue.alike(among)
 
-    def akin(self, leader: Item[P], *, among: int) -> list[Item[P]]:
-        """The others of its origin among the first so many; none where those who wait are not
-        alike.
+    def same_origin(self, leader: Item[P], *, among: int) -> list[Item[P]]:
+        """The others of its origin among the first so many; nobody where those who wait differ in
+        priority or length.
         """
-        alike, origin = self.alike(among) or (), leader.origin
-        return [item for item in alike if item.origin == origin and item is not leader]
+        first, origin = self.alike(among), leader.origin
+        if first is None:
+            return []
+        return [item for item in first if item.origin == origin and item is not leader]
 
     @property
     def highest(self) -> int:

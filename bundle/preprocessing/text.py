@@ -6,15 +6,17 @@ import hashlib
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 
 from bundle.errors import InputError, IntegrityError, ManifestError
-from bundle.preprocessing.plain_text import PlainText
+from bundle.preprocessing.plain_encoder import PlainEncoder
 from bundle.preprocessing.preprocessor import Array, DataPreprocessor, Row
 from bundle.tensor import DYNAMIC, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from tokenizers import Encoding
 
     from bundle.preprocessing.config import TextConfig
 
@@ -42,7 +44,7 @@ class TextPreprocessor(DataPreprocessor):
         self._tokenizer = _load_tokenizer(config, tokenizer_json)
         self._pad_id = _take_pad_id(self._tokenizer)
         self._tokenizer.enable_truncation(config.max_length)
-        self._plain = PlainText.of(self._tokenizer)
+        self._plain = PlainEncoder.of(self._tokenizer)
 
     @property
     def config(self) -> TextConfig:

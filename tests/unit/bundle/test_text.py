@@ -104,13 +104,14 @@ def test_any_text_gives_bounded_rows_or_a_clear_refusal(text):
 
 @given(st.text(max_size=300) | st.text("good Bad,film\u00e9[PAD]", min_size=1, max_size=60))
 def test_any_text_has_the_tokens_that_the_library_finds(text):
-    try:
-        row = TEXT(text)
-    except InputError:
-        return
     tokenizer = Tokenizer.from_buffer(TOKENIZER)
     tokenizer.enable_truncation(text_config().max_length)
     encoding = tokenizer.encode(text)
+    try:
+        row = TEXT(text)
+    except InputError:
+        assert not text.strip() or all(encoding.special_tokens_mask)
+        return
     assert row["input_ids"].tolist() == encoding.ids
     assert row["attention_mask"].tolist() == encoding.attention_mask
 

@@ -9,20 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from bundle.preprocessing.plain_text import MOST_ADDED, PlainText
+from bundle.preprocessing.plain_encoder import MOST_ADDED, PlainEncoder
 from tests.tiny_bundle import tokenizer_json
 
 PRINTABLE = string.ascii_letters + string.digits + string.punctuation + " "
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdeABCDE", *"[]<>", "##a", "##b", "unk", "UNK")
 VOCABULARY = {word: index for index, word in enumerate(WORDS)}
 BERT = normalizers.BertNormalizer()
+WORDS_OF_BERT = pre_tokenizers.BertPreTokenizer()
 
 
 def made(
     *added: AddedToken,
     model: models.Model | None = None,
     normalizer: normalizers.Normalizer | None = BERT,
-    cut: tuple[pre_tokenizers.PreTokenizer, ...] = (pre_tokenizers.BertPreTokenizer(),),
+    words: pre_tokenizers.PreTokenizer | None = WORDS_OF_BERT,
     ends: bool = True,
     **truncation: object,
 ) -> Tokenizer:
@@ -30,8 +31,8 @@ def made(
     tokenizer = Tokenizer(model or models.WordPiece(VOCABULARY, unk_token="[UNK]"))
     if normalizer is not None:
         tokenizer.normalizer = normalizer
-    for part in cut:
-        tokenizer.pre_tokenizer = part
+    if words is not None:
+        tokenizer.pre_tokenizer = words
     if ends:
         tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     tokenizer.add_tokens(list(added))
@@ -58,11 +59,11 @@ TOKENIZERS = {
         )
     ),
     "without ends": made(*SPECIAL, ends=False),
-    "whole": made(*SPECIAL, cut=()),
+    "whole": made(*SPECIAL, words=None),
     "byte pairs": made(*SPECIAL, model=byte_pairs()),
     "first word": made(
         model=byte_pairs(),
-        cut=(pre_tokenizers.Metaspace(replacement="c", prepend_scheme="first"),),
+        words=pre_tokenizers.Metaspace(replacement="c", prepend_scheme="first"),
     ),
     "lower": made(AddedToken("<unk>", normalized=False)),
     "upper": made(AddedToken("<UNK>", normalized=False)),
@@ -77,7 +78,7 @@ PIECES = [*WORDS, "<unk>", "<UNK>", "<Unk>", "ab", "AB", "Ab", "\u00e9", " ", "\
 @given(text=st.text(PRINTABLE) | st.lists(st.sampled_from(PIECES)).map("".join) | st.text())
 def test_plain_text_has_the_tokens_that_the_tokenizer_finds(name, text):
     tokenizer = TOKENIZERS[name]
-    found = PlainText.of(tokenizer).encode(text)
+    found = PlainEncoder.of(tokenizer).encode(text)
     if found is None:
         return
     expected = tokenizer.encode(text)
@@ -91,7 +92,7 @@ def test_plain_text_has_the_tokens_that_the_tokenizer_finds(name, text):
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_every_tokenizer_here_has_plain_texts(name):
-    assert PlainText.of(TOKENIZERS[name]).encode("A cad, bad") is not None
+    assert PlainEncoder.of(TOKENIZERS[name]).encode("A cad, bad") is not None
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
@@ -104,14 +105,14 @@ def test_normalizer_changes_at_most_the_case_of_plain_characters(name):
 
 @given(st.text(PRINTABLE.translate(str.maketrans("", "", "[]"))))
 def test_printable_ascii_is_plain(text):
-    assert PlainText.of(TOKENIZERS["special"]).encode(text) is not None
+    assert PlainEncoder.of(TOKENIZERS["special"]).encode(text) is not None
 
 
 @pytest.mark.parametrize(
     "text", ["caf\u00e9", "a\nb", "a\tb", "a\0", "a\x7f", "\u4e2d", "a [SEP]", "a [sep]"]
 )
 def test_what_is_not_plain_is_left_to_the_tokenizer(text):
-    assert PlainText.of(TOKENIZERS["special"]).encode(text) is None
+    assert PlainEncoder.of(TOKENIZERS["special"]).encode(text) is None
 
 
 @pytest.mark.parametrize(
@@ -123,10 +124,10 @@ def test_what_is_not_plain_is_left_to_the_tokenizer(text):
     ],
 )
 def test_other_normalizers_have_no_shorter_way(normalizer):
-    assert PlainText.of(made(normalizer=normalizer)) is None
+    assert PlainEncoder.of(made(normalizer=normalizer)) is None
 
 
 def test_many_added_tokens_are_not_looked_for():
     added = [AddedToken(f"<{number}>") for number in range(MOST_ADDED + 1)]
-    assert PlainText.of(made(*added[1:])) is not None
-    assert PlainText.of(made(*added)) is None
+    assert PlainEncoder.of(made(*added[1:])) is not None
+    assert PlainEncoder.of(made(*added)) is None

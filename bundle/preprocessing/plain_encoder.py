@@ -1,8 +1,9 @@
-"""PlainText: texts in printable ASCII, of which BERT's normalizer changes the case alone, if that.
+"""PlainEncoder: encodes texts in printable ASCII without BERT's normalizer.
 
-To find that out, character by character, takes a third of a tokenizer's time. Python knows of a
-text whether it is ASCII, and lowers it at once; the rest is done by a tokenizer that has the same
-vocabulary and no normalizer. A text of several lines is not printable, and none of these.
+Of such a text that changes the case alone, if anything; to find that out, character by character,
+takes it a third of a tokenizer's time. Python knows of a text whether it is ASCII, and lowers it at
+once; the rest is done by a tokenizer that has the same vocabulary and no normalizer. A text of
+several lines is not printable, and none of these.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ MOST_ADDED = 64
 """Added tokens, above which it would take long to look for all of them."""
 
 
-class PlainText:
-    """Encodes plain texts as the tokenizer does, but for the offsets of the tokens."""
+class PlainEncoder:
+    """Finds the tokens that the tokenizer does, where a text is plain."""
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer) -> PlainText | None:
+    def of(cls, tokenizer: Tokenizer) -> PlainEncoder | None:
         """For a tokenizer that does not pad, as it truncates now. None where it normalizes in
         another way, or has too many added tokens.
         """
