@@ -1,11 +1,33 @@
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import string
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
+from bundle.errors import InputError
+from bundle.preprocessing.config import TextConfig
+from bundle.preprocessing.text import TextPreprocessor
 from trainer.errors import ConfigError
-from trainer.models.pretrained import PACKAGED, locate
+from trainer.models.pretrained import PACKAGED, locate, tokenizer_bytes
+
+
+@pytest.fixture(scope="module")
+def packaged() -> tuple[Tokenizer, TextPreprocessor]:
+    """A tokenizer of 30,000 words as the library has it, and as it is served."""
+    name, module = next(iter(PACKAGED.items()))
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{name} is not installed")
+    content = tokenizer_bytes(name)
+    config = TextConfig(max_length=64, tokenizer_sha256=hashlib.sha256(content).hexdigest())
+    tokenizer = Tokenizer.from_buffer(content)
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(config.max_length)
+    return tokenizer, TextPreprocessor(config, content)
 
 
 def test_locate_finds_weights_that_come_in_a_package():
@@ -15,6 +37,18 @@ def test_locate_finds_weights_that_come_in_a_package():
         folder = locate(name)
         assert (folder / "model.safetensors").is_file()
         assert (folder / "tokenizer.json").is_file()
+
+
+@given(st.text(max_size=80) | st.text(string.printable, max_size=200))
+def test_packaged_tokenizer_finds_in_the_preprocessor_what_the_library_finds(packaged, text):
+    tokenizer, preprocessor = packaged
+    expected = tokenizer.encode(text)
+    try:
+        row = preprocessor(text)
+    except InputError:
+        assert not text.strip() or all(expected.special_tokens_mask)
+    else:
+        assert row["input_ids"].tolist() == expected.ids
 
 
 def test_locate_says_how_to_install_when_the_package_is_missing(monkeypatch):
