@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks.servers.models import PACKAGE
-from benchmarks.servers.texts import texts
+from benchmarks.servers.texts import LONGEST, texts
 from bundle.preprocessing.config import TextConfig
 from bundle.preprocessing.text import TextPreprocessor
 from trainer.models.pretrained import tokenizer_bytes
@@ -25,7 +25,6 @@ from trainer.models.pretrained import tokenizer_bytes
 ROUNDS = 200
 TOKENS = 32
 TEXTS = 64
-MOST_TOKENS = 128
 
 
 def main() -> None:
@@ -33,7 +32,7 @@ def main() -> None:
     content = tokenizer_bytes(PACKAGE)
     digest = hashlib.sha256(content).hexdigest()
     preprocessor = TextPreprocessor(
-        TextConfig(max_length=MOST_TOKENS, tokenizer_sha256=digest), content
+        TextConfig(max_length=LONGEST, tokenizer_sha256=digest), content
     )
     plain = texts([TOKENS] * TEXTS)
     kinds = {"other": [f"{text}\n" for text in plain], "plain": plain}

@@ -57,7 +57,7 @@ class Item(Generic[P]):
     alone: bool = False
     """Whether nothing can run along with it, as it is with all of its group."""
     origin: Hashable = None
-    """Who is told of it. Those of one origin may be preferred to each other; None is one too."""
+    """Who is told of it. Those of one origin may run together before others; None is one too."""
     waiting: bool = field(default=False, init=False)
     sequence: int = field(default=-1, init=False)
     """Its place in the order of arrival."""

@@ -30,10 +30,11 @@ P = TypeVar("P")
 MOST_OVERTAKEN = 3
 """Batches that may leave before an item because one that came later is pressed."""
 AMPLE = 2.0
-"""Times as far as all that waits is foretold to take the nearest deadline is, where time does not
-press."""
+"""Time does not press where the nearest deadline is so many times as far as all that waits takes.
+"""
 LOOKS_AT = 2
-"""Batches' worth of items, among which those of the leader's origin may go with it."""
+"""First items that are looked at for those of the leader's origin, for each sample that a batch may
+have: how long the queue is costs nothing."""
 
 
 class Poll(NamedTuple, Generic[P]):
@@ -151,27 +152,32 @@ class Batcher(Generic[P]):
         now: float,
         *,
         pieces: Callable[[Any], int] = lambda _: 1,
-        ends: Callable[[int], float] = lambda _: math.inf,
+        takes: Callable[[int], float] = lambda _: 0.0,
     ) -> Poll[P]:
         """The next batch if there is one to run at `now`; poll again until there is none. `pieces`:
-        as how many batches a group is to run, if it is not more anyway. `ends`: when all would have
-        run that waits and does not go after a priority.
+        as how many batches a group is to run, if it is not more anyway. `takes`: seconds until all
+        has run that runs, or waits and does not go after a priority; 0 if that is not known.
         """
         expired = self._expire(now)
         wake = self.wake
         if wake is None or wake > now:
             return Poll([], expired, wake)
+        leader, overtaken = self._leader(now)
+        batch = self._take(leader, now, pieces=pieces, takes=takes)
+        if overtaken is not None and overtaken.waiting:
+            self._overtakings[leader.priority].append(next(self._sequence))
+        return Poll(batch, expired, now)
+
+    def _leader(self, now: float) -> tuple[Item[P], Item[P] | None]:
+        """Who leads the next batch, and whom that overtakes if it is not a part of it."""
         pressing = self._pressing(now)
         if pressing is None:
-            return Poll(self._take(self._next(now), now, pieces, ends), expired, now)
+            return self._next(now), None
         oldest = self._oldest(pressing.priority)
         latest = self._overtakings[pressing.priority]
         if len(latest) == MOST_OVERTAKEN and oldest.sequence < latest[0]:
-            return Poll(self._take(oldest, now, pieces, ends), expired, now)
-        batch = self._take(pressing, now, pieces, ends)
-        if oldest.waiting:
-            latest.append(next(self._sequence))
-        return Poll(batch, expired, now)
+            return oldest, None
+        return pressing, oldest
 
     def _pressing(self, now: float) -> Item[P] | None:
         """Of the highest priority the item with the nearest deadline, if it has to run now."""
@@ -226,8 +232,9 @@ class Batcher(Generic[P]):
         self,
         leader: Item[P],
         now: float,
+        *,
         pieces: Callable[[Any], int],
-        ends: Callable[[int], float],
+        takes: Callable[[int], float],
     ) -> list[Item[P]]:
         """Remove the leader, and as many items of its group as fit. What they delay counts where
         it has not the time of two whole batches: else it was the queue that was too long, and to
@@ -243,9 +250,9 @@ class Batcher(Generic[P]):
             return self._take_all(alike, leader)
         batch = Batch[P](most, self._batch_tokens, now, pace)
         batch.add(leader)
-        for item in self._of_its_origin(leader, now, ends):
+        for item in self._of_its_origin(leader, now, takes):
             if not batch.takes(item):
-                break
+                break  # nobody passes another of the same origin
             batch.add(item)
         taken = set(batch.items)
         for item in group.around(leader.length):
@@ -260,19 +267,20 @@ class Batcher(Generic[P]):
         return batch.items
 
     def _of_its_origin(
-        self, leader: Item[P], now: float, ends: Callable[[int], float]
+        self, leader: Item[P], now: float, takes: Callable[[int], float]
     ) -> list[Item[P]]:
-        """Those who may go with it before others that came earlier, but not long before them: where
-        nothing else waits, and all of it would have run in time in whatever order.
+        """Those who may go with it before others that came a little earlier: where nothing else
+        waits, all of it is alike, and as far as is known it runs in time in whatever order.
         """
         nearest = self._deadlines[leader.priority].first()
         if nearest is None:
             raise AssertionError("whoever leads has a deadline")
-        deadline, _ = nearest
-        if len(self._groups) > 1 or deadline - now < AMPLE * (ends(leader.priority) - now):
-            return []
         group = self._groups[leader.group]
-        return group.same_origin(leader, among=LOOKS_AT * group.most)
+        found = group.same_origin(leader, among=LOOKS_AT * group.most)
+        if not found or len(self._groups) > 1:
+            return []
+        deadline, _ = nearest
+        return found if 0 < AMPLE * takes(leader.priority) <= deadline - now else []
 
     def fits(self, samples: int, length: int) -> bool:
         """Whether so many are one batch, if all of them have that length."""

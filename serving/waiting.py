@@ -85,7 +85,7 @@ class _Queue(Generic[P]):
             del self._items[item.length]
             self._lengths.remove(item.length)
 
-    def alike(self, among: int | None = None) -> list[Item[P]] | None:
+    def alike(self, *, among: int | None = None) -> list[Item[P]] | None:
         if len(self._items) > 1:
             return None
         (items,) = self._items.values()
@@ -143,20 +143,20 @@ class Group(Generic[P]):
                 tokens += queue.tokens
         return samples, tokens
 
-    def alike(self, among: int | None = None) -> list[Item[P]] | None:
+    def alike(self, *, among: int | None = None) -> list[Item[P]] | None:
         """All of them, or the first so many, in order of arrival; None where they differ in
         priority or length.
         """
         if len(self.queues) > 1:
             return None
         (queue,) = self.queues.values()
-        return queue.alike(among)
+        return queue.alike(among=among)
 
     def same_origin(self, leader: Item[P], *, among: int) -> list[Item[P]]:
         """The others of its origin among the first so many; nobody where those who wait differ in
         priority or length.
         """
-        first, origin = self.alike(among), leader.origin
+        first, origin = self.alike(among=among), leader.origin
         if first is None:
             return []
         return [item for item in first if item.origin == origin and item is not leader]

@@ -181,8 +181,8 @@ class WorkQueue:
     def _next(self, now: float, *, crowded: bool) -> tuple[Turn[Job] | None, float | None]:
         """What is to run now, or when to look again."""
         pieces = partial(self._prospect.pieces, crowded=crowded)
-        ends = partial(self._ends, now, crowded=crowded)
-        poll = self._batcher.poll(now, pieces=pieces, ends=ends)
+        takes = partial(self._prospect.seconds, now, crowded=crowded)
+        poll = self._batcher.poll(now, pieces=pieces, takes=takes)
         if poll.expired:
             self._expire(poll.expired)
         if poll.expired or poll.batch:
@@ -196,10 +196,6 @@ class WorkQueue:
         if self._streams.free:  # whoever waits for one is to see to what comes from now on
             self._changed.notify()
         return turn, poll.wake
-
-    def _ends(self, now: float, priority: int, *, crowded: bool) -> float:
-        """When all will have run that waits now and does not go after that priority."""
-        return now + self._prospect.seconds(now, priority, crowded=crowded)
 
     def _begin(self, batch: list[Item[Job]], *, shared: bool) -> Turn[Job]:
         now, samples = time.monotonic(), sum(item.samples for item in batch)

@@ -3,7 +3,7 @@
 Of such a text that changes the case alone, if anything; to find that out, character by character,
 takes it a third of a tokenizer's time. Python knows of a text whether it is ASCII, and lowers it at
 once; the rest is done by a tokenizer that has the same vocabulary and no normalizer. A text of
-several lines is not printable, and none of these.
+several lines goes the tokenizer's own way: a line's end is not printable.
 """
 
 from __future__ import annotations

@@ -87,8 +87,7 @@ class BatcherMachine(RuleBasedStateMachine):
 
     @rule(pieces=st.integers(1, 3), ahead=st.floats(0.0, 6.0))
     def poll(self, pieces, ahead):
-        ends = self.now + ahead
-        poll = self.batcher.poll(self.now, pieces=lambda _: pieces, ends=lambda _: ends)
+        poll = self.batcher.poll(self.now, pieces=lambda _: pieces, takes=lambda _: ahead)
         for item in poll.expired:
             assert self.waiting.pop(item.payload).deadline <= self.now
         if poll.batch:
@@ -210,7 +209,8 @@ def late(items: list[tuple[str, int, float]], *, seconds: float) -> set[int]:
     missed: set[int] = set()
     now = 0.0
     while waits := len(batcher):
-        poll = batcher.poll(now, ends=lambda _, ends=now + waits: ends)  # a batch each, at worst
+        most = -(-waits // 3)  # of five samples every batch but the last has three
+        poll = batcher.poll(now, takes=lambda _, most=most: float(most))
         now += seconds
         missed |= {item.payload for item in poll.expired}
         missed |= {item.payload for item in poll.batch if item.deadline < now}
@@ -237,7 +237,7 @@ def test_batcher_costs_nobody_more_than_a_batch_of_each_other_origin(origins):
         )
     left: list[list[int]] = []
     while len(batcher):
-        left.append([item.payload for item in batcher.poll(0.0, ends=lambda _: 0.0).batch])
+        left.append([item.payload for item in batcher.poll(0.0, takes=lambda _: 1.0).batch])
     assert sorted(itertools.chain(*left)) == list(range(len(origins)))
     others = len(set(origins)) - 1
     for place, batch in enumerate(left):

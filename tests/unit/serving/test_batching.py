@@ -178,8 +178,8 @@ def test_batcher_runs_the_oldest_with_what_is_nearest_to_it_in_length():
     assert names(queue.poll(0.0).batch) == ["oldest", "nearer", "near"]
 
 
-def at(seconds: float) -> Callable[[int], float]:
-    """All that waits would have run by then."""
+def takes(seconds: float) -> Callable[[int], float]:
+    """All that waits does."""
     return lambda _: seconds
 
 
@@ -187,16 +187,16 @@ def test_batcher_takes_those_of_the_same_origin_first_where_it_has_to_choose():
     queue = batcher(batch_size=3)
     for name in ("a1", "b1", "b2", "a2", "b3", "a3", "a4"):
         queue.add(item(name, origin=name[0]))
-    assert names(queue.poll(0.0, ends=at(1.0)).batch) == ["a1", "a2", "a3"]
-    assert names(queue.poll(0.0, ends=at(1.0)).batch) == ["b1", "b2", "b3"]
-    assert names(queue.poll(1.0, ends=at(1.0)).batch) == ["a4"]
+    assert names(queue.poll(0.0, takes=takes(1.0)).batch) == ["a1", "a2", "a3"]
+    assert names(queue.poll(0.0, takes=takes(1.0)).batch) == ["b1", "b2", "b3"]
+    assert names(queue.poll(1.0, takes=takes(1.0)).batch) == ["a4"]
 
 
 def test_batcher_fills_a_batch_from_other_origins():
     queue = batcher(batch_size=3)
     for name in ("a1", "b1", "c1", "a2"):
         queue.add(item(name, origin=name[0]))
-    assert names(queue.poll(0.0, ends=at(1.0)).batch) == ["a1", "a2", "b1"]
+    assert names(queue.poll(0.0, takes=takes(1.0)).batch) == ["a1", "a2", "b1"]
 
 
 @pytest.mark.parametrize("tells", [{"length": 2}, {"priority": 2}, {"group": "other"}])
@@ -205,31 +205,33 @@ def test_batcher_keeps_to_the_order_of_arrival_where_more_than_that_tells_items_
     for name in ("a1", "b1", "a2"):
         queue.add(item(name, origin=name[0]))
     queue.add(item("c1", origin="c", **tells))
-    assert names(queue.poll(0.0, ends=at(1.0)).batch) == ["a1", "b1"]
+    assert names(queue.poll(0.0, takes=takes(1.0)).batch) == ["a1", "b1"]
 
 
-@pytest.mark.parametrize(("ends", "batch"), [(4.0, ["a1", "a2"]), (4.1, ["a1", "b1"])])
-def test_batcher_keeps_to_the_order_of_arrival_where_the_nearest_deadline_is_not_twice_as_far(
-    ends, batch
+@pytest.mark.parametrize(
+    ("seconds", "batch"), [(4.0, ["a1", "a2"]), (4.1, ["a1", "b1"]), (0.0, ["a1", "b1"])]
+)
+def test_batcher_keeps_to_the_order_of_arrival_unless_the_nearest_deadline_is_twice_as_far(
+    seconds, batch
 ):
     queue = batcher(batch_size=2)
     for name, deadline in (("a1", 9.0), ("b1", 9.0), ("a2", 8.0)):
         queue.add(item(name, origin=name[0], deadline=deadline))
-    assert names(queue.poll(0.0, ends=at(ends)).batch) == batch
+    assert names(queue.poll(0.0, takes=takes(seconds)).batch) == batch
 
 
 def test_batcher_keeps_to_the_order_of_arrival_behind_one_that_does_not_fit():
     queue = batcher(batch_size=4)
     for name, samples in (("a1", 3), ("a2", 3), ("b1", 1), ("a3", 1)):
         queue.add(item(name, samples=samples, origin=name[0]))
-    assert names(queue.poll(0.0, ends=at(1.0)).batch) == ["a1", "b1"]
+    assert names(queue.poll(0.0, takes=takes(1.0)).batch) == ["a1", "b1"]
 
 
 def test_batcher_looks_for_an_origin_among_those_only_that_came_first():
     queue = batcher(batch_size=2)
     for name in ("a1", "b1", "b2", "b3", "a2"):
         queue.add(item(name, origin=name[0]))
-    assert names(queue.poll(0.0, ends=at(1.0)).batch) == ["a1", "b1"]
+    assert names(queue.poll(0.0, takes=takes(1.0)).batch) == ["a1", "b1"]
 
 
 def test_batcher_keeps_a_batch_within_its_tokens_padding_included():

@@ -78,12 +78,19 @@ def test_take_joins_what_arrived_together(queue):
 def test_take_prefers_those_of_one_api_process_where_there_is_time(seconds, batch):
     queue = WorkQueue(batch_size=2, delay=0.01, capacity=6, metrics=MetricsCollector())
     one, other = Recorder(), Recorder()
-    for number in range(FEW):
-        queue.receive(one, infer(number, samples=2))
-        queue.done(queue.take(), 1.0)
+    queue.receive(one, infer(0, samples=2))
+    queue.done(queue.take(), 1.0)
     for number, link in enumerate((one, other, one, other), start=10):
         queue.receive(link, infer(number, seconds=seconds))
     assert run(queue) == batch
+
+
+def test_take_keeps_to_the_order_of_arrival_where_nothing_is_known():
+    queue = WorkQueue(batch_size=2, delay=0.01, capacity=6, metrics=MetricsCollector())
+    one, other = Recorder(), Recorder()
+    for number, link in enumerate((one, other, one, other)):
+        queue.receive(link, infer(number))
+    assert run(queue) == [0, 1]
 
 
 def test_take_returns_a_full_batch_first(queue):

@@ -39,7 +39,11 @@ def test_locate_finds_weights_that_come_in_a_package():
         assert (folder / "tokenizer.json").is_file()
 
 
-@given(st.text(max_size=80) | st.text(string.printable, max_size=200))
+@given(
+    st.text(max_size=80)
+    | st.text(string.printable, max_size=200)
+    | st.lists(st.sampled_from(["[CLS]", "[SEP]", "[sep]", "Words", "of", " ", ","])).map("".join)
+)
 def test_packaged_tokenizer_finds_in_the_preprocessor_what_the_library_finds(packaged, text):
     tokenizer, preprocessor = packaged
     expected = tokenizer.encode(text)
