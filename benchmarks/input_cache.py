@@ -7,9 +7,7 @@ and found (hit), and looked up in vain (miss). Medians of alternating rounds, an
 from __future__ import annotations
 
 import io
-import statistics
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +17,7 @@ from PIL import Image
 # This file's own folder would offer its serving.py as the package `serving`.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from benchmarks.ways import compare
 from bundle.preprocessing.config import ImageConfig
 from bundle.preprocessing.image import ImagePreprocessor
 from serving.cache import RowCache
@@ -61,16 +60,8 @@ def main() -> None:
         "miss": miss,
         "hit": lambda: cache.row(preprocessor, content, model=MODEL),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(ROUNDS):
-        for name, run in ways.items():
-            began = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - began)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
     print(f"JPEG of {len(content) / 1e3:.0f} kB, {ROUNDS} rounds")
-    for name, median in medians.items():
-        print(f"{name:5} {median * 1e3:8.3f} ms  {median / medians['off']:7.4f} of off")
+    compare(ways, rounds=ROUNDS, base="off")
 
 
 if __name__ == "__main__":

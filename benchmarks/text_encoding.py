@@ -8,9 +8,8 @@ rounds, and their ratio. Encoding starts no threads.
 from __future__ import annotations
 
 import hashlib
-import statistics
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 # This file's own folder would offer its serving.py as the package `serving`.
@@ -18,6 +17,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks.servers.models import PACKAGE
 from benchmarks.servers.texts import LONGEST, texts
+from benchmarks.ways import compare
 from bundle.preprocessing.config import TextConfig
 from bundle.preprocessing.text import TextPreprocessor
 from trainer.models.pretrained import tokenizer_bytes
@@ -35,18 +35,15 @@ def main() -> None:
         TextConfig(max_length=LONGEST, tokenizer_sha256=digest), content
     )
     plain = texts([TOKENS] * TEXTS)
-    kinds = {"other": [f"{text}\n" for text in plain], "plain": plain}
-    seconds: dict[str, list[float]] = {name: [] for name in kinds}
-    for number in range(ROUNDS):
-        for name in sorted(kinds, reverse=number % 2 == 1):
-            began = time.perf_counter()
-            for text in kinds[name]:
-                preprocessor(text)
-            seconds[name].append((time.perf_counter() - began) / TEXTS)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    print(f"texts of {TOKENS} tokens, {ROUNDS} rounds")
-    for name, median in medians.items():
-        print(f"{name:6} {median * 1e6:6.1f} us  {median / medians['other']:5.2f} of other")
+    others = [f"{text}\n" for text in plain]
+
+    def encode(samples: list[str]) -> None:
+        for text in samples:
+            preprocessor(text)
+
+    print(f"{TEXTS} texts of {TOKENS} tokens, {ROUNDS} rounds")
+    ways = {"other": partial(encode, others), "plain": partial(encode, plain)}
+    compare(ways, rounds=ROUNDS, base="other")
 
 
 if __name__ == "__main__":
