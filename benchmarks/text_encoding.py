@@ -7,7 +7,6 @@ rounds, and their ratio. Encoding starts no threads.
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from functools import partial
 from pathlib import Path
@@ -16,10 +15,8 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks.servers.models import PACKAGE
-from benchmarks.servers.texts import LONGEST, texts
+from benchmarks.servers.texts import text_preprocessor, texts
 from benchmarks.ways import compare
-from bundle.preprocessing.config import TextConfig
-from bundle.preprocessing.text import TextPreprocessor
 from trainer.models.pretrained import tokenizer_bytes
 
 ROUNDS = 200
@@ -29,11 +26,7 @@ TEXTS = 64
 
 def main() -> None:
     """Print a line for each kind of texts."""
-    content = tokenizer_bytes(PACKAGE)
-    digest = hashlib.sha256(content).hexdigest()
-    preprocessor = TextPreprocessor(
-        TextConfig(max_length=LONGEST, tokenizer_sha256=digest), content
-    )
+    preprocessor = text_preprocessor(tokenizer_bytes(PACKAGE))
     plain = texts([TOKENS] * TEXTS)
     others = [f"{text}\n" for text in plain]
 

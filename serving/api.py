@@ -192,8 +192,7 @@ class ApiProcess:
         self._server = _HttpServer(
             config,
             on_listening=self._started_listening,
-            crowded=lambda: self._place.crowded,
-            leave=self._place.leave,
+            place=self._place,
         )
         self._server.run(sockets=[listener])
 
@@ -302,13 +301,11 @@ class _HttpServer(uvicorn.Server):
         config: uvicorn.Config,
         *,
         on_listening: Callable[[], None],
-        crowded: Callable[[], bool],
-        leave: Callable[[], bool],
+        place: Place,
     ) -> None:
         super().__init__(config)
-        self._leave = leave
         self._on_listening = on_listening
-        self._crowded = crowded
+        self._place = place
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup([])
@@ -317,8 +314,8 @@ class _HttpServer(uvicorn.Server):
                 listener,
                 self._protocol,
                 backlog=self.config.backlog,
-                crowded=self._crowded,
-                leave=self._leave,
+                crowded=lambda: self._place.crowded,
+                leave=self._place.leave,
             )
             acceptor.start()
             self.servers.append(acceptor)  # type: ignore[arg-type] # uvicorn closes it as its own

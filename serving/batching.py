@@ -272,13 +272,15 @@ class Batcher(Generic[P]):
         """Those who may go with it before others that came a little earlier: where nothing else
         waits, all of it is alike, and as far as is known it runs in time in whatever order.
         """
+        if len(self._groups) > 1:
+            return []
+        group = self._groups[leader.group]
+        found = group.same_origin(leader, among=LOOKS_AT * group.most)
+        if not found:
+            return []
         nearest = self._deadlines[leader.priority].first()
         if nearest is None:
             raise AssertionError("whoever leads has a deadline")
-        group = self._groups[leader.group]
-        found = group.same_origin(leader, among=LOOKS_AT * group.most)
-        if not found or len(self._groups) > 1:
-            return []
         deadline, _ = nearest
         return found if 0 < AMPLE * takes(leader.priority) <= deadline - now else []
 

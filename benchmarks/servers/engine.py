@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import statistics
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.servers.texts import text_preprocessor
 from bundle.engine.onnx import OnnxEngine
-from bundle.preprocessing.config import TextConfig
-from bundle.preprocessing.text import TextPreprocessor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +31,7 @@ class Engine:
             raise SystemExit(f"error: the engine runs {threads} threads, not {load.threads}")
         self._load = load
         tokenizer = graph.with_name("tokenizer.json")
-        self._texts = _preprocessor(tokenizer) if tokenizer.is_file() else None
+        self._texts = text_preprocessor(tokenizer.read_bytes()) if tokenizer.is_file() else None
         self._rows = [self._row(sample) for sample in load.samples()]
 
     def lone_ms(self, seconds: float) -> float:
@@ -110,9 +108,3 @@ def cut(
 
 def _length(row: dict[str, Any]) -> int:
     return max(len(array) for array in row.values())
-
-
-def _preprocessor(tokenizer: Path) -> TextPreprocessor:
-    content = tokenizer.read_bytes()
-    config = TextConfig(max_length=128, tokenizer_sha256=hashlib.sha256(content).hexdigest())
-    return TextPreprocessor(config, content)

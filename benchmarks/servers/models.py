@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +9,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.servers.texts import LONGEST
+from benchmarks.servers.texts import LONGEST, text_preprocessor
 from bundle.archive import write_bundle
 from bundle.manifest import Manifest, TensorSpec, Variant
-from bundle.preprocessing.config import TextConfig
-from bundle.preprocessing.text import TextPreprocessor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,10 +99,7 @@ class Models:
         from trainer.models.pretrained import tokenizer_bytes
 
         tokenizer = tokenizer_bytes(PACKAGE)
-        config = TextConfig(
-            max_length=LONGEST, tokenizer_sha256=hashlib.sha256(tokenizer).hexdigest()
-        )
-        preprocessor = TextPreprocessor(config, tokenizer)
+        preprocessor = text_preprocessor(tokenizer)
         torch.manual_seed(0)
         model = Bert(
             num_classes=len(LABELS), vocabulary_size=preprocessor.vocabulary_size,
@@ -122,10 +116,10 @@ class Models:
         )  # fmt: skip
         manifest = Manifest(
             name="minilm", task="text-classification", labels=LABELS,
-            inputs=preprocessor.input_specs, outputs=(output,), preprocessing=config,
+            inputs=preprocessor.input_specs, outputs=(output,), preprocessing=preprocessor.config,
             default_variant="fp32", variants=(Variant(name="fp32", file=GRAPH),),
         )  # fmt: skip
-        files: dict[str, bytes | Path] = {GRAPH: content, config.tokenizer: tokenizer}
+        files: dict[str, bytes | Path] = {GRAPH: content, preprocessor.config.tokenizer: tokenizer}
         return write_bundle(self._folder / "minilm", manifest=manifest, files=files).path / GRAPH
 
     def _save(

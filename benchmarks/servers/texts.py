@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from bundle.preprocessing.config import TextConfig
+from bundle.preprocessing.text import TextPreprocessor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +21,12 @@ WORDS = _LINE.split()
 SPECIAL = 2
 """Tokens that begin and end a text."""
 LONGEST = 128
+
+
+def text_preprocessor(tokenizer: bytes) -> TextPreprocessor:
+    """What makes tensors of texts; `tokenizer`: the content of its file."""
+    digest = hashlib.sha256(tokenizer).hexdigest()
+    return TextPreprocessor(TextConfig(max_length=LONGEST, tokenizer_sha256=digest), tokenizer)
 
 
 def lengths(count: int, *, seed: int = 0) -> list[int]:

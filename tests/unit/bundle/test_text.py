@@ -18,6 +18,7 @@ from bundle.preprocessing.config import ImageConfig, PreprocessingConfig
 from bundle.preprocessing.image import ImagePreprocessor
 from bundle.preprocessing.select import create_preprocessor
 from bundle.preprocessing.text import TextPreprocessor
+from tests.same_tokens import check_same_tokens
 from tests.tiny_bundle import text_config, tokenizer_json
 
 TOKENIZER = tokenizer_json()
@@ -110,14 +111,7 @@ def test_any_text_gives_bounded_rows_or_a_clear_refusal(text):
 def test_any_text_has_the_tokens_that_the_library_finds(text):
     tokenizer = Tokenizer.from_buffer(TOKENIZER)
     tokenizer.enable_truncation(text_config().max_length)
-    encoding = tokenizer.encode(text)
-    try:
-        row = TEXT(text)
-    except InputError:
-        assert not text.strip() or all(encoding.special_tokens_mask)
-        return
-    assert row["input_ids"].tolist() == encoding.ids
-    assert row["attention_mask"].tolist() == encoding.attention_mask
+    check_same_tokens(TEXT, tokenizer, text)
 
 
 @given(st.lists(st.text("good bad film", min_size=1).filter(str.strip), min_size=1, max_size=5))
